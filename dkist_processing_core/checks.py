@@ -1,0 +1,158 @@
+"""
+Everything that can be wrong with the workflows of a package, found in one go.
+
+Runs in: author and CI. Airflow is used if it is installed, and never required.
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+
+from packaging.version import InvalidVersion, Version
+
+from dkist_processing_core.discovery import Declaration, Discovery
+from dkist_processing_core.distributions import derived_name, providing_distribution
+from dkist_processing_core.environment import DEFAULT_BUILD_VERSION
+from dkist_processing_core.faults import Fault, Report
+from dkist_processing_core.node import Node
+from dkist_processing_core.spec import graph_errors
+
+__all__ = ["check"]
+
+
+def check(found: Discovery) -> Report:
+    """
+    Check every workflow that was found in a package.
+
+    Parameters
+    ----------
+    found
+        The workflows, and the faults that kept others from being found.
+    """
+    report = Report(found.package, faults=list(found.faults))
+    if not found.declarations and not found.faults:
+        report.faults.append(
+            Fault(
+                where=found.package,
+                what="there is no workflow in it",
+                remedy="Assign a Workflow to a variable of a module whose name does not begin with an underscore",
+            )
+        )
+    report.faults.extend(_same_dag_id(found.declarations))
+    loads = find_spec("airflow") is not None
+    for declaration in found.declarations:
+        faults = list(_workflow_faults(declaration))
+        if not faults and loads:
+            faults += _airflow_faults(declaration)
+        report.faults += faults
+    report.loaded_by_airflow = loads
+    report.warnings.extend(_unknown_distributions(found.declarations))
+    return report
+
+
+def _same_dag_id(declarations: list[Declaration]) -> Iterator[Fault]:
+    first: dict[str, str] = {}
+    for declaration in declarations:
+        dag_id = declaration.workflow.dag_name
+        if dag_id in first:
+            yield Fault(
+                where=declaration.where,
+                workflow=declaration.workflow.workflow_name,
+                what=f"its dag id {dag_id!r} is also that of {first[dag_id]}",
+                remedy="Give one of them another name, or another detail",
+            )
+        first.setdefault(dag_id, declaration.where)
+
+
+def _workflow_faults(declaration: Declaration) -> Iterator[Fault]:
+    workflow = declaration.workflow
+    if (fault := _version_fault(declaration)) is not None:
+        yield fault
+    upstreams = {node.name: [each.__name__ for each in node.upstreams] for node in workflow.nodes}
+    for error in graph_errors(upstreams, workflow=workflow.workflow_name):
+        yield Fault.of(error, where=declaration.where)
+    for node in workflow.nodes:
+        what = _import_problem(node)
+        if what:
+            yield Fault(
+                where=declaration.where,
+                workflow=workflow.workflow_name,
+                task=node.name,
+                what=what,
+                remedy="Define the class at the top level of an importable module, under its own name",
+            )
+
+
+def _version_fault(declaration: Declaration) -> Fault | None:
+    version = declaration.workflow.workflow_version
+    if version == DEFAULT_BUILD_VERSION:
+        return None
+    try:
+        Version(version)
+    except InvalidVersion:
+        return Fault(
+            where=declaration.where,
+            workflow=declaration.workflow.workflow_name,
+            what=f"its version {version!r} is neither 'dev' nor a version of a release (PEP 440)",
+            remedy="Set workflow_version or BUILD_VERSION to the version of the package's release, such as 1.2.3",
+        )
+    return None
+
+
+def _import_problem(node: Node) -> str | None:
+    """Say why a fresh interpreter could not import the class of a node as ``module:Class``."""
+    path = node.spec.task
+    module_name, _, qualified_name = path.partition(":")
+    if module_name == "__main__":
+        return f"its class {path!r} is defined in the program that is running, not in a module"
+    if "<locals>" in qualified_name:
+        return f"its class {path!r} is defined inside of a function"
+    try:
+        value: object = import_module(module_name)
+        for name in qualified_name.split("."):
+            value = getattr(value, name)
+    except (ImportError, AttributeError) as error:
+        return f"its class cannot be imported as {path!r}: {error}"
+    if value is not node.task:
+        return f"its class cannot be imported as {path!r}, which is {value!r}"
+    return None
+
+
+def _airflow_faults(declaration: Declaration) -> Iterator[Fault]:
+    """Let Airflow load the text that would be exported."""
+    workflow = declaration.workflow
+    try:
+        loaded = workflow.load()
+        tasks = set(loaded.task_dict)
+    except Exception as error:
+        yield Fault(
+            where=declaration.where,
+            workflow=workflow.workflow_name,
+            what=f"Airflow refuses it: {type(error).__name__}: {error}",
+            remedy="Mend what Airflow names",
+        )
+        return
+    expected = {node.name for node in workflow.nodes}
+    if tasks != expected:
+        yield Fault(
+            where=declaration.where,
+            workflow=workflow.workflow_name,
+            what=f"Airflow loads the tasks {sorted(tasks)} of it, not {sorted(expected)}",
+            remedy="Please report this; the text that is rendered is wrong",
+        )
+
+
+def _unknown_distributions(declarations: list[Declaration]) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for declaration in declarations:
+        package = declaration.workflow.workflow_package
+        if package in seen or providing_distribution(package) is not None:
+            continue
+        seen.add(package)
+        yield Fault(
+            where=declaration.where,
+            workflow=declaration.workflow.workflow_name,
+            what=f"no installed distribution provides its workflow_package {package!r}, "
+            f"so the workers will install {derived_name(package)!r}, which may be another name than it has",
+            remedy="Install the package (pip install -e .) before validating and exporting",
+        )

@@ -1,0 +1,227 @@
+"""
+Every setting from the environment, with its type, default and description.
+
+Runs in: task environment, author and CI, and the worker once a task has failed. Client packages subclass
+`DKISTProcessingCoreConfiguration` and add fields. The module loads pydantic, so nothing imports it before it needs a
+setting that `environment` does not have.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from inspect import get_annotations
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dkist_processing_core.environment import DEFAULT_BUILD_VERSION
+
+__all__ = [
+    "DEFAULT_MESH_SERVICE",
+    "DKISTProcessingCoreConfiguration",
+    "MeshService",
+    "RetryConfig",
+    "core_configurations",
+]
+
+logger = logging.getLogger(__name__)
+
+SECRET_NAME = re.compile("pass|secret|token|credential|api_?key|access_key|private_key", re.IGNORECASE)
+USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+REDACTED = "<redacted>"
+
+
+class MeshService(BaseModel):
+    """
+    Where a service of the data centre's service mesh is reached from this machine.
+
+    It compares equal to any other object with the same ``host`` and ``port``, whichever library made that one.
+    """
+
+    model_config = ConfigDict(populate_by_name=True, frozen=True)
+
+    host: str = Field(alias="mesh_address", description="Host name or address.")
+    port: int = Field(alias="mesh_port", description="TCP port.")
+
+    def __eq__(self, other: object) -> bool:
+        try:
+            return (self.host, self.port) == (other.host, other.port)  # type: ignore[attr-defined]
+        except AttributeError:
+            return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.host, self.port))
+
+
+DEFAULT_MESH_SERVICE = MeshService(host="127.0.0.1", port=0)
+DEFAULT_ISB_SERVICE = MeshService(host="localhost", port=5672)
+
+
+class RetryConfig(BaseModel):
+    """How client packages retry a call to a service that failed. Times are in seconds."""
+
+    retry_delay: int = Field(default=1, description="Time before the second try.")
+    retry_backoff: int = Field(default=2, description="Factor by which the time grows at each try.")
+    retry_jitter: tuple[int, int] = Field(default=(1, 10), description="Least and most time added at random.")
+    retry_max_delay: int = Field(default=300, description="The most that the time grows to.")
+    retry_tries: int = Field(default=-1, description="Number of tries; -1 for no limit.")
+
+
+class DKISTProcessingCoreConfiguration(BaseSettings):
+    """
+    Settings that this library reads from environment variables.
+
+    Each field is read from the variable of the same name in upper case, or from the one that its description names.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a variable holds a value of another type. It is also a `ValueError`.
+    pydantic_settings.SettingsError
+        If a variable that holds JSON cannot be parsed. It is also a `ValueError`.
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+
+    build_version: str = Field(
+        default=DEFAULT_BUILD_VERSION, description="Version of the workflows that do not state one."
+    )
+    service_mesh: dict[str, MeshService] = Field(
+        default_factory=dict,
+        validation_alias="MESH_CONFIG",
+        description="Addresses of the services of the mesh (MESH_CONFIG, JSON).",
+        examples=[{"interservice-bus": {"mesh_address": "localhost", "mesh_port": 5672}}],
+    )
+    isb_username: str = Field(default="guest", description="User name on the interservice bus.")
+    isb_password: str = Field(default="guest", description="Password on the interservice bus.", repr=False)
+    isb_exchange: str = Field(default="master.direct.x", description="Exchange that messages are published to.")
+    isb_queue_type: str = Field(
+        default="classic", description="Type of the queues that are declared.", examples=["classic", "quorum"]
+    )
+    elastic_apm_enabled: bool = Field(default=False, description="Whether tasks report to Elastic APM.")
+    elastic_apm_service_name: str = Field(
+        default="dkist-processing-core", description="Service name of what belongs to no workflow."
+    )
+    elastic_apm_other_options: dict[str, Any] = Field(
+        default_factory=dict, description="More options of the Elastic APM agent (JSON)."
+    )
+    pip_timeout: int = Field(default=15, description="Time for one request to the package index, in seconds.")
+    pip_retries: int = Field(default=5, description="How often a request to the package index is tried again.")
+    is_notebook_execution_environment: bool = Field(
+        default=False, description="Whether tasks run in a notebook instead of a workflow."
+    )
+    retry_config: RetryConfig = Field(
+        default_factory=RetryConfig, description="How client packages retry calls to services (JSON)."
+    )
+    service_name: str = Field(
+        default="unknown-service-name",
+        validation_alias="OTEL_SERVICE_NAME",
+        description="Service name in OpenTelemetry (OTEL_SERVICE_NAME).",
+    )
+    allocation_id: str = Field(
+        default="unknown-allocation-id",
+        validation_alias="NOMAD_ALLOC_ID",
+        description="Id of the allocation that the worker runs in (NOMAD_ALLOC_ID).",
+    )
+    allocation_name: str = Field(
+        default="unknown-allocation-name",
+        validation_alias="NOMAD_ALLOC_NAME",
+        description="Name of the allocation that the worker runs in (NOMAD_ALLOC_NAME).",
+    )
+    allocation_group: str = Field(
+        default="unknown-allocation-group",
+        validation_alias="NOMAD_GROUP_NAME",
+        description="Group of the allocation that the worker runs in (NOMAD_GROUP_NAME).",
+    )
+
+    @property
+    def cpu_count(self) -> int:
+        """Number of processors that this process may use."""
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0)) or 1
+        return os.cpu_count() or 1
+
+    def service_mesh_detail(self, service_name: str, default_mesh_service: Any = DEFAULT_MESH_SERVICE) -> Any:
+        """
+        Return where a service of the mesh is reached.
+
+        Parameters
+        ----------
+        service_name
+            Name of the service in ``MESH_CONFIG``.
+        default_mesh_service
+            What to return if it is not there.
+
+        Returns
+        -------
+        MeshService
+            An object with ``host`` and ``port``.
+        """
+        return self.service_mesh.get(service_name, default_mesh_service)
+
+    @property
+    def isb_mesh_service(self) -> Any:
+        """Where the interservice bus is reached; ``localhost:5672`` unless ``MESH_CONFIG`` says otherwise."""
+        return self.service_mesh_detail("interservice-bus", default_mesh_service=DEFAULT_ISB_SERVICE)
+
+    @property
+    def isb_queue_arguments(self) -> dict[str, str]:
+        """Arguments with which queues are declared."""
+        return {"x-queue-type": self.isb_queue_type}
+
+    @property
+    def elastic_apm_server_url(self) -> str:
+        """Address of the Elastic APM server, which ``MESH_CONFIG`` names ``system-monitoring-log-apm``."""
+        server = self.service_mesh_detail("system-monitoring-log-apm")
+        return f"http://{server.host}:{server.port}/"
+
+    @property
+    def apm_config(self) -> dict[str, Any]:
+        """Options of the Elastic APM agent. Those of ``ELASTIC_APM_OTHER_OPTIONS`` win."""
+        return {
+            "SERVICE_NAME": self.elastic_apm_service_name,
+            "SERVER_URL": self.elastic_apm_server_url,
+            "ENVIRONMENT": "Workflows",
+            **self.elastic_apm_other_options,
+        }
+
+    def log_configurations(self, log_parent_configurations: bool = True) -> None:
+        """
+        Write every setting to the log, secrets redacted.
+
+        Parameters
+        ----------
+        log_parent_configurations
+            Whether to write those of the parent classes as well.
+        """
+        own = get_annotations(type(self))
+        for name in type(self).model_fields:
+            if log_parent_configurations or name in own:
+                logger.info("%s: %s", name, redacted(name, getattr(self, name)))
+
+
+def redacted(name: str, value: object) -> object:
+    """Return the value with everything in it that is a secret by its name, or a password in an address, replaced."""
+    if SECRET_NAME.search(name) and value not in (None, ""):
+        return REDACTED
+    if isinstance(value, BaseModel):
+        return redacted(name, value.model_dump())
+    if isinstance(value, Mapping):
+        return {key: redacted(str(key), each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(redacted(name, each) for each in value)
+    if isinstance(value, str):
+        return USER_INFO.sub(REDACTED, value)
+    return value
+
+
+def __getattr__(name: str) -> DKISTProcessingCoreConfiguration:
+    """Build ``core_configurations`` from the environment as it is when it is asked for."""
+    if name == "core_configurations":
+        return DKISTProcessingCoreConfiguration()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+core_configurations: DKISTProcessingCoreConfiguration

@@ -1,0 +1,94 @@
+"""
+Which installed distribution provides a package.
+
+Runs in: author and CI. The name to install is not always the name to import, so it is looked up in the metadata of
+what is installed (the core metadata and the ``RECORD`` and ``direct_url.json`` files of :pep:`376` and :pep:`610`).
+"""
+
+import json
+from functools import cache
+from importlib.metadata import Distribution, distributions
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+__all__ = ["derived_name", "providing_distribution"]
+
+
+def derived_name(package: str) -> str:
+    """Return the distribution name that a package has by convention: its top level name, with ``-`` for ``_``."""
+    return package.partition(".")[0].replace("_", "-")
+
+
+@cache
+def providing_distribution(package: str) -> str | None:
+    """
+    Find the name of the installed distribution that provides a package.
+
+    Parameters
+    ----------
+    package
+        Dotted name of an importable package or module.
+
+    Returns
+    -------
+    str or None
+        The name as the distribution itself spells it; None if no installed distribution provides the package.
+    """
+    place = _place(package)
+    if place is None:
+        return None
+    candidates = sorted(distributions(), key=lambda each: _is_likely(each, package), reverse=True)
+    for distribution in candidates:
+        if _installs(distribution, place):
+            return distribution.name
+    return None
+
+
+def _place(package: str) -> Path | None:
+    """Return the file or folder that a dotted name is imported from."""
+    try:
+        found = find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    if found is None:
+        return None
+    if found.origin and found.origin not in {"built-in", "frozen", "namespace"}:
+        return Path(found.origin).resolve()
+    for folder in found.submodule_search_locations or ():
+        return Path(folder).resolve()
+    return None
+
+
+def _is_likely(distribution: Distribution, package: str) -> bool:
+    """Tell whether the names agree, so that the common case reads one RECORD instead of all."""
+    name: str | None = distribution.metadata["Name"]
+    return name is not None and name.lower().replace("_", "-") == derived_name(package).lower()
+
+
+def _installs(distribution: Distribution, place: Path) -> bool:
+    checkout = _editable_checkout(distribution)
+    if checkout is not None and place.is_relative_to(checkout):
+        return True
+    for file in distribution.files or ():
+        if file.name != place.name and place.suffix:
+            continue
+        located = Path(str(distribution.locate_file(file))).resolve()
+        if located == place or (not place.suffix and located.is_relative_to(place)):
+            return True
+    return False
+
+
+def _editable_checkout(distribution: Distribution) -> Path | None:
+    """Return the folder that an editable installation points at (:pep:`610`)."""
+    text = distribution.read_text("direct_url.json")
+    if not text:
+        return None
+    try:
+        record = json.loads(text)
+        if not record.get("dir_info", {}).get("editable"):
+            return None
+        return Path(url2pathname(urlsplit(record["url"]).path)).resolve()
+    except (ValueError, KeyError, AttributeError):
+        return None

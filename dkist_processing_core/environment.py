@@ -1,0 +1,29 @@
+"""
+Settings that are needed before, or without, pydantic: read from the environment when asked, never at import.
+
+Runs in: all four interpreters. `config` holds the whole set with types and descriptions; what is here is the few
+that `TaskBase` and `Workflow` read, which must not cost a task or a scheduler the import of pydantic.
+"""
+
+import os
+
+__all__ = ["build_version", "is_true", "log_level"]
+
+DEFAULT_BUILD_VERSION = "dev"
+DEFAULT_LOG_LEVEL = "INFO"
+TRUE_WORDS = frozenset({"1", "on", "t", "true", "y", "yes"})
+
+
+def is_true(text: str) -> bool:
+    """Tell whether a text means yes, by the words that pydantic takes for true."""
+    return text.strip().lower() in TRUE_WORDS
+
+
+def build_version() -> str:
+    """Return the version that workflows have unless they say otherwise (``BUILD_VERSION``, else ``dev``)."""
+    return os.environ.get("BUILD_VERSION") or DEFAULT_BUILD_VERSION
+
+
+def log_level() -> str:
+    """Return the level from which on a task's log records are shown (``DKIST_LOG_LEVEL``, else ``INFO``)."""
+    return (os.environ.get("DKIST_LOG_LEVEL") or DEFAULT_LOG_LEVEL).strip().upper()

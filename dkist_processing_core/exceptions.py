@@ -1,0 +1,204 @@
+"""
+Every error that this library raises, under one root.
+
+Runs in: all four interpreters. Errors that are the fault of an input are also a `ValueError` or a `TypeError`,
+so that a caller need not know this module to handle them. Each error carries the facts it was made of and builds its
+own message from them: what is wrong, with which value, and what to do.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dkist_processing_core.faults import Report
+
+__all__ = [
+    "ConfigurationError",
+    "CycleError",
+    "DKISTProcessingCoreError",
+    "DuplicateTaskError",
+    "EmptyWorkflowError",
+    "IllegalNameError",
+    "MissingExtraError",
+    "NamingSchemeError",
+    "NotATaskError",
+    "RecipeRunIdError",
+    "TaskImportError",
+    "TaskSettingError",
+    "UnknownUpstreamError",
+    "WorkflowError",
+    "WorkflowValidationError",
+]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the closest of the known names, or an empty string."""
+    close = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+class DKISTProcessingCoreError(Exception):
+    """Root of everything that this library raises."""
+
+
+class ConfigurationError(DKISTProcessingCoreError, ValueError):
+    """A setting from the environment cannot be used."""
+
+
+class RecipeRunIdError(DKISTProcessingCoreError, ValueError):
+    """
+    The recipe run id is not an integer.
+
+    Parameters
+    ----------
+    value
+        What was given instead.
+    """
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+        super().__init__(
+            f"recipe_run_id must be an integer, not {value!r}. "
+            'Trigger the run with the conf {"recipe_run_id": <integer>}, or set DKIST_RECIPE_RUN_ID=<integer> '
+            "when running the script by hand."
+        )
+
+
+class TaskImportError(DKISTProcessingCoreError, ImportError):
+    """A task class cannot be imported from its path ``module:Class``."""
+
+
+class MissingExtraError(DKISTProcessingCoreError, ImportError):
+    """
+    A feature needs distributions that one of the extras brings.
+
+    Parameters
+    ----------
+    feature
+        What was asked for.
+    extra
+        Name of the extra that brings what it needs.
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        self.feature = feature
+        self.extra = extra
+        super().__init__(
+            f"{feature} needs the extra {extra!r}. Install it with: pip install 'dkist-processing-core[{extra}]'"
+        )
+
+
+class WorkflowError(DKISTProcessingCoreError, ValueError):
+    """
+    A workflow cannot be rendered as it stands.
+
+    Parameters
+    ----------
+    what
+        What is wrong, with the value.
+    remedy
+        What to do about it.
+    workflow
+        Name of the workflow, once it has one.
+    task
+        Name of the task at fault, where it is one task's fault.
+    """
+
+    def __init__(self, what: str, *, remedy: str, workflow: str | None = None, task: str | None = None) -> None:
+        self.what = what
+        self.remedy = remedy
+        self.workflow = workflow
+        self.task = task
+        place = f"Workflow {workflow!r}: " if workflow else ""
+        super().__init__(f"{place}{what}. {remedy}.")
+
+
+class IllegalNameError(WorkflowError):
+    """A name cannot be used as, or in, an Airflow dag id or task id."""
+
+
+class DuplicateTaskError(WorkflowError):
+    """A task was added to a workflow twice; the class name is Airflow's task id, which is unique in a DAG."""
+
+
+class EmptyWorkflowError(WorkflowError):
+    """A workflow has no nodes."""
+
+
+class TaskSettingError(WorkflowError):
+    """A class attribute of a task, such as ``retries``, has a value that Airflow cannot use."""
+
+
+class UnknownUpstreamError(WorkflowError):
+    """
+    An upstream of a node was never added to the workflow.
+
+    Parameters
+    ----------
+    workflow, task, upstream
+        Names of the workflow, the task, and the upstream that is missing.
+    known
+        Names of the tasks that the workflow has.
+    """
+
+    def __init__(self, *, workflow: str, task: str, upstream: str, known: Iterable[str]) -> None:
+        self.upstream = upstream
+        super().__init__(
+            f"task {task!r} waits for {upstream!r}, which is not in the workflow{did_you_mean(upstream, known)}",
+            remedy=f"Add it with add_node({upstream}), or take it out of the upstreams of {task}",
+            workflow=workflow,
+            task=task,
+        )
+
+
+class CycleError(WorkflowError):
+    """
+    Tasks wait for each other in a circle.
+
+    Parameters
+    ----------
+    workflow
+        Name of the workflow.
+    path
+        Names of the tasks in the order in which they run after one another, the first repeated at the end.
+    """
+
+    def __init__(self, *, workflow: str, path: Iterable[str]) -> None:
+        self.path = tuple(path)
+        super().__init__(
+            f"the tasks wait for each other in a circle: {' -> '.join(self.path)}",
+            remedy="Take one of these edges out of the upstreams",
+            workflow=workflow,
+            task=self.path[0],
+        )
+
+
+class NotATaskError(DKISTProcessingCoreError, TypeError):
+    """Something that is no subclass of `TaskBase` was given where a task class is needed."""
+
+    def __init__(self, value: object, *, argument: str) -> None:
+        self.value = value
+        hint = ""
+        if not isinstance(value, type) and hasattr(type(value), "task_name"):
+            hint = " Give the class itself, not an instance of it."
+        super().__init__(f"{argument} must be a subclass of dkist_processing_core.TaskBase, not {value!r}.{hint}")
+
+
+class NamingSchemeError(DKISTProcessingCoreError, TypeError):
+    """The arguments of `Workflow` belong to neither naming scheme, or to both."""
+
+
+class WorkflowValidationError(DKISTProcessingCoreError, ValueError):
+    """
+    At least one workflow of a package has a fault.
+
+    Parameters
+    ----------
+    report
+        All faults of all workflows.
+    """
+
+    def __init__(self, report: "Report") -> None:
+        self.report = report
+        super().__init__(str(report))

@@ -1,0 +1,263 @@
+"""
+One task in a workflow, as the author sees it.
+
+Runs in: author and CI. Airflow is needed only for `Node.operator`.
+"""
+
+import inspect
+import math
+from collections.abc import Iterable
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from packaging.utils import canonicalize_name
+
+from dkist_processing_core.distributions import derived_name, providing_distribution
+from dkist_processing_core.exceptions import NotATaskError, TaskSettingError, WorkflowError
+from dkist_processing_core.names import check_name, dag_name
+from dkist_processing_core.resource_queue import ResourceQueue
+from dkist_processing_core.spec import NodeSpec, WorkflowSpec
+from dkist_processing_core.task import TaskBase
+
+if TYPE_CHECKING:
+    from airflow.providers.standard.operators.bash import BashOperator
+
+__all__ = ["Node"]
+
+BASE_EXTRA = "frozen"
+
+Upstreams = type[TaskBase] | Iterable[type[TaskBase]] | None
+
+
+def check_task(value: object, *, argument: str) -> type[TaskBase]:
+    """
+    Return the value if it is a task class.
+
+    Raises
+    ------
+    NotATaskError
+        If it is anything else. It is also a `TypeError`.
+    """
+    if not (isinstance(value, type) and issubclass(value, TaskBase)):
+        raise NotATaskError(value, argument=argument)
+    return value
+
+
+class Node:
+    """
+    A task, what must have run before it, and where it runs.
+
+    `Workflow.add_node` makes them; there is rarely a reason to make one by hand.
+
+    Parameters
+    ----------
+    workflow_name, workflow_version, workflow_package
+        The workflow that the node belongs to.
+    task
+        The task class.
+    resource_queue
+        Kind of worker that runs the task.
+    upstreams
+        The task classes that must have succeeded before: one, several, or None.
+    pip_extras
+        Extras of the package that the task needs besides ``frozen``.
+
+    Attributes
+    ----------
+    upstreams : list of type
+        The task classes that must have succeeded before, each once.
+    pool : str
+        The Airflow pool that the task counts against, ``{queue}_pool``.
+    pip_extras : list of str
+        All extras, ``frozen`` first.
+
+    Raises
+    ------
+    NotATaskError
+        If the task or an upstream is no subclass of `TaskBase`. It is also a `TypeError`.
+    WorkflowError
+        If the name of the class, an extra, ``retries`` or ``retry_delay_seconds`` cannot be used. It is also a
+        `ValueError`.
+    """
+
+    def __init__(
+        self,
+        workflow_name: str,
+        workflow_version: str,
+        workflow_package: str,
+        task: type[TaskBase],
+        resource_queue: ResourceQueue | str | None = None,
+        upstreams: Upstreams = None,
+        pip_extras: Iterable[str] | str | None = None,
+    ) -> None:
+        self.workflow_name = workflow_name
+        self.workflow_version = workflow_version
+        self.workflow_package = workflow_package
+        self.task = check_task(task, argument="task")
+        self.name = check_name("task name", task.__name__)
+        self.upstreams = _upstream_list(upstreams)
+        self.resource_queue = self._check_queue(resource_queue)
+        self.pool = self.resource_queue.pool
+        self.pip_extras = self._check_extras(pip_extras)
+        self._check_retries()
+
+    def _check_queue(self, queue: ResourceQueue | str | None) -> ResourceQueue:
+        try:
+            return ResourceQueue.DEFAULT if queue is None else ResourceQueue(queue)
+        except ValueError:
+            raise WorkflowError(
+                f"there is no resource queue {queue!r}",
+                remedy=f"Use one of {', '.join(map(str, ResourceQueue))}",
+                workflow=self.workflow_name,
+                task=self.name,
+            ) from None
+
+    def _check_extras(self, extras: Iterable[str] | str | None) -> list[str]:
+        given = [extras] if isinstance(extras, str) else list(extras or ())
+        for extra in given:
+            try:
+                canonicalize_name(extra, validate=True)
+            except (ValueError, TypeError):
+                raise WorkflowError(
+                    f"{extra!r} cannot be the name of an extra",
+                    remedy="Use the names of extras that the package's pyproject.toml declares",
+                    workflow=self.workflow_name,
+                    task=self.name,
+                ) from None
+        return list(dict.fromkeys([BASE_EXTRA, *given]))
+
+    def _check_retries(self) -> None:
+        retries, delay = self.task.retries, self.task.retry_delay_seconds
+        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+            raise TaskSettingError(
+                f"{self.name}.retries is {retries!r}",
+                remedy="Give it an integer of at least 0",
+                workflow=self.workflow_name,
+                task=self.name,
+            )
+        if isinstance(delay, bool) or not isinstance(delay, (int, float)) or not math.isfinite(delay) or delay < 0:
+            raise TaskSettingError(
+                f"{self.name}.retry_delay_seconds is {delay!r}",
+                remedy="Give it a number of seconds of at least 0",
+                workflow=self.workflow_name,
+                task=self.name,
+            )
+
+    @property
+    def spec(self) -> NodeSpec:
+        """The frozen description that all outputs are made from."""
+        return NodeSpec(
+            name=self.name,
+            task=f"{self.task.__module__}:{self.task.__qualname__}",
+            upstreams=tuple(sorted(each.__name__ for each in self.upstreams)),
+            queue=self.resource_queue.value,
+            pool=self.pool,
+            extras=tuple(self.pip_extras),
+            retries=self.task.retries,
+            retry_delay_seconds=self.task.retry_delay_seconds,
+            doc=inspect.cleandoc(self.task.__dict__.get("__doc__") or ""),
+        )
+
+    @property
+    def _alone(self) -> WorkflowSpec:
+        """The spec of a workflow of this node and no other, which is what renderers take."""
+        return WorkflowSpec(
+            name=self.workflow_name,
+            version=self.workflow_version,
+            dag_id=dag_name(self.workflow_name, self.workflow_version),
+            package=self.workflow_package,
+            distribution=distribution_name(self.workflow_package),
+            tags=(),
+            nodes=(self.spec,),
+        )
+
+    @property
+    def dependencies(self) -> list[tuple[str, str]]:
+        """The edges that end in this node, as pairs of the upstream's and the task's name."""
+        return [(upstream.__name__, self.name) for upstream in self.upstreams]
+
+    @property
+    def bash_script(self) -> str:
+        """
+        The script that runs the task on a worker.
+
+        ``DKIST_RECIPE_RUN_ID=1 bash script.sh`` runs it by hand just as Airflow does.
+        """
+        from dkist_processing_core.rendering.task_script import runnable_script
+
+        return runnable_script(self._alone, self.spec)
+
+    @property
+    def install_command(self) -> str:
+        """The shell command that installs what the task needs; the script does it in an environment of its own."""
+        return f"uv pip install {quote(self._alone.requirement(self.spec))}"
+
+    @property
+    def run_command(self) -> str:
+        """The shell command that runs the task in its environment, given ``DKIST_RECIPE_RUN_ID``."""
+        words = [
+            *["python", "-P", "-m", "dkist_processing_core.run_task", self.spec.task],
+            *["--workflow-name", self.workflow_name, "--workflow-version", self.workflow_version],
+        ]
+        return " ".join(map(quote, words))
+
+    @property
+    def python(self) -> str:
+        """The Python statements that run the task in its environment, given ``DKIST_RECIPE_RUN_ID``."""
+        return (
+            "from dkist_processing_core.run_task import run_task\n"
+            f"run_task({self.spec.task!r}, workflow_name={self.workflow_name!r}, "
+            f"workflow_version={self.workflow_version!r})\n"
+        )
+
+    @property
+    def notebook_cell(self) -> str:
+        """The Python statements that run the task in a notebook that sets ``recipe_run_id``."""
+        name = self.task.__qualname__.partition(".")[0]
+        return (
+            f"from {self.task.__module__} import {name}\n"
+            f"with {self.task.__qualname__}(recipe_run_id=recipe_run_id, workflow_name={self.workflow_name!r}, "
+            f"workflow_version={self.workflow_version!r}) as task:\n"
+            "    task()\n"
+            "    # task.rollback()\n"
+        )
+
+    @property
+    def operator_definition(self) -> str:
+        """The expression that stands for the node in the DAG file; it calls the function ``node`` defined there."""
+        from dkist_processing_core.rendering.dag import node_call
+
+        return node_call(self._alone, self.spec)
+
+    @property
+    def operator(self) -> "BashOperator":
+        """
+        The Airflow operator, in no DAG yet.
+
+        Raises
+        ------
+        MissingExtraError
+            If Airflow is not installed.
+        """
+        from dkist_processing_core.native import operator
+
+        return operator(self._alone, self.spec)
+
+    def __repr__(self) -> str:
+        upstreams = ", ".join(each.__name__ for each in self.upstreams)
+        return f"Node({self.name}, upstreams=[{upstreams}], resource_queue={self.resource_queue.value!r})"
+
+
+def distribution_name(package: str) -> str:
+    """Return the distribution that provides a package, or the name it has by convention if none is installed."""
+    return providing_distribution(package) or derived_name(package)
+
+
+def _upstream_list(upstreams: Upstreams) -> list[type[TaskBase]]:
+    if upstreams is None:
+        given: list[Any] = []
+    elif isinstance(upstreams, Iterable) and not isinstance(upstreams, (type, str)):
+        given = list(upstreams)
+    else:
+        given = [upstreams]
+    return list(dict.fromkeys(check_task(each, argument="upstreams") for each in given))

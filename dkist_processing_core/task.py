@@ -1,0 +1,241 @@
+"""
+The class that a team subclasses to write a task.
+
+Runs in: task environment, and author and CI, where workflows refer to the classes. It imports neither Airflow nor
+anything of rendering, and no telemetry back end before a task starts.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+from dkist_processing_core import telemetry
+from dkist_processing_core.exceptions import RecipeRunIdError
+from dkist_processing_core.telemetry import Span, TaskFacts, Telemetry
+from dkist_processing_core.telemetry.protocol import AttributeValue
+
+__all__ = ["TaskBase", "as_recipe_run_id"]
+
+logger = logging.getLogger(__name__)
+
+CORE_SPAN_TYPE = "code.core"
+CORE_LABELS = {"type": "core"}
+CUSTOM_SPAN_TYPE = "code.custom"
+
+
+def as_recipe_run_id(value: object) -> int:
+    """
+    Return the recipe run id as the integer that it stands for.
+
+    Parameters
+    ----------
+    value
+        An integer, or a text or a number that stands for one.
+
+    Raises
+    ------
+    RecipeRunIdError
+        If it stands for no integer.
+    """
+    try:
+        number = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        raise RecipeRunIdError(value) from None
+    if isinstance(value, bool) or (not isinstance(value, (str, bytes)) and number != value):
+        raise RecipeRunIdError(value)
+    return int(number)
+
+
+class TaskBase(ABC):
+    """
+    One task of a workflow, written in plain Python.
+
+    Subclass it and write `run`. Nothing in a subclass needs to know that Airflow runs it, which recipe run it works
+    on is in ``self.recipe_run_id``. Airflow's task id is the name of the class.
+
+    Parameters
+    ----------
+    recipe_run_id
+        Id of the recipe run that the task works on; anything that stands for an integer.
+    workflow_name, workflow_version
+        The workflow that the task runs in.
+
+    Attributes
+    ----------
+    retries : int
+        How often Airflow tries again after a failure (class attribute, 0 unless overridden).
+    retry_delay_seconds : float
+        Time between two tries, in seconds (class attribute, 60 unless overridden).
+    task_name : str
+        Name of the class.
+
+    Raises
+    ------
+    RecipeRunIdError
+        If ``recipe_run_id`` is no integer. It is also a `ValueError`.
+
+    Notes
+    -----
+    A task is used as a context manager and called inside of it. `__enter__` and `__exit__` may be overridden for
+    what must be set up and torn down whatever happens; both must then call the overridden method. Calling a task
+    outside of a ``with`` statement runs it as well.
+
+    Examples
+    --------
+    >>> class Greet(TaskBase):
+    ...     def run(self):
+    ...         with self.apm_step("greet", labels={"manner": "kind"}):
+    ...             print(f"hello, recipe run {self.recipe_run_id}")
+    >>> with Greet(recipe_run_id=1, workflow_name="demo", workflow_version="1.0") as task:
+    ...     task()
+    hello, recipe run 1
+    """
+
+    retries: int = 0
+    retry_delay_seconds: float = 60
+
+    def __init__(self, recipe_run_id: int, workflow_name: str, workflow_version: str) -> None:
+        self.recipe_run_id = as_recipe_run_id(recipe_run_id)
+        self.workflow_name = workflow_name
+        self.workflow_version = workflow_version
+        self.task_name = type(self).__name__
+        self._telemetry: Telemetry | None = None
+        self._is_entered = False
+        logger.info("Task %s initialized", self.task_name)
+
+    def pre_run(self) -> None:
+        """Do what comes before `run`. Does nothing unless overridden; inside the span ``Pre Run``."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Do the work of the task. To be overridden; inside the span ``Run``."""
+
+    def post_run(self) -> None:
+        """Do what comes after a `run` that succeeded. Does nothing unless overridden; inside the span ``Post Run``."""
+
+    def rollback(self) -> None:
+        """
+        Undo what the task did to persistent stores.
+
+        Does nothing unless overridden. It is never called by a workflow; a person calls it on a task of a
+        recipe run that is to be processed again, from a notebook for instance.
+        """
+
+    def __call__(self) -> None:
+        """
+        Run the task: `pre_run`, `run`, `post_run`, each inside a span of its own.
+
+        Raises
+        ------
+        Exception
+            Whatever one of them raises. The ones after it do not run.
+        """
+        if self._is_entered:
+            self._run_phases()
+            return
+        try:
+            self._run_phases()
+        except BaseException as error:
+            self._close_telemetry(error)
+            raise
+        self._close_telemetry(None)
+
+    def _run_phases(self) -> None:
+        logger.info("Task %s started", self.task_name)
+        for name, phase in (("Pre Run", self.pre_run), ("Run", self.run), ("Post Run", self.post_run)):
+            with self.apm_step(name, span_type=CORE_SPAN_TYPE, labels=CORE_LABELS):
+                phase()
+        logger.info("Task %s complete", self.task_name)
+
+    def apm_step(
+        self,
+        name: str,
+        span_type: str = CUSTOM_SPAN_TYPE,
+        labels: Mapping[str, AttributeValue] | None = None,
+        **_: Any,
+    ) -> AbstractContextManager[Span]:
+        """
+        Record a stretch of work as a span, in the spelling of Elastic APM.
+
+        Parameters
+        ----------
+        name
+            What the work is.
+        span_type
+            Kind of work, dotted (Elastic's ``type.subtype.action``).
+        labels
+            Facts about the work.
+
+        Returns
+        -------
+        context manager
+            To be used in a ``with`` statement around the work; it yields the span, which has ``set_attribute`` and
+            ``set_attributes``. Without telemetry it does nothing.
+        """
+        return self._open_telemetry().span(name, span_type, labels or {})
+
+    def telemetry_span(
+        self,
+        name: str,
+        *_: Any,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        **__: Any,
+    ) -> AbstractContextManager[Span]:
+        """
+        Record a stretch of work as a span, in the spelling of OpenTelemetry.
+
+        Parameters
+        ----------
+        name
+            What the work is.
+        attributes
+            Facts about the work.
+
+        Returns
+        -------
+        context manager
+            As from `apm_step`.
+        """
+        return self._open_telemetry().span(name, CUSTOM_SPAN_TYPE, attributes or {})
+
+    def _open_telemetry(self) -> Telemetry:
+        if self._telemetry is None:
+            self._telemetry = telemetry.start(
+                TaskFacts(
+                    recipe_run_id=self.recipe_run_id,
+                    workflow_name=self.workflow_name,
+                    workflow_version=self.workflow_version,
+                    task_name=self.task_name,
+                )
+            )
+        return self._telemetry
+
+    def _close_telemetry(self, error: BaseException | None) -> None:
+        recorded, self._telemetry = self._telemetry, None
+        if recorded is not None:
+            recorded.close(error)
+
+    def __enter__(self) -> Self:
+        """Begin to record the task. An override must return what this returns."""
+        self._is_entered = True
+        self._open_telemetry()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """End the recording of the task. It runs whether or not the task succeeded."""
+        self._is_entered = False
+        self._close_telemetry(exc_val)
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.task_name}(recipe_run_id={self.recipe_run_id!r}, workflow_name={self.workflow_name!r}, "
+            f"workflow_version={self.workflow_version!r})"
+        )
