@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 TOTAL_SECONDS = 8.0
 PAUSE_SECONDS = 0.5
 GOODBYE_SECONDS = 0.5
+TIDY_SECONDS = 0.05
 
 CONFIGURATION_ERRORS = {
     403: "access refused; check ISB_USERNAME, ISB_PASSWORD and what the user may do",
@@ -122,6 +123,15 @@ def publish(envelopes: Sequence[Envelope], *, seconds: float = TOTAL_SECONDS) ->
             time.sleep(PAUSE_SECONDS)
 
 
+class _Connection(pika.SelectConnection):
+    """A connection that can be dropped without the peer's consent."""
+
+    def drop(self) -> None:
+        """Close the socket. The callback for a closed connection follows."""
+        # The method is what pika asks its adapters to implement for this; nothing public does it.
+        self._adapter_disconnect_stream()
+
+
 class _Attempt:
     """One connection on which all messages are published; the methods follow each other as the broker answers."""
 
@@ -132,7 +142,7 @@ class _Attempt:
         self._unconfirmed: set[int] = set()
         self._done = False
         self._channel: Any = None
-        self._connection: Any = pika.SelectConnection(
+        self._connection: Any = _Connection(
             parameters,
             on_open_callback=self._open_channel,
             on_open_error_callback=self._not_opened,
@@ -231,20 +241,29 @@ class _Attempt:
     def _leave(self) -> None:
         if self._connection.is_open:
             self._connection.close()
-            self._connection.ioloop.call_later(GOODBYE_SECONDS, self._connection.ioloop.stop)
+            self._connection.ioloop.call_later(GOODBYE_SECONDS, self._drop)
         elif not self._connection.is_closing:
-            self._connection.ioloop.stop()
+            self._stop_soon()
 
     def _time_is_over(self) -> None:
         if not self._done and self._error is None:
             self._error = PublishError(
                 f"the broker did not confirm the message within {self._seconds:.0f} s", can_pass=True
             )
-        self._connection.ioloop.stop()
+        self._drop()
+
+    def _drop(self) -> None:
+        if not self._connection.is_closed:
+            self._connection.drop()
+        self._stop_soon()
+
+    def _stop_soon(self) -> None:
+        """End the loop once pika has tidied up, which it does in callbacks of the same loop."""
+        self._connection.ioloop.call_later(TIDY_SECONDS, self._connection.ioloop.stop)
 
     def _not_opened(self, _connection: Any, error: BaseException) -> None:
         self._fail_with(error)
-        self._connection.ioloop.stop()
+        self._stop_soon()
 
     def _channel_closed(self, _channel: Any, error: BaseException) -> None:
         if isinstance(error, ChannelClosedByBroker):
@@ -253,7 +272,7 @@ class _Attempt:
     def _closed(self, _connection: Any, error: BaseException) -> None:
         if not self._done and self._error is None:
             self._fail_with(error)
-        self._connection.ioloop.stop()
+        self._stop_soon()
 
     def _fail_with(self, error: BaseException) -> None:
         if isinstance(error, (ChannelClosedByBroker, ConnectionClosedByBroker)):

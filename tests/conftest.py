@@ -1,0 +1,86 @@
+"""Fixtures that isolate every test and bring the real parts."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.real_airflow import Airflow
+from support.rabbitmq import RabbitMQ, Unavailable
+from support.releases import REPOSITORY, build_wheel
+
+KEPT = {"HOME", "LANG", "LC_ALL", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"}
+KEPT_PREFIXES = ("PIP_", "UV_", "SSL_", "REQUESTS_", "HTTP_", "HTTPS_", "NO_PROXY", "ALL_PROXY", "http_", "https_", "no_proxy")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-skips",
+        action="store_true",
+        default=os.environ.get("DKIST_TEST_NO_SKIPS") == "1",
+        help="count a test that is skipped as failed (DKIST_TEST_NO_SKIPS=1)",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    report = yield
+    if item.config.getoption("--no-skips") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where skipping is forbidden: {report.longrepr[2]}"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Take away what this machine and user have set, so that no test passes or fails because of it."""
+    before = dict(os.environ)
+    uv_cache = subprocess.run([sys.executable, "-m", "uv", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    for name in before:
+        if name not in KEPT and not name.startswith(KEPT_PREFIXES):
+            del os.environ[name]
+    home = tmp_path_factory.mktemp("home")
+    # What installers already fetched is no state of ours, and fetching it anew would prove nothing.
+    os.environ.update(HOME=str(home), UV_CACHE_DIR=uv_cache, AIRFLOW_HOME=str(home / "airflow"))
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test a working folder, a cache and a spool of its own, so that none sees what another left."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DKIST_ENVIRONMENT_CACHE", str(tmp_path / "environments"))
+    monkeypatch.setenv("DKIST_ISB_SPOOL", str(tmp_path / "spool"))
+
+
+@pytest.fixture(scope="session")
+def core_wheel(tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Path:
+    """A folder with the wheel of this library."""
+    folder = tmp_path_factory.mktemp("core_wheel")
+    build_wheel(REPOSITORY, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Iterator[RabbitMQ]:
+    """A running RabbitMQ, the same for all tests."""
+    try:
+        server = RabbitMQ.new(tmp_path_factory.mktemp("rabbitmq"))
+        server.start()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Airflow:
+    """A migrated Airflow, the same for all tests."""
+    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
+    made = Airflow(tmp_path_factory.mktemp("airflow"))
+    made.migrate()
+    return made

@@ -1,0 +1,179 @@
+"""A real RabbitMQ of our own, on free ports of the loopback address."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pika
+import pika.exceptions
+from support.ports import free_ports
+
+DEBIAN_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+START_SECONDS = 60
+
+
+class Unavailable(Exception):
+    """There is no RabbitMQ here, and none could be installed."""
+
+
+def server_program() -> Path:
+    """
+    Find the server, or install it where we may (Debian, root).
+
+    Raises
+    ------
+    Unavailable
+        If it is neither there nor can be installed.
+    """
+    # Debian's program on PATH changes to another user; the one behind it runs as whoever we are.
+    if DEBIAN_SERVER.exists():
+        return DEBIAN_SERVER
+    found = shutil.which("rabbitmq-server")
+    if found:
+        return Path(found)
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise Unavailable("rabbitmq-server is not installed (apt-get install rabbitmq-server)")
+    # The package starts a server of its own where there is an init system; policy-rc.d is how Debian is told not to.
+    policy = Path("/usr/sbin/policy-rc.d")
+    had_policy = policy.exists()
+    if not had_policy:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "rabbitmq-server"]):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    finally:
+        if not had_policy:
+            policy.unlink()
+    if not DEBIAN_SERVER.exists():
+        raise Unavailable(f"rabbitmq-server could not be installed: {done.stderr[-300:]}")
+    return DEBIAN_SERVER
+
+
+@dataclass
+class RabbitMQ:
+    """A server that is started, stopped and started again at will."""
+
+    folder: Path
+    program: Path
+    port: int
+    distribution_port: int
+    epmd_port: int
+    process: "subprocess.Popen[bytes] | None" = None
+    epmd: "subprocess.Popen[bytes] | None" = None
+
+    @classmethod
+    def new(cls, folder: Path) -> "RabbitMQ":
+        """Prepare a server that keeps everything in one folder."""
+        return cls(folder, server_program(), *free_ports(3))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the server and its tools need to find each other, and nothing else."""
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "LANG": "C.UTF-8",
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self.epmd_port),
+            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self.distribution_port),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+        }
+
+    @property
+    def mesh_config(self) -> str:
+        """The value of MESH_CONFIG that points at this server."""
+        return '{"interservice-bus": {"mesh_address": "127.0.0.1", "mesh_port": %d}}' % self.port
+
+    def start(self) -> None:
+        """Start the server and wait until it takes connections."""
+        log = (self.folder / "server.log").open("ab")
+        if self.epmd is None:
+            self.epmd = subprocess.Popen(
+                ["epmd", "-port", str(self.epmd_port)], env=self.environment, stdout=log, stderr=log
+            )
+        self.process = subprocess.Popen(
+            [str(self.program)], env=self.environment, stdout=log, stderr=log, start_new_session=True
+        )
+        log.close()
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                self.connect().close()
+                return
+            except pika.exceptions.AMQPError:
+                if self.process.poll() is not None:
+                    break
+                time.sleep(0.2)
+        raise Unavailable(f"RabbitMQ did not start:\n{(self.folder / 'server.log').read_text()[-2000:]}")
+
+    def stop(self) -> None:
+        """Stop the server; what is durable stays."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+            self.process = None
+
+    def close(self) -> None:
+        """Stop everything that was started."""
+        self.stop()
+        if self.epmd is not None:
+            self.epmd.kill()
+            self.epmd.wait()
+            self.epmd = None
+
+    def connect(self) -> pika.BlockingConnection:
+        """Return a connection as the user guest."""
+        return pika.BlockingConnection(
+            pika.ConnectionParameters("127.0.0.1", self.port, socket_timeout=5, stack_timeout=5, connection_attempts=1)
+        )
+
+    def control(self, *arguments: str) -> str:
+        """Run rabbitmqctl and return what it prints."""
+        done = subprocess.run(
+            [str(self.program.with_name("rabbitmqctl")), "--quiet", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return done.stdout
+
+    def take_all(self, queue: str) -> list[tuple[pika.BasicProperties, bytes]]:
+        """Take every message out of a queue."""
+        connection = self.connect()
+        channel = connection.channel()
+        taken = []
+        while True:
+            method, properties, body = channel.basic_get(queue, auto_ack=True)
+            if method is None:
+                break
+            taken.append((properties, body))
+        connection.close()
+        return taken
+
+    def forget(self, *queues: str, exchange: str = "master.direct.x") -> None:
+        """Delete queues and the exchange, so that the next test declares its own."""
+        connection = self.connect()
+        channel = connection.channel()
+        for queue in queues:
+            channel.queue_delete(queue)
+        channel.exchange_delete(exchange)
+        connection.close()

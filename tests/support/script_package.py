@@ -1,0 +1,92 @@
+"""The sources of a release whose tasks the tests of the task script run."""
+
+TASKS = '''
+    """Tasks that show where and how they run."""
+
+    import json
+    import logging
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+    from pathlib import Path
+
+    from dkist_processing_core import TaskBase
+
+
+    class Good(TaskBase):
+        """Show that it ran."""
+
+        def run(self):
+            logging.getLogger("team").info("good, recipe run %s", self.recipe_run_id)
+
+
+    class Bad(TaskBase):
+        """Fail."""
+
+        def run(self):
+            raise RuntimeError("the flat is missing")
+
+
+    class ShowsItsPlace(TaskBase):
+        """Write down what the task sees."""
+
+        def run(self):
+            try:
+                import airflow
+            except ImportError:
+                airflow = None
+            facts = {
+                "variables": dict(os.environ),
+                "prefix": sys.prefix,
+                "path": sys.path,
+                "has_airflow": airflow is not None,
+                "recipe_run_id": self.recipe_run_id,
+            }
+            Path(os.environ["FACTS"]).write_text(json.dumps(facts))
+
+
+    class Waits(TaskBase):
+        """Say its process id and wait; end in order when told to."""
+
+        def run(self):
+            Path(os.environ["FACTS"]).write_text(str(os.getpid()))
+            time.sleep(120)
+
+        def __exit__(self, *error):
+            super().__exit__(*error)
+            print("torn down", flush=True)
+
+
+    class Stubborn(TaskBase):
+        """Ignore SIGTERM, and have a child that does so too."""
+
+        def run(self):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            child = subprocess.Popen(["sleep", "120"], preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+            Path(os.environ["FACTS"]).write_text(f"{os.getpid()} {child.pid}")
+            time.sleep(120)
+
+
+    class LeavesAChild(TaskBase):
+        """Succeed, with a child still running."""
+
+        def run(self):
+            child = subprocess.Popen(["sleep", "120"])
+            Path(os.environ["FACTS"]).write_text(str(child.pid))
+'''
+
+WORKFLOWS = '''
+    from dkist_processing_core import Workflow
+    from dkist_script_test import tasks
+
+    workflow = Workflow(
+        input_data="a", output_data="b", category="script", workflow_package=__package__, workflow_version="1.0"
+    )
+    for name in ("Good", "Bad", "ShowsItsPlace", "Waits", "Stubborn", "LeavesAChild"):
+        workflow.add_node(getattr(tasks, name))
+'''
+
+FILES = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}
+NAME = "dkist-script-test"

@@ -1,0 +1,115 @@
+"""Settings from the environment."""
+
+import logging
+from dataclasses import dataclass
+
+import pytest
+from pydantic import Field
+
+from dkist_processing_core import config
+from dkist_processing_core.config import DEFAULT_MESH_SERVICE, DKISTProcessingCoreConfiguration, MeshService
+
+MESH = '{"interservice-bus": {"mesh_address": "bus", "mesh_port": 5673}, "system-monitoring-log-apm": {"mesh_address": "apm", "mesh_port": 8200}}'
+
+
+def test_the_defaults_are_those_of_the_contract():
+    """Without any variable set, the settings are these."""
+    settings = DKISTProcessingCoreConfiguration()
+    assert settings.build_version == "dev"
+    assert (settings.isb_username, settings.isb_password) == ("guest", "guest")
+    assert (settings.isb_exchange, settings.isb_queue_type) == ("master.direct.x", "classic")
+    assert settings.isb_queue_arguments == {"x-queue-type": "classic"}
+    assert settings.isb_mesh_service == MeshService(mesh_address="localhost", mesh_port=5672)
+    assert (settings.elastic_apm_enabled, settings.elastic_apm_other_options) == (False, {})
+    assert (settings.pip_timeout, settings.pip_retries) == (15, 5)
+    assert settings.is_notebook_execution_environment is False
+    assert settings.cpu_count >= 1
+    assert settings.service_mesh_detail("unknown") == DEFAULT_MESH_SERVICE
+    assert settings.retry_config.retry_tries == -1
+
+
+def test_the_environment_sets_them(monkeypatch):
+    """Each variable reaches its setting."""
+    for name, value in {
+        "MESH_CONFIG": MESH,
+        "ISB_USERNAME": "u",
+        "ISB_QUEUE_TYPE": "quorum",
+        "ELASTIC_APM_ENABLED": "true",
+        "ELASTIC_APM_OTHER_OPTIONS": '{"TRANSACTION_MAX_SPANS": 7}',
+        "NOMAD_ALLOC_ID": "id",
+        "NOMAD_ALLOC_NAME": "name",
+        "NOMAD_GROUP_NAME": "group",
+        "OTEL_SERVICE_NAME": "service",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = DKISTProcessingCoreConfiguration()
+    assert settings.isb_username == "u"
+    assert settings.isb_queue_arguments == {"x-queue-type": "quorum"}
+    assert (settings.isb_mesh_service.host, settings.isb_mesh_service.port) == ("bus", 5673)
+    assert settings.apm_config == {
+        "SERVICE_NAME": "dkist-processing-core",
+        "SERVER_URL": "http://apm:8200/",
+        "ENVIRONMENT": "Workflows",
+        "TRANSACTION_MAX_SPANS": 7,
+    }
+    assert (settings.allocation_id, settings.allocation_name, settings.allocation_group) == ("id", "name", "group")
+    assert settings.service_name == "service"
+
+
+def test_settings_are_read_when_they_are_asked_for(monkeypatch):
+    """A variable that is set after the import counts."""
+    monkeypatch.setenv("BUILD_VERSION", "1.2.3")
+    assert config.core_configurations.build_version == "1.2.3"
+    monkeypatch.delenv("BUILD_VERSION")
+    assert config.core_configurations.build_version == "dev"
+    with pytest.raises(AttributeError, match="nonsense"):
+        config.nonsense  # noqa: B018 - looking is the point
+
+
+def test_a_mesh_service_equals_any_object_of_the_same_host_and_port():
+    """Client packages compare it with the one of another library."""
+
+    @dataclass
+    class Other:
+        host: str
+        port: int
+
+    assert MeshService(mesh_address="a", mesh_port=1) == Other("a", 1)
+    assert Other("a", 1) == MeshService(mesh_address="a", mesh_port=1)
+    assert MeshService(mesh_address="a", mesh_port=1) != Other("a", 2)
+    assert MeshService(mesh_address="a", mesh_port=1) != "a:1"
+    assert len({MeshService(mesh_address="a", mesh_port=1), MeshService(mesh_address="a", mesh_port=1)}) == 1
+
+
+class ClientConfiguration(DKISTProcessingCoreConfiguration):
+    scratch_base_path: str = Field(default="scratch/")
+    gql_auth_token: str | None = "abc"
+
+
+def test_client_packages_add_fields(monkeypatch):
+    """A subclass reads its own fields from the environment, beside ours."""
+    monkeypatch.setenv("SCRATCH_BASE_PATH", "/data")
+    monkeypatch.setenv("ISB_EXCHANGE", "x")
+    settings = ClientConfiguration()
+    assert (settings.scratch_base_path, settings.isb_exchange) == ("/data", "x")
+
+
+@pytest.mark.parametrize("with_parents", [True, False], ids=["all", "own"])
+def test_logged_settings_hold_no_secret(monkeypatch, caplog, with_parents):
+    """Passwords, tokens, and what an address carries are redacted, however deep."""
+    monkeypatch.setenv("ISB_PASSWORD", "s3cret")
+    monkeypatch.setenv("GQL_AUTH_TOKEN", "s3cret")
+    monkeypatch.setenv("SCRATCH_BASE_PATH", "https://user:s3cret@host/path")
+    monkeypatch.setenv("ELASTIC_APM_OTHER_OPTIONS", '{"SECRET_TOKEN": "s3cret", "A": [{"api_key": "s3cret"}]}')
+    with caplog.at_level(logging.INFO):
+        ClientConfiguration().log_configurations(log_parent_configurations=with_parents)
+    assert "s3cret" not in caplog.text
+    assert "scratch_base_path: https://<redacted>@host/path" in caplog.text
+    assert ("isb_exchange: master.direct.x" in caplog.text) == with_parents
+    assert "gql_auth_token: <redacted>" in caplog.text
+
+
+def test_the_password_is_not_in_the_text_form(monkeypatch):
+    """Neither is it shown when the object itself is."""
+    monkeypatch.setenv("ISB_PASSWORD", "s3cret")
+    assert "s3cret" not in repr(DKISTProcessingCoreConfiguration())

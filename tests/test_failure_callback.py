@@ -1,0 +1,202 @@
+"""The message that a task has failed, without a broker."""
+
+import contextlib
+import json
+import logging
+import time
+
+import pytest
+from support.ports import free_ports
+
+from dkist_processing_core import failure_callback
+from dkist_processing_core.failure_callback import (
+    RecipeRunFailureMessage,
+    RecipeRunFailureMessageBody,
+    chat_ops_notification,
+    parse_dag_run_id_from_context,
+    parse_log_url_from_context,
+)
+from dkist_processing_core.isb import spool
+from dkist_processing_core.isb.envelope import Envelope
+
+
+class TaskInstance:
+    log_url = "http://airflow/log"
+    try_number = 1
+    map_index = -1
+
+
+class WithoutUrl:
+    @property
+    def log_url(self):
+        raise RuntimeError("no base URL")
+
+
+def new_context(**changes):
+    return {"run_id": "manual__1", "task_instance": TaskInstance(), **changes}
+
+
+def notify(context, producer_factory=None):
+    keywords = {"producer_factory": producer_factory} if producer_factory else {}
+    return chat_ops_notification(context, "l0_to_l1_cam", "1.0", "Calibrate", **keywords)
+
+
+@pytest.fixture
+def published():
+    """A producer factory that takes every message, and the messages that it took."""
+    messages = []
+
+    class Producer:
+        publish = messages.append
+
+    @contextlib.contextmanager
+    def factory():
+        yield Producer()
+
+    factory.messages = messages
+    return factory
+
+
+def failing(error):
+    @contextlib.contextmanager
+    def factory():
+        raise error
+        yield
+
+    return factory
+
+
+def test_the_message_has_the_keys_that_consumers_read(published):
+    """It is published once and returned."""
+    message = notify(new_context(), published)
+    assert published.messages == [message]
+    body = json.loads(message.body.model_dump_json())
+    assert len(body.pop("conversationId")) == 32
+    assert body == {
+        "workflowName": "l0_to_l1_cam",
+        "workflowVersion": "1.0",
+        "taskName": "Calibrate",
+        "dagRunId": "manual__1",
+        "logUrl": "http://airflow/log",
+    }
+    assert list(spool.waiting()) == []
+
+
+def test_the_message_id_tells_repetitions_from_other_failures(published):
+    """The same try gives the same id; another run, try, task or map index gives another."""
+
+    class Second(TaskInstance):
+        try_number = 2
+
+    class Mapped(TaskInstance):
+        map_index = 3
+
+    same = [notify(new_context(), published).message_id for _ in range(2)]
+    others = [
+        notify(new_context(run_id="manual__2"), published).message_id,
+        notify(new_context(task_instance=Second()), published).message_id,
+        notify(new_context(task_instance=Mapped()), published).message_id,
+        chat_ops_notification(new_context(), "l0_to_l1_cam", "1.0", "Other", published).message_id,
+        chat_ops_notification(new_context(), "l0_to_l1_cam", "1.1", "Calibrate", published).message_id,
+    ]
+    assert same[0] == same[1]
+    assert len({same[0], *others}) == 6
+    assert notify({}, published).message_id != notify({}, published).message_id
+
+
+@pytest.mark.parametrize(
+    ("context", "run_id", "log_url"),
+    [
+        ({}, None, None),
+        (new_context(), "manual__1", "http://airflow/log"),
+        ({"dag_run": type("Run", (), {"run_id": "r"})}, "r", None),
+        ({"task_instance": object()}, None, None),
+        ({"task_instance": WithoutUrl()}, None, None),
+    ],
+    ids=["empty", "full", "run-only", "no-url", "url-raises"],
+)
+def test_a_context_may_lack_anything(context, run_id, log_url, published):
+    """Airflow's versions differ in what they pass."""
+    assert parse_dag_run_id_from_context(context) == run_id
+    assert parse_log_url_from_context(context) == log_url
+    assert notify(context, published).body.dagRunId == run_id
+
+
+@pytest.mark.parametrize("error", [OSError("down"), ValueError("odd"), TimeoutError()], ids=lambda error: type(error).__name__)
+def test_what_cannot_be_published_is_kept(error):
+    """One file with the whole message; the callback does not raise."""
+    message = notify(new_context(), failing(error))
+    [(file, envelope)] = spool.waiting()
+    assert json.loads(envelope.body) == json.loads(message.body.model_dump_json())
+    assert (envelope.exchange, envelope.routing_key, envelope.queue) == (
+        "master.direct.x",
+        "recipe.run.failure.m",
+        "recipe.run.failure.q",
+    )
+    assert envelope.message_id == message.message_id
+    assert envelope.queue_arguments == {"x-queue-type": "classic"}
+    assert file.suffix == ".json"
+
+
+def test_what_cannot_be_kept_goes_to_the_log_whole(monkeypatch, tmp_path, caplog):
+    """A spool folder that is a file: every fact of the message is in the log."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DKIST_ISB_SPOOL", str(tmp_path / "file"))
+    with caplog.at_level(logging.ERROR):
+        notify(new_context(), failing(OSError("down")))
+    for fact in ("l0_to_l1_cam", "1.0", "Calibrate", "manual__1", "http://airflow/log"):
+        assert fact in caplog.text
+
+
+@pytest.mark.parametrize("value", ["{", '{"interservice-bus": 3}', "[]"], ids=["syntax", "shape", "list"])
+def test_a_malformed_configuration_loses_nothing(monkeypatch, caplog, value):
+    """The callback returns, and what it could neither publish nor keep is in the log."""
+    monkeypatch.setenv("MESH_CONFIG", value)
+    with caplog.at_level(logging.ERROR):
+        notify(new_context())
+    assert "manual__1" in caplog.text
+
+
+def test_a_message_that_cannot_be_made_is_reported(caplog):
+    """Facts of the wrong type raise nothing out of the callback."""
+    with caplog.at_level(logging.ERROR):
+        assert notify({"run_id": object()}) is None
+    assert "The failure of task Calibrate of l0_to_l1_cam 1.0 is not reported" in caplog.text
+
+
+def test_a_broker_that_is_down_costs_at_most_ten_seconds(monkeypatch):
+    """Nothing listens on the port: the message is in the spool when the callback returns."""
+    [port] = free_ports(1)
+    monkeypatch.setenv(
+        "MESH_CONFIG", json.dumps({"interservice-bus": {"mesh_address": "127.0.0.1", "mesh_port": port}})
+    )
+    started = time.monotonic()
+    message = notify(new_context())
+    assert time.monotonic() - started < 10
+    assert [envelope.message_id for _, envelope in spool.waiting()] == [message.message_id]
+
+
+def test_the_spool_lies_under_the_state_folder_by_default(monkeypatch, tmp_path):
+    """DKIST_ISB_SPOOL, else XDG_STATE_HOME, else the home folder."""
+    monkeypatch.delenv("DKIST_ISB_SPOOL")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert spool.spool_folder() == tmp_path / ".local/state/dkist-processing-core/isb-spool"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert spool.spool_folder() == tmp_path / "state/dkist-processing-core/isb-spool"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"exchange": "x"}'], ids=["empty", "list", "incomplete"])
+def test_a_file_that_is_no_message_is_a_value_error(text):
+    """A damaged spool file is told from a message."""
+    with pytest.raises(ValueError):
+        Envelope.from_json(text)
+
+
+def test_messages_can_be_made_of_what_consumers_hold():
+    """A body, a mapping and JSON text are the same message; more keys are allowed."""
+    facts = {"workflowName": "w", "workflowVersion": "1", "taskName": "T", "extra": 1}
+    body = RecipeRunFailureMessageBody(**facts)
+    assert RecipeRunFailureMessage(body).body.extra == 1
+    assert RecipeRunFailureMessage(facts).routing_key == "recipe.run.failure.m"
+    assert RecipeRunFailureMessage(json.dumps(facts)).body.taskName == "T"
+    assert failure_callback.RecipeRunFailureMessage is RecipeRunFailureMessage

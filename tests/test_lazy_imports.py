@@ -1,0 +1,56 @@
+"""What importing this library costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ["airflow", "elasticapm", "jinja2", "nbformat", "opentelemetry", "pika", "pydantic", "rich"]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import dkist_processing_core as core; core.TaskBase; core.Workflow; core.ResourceQueue; core.__version__",
+        "import dkist_processing_core.failure_callback",
+        "import dkist_processing_core.run_task",
+        "import dkist_processing_core.build_utils",
+    ],
+    ids=["package", "failure_callback", "run_task", "build_utils"],
+)
+def test_nothing_heavy_is_imported(program):
+    """In a fresh interpreter none of the heavy packages is loaded."""
+    program += f"\nimport sys\nprint([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("module", ["dkist_processing_core", "dkist_processing_core.failure_callback"])
+def test_the_scheduler_and_a_bare_import_load_the_standard_library_only(module):
+    """Of everything that is not the standard library, only this library itself is loaded."""
+    program = (
+        f"import sys; before = set(sys.modules); import {module}\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(new - set(sys.stdlib_module_names)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "['dkist_processing_core']\n"
+
+
+def test_importing_does_not_depend_on_settings():
+    """A malformed environment is an error of what needs it, not of the import."""
+    program = "import dkist_processing_core.config, dkist_processing_core.build_utils, dkist_processing_core.failure_callback"
+    broken = {"MESH_CONFIG": "{", "ELASTIC_APM_ENABLED": "perhaps", "PIP_TIMEOUT": "x", "PATH": "/usr/bin"}
+    done = subprocess.run([sys.executable, "-c", program], env=broken, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_unknown_names_are_attribute_errors():
+    """The lazy packages behave like any other module."""
+    import dkist_processing_core
+    from dkist_processing_core import failure_callback
+
+    for module in (dkist_processing_core, failure_callback):
+        with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+            module.nonsense  # noqa: B018 - looking is the point
+    assert {"TaskBase", "Workflow", "ResourceQueue", "__version__"} <= set(dir(dkist_processing_core))

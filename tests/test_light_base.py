@@ -1,0 +1,93 @@
+"""What `pip install dkist-processing-core` alone brings, and what that is enough for."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.releases import build_wheel, run_uv, with_links, write_package
+
+pytestmark = pytest.mark.network
+
+WORKFLOWS = """
+    from dkist_processing_core import Workflow
+    from dkist_light.tasks import One, Two
+    workflow = Workflow(process_category="Light", process_name="Base", workflow_package=__package__, workflow_version="1.0")
+    workflow.add_node(One)
+    workflow.add_node(Two, upstreams=One)
+"""
+TASKS = """
+    from dkist_processing_core import TaskBase
+    class One(TaskBase):
+        def run(self): pass
+    class Two(One): pass
+"""
+PROGRAM = """
+import sys
+import dkist_light.workflows
+from dkist_processing_core.build_utils import export_dags, validate_workflows
+report = validate_workflows(dkist_light.workflows)
+print(report)
+print([file.name for file in export_dags(dkist_light.workflows, "dags")], report.loaded_by_airflow)
+"""
+
+
+@pytest.fixture(scope="module")
+def base(core_wheel, tmp_path_factory):
+    """An environment with this library's wheel alone, made by pip."""
+    folder = tmp_path_factory.mktemp("base") / "venv"
+    run_uv("venv", "--quiet", "--seed", "--python", sys.executable, folder)
+    [wheel] = core_wheel.glob("*.whl")
+    subprocess.run(
+        [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)], check=True
+    )
+    return folder
+
+
+def installed(base):
+    done = subprocess.run(
+        [base / "bin/python", "-m", "pip", "list", "--format=json", "--disable-pip-version-check"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {each["name"] for each in json.loads(done.stdout)} - {"pip", "setuptools", "wheel"}
+
+
+def test_the_base_is_light(base):
+    """At most 15 distributions with this one, no Airflow among them, and everything that is there imports."""
+    names = installed(base)
+    assert len(names) <= 15
+    assert not {"apache-airflow", "nbformat", "rich", "opentelemetry-api"} & names
+    program = "import dkist_processing_core.config, dkist_processing_core.isb.publisher, dkist_processing_core.telemetry.elastic"
+    subprocess.run([base / "bin/python", "-c", program], check=True)
+
+
+def test_the_base_validates_and_exports(base, tmp_path):
+    """Without Airflow the checks run, but for Airflow's own, and the files are written."""
+    project = write_package(tmp_path / "sources", {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}, name="dkist-light")
+    build_wheel(project, tmp_path / "index")
+    [wheel] = (tmp_path / "index").glob("*.whl")
+    run_uv("pip", "install", "--quiet", "--no-deps", "--python", base / "bin/python", wheel)
+    done = subprocess.run([base / "bin/python", "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout == "dkist_light.workflows: 0 faults, 0 warnings\n['Light_Base_1.0.py'] False\n"
+    text = (tmp_path / "dags" / "Light_Base_1.0.py").read_text()
+    assert "requirement='dkist-light[frozen]==1.0'" in text
+
+
+def test_the_wheel_holds_what_it_needs(core_wheel):
+    """The task script and the typing marker are in it; tests and examples are not."""
+    [wheel] = core_wheel.glob("*.whl")
+    done = subprocess.run([sys.executable, "-m", "zipfile", "-l", str(wheel)], capture_output=True, text=True, check=True)
+    names = {line.split()[0] for line in done.stdout.splitlines()[1:]}
+    folder = "dkist_processing_core/rendering/task_script"
+    assert {f"{folder}/task.bash", f"{folder}/describe_environment.py", f"{folder}/verify_environment.py"} <= names
+    assert "dkist_processing_core/py.typed" in names
+    assert {Path(name).parts[0].partition("-")[0] for name in names} == {"dkist_processing_core"}
+
+
+def test_links_of_this_machine_are_kept(monkeypatch):
+    """A folder of wheels that the user has configured is not lost when ours is added."""
+    monkeypatch.setenv("PIP_FIND_LINKS", "/theirs")
+    assert with_links(Path("/ours"))["PIP_FIND_LINKS"] == "/theirs /ours"

@@ -1,0 +1,57 @@
+"""What a legal name is."""
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dkist_processing_core.exceptions import IllegalNameError
+from dkist_processing_core.names import check_name, dag_name, dag_tags, workflow_name_from_details
+
+LEGAL = string.ascii_letters + string.digits + "-._"
+
+
+def test_details_make_a_workflow_name():
+    """The name says what goes in, what comes out, what it is for, and the detail if there is one."""
+    assert workflow_name_from_details("l0", "l1", "vbi") == "l0_to_l1_vbi"
+    assert workflow_name_from_details("l0", "l1", "vbi", "ocp-only") == "l0_to_l1_vbi_ocp-only"
+
+
+@pytest.mark.parametrize(("length", "is_legal"), [(100, True), (101, False)], ids=["longest", "too-long"])
+def test_a_workflow_name_has_at_most_100_characters(length, is_legal):
+    """100 characters are legal, 101 are refused with the number."""
+    category = "c" * (length - len("a_to_b_"))
+    if is_legal:
+        assert len(workflow_name_from_details("a", "b", category)) == length
+        return
+    with pytest.raises(ValueError, match="is 101 characters long. Use at most 100"):
+        workflow_name_from_details("a", "b", category)
+
+
+@pytest.mark.parametrize("name", ["", None, 3], ids=["empty", "none", "number"])
+def test_a_name_is_a_text(name):
+    """What is no text, or an empty one, is refused with its value."""
+    with pytest.raises(IllegalNameError, match=f"must be a string of at least one character, not {name!r}"):
+        check_name("category", name)
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_a_dag_name_is_legal_exactly_if_its_characters_are(name):
+    """Whatever the text, it is refused if and only if it has a character outside of the legal ones."""
+    if set(name) <= set(LEGAL):
+        assert dag_name(name, "1.0") == f"{name}_1.0"
+    else:
+        with pytest.raises(ValueError, match="Use only ASCII letters, digits"):
+            dag_name(name, "1.0")
+
+
+def test_a_dag_name_has_at_most_250_characters():
+    """Airflow's column holds 250."""
+    with pytest.raises(ValueError, match="is 251 characters long"):
+        dag_name("n" * 250, "")
+
+
+def test_tags_are_merged_once_each_and_sorted():
+    """Duplicates and empty tags go, order is by name."""
+    assert dag_tags(["b", "a"], ["a", "", "c"]) == ("a", "b", "c")

@@ -1,0 +1,178 @@
+"""The program that runs one task in its environment."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from dkist_processing_core.exceptions import TaskImportError
+from dkist_processing_core.run_task import load_task, run_task
+
+TASKS = """
+    import logging, os, signal, sys, time
+    from dkist_processing_core import TaskBase
+
+    logger = logging.getLogger("team")
+
+    class Good(TaskBase):
+        def run(self):
+            logger.debug("a debug record")
+            logger.info("recipe run %s", self.recipe_run_id)
+
+    class Bad(TaskBase):
+        def run(self):
+            raise RuntimeError("the flat is missing")
+
+    class Leaves(TaskBase):
+        def run(self):
+            sys.exit(7)
+
+    class Outer:
+        class Inner(Good):
+            pass
+
+    class Configures(TaskBase):
+        def pre_run(self):
+            logging.basicConfig(format="THEIRS %(message)s", level="DEBUG", stream=sys.stdout)
+        def run(self):
+            logger.info("once")
+
+    class Waits(TaskBase):
+        def run(self):
+            print("waiting", flush=True)
+            try:
+                time.sleep(60)
+            except Exception:
+                print("swallowed")
+        def __exit__(self, *error):
+            super().__exit__(*error)
+            os.kill(os.getpid(), signal.SIGTERM)
+            print("torn down", error[0].__name__, flush=True)
+
+    not_a_task = 3
+"""
+
+
+@pytest.fixture
+def team(tmp_path):
+    """A folder with a team's module in it."""
+    (tmp_path / "team_tasks.py").write_text(textwrap.dedent(TASKS))
+    (tmp_path / "broken_tasks.py").write_text("import no_such_module\n")
+    return tmp_path
+
+
+def start(team, task, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "dkist_processing_core.run_task", task, "--workflow-name", "w", "--workflow-version", "1"],
+        env={**os.environ, "PYTHONPATH": str(team), "DKIST_RECIPE_RUN_ID": "42", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(team, task, **environment):
+    process = start(team, task, **environment)
+    stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout, stderr
+
+
+def test_a_task_that_succeeds_gives_0_and_its_log(team):
+    """Its records show with time, level and logger; debug ones do not by default."""
+    status, stdout, stderr = run(team, "team_tasks:Good")
+    assert (status, stdout) == (0, "")
+    lines = stderr.splitlines()
+    assert len(lines) == 4
+    date, clock, rest = lines[2].split(" ", 2)
+    assert rest == "INFO team: recipe run 42"
+    assert time.strptime(f"{date} {clock.partition(',')[0]}", "%Y-%m-%d %H:%M:%S")
+
+
+def test_the_log_level_is_a_setting(team):
+    """DKIST_LOG_LEVEL shows more or less; a wrong one is named and INFO is used."""
+    assert "DEBUG team: a debug record" in run(team, "team_tasks:Good", DKIST_LOG_LEVEL="debug")[2]
+    assert run(team, "team_tasks:Good", DKIST_LOG_LEVEL="ERROR")[2] == ""
+    wrong = run(team, "team_tasks:Good", DKIST_LOG_LEVEL="LOUD")[2]
+    assert "DKIST_LOG_LEVEL is 'LOUD', not one of" in wrong
+    assert "INFO team: recipe run 42" in wrong
+
+
+def test_a_handler_that_the_team_sets_up_is_not_disturbed(team):
+    """It shows each record once, in its own form, although it came late."""
+    status, stdout, stderr = run(team, "team_tasks:Configures")
+    assert (status, stdout.count("once")) == (0, 1)
+    assert "THEIRS once" in stdout
+    assert "once" not in stderr
+
+
+def test_a_task_that_raises_gives_1_and_the_traceback(team):
+    """The last lines of the log are the traceback."""
+    status, _, stderr = run(team, "team_tasks:Bad")
+    assert status == 1
+    assert "ERROR dkist_processing_core.run_task: Task team_tasks:Bad failed" in stderr
+    assert stderr.endswith("RuntimeError: the flat is missing\n")
+
+
+def test_a_task_may_choose_its_exit_status(team):
+    """sys.exit in a task means what it says."""
+    assert run(team, "team_tasks:Leaves")[0] == 7
+
+
+@pytest.mark.parametrize("value", ["", "abc", "1); import os", "1.5"], ids=["empty", "word", "code", "fraction"])
+def test_a_bad_recipe_run_id_gives_65(team, value):
+    """The message shows the value; the module of the task is not even imported."""
+    status, _, stderr = run(team, "broken_tasks:Any", DKIST_RECIPE_RUN_ID=value)
+    assert status == 65
+    assert f"recipe_run_id must be an integer, not {value!r}" in stderr
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("team_tasks:Goood", "there is no 'Goood' in team_tasks (did you mean 'Good'?)"),
+        ("team_tasks:not_a_task", "'team_tasks:not_a_task' is 3, not a subclass"),
+        ("team_tusks:Good", "there is no module 'team_tusks' in the environment"),
+        ("team_tasks", "there is no '' in team_tasks"),
+    ],
+    ids=["class", "no-task", "module", "no-class"],
+)
+def test_a_task_that_is_not_there_is_named(team, task, message):
+    """The error says what is missing and is no traceback."""
+    status, _, stderr = run(team, task)
+    assert status == 1
+    assert message in stderr
+    assert "Traceback" not in stderr
+
+
+def test_what_a_module_raises_while_it_is_imported_is_shown(team):
+    """A missing dependency of theirs is not mistaken for a missing task."""
+    status, _, stderr = run(team, "broken_tasks:Any")
+    assert status == 1
+    assert stderr.endswith("ModuleNotFoundError: No module named 'no_such_module'\n")
+
+
+def test_sigterm_ends_a_task_in_order(team):
+    """Its teardown runs to the end even if the signal comes again, and the exit status is that of the signal."""
+    process = start(team, "team_tasks:Waits")
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=30)
+    assert stdout == "torn down Terminated\n"
+    assert process.returncode == 143
+    assert "Task team_tasks:Waits was terminated (SIGTERM)" in stderr
+
+
+def test_a_task_can_be_run_from_python(team, monkeypatch, capsys):
+    """The recipe run id is an argument, or comes from the environment."""
+    monkeypatch.syspath_prepend(str(team))
+    assert load_task("team_tasks:Outer.Inner").__name__ == "Inner"
+    run_task("team_tasks:Outer.Inner", workflow_name="w", workflow_version="1", recipe_run_id="5")
+    monkeypatch.setenv("DKIST_RECIPE_RUN_ID", "6")
+    run_task("team_tasks:Good", workflow_name="w", workflow_version="1")
+    with pytest.raises(TaskImportError):
+        run_task("team_tasks:None", workflow_name="w", workflow_version="1")

@@ -1,0 +1,86 @@
+"""The neutral description, as properties that hold for any workflow."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.tasks import First, Fourth, Second, Third
+
+from dkist_processing_core import Workflow
+from dkist_processing_core.exceptions import CycleError, UnknownUpstreamError
+from dkist_processing_core.spec import graph_errors, order
+
+
+@st.composite
+def graphs(draw):
+    """A graph without circles, as the upstreams of each name, in any order of names and edges."""
+    names = draw(st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=1, max_size=12, unique=True))
+    edges = {name: draw(st.lists(st.sampled_from(names[:index]), unique=True)) if index else [] for index, name in enumerate(names)}
+    return {name: edges[name] for name in draw(st.permutations(names))}
+
+
+@given(graphs(), st.randoms())
+def test_insertion_order_never_changes_the_order(graph, random):
+    """However the nodes and edges are given, the order is the same."""
+    names = list(graph)
+    random.shuffle(names)
+    shuffled = {name: random.sample(graph[name], len(graph[name])) for name in names}
+    assert order(shuffled, workflow="w") == order(graph, workflow="w")
+
+
+@given(graphs())
+def test_every_edge_respects_the_order(graph):
+    """Each name comes after all of its upstreams, and none is lost."""
+    ordered = order(graph, workflow="w")
+    assert sorted(ordered) == sorted(graph)
+    assert all(ordered.index(upstream) < ordered.index(name) for name, its in graph.items() for upstream in its)
+
+
+@given(graphs(), st.data())
+def test_any_edge_back_is_found_as_a_circle(graph, data):
+    """An edge from a task's downstream to the task itself makes a circle, and the circle named is a real one."""
+    downstream = [name for name, its in graph.items() if its]
+    if not downstream:
+        return
+    name = data.draw(st.sampled_from(downstream))
+    back = data.draw(st.sampled_from(graph[name]))
+    broken = {**graph, back: [*graph[back], name]}
+    with pytest.raises(CycleError) as caught:
+        order(broken, workflow="w")
+    path = caught.value.path
+    assert path[0] == path[-1] == min(path)
+    assert all(before in broken[after] for before, after in zip(path, path[1:], strict=False))
+
+
+def test_all_errors_of_a_graph_are_found():
+    """Two circles and an unknown upstream give three errors."""
+    errors = graph_errors({"a": ["b"], "b": ["a"], "c": ["c"], "d": ["x"]}, workflow="w")
+    assert [type(error) for error in errors] == [UnknownUpstreamError, CycleError, CycleError]
+    assert [error.path for error in errors[1:]] == [("a", "b", "a"), ("c", "c")]
+
+
+def new_spec(*edges):
+    workflow = Workflow(input_data="a", output_data="b", category="c", workflow_package="p", workflow_version="1")
+    for task, upstreams in edges:
+        workflow.add_node(task, upstreams=upstreams)
+    return workflow.spec
+
+
+def test_the_spec_is_the_same_for_the_same_workflow():
+    """Specs compare by value, whatever the order of declaration."""
+    one = new_spec((First, None), (Second, First), (Third, First), (Fourth, [Second, Third]))
+    two = new_spec((Fourth, [Third, Second]), (Third, [First]), (First, []), (Second, First))
+    assert one == two
+    assert list(one.edges()) == [("First", "Second"), ("First", "Third"), ("Second", "Fourth"), ("Third", "Fourth")]
+
+
+def test_the_spec_is_plain_data():
+    """It survives JSON, with the path of each task, its requirement and its own docstring only."""
+    spec = new_spec((First, None), (Third, First))
+    data = json.loads(json.dumps(spec.to_dict()))
+    assert data["dag_id"] == "a_to_b_c_1"
+    assert [node["task"] for node in data["nodes"]] == ["support.tasks:First", "support.tasks:Third"]
+    assert data["nodes"][0]["doc"] == "Do the first thing.\n\nWith | a second paragraph."
+    assert data["nodes"][1]["doc"] == ""
+    assert spec.requirement(spec.nodes[0]) == "p[frozen]==1"

@@ -1,0 +1,112 @@
+"""The class that a team subclasses."""
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dkist_processing_core import TaskBase
+from dkist_processing_core.exceptions import RecipeRunIdError
+
+
+class Recorder(TaskBase):
+    """A task that writes down what happens to it."""
+
+    def __init__(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+        self.events = []
+
+    def pre_run(self):
+        self.events.append("pre_run")
+
+    def run(self):
+        with self.apm_step("step", span_type="code.x", labels={"a": 1}) as span:
+            span.set_attribute("b", 2)
+            span.set_attributes({"c": 3})
+        with self.telemetry_span("span", attributes={"a": 1}) as span:
+            span.set_attribute("b", 2)
+        self.events.append("run")
+
+    def post_run(self):
+        self.events.append("post_run")
+
+    def __exit__(self, *error):
+        self.events.append("exit")
+        super().__exit__(*error)
+
+
+class Failing(Recorder):
+    def run(self):
+        raise ValueError("no")
+
+
+def test_the_phases_run_in_order():
+    """pre_run, run, post_run, then the end of the with statement."""
+    with Recorder(recipe_run_id=1, workflow_name="w", workflow_version="v") as task:
+        task()
+    assert task.events == ["pre_run", "run", "post_run", "exit"]
+
+
+def test_a_task_runs_without_a_with_statement():
+    """Calling it is enough."""
+    task = Recorder(1, "w", "v")
+    task()
+    assert task.events == ["pre_run", "run", "post_run"]
+
+
+def test_what_a_phase_raises_comes_through():
+    """The phases after it do not run, the teardown does."""
+    with pytest.raises(ValueError, match="^no$"), Failing(1, "w", "v") as task:
+        task()
+    assert task.events == ["pre_run", "exit"]
+
+
+def test_a_task_knows_who_it_is():
+    """Attributes and text form are those of the contract."""
+    task = Recorder("7", "w", "v")
+    assert (task.recipe_run_id, task.workflow_name, task.workflow_version, task.task_name) == (7, "w", "v", "Recorder")
+    assert (task.retries, task.retry_delay_seconds) == (0, 60)
+    assert repr(task) == str(task) == "Recorder(recipe_run_id=7, workflow_name='w', workflow_version='v')"
+
+
+def test_run_must_be_written():
+    """A subclass without run cannot be used."""
+    with pytest.raises(TypeError, match="abstract"):
+        type("Nothing", (TaskBase,), {})(1, "w", "v")
+
+
+def test_rollback_does_nothing_by_default():
+    """It is there to be overridden."""
+    assert Recorder(1, "w", "v").rollback() is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "x", "1.5", "1); import os", None, 1.5, float("nan"), float("inf"), True, [1]],
+    ids=["empty", "word", "fraction", "code", "none", "float", "nan", "inf", "bool", "list"],
+)
+def test_a_recipe_run_id_that_is_no_integer_is_refused(value):
+    """The error is a ValueError that shows the value and says how to give a good one."""
+    with pytest.raises(ValueError, match="recipe_run_id must be an integer, not") as caught:
+        Recorder(value, "w", "v")
+    assert isinstance(caught.value, RecipeRunIdError)
+    assert repr(value) in str(caught.value)
+    assert "DKIST_RECIPE_RUN_ID=<integer>" in str(caught.value)
+
+
+@given(st.integers())
+def test_any_integer_is_taken_in_any_form(number):
+    """As a number or as its text, it is the same id."""
+    assert Recorder(number, "w", "v").recipe_run_id == Recorder(str(number), "w", "v").recipe_run_id == number
+
+
+def test_the_life_of_a_task_is_logged(caplog):
+    """Initialised, started, complete, under the library's logger."""
+    with caplog.at_level(logging.INFO), Recorder(1, "w", "v") as task:
+        task()
+    assert [(record.name, record.getMessage()) for record in caplog.records] == [
+        ("dkist_processing_core.task", "Task Recorder initialized"),
+        ("dkist_processing_core.task", "Task Recorder started"),
+        ("dkist_processing_core.task", "Task Recorder complete"),
+    ]

@@ -1,0 +1,266 @@
+"""What people write to declare a workflow."""
+
+import pytest
+from support.tasks import First, Fourth, Second, Third
+
+from dkist_processing_core import ResourceQueue, Workflow
+from dkist_processing_core.exceptions import (
+    CycleError,
+    DKISTProcessingCoreError,
+    DuplicateTaskError,
+    EmptyWorkflowError,
+    MissingExtraError,
+    NamingSchemeError,
+    UnknownUpstreamError,
+    WorkflowError,
+)
+
+
+def new_workflow(**changes):
+    arguments = {"input_data": "l0", "output_data": "l1", "category": "cam", "workflow_package": "support.workflows"}
+    return Workflow(**(arguments | {"workflow_version": "1.0"} | changes))
+
+
+def test_the_process_scheme_names_a_workflow():
+    """The name is the process category and the process name."""
+    workflow = Workflow(process_category="My", process_name="Workflow", workflow_package="p", workflow_version="dev")
+    assert (workflow.workflow_name, workflow.dag_name) == ("My_Workflow", "My_Workflow_dev")
+    assert workflow.dag_tags == ["My", "Workflow", "dev"]
+
+
+def test_the_details_scheme_names_a_workflow():
+    """The name is made of the details, and the parts are attributes and tags."""
+    workflow = new_workflow(detail="fast", tags=["fast", "x"])
+    assert workflow.dag_name == "l0_to_l1_cam_fast_1.0"
+    assert (workflow.input_data, workflow.output_data, workflow.category, workflow.detail) == ("l0", "l1", "cam", "fast")
+    assert workflow.tags == ["fast", "x"]
+    assert workflow.dag_tags == ["1.0", "cam", "fast", "l0", "l1", "x"]
+
+
+def test_one_tag_may_be_given_as_a_text():
+    """A tag is not taken for a list of letters."""
+    assert new_workflow(tags="solar").tags == ["solar"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"process_name": "x"}, "process_name and input_data, output_data, category belong to different naming schemes"),
+        ({"category": None}, "a workflow without category has no name"),
+        ({"input_data": None, "output_data": None, "category": None}, "without input_data, output_data, category has no"),
+        (
+            {"input_data": None, "output_data": None, "category": None, "process_name": "x"},
+            "a workflow without process_category has no name",
+        ),
+        (
+            {"input_data": None, "output_data": None, "category": None, "process_category": "x", "process_name": "y", "detail": "z"},
+            "process_category, process_name and detail belong to different",
+        ),
+    ],
+    ids=["mixed", "incomplete", "nothing", "incomplete-process", "process-with-detail"],
+)
+def test_naming_schemes_are_not_mixed(changes, message):
+    """A mixed or incomplete scheme is a TypeError that says which arguments belong together."""
+    with pytest.raises(TypeError, match=message) as caught:
+        new_workflow(**changes)
+    assert isinstance(caught.value, NamingSchemeError)
+    assert "Name a workflow either by input_data, output_data, category" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"category": "a b"}, "category 'a b' contains ' '"),
+        ({"workflow_version": "1.0+x"}, "dag name 'l0_to_l1_cam_1.0[+]x' contains '[+]'"),
+        ({"category": "c" * 100}, "workflow name .* is 109 characters long"),
+        ({"workflow_package": None}, "workflow_package is None"),
+        ({"workflow_package": "a; import os"}, "workflow_package is 'a; import os'"),
+        ({"tags": [""]}, "the tag '' is not a text"),
+        ({"tags": ["t" * 101]}, "is not a text of 1 to 100 characters"),
+    ],
+    ids=["name", "version", "long", "no-package", "hostile-package", "empty-tag", "long-tag"],
+)
+def test_the_constructor_refuses_what_it_can_judge(changes, message):
+    """Bad input is one clear ValueError, at once."""
+    with pytest.raises(ValueError, match=message) as caught:
+        new_workflow(**changes)
+    assert isinstance(caught.value, DKISTProcessingCoreError)
+
+
+def test_the_version_falls_back_to_build_version_then_dev(monkeypatch):
+    """The environment is read when the workflow is made."""
+    assert new_workflow(workflow_version=None).workflow_version == "dev"
+    monkeypatch.setenv("BUILD_VERSION", "2.3.4")
+    assert new_workflow(workflow_version=None).workflow_version == "2.3.4"
+    assert new_workflow().workflow_version == "1.0"
+
+
+def test_a_node_has_the_attributes_that_clients_use():
+    """Queue, pool, extras, edges and upstreams are there to be read."""
+    workflow = new_workflow()
+    workflow.add_node(First)
+    workflow.add_node(Second, upstreams=[First, First], resource_queue=ResourceQueue.GPU, pip_extras=["asdf", "frozen"])
+    first, second = workflow.nodes
+    assert (first.task, first.upstreams, first.resource_queue) == (First, [], ResourceQueue.DEFAULT)
+    assert (first.pool, first.pip_extras) == ("default_pool", ["frozen"])
+    assert (second.upstreams, second.pool, second.pip_extras) == ([First], "gpu_pool", ["frozen", "asdf"])
+    assert second.dependencies == [("First", "Second")]
+
+
+def test_upstreams_may_be_added_later():
+    """The order of add_node is not the order of the tasks."""
+    workflow = new_workflow()
+    workflow.add_node(Second, upstreams=First)
+    workflow.add_node(First)
+    assert [node.task for node in workflow.topological_sort()] == [First, Second]
+
+
+@pytest.mark.parametrize(
+    ("task", "upstreams"),
+    [(object, None), ("First", None), (First(1, "w", "1"), None), (First, object), (First, [Second, 3]), (First, "Second")],
+    ids=["class", "text", "instance", "upstream-class", "upstream-number", "upstream-text"],
+)
+def test_only_task_classes_can_be_added(task, upstreams):
+    """Anything else is a TypeError that shows it."""
+    workflow = new_workflow()
+    with pytest.raises(TypeError, match="must be a subclass of dkist_processing_core.TaskBase, not"):
+        workflow.add_node(task, upstreams=upstreams)
+    assert workflow.nodes == []
+
+
+def test_a_task_is_added_once():
+    """The second time is refused with the name of the task."""
+    workflow = new_workflow()
+    workflow.add_node(First)
+    with pytest.raises(DuplicateTaskError, match="Workflow 'l0_to_l1_cam': the task 'First' .* is in the workflow already"):
+        workflow.add_node(First)
+
+
+def test_two_tasks_of_one_name_cannot_be_in_a_workflow():
+    """Airflow's task id is the class name, so another class of that name is refused, with where it is from."""
+    other = type("First", (First,), {"__module__": "elsewhere"})
+    workflow = new_workflow()
+    workflow.add_node(First)
+    with pytest.raises(ValueError, match="of elsewhere cannot be added: support.tasks has a task of that name"):
+        workflow.add_node(other)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"retries": -1}, "Bad.retries is -1"),
+        ({"retries": "2"}, "Bad.retries is '2'"),
+        ({"retries": True}, "Bad.retries is True"),
+        ({"retry_delay_seconds": float("nan")}, "Bad.retry_delay_seconds is nan"),
+        ({"retry_delay_seconds": -5}, "Bad.retry_delay_seconds is -5"),
+    ],
+    ids=["negative", "text", "bool", "nan", "negative-delay"],
+)
+def test_settings_of_a_task_are_judged(attributes, message):
+    """What Airflow could not use is refused with the class attribute and its value."""
+    with pytest.raises(ValueError, match=message):
+        new_workflow().add_node(type("Bad", (First,), attributes))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pip_extras": ["a]; rm"]}, "'a]; rm' cannot be the name of an extra"),
+        ({"resource_queue": "fast"}, "there is no resource queue 'fast'. Use one of default, high_memory"),
+    ],
+    ids=["extra", "queue"],
+)
+def test_settings_of_a_node_are_judged(arguments, message):
+    """What could not be rendered is refused with its value."""
+    with pytest.raises(WorkflowError, match=message):
+        new_workflow().add_node(First, **arguments)
+
+
+def test_a_class_name_that_airflow_cannot_use_is_refused():
+    """Python allows letters that a task id does not."""
+    with pytest.raises(ValueError, match="task name 'Straße' contains 'ß'"):
+        new_workflow().add_node(type("Straße", (First,), {}))
+
+
+def test_a_workflow_without_nodes_is_not_exported(tmp_path):
+    """The error names the workflow, and no file appears."""
+    with pytest.raises(EmptyWorkflowError, match="Workflow 'l0_to_l1_cam': it has no nodes"):
+        new_workflow().export_dag(tmp_path / "dags")
+    assert list(tmp_path.rglob("*.py")) == []
+
+
+def test_a_missing_upstream_is_not_exported():
+    """The error names task and upstream, and the task that was probably meant."""
+    workflow = new_workflow()
+    workflow.add_node(Second, upstreams=First)
+    workflow.add_node(Third, upstreams=type("Secnd", (First,), {}))
+    with pytest.raises(UnknownUpstreamError, match="task 'Second' waits for 'First', which is not in the workflow") as first:
+        _ = workflow.spec
+    assert (first.value.task, first.value.upstream) == ("Second", "First")
+    workflow.add_node(First)
+    with pytest.raises(UnknownUpstreamError, match=r"did you mean 'Second'\?"):
+        _ = workflow.spec
+
+
+def test_a_cycle_is_shown_in_path_order():
+    """The circle is named in the order in which its tasks would run, beginning with the first by name."""
+    workflow = new_workflow()
+    workflow.add_node(Third, upstreams=Second)
+    workflow.add_node(Fourth, upstreams=Third)
+    workflow.add_node(Second, upstreams=Fourth)
+    with pytest.raises(CycleError, match="in a circle: Fourth -> Second -> Third -> Fourth") as caught:
+        _ = workflow.spec
+    assert caught.value.path == ("Fourth", "Second", "Third", "Fourth")
+
+
+def test_a_task_cannot_wait_for_itself():
+    """The smallest circle is found too."""
+    workflow = new_workflow()
+    workflow.add_node(First, upstreams=First)
+    with pytest.raises(CycleError, match="First -> First"):
+        workflow.topological_sort()
+
+
+def test_export_writes_one_file_of_the_dag_name(tmp_path):
+    """Both spellings write the same file, and make the folder."""
+    workflow = new_workflow()
+    workflow.add_node(First)
+    exported = workflow.export_dag(tmp_path / "a" / "b")
+    assert exported == tmp_path / "a" / "b" / "l0_to_l1_cam_1.0.py"
+    assert workflow.export(str(tmp_path / "c")).read_bytes() == exported.read_bytes()
+    assert [each.name for each in exported.parent.iterdir()] == ["l0_to_l1_cam_1.0.py"]
+
+
+def test_export_goes_to_dags_by_default(tmp_path):
+    """The folder is the one that CI deploys."""
+    workflow = new_workflow()
+    workflow.add_node(First)
+    assert workflow.export_dag().resolve() == tmp_path / "dags" / "l0_to_l1_cam_1.0.py"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    """A file that cannot be replaced stays as it was, and nothing half-written stays beside it."""
+    workflow = new_workflow()
+    workflow.add_node(First)
+    blocked = tmp_path / "dags" / "l0_to_l1_cam_1.0.py"
+    blocked.mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        workflow.export_dag(tmp_path / "dags")
+    assert [each.name for each in (tmp_path / "dags").iterdir()] == [blocked.name]
+
+
+def test_loading_without_airflow_says_what_to_install(monkeypatch):
+    """The error holds the command to type."""
+    monkeypatch.setitem(__import__("sys").modules, "airflow", None)
+    workflow = new_workflow()
+    workflow.add_node(First)
+    with pytest.raises(MissingExtraError, match=r"pip install 'dkist-processing-core\[airflow\]'"):
+        workflow.load()
+
+
+def test_a_workflow_shows_what_it_is():
+    """Its text form names dag id and tasks."""
+    workflow = new_workflow()
+    workflow.add_node(First)
+    assert repr(workflow) == "Workflow('l0_to_l1_cam_1.0', workflow_package='support.workflows', nodes=[First])"
+    assert repr(workflow.nodes[0]) == "Node(First, upstreams=[], resource_queue='default')"
