@@ -13,7 +13,8 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help demo airflow test check docs clean constraints setup
+
+.PHONY: help demo airflow test client check docs clean constraints setup
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | sort | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -41,6 +42,9 @@ airflow: $(VENV)/.done ## Run the example package in a standalone Airflow with i
 
 test: $(VENV)/.done ## Run the tests
 	@PATH="$(BIN):$(CURDIR)/$(UV_HOME)/bin:$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+client: $(VENV)/.done ## Run a real client package on this library: its own test, its exports, one of its workflows
+	@PATH="$(BIN):$(CURDIR)/$(UV_HOME)/bin:$$PATH" $(BIN)/python -m pytest -m client $(PYTEST_ARGUMENTS)
 
 check: $(VENV)/.done ## Run the linters, the type checker and the layers' contract
 	@$(BIN)/ruff check .

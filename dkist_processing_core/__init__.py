@@ -8,9 +8,8 @@ nothing but the standard library; the public names are imported when they are fi
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from dkist_processing_core._version import __version__
-
 if TYPE_CHECKING:
+    from dkist_processing_core._version import __version__
     from dkist_processing_core.resource_queue import ResourceQueue
     from dkist_processing_core.task import TaskBase
     from dkist_processing_core.workflow import Workflow
@@ -21,6 +20,7 @@ _HOME_OF = {
     "ResourceQueue": "dkist_processing_core.resource_queue",
     "TaskBase": "dkist_processing_core.task",
     "Workflow": "dkist_processing_core.workflow",
+    "__version__": "dkist_processing_core._version",
 }
 
 

@@ -7,12 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.rabbitmq import RabbitMQ, UnavailableError
 from support.real_airflow import Airflow
-from support.rabbitmq import RabbitMQ, Unavailable
 from support.releases import REPOSITORY, build_wheel
 
 KEPT = {"HOME", "LANG", "LC_ALL", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"}
-KEPT_PREFIXES = ("PIP_", "UV_", "SSL_", "REQUESTS_", "HTTP_", "HTTPS_", "NO_PROXY", "ALL_PROXY", "http_", "https_", "no_proxy")
+KEPT_PREFIXES = (
+    "PIP_",
+    "UV_",
+    "SSL_",
+    "REQUESTS_",
+    "HTTP_",
+    "HTTPS_",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_",
+    "https_",
+    "no_proxy",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,7 +49,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
 def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Take away what this machine and user have set, so that no test passes or fails because of it."""
     before = dict(os.environ)
-    uv_cache = subprocess.run([sys.executable, "-m", "uv", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    uv_cache = subprocess.run(
+        [sys.executable, "-m", "uv", "cache", "dir"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     for name in before:
         if name not in KEPT and not name.startswith(KEPT_PREFIXES):
             del os.environ[name]
@@ -71,7 +85,7 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory, isolated_environment: Non
     try:
         server = RabbitMQ.new(tmp_path_factory.mktemp("rabbitmq"))
         server.start()
-    except Unavailable as reason:
+    except UnavailableError as reason:
         pytest.skip(str(reason))
     yield server
     server.close()

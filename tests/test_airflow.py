@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 import textwrap
 
@@ -154,7 +153,11 @@ def test_a_failure_goes_out_on_the_bus_once(deployed, rabbitmq):
         str(airflow.dags),
         "a_to_b_air_failing_1.0",
         '{"recipe_run_id": "43"}',
-        environment={**worker, "MESH_CONFIG": rabbitmq.mesh_config, "AIRFLOW__API__BASE_URL": "http://airflow.example:8080"},
+        environment={
+            **worker,
+            "MESH_CONFIG": rabbitmq.mesh_config,
+            "AIRFLOW__API__BASE_URL": "http://airflow.example:8080",
+        },
     )
     assert done["state"] == "failed"
     assert done["tasks"] == {"One": "success", "Fails": "failed", "Two": "upstream_failed"}
@@ -175,9 +178,7 @@ def test_a_hostile_recipe_run_id_that_nobody_refused_runs_nothing(deployed, tmp_
     """The operator executed directly with it: the task fails saying what is wrong, and nothing in it is executed."""
     airflow, worker = deployed
     for value in (HOSTILE.replace("/tmp/owned", str(tmp_path / "owned")), f"$(touch {tmp_path}/owned)", "{{ 7 * 7 }}"):
-        done = airflow.drive(
-            "execute", str(airflow.dags), "a_to_b_air_diamond_1.0", "One", value, environment=worker
-        )
+        done = airflow.drive("execute", str(airflow.dags), "a_to_b_air_diamond_1.0", "One", value, environment=worker)
         assert done["given"] == value
         assert "exit code 65" in done["error"]
         assert "recipe_run_id must be an integer, not" in done["output"]

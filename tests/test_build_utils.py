@@ -50,7 +50,7 @@ def make_package(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def without_airflow(monkeypatch):
-    """Check without Airflow here, as on a machine that has none; the tests with a real Airflow are in another module."""
+    """Check as on a machine without Airflow; the tests with a real one are in another module."""
     real = checks.find_spec
     monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "airflow" else real(name))
 
@@ -150,7 +150,9 @@ def test_all_faults_of_all_workflows_come_in_one_report(make_package, tmp_path):
     ]
     assert all(fault.remedy for fault in caught.value.report.faults)
     assert not (tmp_path / "out").exists()
-    assert str(caught.value).startswith(f"{name}: 11 faults, 1 warning\nfault 1: {name}.broken\n    it does not import: ")
+    assert str(caught.value).startswith(
+        f"{name}: 11 faults, 1 warning\nfault 1: {name}.broken\n    it does not import: "
+    )
     assert str(caught.value).count("\n    -> ") == 11 + 1
 
 
@@ -222,7 +224,7 @@ def test_the_example_of_the_original_package_exports(make_package):
                 w = Workflow(process_category="My", process_name="Workflow", workflow_package=__package__, workflow_version="dev")
                 w.add_node(MyTask1, upstreams=None)
                 w.add_node(MyTask2, upstreams=MyTask1)
-                """
+                """  # noqa: E501 - verbatim
         }
     )
     assert [each.name for each in export_dags(package, "dags")] == ["My_Workflow_dev.py"]

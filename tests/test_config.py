@@ -9,7 +9,10 @@ from pydantic import Field
 from dkist_processing_core import config
 from dkist_processing_core.config import DEFAULT_MESH_SERVICE, DKISTProcessingCoreConfiguration, MeshService
 
-MESH = '{"interservice-bus": {"mesh_address": "bus", "mesh_port": 5673}, "system-monitoring-log-apm": {"mesh_address": "apm", "mesh_port": 8200}}'
+MESH = """{
+    "interservice-bus": {"mesh_address": "bus", "mesh_port": 5673},
+    "system-monitoring-log-apm": {"mesh_address": "apm", "mesh_port": 8200}
+}"""
 
 
 def test_the_defaults_are_those_of_the_contract():

@@ -105,7 +105,13 @@ def test_any_text_survives_rendering(name, version, tags, doc, is_numbered):
         doc=doc,
     )
     spec = WorkflowSpec(
-        name=name, version=version, dag_id=f"{name}_{version}", package="p", distribution="p", tags=tuple(tags), nodes=(node,)
+        name=name,
+        version=version,
+        dag_id=f"{name}_{version}",
+        package="p",
+        distribution="p",
+        tags=tuple(tags),
+        nodes=(node,),
     )
     tree = ast.parse(dag_file(spec))
     call = next(
@@ -115,7 +121,9 @@ def test_any_text_survives_rendering(name, version, tags, doc, is_numbered):
     )
     assert {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}["doc"] == doc
     dag = next(
-        each for each in ast.walk(tree) if isinstance(each, ast.Call) and isinstance(each.func, ast.Name) and each.func.id == "DAG"
+        each
+        for each in ast.walk(tree)
+        if isinstance(each, ast.Call) and isinstance(each.func, ast.Name) and each.func.id == "DAG"
     )
     keywords = {keyword.arg: keyword.value for keyword in dag.keywords}
     assert ast.literal_eval(keywords["tags"]) == list(tags)
@@ -125,7 +133,10 @@ def test_any_text_survives_rendering(name, version, tags, doc, is_numbered):
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ({"PYTHONHASHSEED": "1", "TZ": "UTC", "FAKE_DAYS": "0"}, {"PYTHONHASHSEED": "2", "TZ": "HST10", "FAKE_DAYS": "400"}),
+        (
+            {"PYTHONHASHSEED": "1", "TZ": "UTC", "FAKE_DAYS": "0"},
+            {"PYTHONHASHSEED": "2", "TZ": "HST10", "FAKE_DAYS": "400"},
+        ),
     ],
     ids=["hash-seed-zone-and-day"],
 )

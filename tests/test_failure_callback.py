@@ -122,7 +122,9 @@ def test_a_context_may_lack_anything(context, run_id, log_url, published):
     assert notify(context, published).body.dagRunId == run_id
 
 
-@pytest.mark.parametrize("error", [OSError("down"), ValueError("odd"), TimeoutError()], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error", [OSError("down"), ValueError("odd"), TimeoutError()], ids=lambda error: type(error).__name__
+)
 def test_what_cannot_be_published_is_kept(error):
     """One file with the whole message; the callback does not raise."""
     message = notify(new_context(), failing(error))

@@ -39,7 +39,9 @@ def test_the_scheduler_and_a_bare_import_load_the_standard_library_only(module):
 
 def test_importing_does_not_depend_on_settings():
     """A malformed environment is an error of what needs it, not of the import."""
-    program = "import dkist_processing_core.config, dkist_processing_core.build_utils, dkist_processing_core.failure_callback"
+    program = (
+        "import dkist_processing_core.config, dkist_processing_core.build_utils, dkist_processing_core.failure_callback"
+    )
     broken = {"MESH_CONFIG": "{", "ELASTIC_APM_ENABLED": "perhaps", "PIP_TIMEOUT": "x", "PATH": "/usr/bin"}
     done = subprocess.run([sys.executable, "-c", program], env=broken, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")

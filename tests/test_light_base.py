@@ -13,7 +13,9 @@ pytestmark = pytest.mark.network
 WORKFLOWS = """
     from dkist_processing_core import Workflow
     from dkist_light.tasks import One, Two
-    workflow = Workflow(process_category="Light", process_name="Base", workflow_package=__package__, workflow_version="1.0")
+    workflow = Workflow(
+        process_category="Light", process_name="Base", workflow_package=__package__, workflow_version="1.0"
+    )
     workflow.add_node(One)
     workflow.add_node(Two, upstreams=One)
 """
@@ -40,7 +42,8 @@ def base(core_wheel, tmp_path_factory):
     run_uv("venv", "--quiet", "--seed", "--python", sys.executable, folder)
     [wheel] = core_wheel.glob("*.whl")
     subprocess.run(
-        [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)], check=True
+        [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)],
+        check=True,
     )
     return folder
 
@@ -60,17 +63,22 @@ def test_the_base_is_light(base):
     names = installed(base)
     assert len(names) <= 15
     assert not {"apache-airflow", "nbformat", "rich", "opentelemetry-api"} & names
-    program = "import dkist_processing_core.config, dkist_processing_core.isb.publisher, dkist_processing_core.telemetry.elastic"
+    modules = ("config", "isb.publisher", "telemetry.elastic")
+    program = "import " + ", ".join(f"dkist_processing_core.{module}" for module in modules)
     subprocess.run([base / "bin/python", "-c", program], check=True)
 
 
 def test_the_base_validates_and_exports(base, tmp_path):
     """Without Airflow the checks run, but for Airflow's own, and the files are written."""
-    project = write_package(tmp_path / "sources", {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}, name="dkist-light")
+    project = write_package(
+        tmp_path / "sources", {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}, name="dkist-light"
+    )
     build_wheel(project, tmp_path / "index")
     [wheel] = (tmp_path / "index").glob("*.whl")
     run_uv("pip", "install", "--quiet", "--no-deps", "--python", base / "bin/python", wheel)
-    done = subprocess.run([base / "bin/python", "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [base / "bin/python", "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert done.stdout == "dkist_light.workflows: 0 faults, 0 warnings\n['Light_Base_1.0.py'] False\n"
     text = (tmp_path / "dags" / "Light_Base_1.0.py").read_text()
     assert "requirement='dkist-light[frozen]==1.0'" in text
@@ -79,7 +87,9 @@ def test_the_base_validates_and_exports(base, tmp_path):
 def test_the_wheel_holds_what_it_needs(core_wheel):
     """The task script and the typing marker are in it; tests and examples are not."""
     [wheel] = core_wheel.glob("*.whl")
-    done = subprocess.run([sys.executable, "-m", "zipfile", "-l", str(wheel)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "zipfile", "-l", str(wheel)], capture_output=True, text=True, check=True
+    )
     names = {line.split()[0] for line in done.stdout.splitlines()[1:]}
     folder = "dkist_processing_core/rendering/task_script"
     assert {f"{folder}/task.bash", f"{folder}/describe_environment.py", f"{folder}/verify_environment.py"} <= names

@@ -30,7 +30,9 @@ def new_envelope(**changes):
 
 
 def point_at(monkeypatch, port):
-    monkeypatch.setenv("MESH_CONFIG", json.dumps({"interservice-bus": {"mesh_address": "127.0.0.1", "mesh_port": port}}))
+    monkeypatch.setenv(
+        "MESH_CONFIG", json.dumps({"interservice-bus": {"mesh_address": "127.0.0.1", "mesh_port": port}})
+    )
 
 
 @pytest.fixture
@@ -141,7 +143,11 @@ def peer(behave):
 
 @pytest.mark.parametrize(
     "behave",
-    [lambda connection: None, lambda connection: connection.close(), lambda connection: connection.sendall(b"HTTP/1.1 400\r\n\r\n")],
+    [
+        lambda connection: None,
+        lambda connection: connection.close(),
+        lambda connection: connection.sendall(b"HTTP/1.1 400\r\n\r\n"),
+    ],
     ids=["silent", "closes", "speaks-http"],
 )
 def test_an_odd_peer_costs_bounded_time(monkeypatch, behave):

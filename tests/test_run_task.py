@@ -67,7 +67,16 @@ def team(tmp_path):
 
 def start(team, task, **environment):
     return subprocess.Popen(
-        [sys.executable, "-m", "dkist_processing_core.run_task", task, "--workflow-name", "w", "--workflow-version", "1"],
+        [
+            sys.executable,
+            "-m",
+            "dkist_processing_core.run_task",
+            task,
+            "--workflow-name",
+            "w",
+            "--workflow-version",
+            "1",
+        ],
         env={**os.environ, "PYTHONPATH": str(team), "DKIST_RECIPE_RUN_ID": "42", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,6 +1,7 @@
 """The neutral description, as properties that hold for any workflow."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,10 @@ from dkist_processing_core.spec import graph_errors, order
 def graphs(draw):
     """A graph without circles, as the upstreams of each name, in any order of names and edges."""
     names = draw(st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=1, max_size=12, unique=True))
-    edges = {name: draw(st.lists(st.sampled_from(names[:index]), unique=True)) if index else [] for index, name in enumerate(names)}
+    edges = {
+        name: draw(st.lists(st.sampled_from(names[:index]), unique=True)) if index else []
+        for index, name in enumerate(names)
+    }
     return {name: edges[name] for name in draw(st.permutations(names))}
 
 
@@ -50,7 +54,7 @@ def test_any_edge_back_is_found_as_a_circle(graph, data):
         order(broken, workflow="w")
     path = caught.value.path
     assert path[0] == path[-1] == min(path)
-    assert all(before in broken[after] for before, after in zip(path, path[1:], strict=False))
+    assert all(before in broken[after] for before, after in pairwise(path))
 
 
 def test_all_errors_of_a_graph_are_found():

@@ -151,9 +151,17 @@ def test_the_environment_holds_the_release_and_nothing_of_airflow(warm_cache):
 
 def test_a_warm_start_needs_no_index(releases, warm_cache):
     """With an index that nobody serves, a ready environment is used and another one cannot be built."""
-    dead = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "PIP_TIMEOUT": "1", "PIP_RETRIES": "0", "UV_HTTP_RETRIES": "0"}
+    dead = {
+        "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple",
+        "PIP_TIMEOUT": "1",
+        "PIP_RETRIES": "0",
+        "UV_HTTP_RETRIES": "0",
+    }
     settings = {**with_links(releases), "DKIST_ENVIRONMENT_CACHE": str(warm_cache)}
-    assert run("Good", releases, **settings, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9").returncode == 0
+    assert (
+        run("Good", releases, **settings, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9").returncode
+        == 0
+    )
     cold = run("Good", releases, **{**settings, **dead, "UV_CACHE_DIR": str(warm_cache.parent / "no-cache")})
     assert cold.returncode == 69
     assert f"the environment for {REQUIREMENT} could not be built; the installer's messages are above" in cold.stdout
@@ -211,7 +219,9 @@ def test_a_release_of_an_older_library_is_refused(releases, tmp_path):
     project = write_package(tmp_path, {}, name="dkist-too-old")
     text = (project / "pyproject.toml").read_text()
     (project / "pyproject.toml").write_text(
-        text.replace(f"dkist-processing-core>={VERSION}", "packaging").replace(f"dkist-processing-core=={VERSION}", "packaging")
+        text.replace(f"dkist-processing-core>={VERSION}", "packaging").replace(
+            f"dkist-processing-core=={VERSION}", "packaging"
+        )
     )
     folder = tmp_path / "index"
     build_wheel(project, folder)
@@ -222,7 +232,18 @@ def test_a_release_of_an_older_library_is_refused(releases, tmp_path):
 
 @pytest.mark.parametrize(
     "value",
-    ["", "x", "1 2", "1\n", "-1", "٣", "1); import os; os.system('touch owned')  #", "$(touch owned)", "`touch owned`", "'; touch owned; '"],
+    [
+        "",
+        "x",
+        "1 2",
+        "1\n",
+        "-1",
+        "٣",
+        "1); import os; os.system('touch owned')  #",
+        "$(touch owned)",
+        "`touch owned`",
+        "'; touch owned; '",
+    ],
     ids=["empty", "word", "two", "newline", "negative", "other-digits", "python", "substitution", "backticks", "quote"],
 )
 def test_a_hostile_recipe_run_id_runs_nothing(releases, tmp_path, value):
@@ -309,7 +330,11 @@ def test_a_task_that_ignores_sigterm_is_killed_with_its_children(releases, warm_
     """After the grace period neither it nor its child is left."""
     facts = tmp_path / "facts"
     process = start(
-        new_spec("Stubborn"), releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts), DKIST_GRACE_SECONDS="2"
+        new_spec("Stubborn"),
+        releases,
+        DKIST_ENVIRONMENT_CACHE=str(warm_cache),
+        FACTS=str(facts),
+        DKIST_GRACE_SECONDS="2",
     )
     pids = wait_for(facts)
     assert all(map(is_alive, pids))
@@ -359,7 +384,11 @@ def test_what_a_task_leaves_running_is_ended(releases, warm_cache, tmp_path):
 
 def test_credentials_of_the_index_are_shown_nowhere(releases, tmp_path):
     """The installer's complaint about an index is printed without user and password."""
-    secret = {"UV_DEFAULT_INDEX": "http://user:s3cret@127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0", "RUST_LOG": "uv=debug"}
+    secret = {
+        "UV_DEFAULT_INDEX": "http://user:s3cret@127.0.0.1:9/simple",
+        "UV_HTTP_RETRIES": "0",
+        "RUST_LOG": "uv=debug",
+    }
     done = run("Good", releases, UV_CACHE_DIR=str(tmp_path / "uv"), **secret)
     assert done.returncode == 69
     assert "127.0.0.1:9" in done.stdout
@@ -421,7 +450,12 @@ def describe(**environment):
     program = (Path(task_script.__wrapped__.__code__.co_filename).parent / "describe_environment.py").read_text()
     kept = {name: os.environ[name] for name in ("HOME", "PATH")}
     done = subprocess.run(
-        [sys.executable, "-I", "-"], input=program, env={**kept, **environment}, capture_output=True, text=True, check=True
+        [sys.executable, "-I", "-"],
+        input=program,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     key, *assignments = done.stdout.rstrip("\0").split("\0")
     return key, dict(each.split("=", 1) for each in assignments)
@@ -441,7 +475,7 @@ def describe(**environment):
         {"PIP_PRE": "1"},
         {"UV_EXCLUDE_NEWER": "2026-01-01"},
     ],
-    ids=lambda change: "-".join(change),
+    ids="-".join,
 )
 def test_every_input_changes_the_key(change):
     """Another release, name, extra or source of packages is another environment."""
@@ -464,7 +498,9 @@ def test_the_contents_of_constraints_change_the_key(tmp_path):
 def test_what_means_the_same_has_the_same_key(extras):
     """Order and spelling of extras, and the password of an index, make no other environment."""
     key, _ = describe(DKIST_REQUIREMENT=f"Some_Name[{','.join(extras)}]==1.0", PIP_INDEX_URL="http://u:one@h/simple")
-    same, _ = describe(DKIST_REQUIREMENT="some-name[asdf,big-extra,frozen,quality]==1.0", PIP_INDEX_URL="http://u:two@h/simple")
+    same, _ = describe(
+        DKIST_REQUIREMENT="some-name[asdf,big-extra,frozen,quality]==1.0", PIP_INDEX_URL="http://u:two@h/simple"
+    )
     assert key == same
 
 
@@ -482,7 +518,10 @@ def test_settings_of_pip_reach_uv(tmp_path):
     assert (found["UV_HTTP_TIMEOUT"], found["UV_HTTP_RETRIES"], found["UV_INSECURE_HOST"]) == ("33", "5", "h1")
     assert "UV_NO_INDEX" not in found
     _, found = describe(
-        DKIST_REQUIREMENT="x[frozen]==1.0", PIP_CONFIG_FILE=str(conf), PIP_INDEX_URL="http://env/simple", UV_FIND_LINKS="/c"
+        DKIST_REQUIREMENT="x[frozen]==1.0",
+        PIP_CONFIG_FILE=str(conf),
+        PIP_INDEX_URL="http://env/simple",
+        UV_FIND_LINKS="/c",
     )
     assert found["UV_DEFAULT_INDEX"] == "http://env/simple"
     assert "UV_FIND_LINKS" not in found
@@ -497,8 +536,9 @@ def test_a_malformed_requirement_is_refused():
 
 def test_the_other_forms_of_the_node_run_too(warm_cache):
     """The run command and the Python statements of a node do what the script does, in its environment."""
-    from dkist_processing_core.node import Node
     from support.tasks import First
+
+    from dkist_processing_core.node import Node
 
     [environment] = environments(warm_cache)
     node = Node("a_to_b_script", "1.0", "dkist_script_test.workflows", First)

@@ -32,7 +32,12 @@ def test_the_details_scheme_names_a_workflow():
     """The name is made of the details, and the parts are attributes and tags."""
     workflow = new_workflow(detail="fast", tags=["fast", "x"])
     assert workflow.dag_name == "l0_to_l1_cam_fast_1.0"
-    assert (workflow.input_data, workflow.output_data, workflow.category, workflow.detail) == ("l0", "l1", "cam", "fast")
+    assert (workflow.input_data, workflow.output_data, workflow.category, workflow.detail) == (
+        "l0",
+        "l1",
+        "cam",
+        "fast",
+    )
     assert workflow.tags == ["fast", "x"]
     assert workflow.dag_tags == ["1.0", "cam", "fast", "l0", "l1", "x"]
 
@@ -45,15 +50,28 @@ def test_one_tag_may_be_given_as_a_text():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"process_name": "x"}, "process_name and input_data, output_data, category belong to different naming schemes"),
+        (
+            {"process_name": "x"},
+            "process_name and input_data, output_data, category belong to different naming schemes",
+        ),
         ({"category": None}, "a workflow without category has no name"),
-        ({"input_data": None, "output_data": None, "category": None}, "without input_data, output_data, category has no"),
+        (
+            {"input_data": None, "output_data": None, "category": None},
+            "without input_data, output_data, category has no",
+        ),
         (
             {"input_data": None, "output_data": None, "category": None, "process_name": "x"},
             "a workflow without process_category has no name",
         ),
         (
-            {"input_data": None, "output_data": None, "category": None, "process_category": "x", "process_name": "y", "detail": "z"},
+            {
+                "input_data": None,
+                "output_data": None,
+                "category": None,
+                "process_category": "x",
+                "process_name": "y",
+                "detail": "z",
+            },
             "process_category, process_name and detail belong to different",
         ),
     ],
@@ -117,7 +135,14 @@ def test_upstreams_may_be_added_later():
 
 @pytest.mark.parametrize(
     ("task", "upstreams"),
-    [(object, None), ("First", None), (First(1, "w", "1"), None), (First, object), (First, [Second, 3]), (First, "Second")],
+    [
+        (object, None),
+        ("First", None),
+        (First(1, "w", "1"), None),
+        (First, object),
+        (First, [Second, 3]),
+        (First, "Second"),
+    ],
     ids=["class", "text", "instance", "upstream-class", "upstream-number", "upstream-text"],
 )
 def test_only_task_classes_can_be_added(task, upstreams):
@@ -132,7 +157,9 @@ def test_a_task_is_added_once():
     """The second time is refused with the name of the task."""
     workflow = new_workflow()
     workflow.add_node(First)
-    with pytest.raises(DuplicateTaskError, match="Workflow 'l0_to_l1_cam': the task 'First' .* is in the workflow already"):
+    with pytest.raises(
+        DuplicateTaskError, match="Workflow 'l0_to_l1_cam': the task 'First' .* is in the workflow already"
+    ):
         workflow.add_node(First)
 
 
@@ -194,7 +221,9 @@ def test_a_missing_upstream_is_not_exported():
     workflow = new_workflow()
     workflow.add_node(Second, upstreams=First)
     workflow.add_node(Third, upstreams=type("Secnd", (First,), {}))
-    with pytest.raises(UnknownUpstreamError, match="task 'Second' waits for 'First', which is not in the workflow") as first:
+    with pytest.raises(
+        UnknownUpstreamError, match="task 'Second' waits for 'First', which is not in the workflow"
+    ) as first:
         _ = workflow.spec
     assert (first.value.task, first.value.upstream) == ("Second", "First")
     workflow.add_node(First)

@@ -51,6 +51,18 @@ class ElasticSpan:
         self._span.label(**attributes)
 
 
+class _Client(elasticapm.Client):
+    """
+    The agent, without its habit of sending at once what it knows when an exception is captured.
+
+    The end of that sending can be taken for the end of the one that closes the agent, which comes right after it in a
+    task that has failed; the transaction would then be lost.
+    """
+
+    def queue(self, event_type: Any, data: Any, flush: bool = False) -> None:  # noqa: ARG002 - the agent's signature
+        super().queue(event_type, data, flush=False)
+
+
 class ElasticTelemetry:
     """
     One transaction of type ``Task``.
@@ -64,7 +76,7 @@ class ElasticTelemetry:
     def __init__(self, facts: TaskFacts) -> None:
         self._facts = facts
         configuration = DKISTProcessingCoreConfiguration()
-        self._client = elasticapm.Client({**BOUNDED, **configuration.apm_config, "SERVICE_NAME": service_name(facts)})
+        self._client = _Client({**BOUNDED, **configuration.apm_config, "SERVICE_NAME": service_name(facts)})
         self._client.begin_transaction("Task")
         elasticapm.label(
             recipe_run_id=facts.recipe_run_id,

@@ -4,6 +4,7 @@ import json
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 
 def load(folder: str) -> dict[str, object]:
@@ -61,11 +62,10 @@ def execute(folder: str, dag_id: str, task_id: str, recipe_run_id: str) -> dict[
     from airflow.dag_processing.dagbag import DagBag
     from airflow.exceptions import AirflowException
 
-    class Run:
-        conf = {"recipe_run_id": recipe_run_id}
+    run = SimpleNamespace(conf={"recipe_run_id": recipe_run_id})
 
     operator = DagBag(folder).dags[dag_id].get_task(task_id)
-    context = {"dag_run": Run, "params": {}}
+    context = {"dag_run": run, "params": {}}
     operator.render_template_fields(context)
     try:
         operator.execute(context)
@@ -76,4 +76,6 @@ def execute(folder: str, dag_id: str, task_id: str, recipe_run_id: str) -> dict[
 
 if __name__ == "__main__":
     answer, verb, *arguments = sys.argv[1:]
-    Path(answer).write_text(json.dumps({"load": load, "run": run, "refusals": refusals, "execute": execute}[verb](*arguments)))
+    Path(answer).write_text(
+        json.dumps({"load": load, "run": run, "refusals": refusals, "execute": execute}[verb](*arguments))
+    )

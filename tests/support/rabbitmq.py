@@ -1,5 +1,6 @@
 """A real RabbitMQ of our own, on free ports of the loopback address."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import pika
 import pika.exceptions
+
 from support.ports import free_ports
 
 DEBIAN_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_SECONDS = 60
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """There is no RabbitMQ here, and none could be installed."""
 
 
@@ -26,7 +28,7 @@ def server_program() -> Path:
 
     Raises
     ------
-    Unavailable
+    UnavailableError
         If it is neither there nor can be installed.
     """
     # Debian's program on PATH changes to another user; the one behind it runs as whoever we are.
@@ -36,7 +38,7 @@ def server_program() -> Path:
     if found:
         return Path(found)
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise Unavailable("rabbitmq-server is not installed (apt-get install rabbitmq-server)")
+        raise UnavailableError("rabbitmq-server is not installed (apt-get install rabbitmq-server)")
     # The package starts a server of its own where there is an init system; policy-rc.d is how Debian is told not to.
     policy = Path("/usr/sbin/policy-rc.d")
     had_policy = policy.exists()
@@ -45,13 +47,16 @@ def server_program() -> Path:
         policy.chmod(0o755)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "rabbitmq-server"]):
+        for command in (
+            ["apt-get", "update"],
+            ["apt-get", "install", "-y", "--no-install-recommends", "rabbitmq-server"],
+        ):
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     finally:
         if not had_policy:
             policy.unlink()
     if not DEBIAN_SERVER.exists():
-        raise Unavailable(f"rabbitmq-server could not be installed: {done.stderr[-300:]}")
+        raise UnavailableError(f"rabbitmq-server could not be installed: {done.stderr[-300:]}")
     return DEBIAN_SERVER
 
 
@@ -95,7 +100,7 @@ class RabbitMQ:
     @property
     def mesh_config(self) -> str:
         """The value of MESH_CONFIG that points at this server."""
-        return '{"interservice-bus": {"mesh_address": "127.0.0.1", "mesh_port": %d}}' % self.port
+        return json.dumps({"interservice-bus": {"mesh_address": "127.0.0.1", "mesh_port": self.port}})
 
     def start(self) -> None:
         """Start the server and wait until it takes connections."""
@@ -117,7 +122,7 @@ class RabbitMQ:
                 if self.process.poll() is not None:
                     break
                 time.sleep(0.2)
-        raise Unavailable(f"RabbitMQ did not start:\n{(self.folder / 'server.log').read_text()[-2000:]}")
+        raise UnavailableError(f"RabbitMQ did not start:\n{(self.folder / 'server.log').read_text()[-2000:]}")
 
     def stop(self) -> None:
         """Stop the server; what is durable stays."""

@@ -37,13 +37,14 @@ class Airflow:
         """Make the database."""
         self.dags.mkdir(parents=True, exist_ok=True)
         self.run(["airflow", "db", "migrate"])
-        pools = {f"{name}_pool": {"slots": 4, "description": "", "include_deferred": False} for name in ("high_memory", "multi_core", "gpu")}
+        pools = {
+            f"{name}_pool": {"slots": 4, "description": "", "include_deferred": False}
+            for name in ("high_memory", "multi_core", "gpu")
+        }
         (self.home / "pools.json").write_text(json.dumps(pools))
         self.run(["airflow", "pools", "import", str(self.home / "pools.json")])
 
-    def run(
-        self, command: list[str], *, environment: dict[str, str] | None = None, timeout: float = 180
-    ) -> str:
+    def run(self, command: list[str], *, environment: dict[str, str] | None = None, timeout: float = 180) -> str:
         """Run a program with this Airflow's settings and return all that it prints."""
         done = subprocess.run(
             command,

@@ -77,7 +77,7 @@ TASKS = '''
             Path(os.environ["FACTS"]).write_text(str(child.pid))
 '''
 
-WORKFLOWS = '''
+WORKFLOWS = """
     from dkist_processing_core import Workflow
     from dkist_script_test import tasks
 
@@ -86,7 +86,7 @@ WORKFLOWS = '''
     )
     for name in ("Good", "Bad", "ShowsItsPlace", "Waits", "Stubborn", "LeavesAChild"):
         workflow.add_node(getattr(tasks, name))
-'''
+"""
 
 FILES = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}
 NAME = "dkist-script-test"

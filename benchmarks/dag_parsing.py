@@ -1,0 +1,129 @@
+"""
+What an exported file costs Airflow's DAG processor at every parse, against a hand-written file.
+
+The DAG processor holds Airflow and forks a process for each file, so whatever a file imports beyond Airflow is paid
+for again each time. This does the same: a parent that holds Airflow forks a child for each measurement, the two files
+in turn, and the child measures how long ``DagBag`` takes to load the one file.
+"""
+
+import compileall
+import logging
+import os
+import statistics
+import struct
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import dkist_processing_core
+
+NODES = 25
+ROUNDS = 41
+
+HAND_WRITTEN_HEAD = """\
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG
+
+with DAG("hand_written", schedule=None, catchup=False) as dag:
+"""
+HAND_WRITTEN_NODE = """\
+    task_{number} = BashOperator(
+        task_id="Task{number}",
+        bash_command="echo $NUMBER",
+        env={{"NUMBER": "{number}"}},
+    )
+"""
+HAND_WRITTEN_EDGE = "    task_{upstream} >> task_{number}\n"
+
+
+def hand_written(folder: Path) -> Path:
+    """Write what a person would write for as many plain nodes in a row."""
+    file = folder / "hand_written.py"
+    nodes = [HAND_WRITTEN_NODE.format(number=number) for number in range(NODES)]
+    edges = [HAND_WRITTEN_EDGE.format(upstream=number - 1, number=number) for number in range(1, NODES)]
+    file.write_text("".join([HAND_WRITTEN_HEAD, *nodes, *edges]))
+    return file
+
+
+def exported(folder: Path) -> Path:
+    """Export a workflow of as many nodes."""
+    from dkist_processing_core import TaskBase, Workflow
+
+    workflow = Workflow(
+        input_data="l0", output_data="l1", category="bench", workflow_package="bench", workflow_version="1.0"
+    )
+    previous = None
+    for number in range(NODES):
+        task = type(
+            f"Task{number}",
+            (TaskBase,),
+            {"run": lambda _: None, "__doc__": "Do one thing.\n\nWith a docstring of some lines,\nas tasks have."},
+        )
+        workflow.add_node(task, upstreams=previous)
+        previous = task
+    return workflow.export_dag(folder)
+
+
+def seconds_to_load(file: Path) -> float:
+    """Load a file in a fork of this process and return how long it took there."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        from airflow.dag_processing.dagbag import DagBag
+
+        started = time.perf_counter()
+        bag = DagBag(str(file))
+        took = time.perf_counter() - started
+        is_good = not bag.import_errors and [len(dag.tasks) for dag in bag.dags.values()] == [NODES]
+        os.write(write, struct.pack("d", took if is_good else -1.0))
+        os._exit(0)
+    os.close(write)
+    [took] = struct.unpack("d", os.read(read, 8))
+    os.close(read)
+    os.waitpid(child, 0)
+    if took < 0:
+        sys.exit(f"{file} does not load as {NODES} tasks")
+    return took
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        os.environ["AIRFLOW_HOME"] = str(folder / "airflow")
+        os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+        os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
+        ours = exported(folder / "exported")
+        theirs = hand_written(folder)
+
+        # What the parent holds, the children have: Airflow with both import forms, and nothing of this library.
+        import airflow.dag_processing.dagbag
+        import airflow.providers.standard.operators.bash
+        import airflow.sdk
+
+        logging.disable(logging.WARNING)
+        # An installer compiles what it installs; a checkout may not have been compiled yet.
+        compileall.compile_dir(str(Path(dkist_processing_core.__file__).parent), quiet=1)
+        for name in [name for name in sys.modules if name.startswith("dkist_processing_core")]:
+            del sys.modules[name]
+
+        times: dict[str, list[float]] = {"hand-written": [], "exported": []}
+        for round_number in range(ROUNDS + 1):
+            for label, file in (("hand-written", theirs), ("exported", ours)):
+                took = seconds_to_load(file)
+                if round_number:  # the first round warms the file cache
+                    times[label].append(took)
+    print(f"one file of {NODES} nodes, {ROUNDS} rounds, Airflow {airflow.__version__}, Python {sys.version.split()[0]}")
+    print(f"{'file':<14}{'median':>10}{'min':>10}{'max':>10}")
+    for label, its in times.items():
+        print(
+            f"{label:<14}" + "".join(f"{1000 * each:>7.1f} ms" for each in (statistics.median(its), min(its), max(its)))
+        )
+    ratio = statistics.median(times["exported"]) / statistics.median(times["hand-written"])
+    pairs = [one / other for one, other in zip(times["exported"], times["hand-written"], strict=True)]
+    print(f"exported / hand-written: {ratio:.2f} (medians), {statistics.median(pairs):.2f} (median of the pairs)")
+
+
+if __name__ == "__main__":
+    main()
