@@ -6,6 +6,7 @@ Runs in: author and CI. Airflow is used if it is installed, and never required.
 
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import version as distribution_version
 from importlib.util import find_spec
 
 from packaging.version import InvalidVersion, Version
@@ -47,6 +48,7 @@ def check(found: Discovery) -> Report:
         report.faults += faults
     report.loaded_by_airflow = loads
     report.warnings.extend(_unknown_distributions(found.declarations))
+    report.warnings.extend(_other_versions(found.declarations))
     return report
 
 
@@ -156,3 +158,25 @@ def _unknown_distributions(declarations: list[Declaration]) -> Iterator[Fault]:
             f"so the workers will install {derived_name(package)!r}, which may be another name than it has",
             remedy="Install the package (pip install -e .) before validating and exporting",
         )
+
+
+def _other_versions(declarations: list[Declaration]) -> Iterator[Fault]:
+    """Find workflows that would run from another release than the one whose workflows are exported."""
+    for declaration in declarations:
+        workflow = declaration.workflow
+        name = providing_distribution(workflow.workflow_package)
+        if name is None or workflow.workflow_version == DEFAULT_BUILD_VERSION:
+            continue
+        installed = distribution_version(name)
+        try:
+            differs = Version(installed) != Version(workflow.workflow_version)
+        except InvalidVersion:
+            continue
+        if differs:
+            yield Fault(
+                where=declaration.where,
+                workflow=workflow.workflow_name,
+                what=f"its version is {workflow.workflow_version}, while {name} {installed} is installed here, "
+                "so the tasks will run from another release than the one that was checked",
+                remedy="Set BUILD_VERSION to the version of the package that is installed and published",
+            )

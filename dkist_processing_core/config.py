@@ -16,7 +16,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from dkist_processing_core.environment import DEFAULT_BUILD_VERSION
+from dkist_processing_core.environment import (
+    DEFAULT_BUILD_VERSION,
+    DEFAULT_ISB_EXCHANGE,
+    DEFAULT_ISB_QUEUE_TYPE,
+)
 
 __all__ = [
     "DEFAULT_MESH_SERVICE",
@@ -96,9 +100,11 @@ class DKISTProcessingCoreConfiguration(BaseSettings):
     )
     isb_username: str = Field(default="guest", description="User name on the interservice bus.")
     isb_password: str = Field(default="guest", description="Password on the interservice bus.", repr=False)
-    isb_exchange: str = Field(default="master.direct.x", description="Exchange that messages are published to.")
+    isb_exchange: str = Field(default=DEFAULT_ISB_EXCHANGE, description="Exchange that messages are published to.")
     isb_queue_type: str = Field(
-        default="classic", description="Type of the queues that are declared.", examples=["classic", "quorum"]
+        default=DEFAULT_ISB_QUEUE_TYPE,
+        description="Type of the queues that are declared.",
+        examples=["classic", "quorum"],
     )
     elastic_apm_enabled: bool = Field(default=False, description="Whether tasks report to Elastic APM.")
     elastic_apm_service_name: str = Field(

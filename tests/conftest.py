@@ -11,6 +11,8 @@ from support.rabbitmq import RabbitMQ, UnavailableError
 from support.real_airflow import Airflow
 from support.releases import REPOSITORY, build_wheel
 
+import dkist_processing_core
+
 KEPT = {"HOME", "LANG", "LC_ALL", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"}
 KEPT_PREFIXES = (
     "PIP_",
@@ -25,6 +27,14 @@ KEPT_PREFIXES = (
     "https_",
     "no_proxy",
 )
+
+
+def pytest_report_header() -> str:
+    """Say which copy of the library is tested; with DKIST_TEST_WHEEL=1 it must be an installed one."""
+    place = Path(dkist_processing_core.__file__).parent
+    if os.environ.get("DKIST_TEST_WHEEL") and place.is_relative_to(REPOSITORY / "dkist_processing_core"):
+        pytest.exit(f"the wheel was to be tested, but {place} was imported", returncode=4)
+    return f"dkist_processing_core {dkist_processing_core.__version__} from {place}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

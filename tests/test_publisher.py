@@ -165,9 +165,11 @@ def test_an_odd_peer_costs_bounded_time(monkeypatch, behave):
 def test_a_broker_that_freezes_costs_bounded_time(broker, monkeypatch):
     """A connection that passes the handshake and then no more bytes ends within its limit."""
     passed = 0
+    upstreams = []
 
     def relay(connection):
         upstream = socket.create_connection(("127.0.0.1", broker.port))
+        upstreams.append(upstream)
 
         def pump(source, target):
             nonlocal passed
@@ -187,3 +189,5 @@ def test_a_broker_that_freezes_costs_bounded_time(broker, monkeypatch):
         with pytest.raises(PublishError, match="did not confirm the message within|Timeout|timeout"):
             publish([new_envelope()], seconds=3)
         assert time.monotonic() - started < 4
+    for upstream in upstreams:
+        upstream.close()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from dkist_processing_core.config import DKISTProcessingCoreConfiguration
 from dkist_processing_core.failure_callback import parse_dag_run_id_from_context, parse_log_url_from_context
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.messages import RecipeRunFailureMessage
@@ -45,7 +44,7 @@ class ConfiguredProducer:
         """
         from dkist_processing_core.isb.publisher import publish
 
-        publish([message.envelope(DKISTProcessingCoreConfiguration())])
+        publish([message.envelope()])
 
 
 def message_from_context(
@@ -92,7 +91,7 @@ def publish_or_keep(
 
 def _keep(message: RecipeRunFailureMessage, text: str) -> None:
     try:
-        file = spool.keep(message.envelope(DKISTProcessingCoreConfiguration()))
+        file = spool.keep(message.envelope())
         logger.warning("Failure message kept to be sent later: %s: %s", file, text)
     except Exception as error:
         logger.error(

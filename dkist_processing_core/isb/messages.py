@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dkist_processing_core.config import DKISTProcessingCoreConfiguration
+from dkist_processing_core import environment
 from dkist_processing_core.isb.envelope import Envelope
 
 __all__ = ["RecipeRunFailureMessage", "RecipeRunFailureMessageBody"]
@@ -54,15 +54,20 @@ class RecipeRunFailureMessage:
         self.routing_key = self.default_routing_key
         self.message_id = message_id or self.body.conversationId
 
-    def envelope(self, configuration: DKISTProcessingCoreConfiguration) -> Envelope:
-        """Return the message with where it goes according to the settings."""
+    def envelope(self) -> Envelope:
+        """
+        Return the message with where it goes according to the settings.
+
+        These are read without the configuration class, so that a message can be kept even if another setting, which
+        only publishing needs, is malformed.
+        """
         return Envelope(
-            exchange=configuration.isb_exchange,
+            exchange=environment.isb_exchange(),
             routing_key=self.routing_key,
             queue=self.queue,
             body=self.body.model_dump_json(),
             message_id=self.message_id,
-            queue_arguments=configuration.isb_queue_arguments,
+            queue_arguments=environment.isb_queue_arguments(),
         )
 
     def __repr__(self) -> str:

@@ -33,6 +33,7 @@ TOTAL_SECONDS = 8.0
 PAUSE_SECONDS = 0.5
 GOODBYE_SECONDS = 0.5
 TIDY_SECONDS = 0.05
+OPENING_SHARE = 0.9
 
 CONFIGURATION_ERRORS = {
     403: "access refused; check ISB_USERNAME, ISB_PASSWORD and what the user may do",
@@ -110,7 +111,7 @@ def publish(envelopes: Sequence[Envelope], *, seconds: float = TOTAL_SECONDS) ->
     with _quiet_pika():
         while True:
             left = deadline - time.monotonic()
-            attempt = _Attempt(connection_parameters(configuration, seconds=left), envelopes, left)
+            attempt = _Attempt(connection_parameters(configuration, seconds=OPENING_SHARE * left), envelopes, left)
             try:
                 attempt.run()
                 return
@@ -253,7 +254,8 @@ class _Attempt:
         self._drop()
 
     def _drop(self) -> None:
-        if not self._connection.is_closed:
+        # A connection that has not opened yet ends by pika's own timeouts, which are shorter than ours.
+        if self._connection.is_open or self._connection.is_closing:
             self._connection.drop()
         self._stop_soon()
 

@@ -39,11 +39,12 @@ from dkist_processing_core.failure_callback import chat_ops_notification
 
 NODE_FUNCTION = '''\
 def node(name, *, task, requirement, queue, pool, retries, retry_delay_seconds, doc):
-    """Run one task; everything that differs from node to node, or from run to run, reaches SCRIPT as a variable."""
+    """Run one task; what differs from node to node, or from run to run, reaches SCRIPT as a variable."""
     return BashOperator(
         task_id=name,
-        bash_command=SCRIPT,
+        bash_command='exec bash -c "$DKIST_SCRIPT" dkist',
         env={
+            "DKIST_SCRIPT": SCRIPT,
             "DKIST_TASK": task,
             "DKIST_REQUIREMENT": requirement,
             "DKIST_WORKFLOW_NAME": WORKFLOW_NAME,
@@ -51,6 +52,7 @@ def node(name, *, task, requirement, queue, pool, retries, retry_delay_seconds, 
             "DKIST_RECIPE_RUN_ID": "{{ (dag_run.conf or {}).get('recipe_run_id', '') }}",
         },
         append_env=True,
+        skip_on_exit_code=None,
         do_xcom_push=False,
         owner=OWNER,
         queue=queue,

@@ -92,7 +92,7 @@ def contents(paths: str) -> list[str]:
 def dev_installation(extras: list[str]) -> str:
     """Return what to install for the version dev: the checkout that DKIST_DEV_PROJECT names."""
     project = os.environ.get("DKIST_DEV_PROJECT", "")
-    if not (Path(project) / "pyproject.toml").is_file():
+    if not project or not (Path(project) / "pyproject.toml").is_file():
         sys.exit(
             f"the version dev is no release that could be installed, and DKIST_DEV_PROJECT is {project!r}. "
             "Set DKIST_DEV_PROJECT to a checkout of the package, the folder with its pyproject.toml."

@@ -4,6 +4,7 @@
 # Exit status: that of the task, or 65 recipe run id is no integer, 69 environment could not be built,
 # 78 a setting is missing or cannot be used.
 set -uo pipefail
+unset DKIST_SCRIPT DKIST_DEV_INSTALL
 
 say() { printf '%(%Y-%m-%d %H:%M:%S)T dkist: %s\n' -1 "$*"; }
 fail() { local status=$1; shift; say "ERROR: $*" >&2; exit "$status"; }
@@ -29,7 +30,7 @@ say "limits: address space $(ulimit -v), open files $(ulimit -n), processes $(ul
 
 # Nothing of Airflow's own environment belongs into a task: neither its settings and secrets nor its Python.
 unset "${!AIRFLOW__@}" "${!AIRFLOW_CONN_@}" "${!AIRFLOW_VAR_@}" "${!_AIRFLOW_@}" "${!PYTHONUSER@}"
-unset AIRFLOW_HOME AIRFLOW_CONFIG PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV __PYVENV_LAUNCHER__
+unset AIRFLOW_HOME AIRFLOW_CONFIG PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV VIRTUAL_ENV_PROMPT __PYVENV_LAUNCHER__
 
 # ---- the environment: where it is ------------------------------------------------------------------------------------
 python=$(command -v "${DKIST_PYTHON:-python3}") ||
@@ -102,53 +103,69 @@ if exec {use_lock}>>"$environment.use" {build_lock}>>"$environment.build" &&
     if is_ready; then say "environment reused: $environment, built meanwhile"; else build; fi
   fi
   exec {build_lock}>&-
+  touch "$environment.use"  # when it was used last
 else
   fail 78 "the environment cache $cache cannot be locked (flock). Set DKIST_ENVIRONMENT_CACHE to a local folder."
 fi
 
 # ---- the task --------------------------------------------------------------------------------------------------------
-# Job control gives the task a process group of its own, so that all of it, and nothing else, can be ended.
-set -m
 export DKIST_RECIPE_RUN_ID=$recipe_run_id PYTHONUNBUFFERED=1 PYTHONNOUSERSITE=1
 export VIRTUAL_ENV=$environment PATH=$environment/bin:$PATH
 grace=${DKIST_GRACE_SECONDS:-10}
 started=$SECONDS
+
+# Job control is on where something is started, which gives it a process group of its own: so all of it, and nothing
+# else, can be ended.
+set -m
 "$environment/bin/python" -P -m dkist_processing_core.run_task "$DKIST_TASK" \
   --workflow-name "$DKIST_WORKFLOW_NAME" --workflow-version "$DKIST_WORKFLOW_VERSION" </dev/null &
 task=$!
+set +m
 
 end_task() {
-  kill -TERM -- "-$task" 2>/dev/null
+  kill -TERM -- "-$task"
   for ((waited = 0; waited < grace; waited++)); do
-    kill -0 -- "-$task" 2>/dev/null || return
+    kill -0 -- "-$task" || return
     sleep 1
   done
-  kill -KILL -- "-$task" 2>/dev/null
+  kill -KILL -- "-$task"
 }
 
 # When the process that started this script dies, Airflow forgets the task; it must not live on as an orphan.
 watch_parent() {
   local parent=$PPID now
   while sleep 1; do
-    read -r _ _ _ now _ 2>/dev/null <"/proc/$$/stat" || now=gone
+    read -r _ _ _ now _ <"/proc/$$/stat" || now=gone
     if [[ $now != "$parent" ]]; then end_task; return; fi
   done
 }
 
-watcher=
-if [[ -n ${AIRFLOW_CTX_DAG_ID:-} && -r /proc/$$/stat ]]; then
-  watch_parent </dev/null >/dev/null 2>&1 {use_lock}>&- &
-  watcher=$!
-fi
-ender=
-trap '[[ -n $ender ]] || { say "told to end; the task has $grace s to do so"; end_task {use_lock}>&- >/dev/null 2>&1 & ender=$!; }' TERM INT HUP
+helpers=()
+start_helper() {
+  set -m
+  "$1" </dev/null >/dev/null 2>&1 {use_lock}>&- &
+  helpers+=("$!")
+  disown "$!"
+  set +m
+}
+
+told_to_end=
+on_signal() {
+  if [[ -n $told_to_end ]]; then return; fi
+  told_to_end=1
+  say "told to end; the task has $grace s to do so"
+  start_helper end_task
+}
+trap on_signal TERM INT HUP
+
+if [[ -n ${AIRFLOW_CTX_DAG_ID:-} && -r /proc/$$/stat ]]; then start_helper watch_parent; fi
 
 status=0
 while kill -0 "$task" 2>/dev/null; do
-  wait "$task"
+  wait "$task" 2>/dev/null
   status=$?
 done
-for helper in $watcher $ender; do kill -KILL -- "-$helper" 2>/dev/null; done
+for helper in "${helpers[@]}"; do kill -KILL -- "-$helper" 2>/dev/null; done
 if kill -KILL -- "-$task" 2>/dev/null; then say "processes that the task had left behind were killed"; fi
 
 if ((status == 137)); then say "the task was killed (SIGKILL); if nobody did, the worker ran out of memory" >&2; fi

@@ -1,0 +1,81 @@
+"""How Sphinx builds this documentation: `make docs`, which needs no network and takes a warning for an error."""
+
+import subprocess
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
+
+REPOSITORY = Path(__file__).parent.parent
+
+project = "dkist-processing-core"
+author = "The dkist-processing-core developers"
+copyright = author
+release = installed_version(project)
+version = release
+
+extensions = ["sphinx.ext.autodoc", "numpydoc"]
+exclude_patterns = ["_build", "examples"]
+default_role = "py:obj"
+nitpicky = True
+nitpick_ignore = [("py:obj", "environment")]  # a module that docstrings mention, and no part of the public interface
+# Names of the standard library and of what we build upon: there is nothing to link them to without the network.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(ast|collections|contextlib|enum|logging|pathlib|types|typing)\..*"),
+    (r"py:.*", r"(airflow|pydantic|pydantic_settings)\..*"),
+    (
+        r"py:.*",
+        r"[A-Z]\w*(Error|Exception|Exit)|AbstractContextManager|Any|BashOperator|Callable|DAG|Iterator|Mapping|Path",
+    ),
+    (r"py:.*", r"str|int|float|bool|bytes|dict|list|tuple|set|type|object|None|self|repr|json\.dumps|shlex\.quote"),
+]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+numpydoc_show_class_members = False
+numpydoc_validation_checks = set()
+
+html_theme = "sphinx_rtd_theme"
+html_theme_options = {"navigation_depth": 2}
+html_show_sphinx = False
+html_show_copyright = False
+html_copy_source = False
+
+
+class Changes(SphinxDirective):
+    """What has changed: the fragments that no release has gathered yet, then the changelog of the releases."""
+
+    def run(self) -> list[nodes.Node]:
+        """Put the text where the directive stands, headings included."""
+        draft = "towncrier build --draft --date unreleased --version"
+        command = [sys.executable, "-m", *draft.split(), "Next release"]
+        text = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+        changelog = REPOSITORY / "CHANGELOG.rst"
+        if changelog.exists():
+            text += "\n\n" + changelog.read_text(encoding="utf-8")
+        self.state_machine.insert_input(text.splitlines(), str(changelog))
+        return []
+
+
+def find_by_last_name(app, env, node, content):
+    """Find what a docstring calls by its short name, such as `TaskBase`, wherever it is defined, if there is only one."""
+    python = env.get_domain("py")
+    if node.get("refdomain") != "py":
+        return None
+    matches = python.find_obj(env, None, None, node["reftarget"], None, 1)
+    if len(matches) != 1:
+        return None
+    name, entry = matches[0]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, name)
+
+
+def setup(app):
+    """Register what is defined here."""
+    app.add_directive("changes", Changes)
+    app.connect("missing-reference", find_by_last_name)
+    return {"parallel_read_safe": True}
