@@ -1,0 +1,111 @@
+"""What the documentation says is so."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from support.releases import REPOSITORY, run_uv, with_links
+
+from dkist_processing_core import ResourceQueue
+from dkist_processing_core.config import DKISTProcessingCoreConfiguration
+
+README = (REPOSITORY / "README.rst").read_text()
+EXAMPLES = REPOSITORY / "docs" / "examples"
+TUTORIAL = EXAMPLES / "dkist-processing-tutorial"
+PACKAGE = REPOSITORY / "dkist_processing_core"
+
+
+def test_the_code_in_the_readme_is_that_of_the_tutorial():
+    """Each block is a file that is run below."""
+    blocks = [
+        textwrap.dedent(block).rstrip("\n")
+        for block in re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README, re.MULTILINE)
+    ]
+    package = TUTORIAL / "dkist_processing_tutorial"
+    files = [package / "tasks.py", package / "workflows" / "sunspots.py", TUTORIAL / "export_workflows.py"]
+    assert blocks == [file.read_text().rstrip("\n") for file in files]
+
+
+def documented_variables():
+    table = README.partition(".. begin environment variables")[2].partition(".. end environment variables")[0]
+    cells = re.findall(r"^   \* - (``.*)$", table, re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"``([A-Z_0-9]+)``", cell)}
+
+
+def variables_in_the_code():
+    """Every variable that the Python code, the task script or the configuration reads."""
+    found = set()
+    for file in PACKAGE.rglob("*.py"):
+        text = file.read_text()
+        found |= set(re.findall(r"environ(?:\.get\(|\[)\s*\"([A-Z_0-9]+)\"", text))
+    script = (PACKAGE / "rendering" / "task_script" / "task.bash").read_text()
+    found |= set(re.findall(r"\$\{?(DKIST_[A-Z_]+)", script))
+    for name, field in DKISTProcessingCoreConfiguration.model_fields.items():
+        found.add(str(field.validation_alias or name).upper())
+    return found
+
+
+# Set and read by the script itself, or by the system.
+INTERNAL = {
+    "DKIST_SCRIPT",
+    "DKIST_DEV_INSTALL",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_DIRS",
+    "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
+}
+# Read by a pattern, or handed to the installer, so a search for names does not find them.
+NOT_BY_NAME = {"AIRFLOW_CTX_DAG_ID", "NOMAD_ALLOC_ID", "NOMAD_ALLOC_NAME", "NOMAD_GROUP_NAME"}
+
+
+def test_every_variable_that_is_read_is_documented():
+    """The table in the README misses none."""
+    assert variables_in_the_code() - INTERNAL - {"PIP_CONFIG_FILE"} <= documented_variables()
+
+
+def test_every_variable_that_is_documented_is_read():
+    """The table in the README promises none that nobody reads."""
+    documented = {name for name in documented_variables() if not name.startswith("PIP_")}
+    assert documented - NOT_BY_NAME <= variables_in_the_code()
+
+
+def test_pools_are_there_for_every_queue():
+    """The file that the guide to deployment shows has the pool of each queue."""
+    assert {queue.pool for queue in ResourceQueue} <= {
+        *json.loads((EXAMPLES / "pools.json").read_text()),
+        "default_pool",
+    }
+
+
+@pytest.mark.network
+def test_the_tutorial_works(tmp_path, core_wheel):
+    """Its package installs, its workflow exports, and the script of its task runs from the checkout."""
+    tutorial = shutil.copytree(TUTORIAL, tmp_path / "tutorial")
+    venv = tmp_path / "venv"
+    [wheel] = core_wheel.glob("*.whl")
+    run_uv("venv", "--quiet", "--python", sys.executable, venv)
+    run_uv("pip", "install", "--quiet", "--python", venv / "bin/python", wheel, tutorial)
+
+    def run(program, *arguments, **environment):
+        done = subprocess.run(
+            [program, *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, **with_links(core_wheel), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    output = run(venv / "bin/python", tutorial / "export_workflows.py", BUILD_VERSION="1.0.0")
+    assert output.splitlines()[-1] == "dags/l0_to_activity_tutorial_1.0.0.py"
+    assert "relative sunspot number 39" in run(venv / "bin/python", tutorial / "run_by_hand.py")
+    (tmp_path / "script.sh").write_text(run(venv / "bin/python", tutorial / "print_script.py"))
+    output = run("bash", "script.sh", DKIST_RECIPE_RUN_ID="1", DKIST_DEV_PROJECT=str(tutorial))
+    assert "relative sunspot number 39" in output
