@@ -313,6 +313,30 @@ def test_the_exit_status_is_that_of_the_task(releases, warm_cache):
     assert "task dkist_script_test.tasks:Bad ended with exit status 1" in done.stdout
 
 
+@pytest.mark.parametrize("delay", ["0", "0.3"], ids=["at-once", "reaped-before-the-wait"])
+def test_the_exit_status_of_a_task_that_dies_at_once_is_not_lost(releases, warm_cache, tmp_path, delay):
+    """Also if it has ended before the script begins to wait for it."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    [environment] = environments(cache)
+    (environment / "bin" / "python").unlink()
+    (environment / "bin" / "python").symlink_to("/bin/false")
+    spec = new_spec()
+    beginning_of_the_wait = "status=\nwhile :; do"
+    script = runnable_script(spec, spec.nodes[0])
+    assert script.count(beginning_of_the_wait) == 1
+    delayed = script.replace(beginning_of_the_wait, f"sleep {delay}\n{beginning_of_the_wait}")
+    variables = {
+        **os.environ,
+        **with_links(releases),
+        "DKIST_RECIPE_RUN_ID": "1",
+        "DKIST_ENVIRONMENT_CACHE": str(cache),
+    }
+    for _ in range(10):
+        done = subprocess.run(["bash", "-c", delayed], env=variables, capture_output=True, text=True)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert done.stderr == ""
+
+
 def test_sigterm_ends_the_task_in_order(releases, warm_cache, tmp_path):
     """What Airflow sends to the group ends the task: its teardown runs, and nothing is left."""
     facts = tmp_path / "facts"
@@ -323,6 +347,8 @@ def test_sigterm_ends_the_task_in_order(releases, warm_cache, tmp_path):
     assert process.returncode == 143, stdout
     assert "told to end" in stdout
     assert "torn down" in stdout
+    assert "Done" not in stdout
+    assert "Terminated  " not in stdout
     wait_until_dead(pids, 5)
 
 

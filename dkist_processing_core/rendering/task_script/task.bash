@@ -151,6 +151,7 @@ start_helper() {
 
 told_to_end=
 on_signal() {
+  interrupted=1
   if [[ -n $told_to_end ]]; then return; fi
   told_to_end=1
   say "told to end; the task has $grace s to do so"
@@ -160,10 +161,15 @@ trap on_signal TERM INT HUP
 
 if [[ -n ${AIRFLOW_CTX_DAG_ID:-} && -r /proc/$$/stat ]]; then start_helper watch_parent; fi
 
-status=0
-while kill -0 "$task" 2>/dev/null; do
+# A signal interrupts the wait, which then has to be taken up again. The task may have ended long before, so it is the
+# wait that tells, never whether there is still a process of that number; 127 means that its status was told already.
+status=
+while :; do
+  interrupted=
   wait "$task" 2>/dev/null
-  status=$?
+  told=$?
+  if [[ -z $status || $told -ne 127 ]]; then status=$told; fi
+  if [[ -z $interrupted ]]; then break; fi
 done
 for helper in "${helpers[@]}"; do kill -KILL -- "-$helper" 2>/dev/null; done
 if kill -KILL -- "-$task" 2>/dev/null; then say "processes that the task had left behind were killed"; fi

@@ -1,0 +1,1 @@
+"""The parts of ``demo.py``: what it says, what it starts, and where it keeps what it makes."""

@@ -1,0 +1,1 @@
+"""The steps of the workflows, one module each."""

@@ -1,0 +1,175 @@
+"""The example in a standalone Airflow, driven over its REST API as an operator's program does."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from support.ports import free_ports
+from support.releases import REPOSITORY
+
+pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.timeout(600)]
+
+WORKFLOW = "raw_to_level1_example"
+PROGRAM = REPOSITORY / "examples" / "standalone_airflow.py"
+LOOPBACK = "0100007F"  # 127.0.0.1, as /proc/net/tcp writes it
+HOSTILE = "1); import os; os.system('touch /tmp/owned')  #"
+
+
+class Api:
+    """A client of Airflow's REST API (v2)."""
+
+    def __init__(self, address, user, password):
+        self.address = address
+        self.token = None
+        _, answer = self.call("POST", "/auth/token", {"username": user, "password": password})
+        self.token = answer["access_token"]
+
+    def call(self, method, path, body=None):
+        """Return the status and the parsed body of the answer, whatever the status."""
+        headers = {"Content-Type": "application/json"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.address + path, data=data, headers=headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+
+def descendants(ancestor):
+    """Return the folders in /proc of all processes that come from one."""
+    parents = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                parents[process] = int(parent)
+    found = {process for process, parent in parents.items() if parent == ancestor}
+    for process in set(found):
+        found |= descendants(int(process.name))
+    return found
+
+
+def addresses_listened_on(processes):
+    """Return the addresses, as /proc/net writes them, on which processes listen for TCP connections."""
+    sockets = set()
+    for process in processes:
+        with contextlib.suppress(OSError):
+            sockets |= {str(each.readlink()) for each in (process / "fd").iterdir()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in sockets:
+                found.add(local.partition(":")[0])
+    return found
+
+
+@pytest.fixture(scope="module")
+def standalone(tmp_path_factory):
+    """The address, user, password and dag ids that a person sees, of a running Airflow."""
+    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
+    folder = tmp_path_factory.mktemp("standalone")
+    [port] = free_ports(1)
+    output = folder / "output.txt"
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                REPOSITORY / "examples" / "standalone_airflow.py",
+                "--folder",
+                folder,
+                "--port",
+                str(port),
+            ],
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + 240
+        while "Ctrl-C" not in output.read_text():
+            assert process.poll() is None, output.read_text()
+            assert time.monotonic() < deadline, output.read_text()
+            time.sleep(0.5)
+        yield {"pid": process.pid, **dict(re.findall(r"^  (\w+) +(\S.*)$", output.read_text(), re.MULTILINE))}
+    finally:
+        started = descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    assert process.returncode == 0, output.read_text()
+    assert "Airflow and everything that it had started has ended." in output.read_text()
+    assert len(started) >= 4
+    assert [each for each in started if (each / "cmdline").exists() and (each / "cmdline").read_bytes()] == []
+
+
+@pytest.fixture(scope="module")
+def api(standalone):
+    """A client that has logged in, once the example's workflow is there."""
+    client = Api(standalone["Airflow"], standalone["user"], standalone["password"])
+    deadline = time.monotonic() + 90
+    while client.call("GET", f"/api/v2/dags/{WORKFLOW}_1.0.0")[0] != 200:
+        assert time.monotonic() < deadline, client.call("GET", "/api/v2/importErrors")
+        time.sleep(0.5)
+    return client
+
+
+def trigger(api, conf):
+    return api.call("POST", f"/api/v2/dags/{WORKFLOW}_1.0.0/dagRuns", {"logical_date": None, "conf": conf})
+
+
+def test_it_listens_on_this_machine_only(standalone):
+    """Every port that any of its processes listens on is of the loopback interface."""
+    assert standalone["Airflow"].startswith("http://127.0.0.1:")
+    assert addresses_listened_on(descendants(standalone["pid"])) == {LOOPBACK}
+    assert set(standalone["workflows"].split(", ")) == {f"{WORKFLOW}_1.0.0", f"{WORKFLOW}_failing_1.0.0"}
+
+
+def test_there_is_nothing_that_airflow_could_not_import(api):
+    """No exported file is an import error, and the pools are there."""
+    assert api.call("GET", "/api/v2/importErrors")[1]["total_entries"] == 0
+    _, pools = api.call("GET", "/api/v2/pools")
+    assert {"high_memory_pool", "multi_core_pool", "gpu_pool"} <= {pool["name"] for pool in pools["pools"]}
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [{}, {"recipe_run_id": "x"}, {"recipe_run_id": 0}, {"recipe_run_id": HOSTILE}],
+    ids=["missing", "word", "zero", "hostile"],
+)
+def test_a_bad_recipe_run_id_is_answered_with_400(api, conf):
+    """The reason names the parameter, and no run comes of it."""
+    status, answer = trigger(api, conf)
+    assert status == 400
+    assert "recipe_run_id" in answer["detail"]
+    _, runs = api.call("GET", f"/api/v2/dags/{WORKFLOW}_1.0.0/dagRuns?run_type=manual")
+    assert str(conf.get("recipe_run_id", "none")) not in {
+        str(run["conf"].get("recipe_run_id")) for run in runs["dag_runs"]
+    }
+
+
+def test_a_run_is_triggered_and_succeeds(api):
+    """All five tasks of the diamond, scheduled by the real scheduler."""
+    status, run = trigger(api, {"recipe_run_id": 7})
+    assert status == 200, run
+    path = f"/api/v2/dags/{WORKFLOW}_1.0.0/dagRuns/{run['dag_run_id']}"
+    deadline = time.monotonic() + 240
+    while (state := api.call("GET", path)[1]["state"]) in {"queued", "running"}:
+        assert time.monotonic() < deadline, api.call("GET", f"{path}/taskInstances")
+        time.sleep(1)
+    _, instances = api.call("GET", f"{path}/taskInstances")
+    states = {each["task_id"]: each["state"] for each in instances["task_instances"]}
+    assert (state, set(states.values())) == ("success", {"success"}), states
+    assert len(states) == 5
