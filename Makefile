@@ -57,12 +57,14 @@ test: $(VENV)/.done ## Run the tests (WHEEL=1: of the built wheel)
 # Without Airflow and RabbitMQ, which are the same whatever the Python; a Python that is not there is passed over.
 test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every supported Python that is there
 	@for version in $(PYTHONS); do \
-	  $(UV) python find --quiet $$version >/dev/null 2>&1 || { echo "There is no Python $$version here"; continue; }; \
+	  python=$$($(UV) python find --quiet $$version 2>/dev/null || \
+	    ls -d "$$(pyenv root 2>/dev/null)"/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
+	  if [ -z "$$python" ]; then echo "There is no Python $$version here"; continue; fi; \
 	  echo "Python $$version"; \
-	  $(UV) venv --quiet --allow-existing --python $$version $(BUILD)/venv-$$version && \
-	  $(UV) pip install --quiet --python $(BUILD)/venv-$$version/bin/python --constraint constraints.txt uv \
-	    --editable '.[test]' && \
-	  PATH="$(CURDIR)/$(BUILD)/venv-$$version/bin:$(CURDIR)/$(UV_HOME)/bin:$$PATH" $(BUILD)/venv-$$version/bin/pytest --quiet \
+	  venv=$(CURDIR)/$(BUILD)/venv-$$version; \
+	  $(UV) venv --quiet --allow-existing --python "$$python" $$venv && \
+	  $(UV) pip install --quiet --python $$venv/bin/python --constraint constraints.txt uv --editable '.[test]' && \
+	  PATH="$$venv/bin:$(CURDIR)/$(UV_HOME)/bin:$$PATH" $$venv/bin/pytest --quiet \
 	    -m 'not airflow and not rabbitmq and not client' --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
 	done
 

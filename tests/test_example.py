@@ -1,0 +1,39 @@
+"""The example package: a release like any other, with tests of its own."""
+
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from support.releases import REPOSITORY, VERSION, build_wheel, run_uv, with_links
+
+pytestmark = pytest.mark.network
+
+INSTRUMENT = REPOSITORY / "examples" / "instrument"
+PROJECT = tomllib.loads((INSTRUMENT / "pyproject.toml").read_text())["project"]
+
+
+def test_its_frozen_extra_pins_this_library_and_all_else():
+    """Every distribution to one version, this one to the version at hand."""
+    frozen = PROJECT["optional-dependencies"]["frozen"]
+    assert f"dkist-processing-core=={VERSION}" in frozen
+    assert all("==" in requirement for requirement in frozen)
+
+
+def test_its_own_tests_pass_on_its_release(core_wheel, tmp_path, monkeypatch):
+    """Installed from its wheel with what it is frozen to, as its own pipeline does."""
+    build_wheel(INSTRUMENT, tmp_path / "index")
+    for name, value in with_links(core_wheel).items():
+        monkeypatch.setenv(name, f"{value},{tmp_path / 'index'}" if name == "UV_FIND_LINKS" else value)
+    python = tmp_path / "venv" / "bin" / "python"
+    run_uv("venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
+    run_uv("pip", "install", "--quiet", "--python", python, f"{PROJECT['name']}[frozen,test]=={PROJECT['version']}")
+    done = subprocess.run(
+        [python.parent / "pytest", "--quiet", "-p", "no:cacheprovider", INSTRUMENT / "tests"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout
