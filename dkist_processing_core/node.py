@@ -7,20 +7,23 @@ Runs in: author and CI. Airflow is needed only for `Node.operator`.
 import inspect
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
+from dkist_processing_core.constraints import read_constraints
 from dkist_processing_core.distributions import derived_name, providing_distribution
-from dkist_processing_core.exceptions import NotATaskError, TaskSettingError, WorkflowError
+from dkist_processing_core.exceptions import NotATaskError, TaskSettingError, WorkflowError, did_you_mean
 from dkist_processing_core.names import check_name, dag_name
 from dkist_processing_core.resource_queue import ResourceQueue
-from dkist_processing_core.spec import NodeSpec, WorkflowSpec
+from dkist_processing_core.spec import OPERATORS, NodeSpec, WorkflowSpec
 from dkist_processing_core.task import TaskBase
 
 if TYPE_CHECKING:
     from airflow.providers.standard.operators.bash import BashOperator
+    from airflow.providers.standard.operators.python import PythonVirtualenvOperator
 
 __all__ = ["Node"]
 
@@ -43,6 +46,24 @@ def check_task(value: object, *, argument: str) -> type[TaskBase]:
     return value
 
 
+def check_operator(name: object, *, workflow: str) -> str:
+    """
+    Return the name of an operator if there is such an operator.
+
+    Raises
+    ------
+    WorkflowError
+        If there is none. It is also a `ValueError`.
+    """
+    if name not in OPERATORS:
+        raise WorkflowError(
+            f"there is no operator {name!r}{did_you_mean(str(name), OPERATORS)}",
+            remedy=f"Use one of {', '.join(OPERATORS)}",
+            workflow=workflow,
+        )
+    return str(name)
+
+
 class Node:
     """
     A task, what must have run before it, and where it runs.
@@ -61,6 +82,10 @@ class Node:
         The task classes that must have succeeded before: one, several, or None.
     pip_extras
         Extras of the package that the task needs besides ``frozen``.
+    constraints
+        A constraints file, read now, that decides which versions of other packages are installed with the package.
+    operator
+        Name of the Airflow operator that runs the task: ``bash`` or ``python_virtualenv``.
 
     Attributes
     ----------
@@ -89,6 +114,8 @@ class Node:
         resource_queue: ResourceQueue | str | None = None,
         upstreams: Upstreams = None,
         pip_extras: Iterable[str] | str | None = None,
+        constraints: str | Path | None = None,
+        operator: str = OPERATORS[0],
     ) -> None:
         self.workflow_name = workflow_name
         self.workflow_version = workflow_version
@@ -99,7 +126,16 @@ class Node:
         self.resource_queue = self._check_queue(resource_queue)
         self.pool = self.resource_queue.pool
         self.pip_extras = self._check_extras(pip_extras)
+        self.constraints = read_constraints(constraints, workflow=workflow_name, task=self.name)
+        self.operator_kind = check_operator(operator, workflow=workflow_name)
         self._check_retries()
+        if self.constraints and self.operator_kind != OPERATORS[0]:
+            raise WorkflowError(
+                f"the operator {self.operator_kind!r} takes no constraints",
+                remedy=f"Use the operator {OPERATORS[0]!r}, or pin the versions in the extra {BASE_EXTRA!r}",
+                workflow=workflow_name,
+                task=self.name,
+            )
 
     def _check_queue(self, queue: ResourceQueue | str | None) -> ResourceQueue:
         try:
@@ -153,6 +189,7 @@ class Node:
             queue=self.resource_queue.value,
             pool=self.pool,
             extras=tuple(self.pip_extras),
+            constraints=self.constraints,
             retries=self.task.retries,
             retry_delay_seconds=self.task.retry_delay_seconds,
             doc=inspect.cleandoc(self.task.__dict__.get("__doc__") or ""),
@@ -168,6 +205,7 @@ class Node:
             package=self.workflow_package,
             distribution=distribution_name(self.workflow_package),
             tags=(),
+            operator=self.operator_kind,
             nodes=(self.spec,),
         )
 
@@ -230,7 +268,7 @@ class Node:
         return node_call(self._alone, self.spec)
 
     @property
-    def operator(self) -> "BashOperator":
+    def operator(self) -> "BashOperator | PythonVirtualenvOperator":
         """
         The Airflow operator, in no DAG yet.
 

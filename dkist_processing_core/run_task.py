@@ -9,6 +9,7 @@ raises gives exit status 1, one that is ended by SIGTERM gives 143 after its ``_
 import argparse
 import logging
 import os
+import select
 import signal
 import sys
 from importlib import import_module
@@ -121,11 +122,26 @@ def show_log_records() -> None:
         root.setLevel(level)
 
 
+def _forget_outputs_that_nobody_reads() -> None:
+    """
+    Let what is written to a pipe without a reader go nowhere.
+
+    If Airflow's own process has died, the first line that a teardown prints would otherwise end it.
+    """
+    for descriptor in (1, 2):
+        outputs = select.poll()
+        outputs.register(descriptor, 0)
+        if any(event & select.POLLERR for _, event in outputs.poll(0)):
+            with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device, not a file
+                os.dup2(nowhere.fileno(), descriptor)
+
+
 def _end_on_sigterm() -> None:
     def end(_signal: int, _frame: FrameType | None) -> NoReturn:
         # Once is enough: a second one must not interrupt the teardown that the first one began. SIG_IGN would do for
         # this process, but what the teardown starts would inherit it.
         signal.signal(signal.SIGTERM, lambda *_: None)
+        _forget_outputs_that_nobody_reads()
         raise Terminated(TERMINATED)
 
     signal.signal(signal.SIGTERM, end)

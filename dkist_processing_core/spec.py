@@ -18,7 +18,9 @@ from dkist_processing_core.exceptions import (
     WorkflowError,
 )
 
-__all__ = ["NodeSpec", "WorkflowSpec", "graph_errors", "order"]
+__all__ = ["OPERATORS", "NodeSpec", "WorkflowSpec", "graph_errors", "order"]
+
+OPERATORS = ("bash", "python_virtualenv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class NodeSpec:
         Airflow queue and pool.
     extras
         Extras of the distribution that the task environment is built with, ``frozen`` first.
+    constraints
+        Constraints on what else is installed with it, one requirement (:pep:`508`) a line; empty for none.
     retries
         How often Airflow tries again after a failure.
     retry_delay_seconds
@@ -52,6 +56,7 @@ class NodeSpec:
     queue: str
     pool: str
     extras: tuple[str, ...]
+    constraints: str = ""
     retries: int
     retry_delay_seconds: float
     doc: str
@@ -74,6 +79,8 @@ class WorkflowSpec:
         Name of the distribution that provides that package, which the task environments install.
     tags
         Airflow's tags, sorted.
+    operator
+        Name of the Airflow operator that runs the nodes, see `OPERATORS`.
     nodes
         The nodes, each after all of its upstreams, and by name where that leaves a choice.
     """
@@ -84,6 +91,7 @@ class WorkflowSpec:
     package: str
     distribution: str
     tags: tuple[str, ...]
+    operator: str = "bash"
     nodes: tuple[NodeSpec, ...]
 
     def requirement(self, node: NodeSpec) -> str:

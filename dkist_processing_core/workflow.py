@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dkist_processing_core import atomic
+from dkist_processing_core.constraints import read_constraints
 from dkist_processing_core.environment import build_version
 from dkist_processing_core.exceptions import DuplicateTaskError, NamingSchemeError, WorkflowError
 from dkist_processing_core.names import (
@@ -18,9 +19,9 @@ from dkist_processing_core.names import (
     dag_tags,
     workflow_name_from_details,
 )
-from dkist_processing_core.node import Node, Upstreams, distribution_name
+from dkist_processing_core.node import Node, Upstreams, check_operator, distribution_name
 from dkist_processing_core.resource_queue import ResourceQueue
-from dkist_processing_core.spec import WorkflowSpec, order
+from dkist_processing_core.spec import OPERATORS, WorkflowSpec, order
 from dkist_processing_core.task import TaskBase
 
 if TYPE_CHECKING:
@@ -60,6 +61,13 @@ class Workflow:
     workflow_version
         Version of the workflow, which is that of the release that its tasks run from; ``BUILD_VERSION`` by default, or
         ``dev`` without that.
+    constraints
+        A constraints file, read now, that decides which versions of other packages are installed with the package, in
+        the environment of every node that has none of its own. The extra ``frozen`` does the same from within the
+        release and is the usual way.
+    operator
+        Name of the Airflow operator that runs the nodes: ``bash``, which runs the task script of this library, or
+        ``python_virtualenv``, Airflow's own. How they differ is in the documentation, "Operators".
 
     Attributes
     ----------
@@ -103,6 +111,8 @@ class Workflow:
         tags: Iterable[str] | str | None = None,
         process_category: str | None = None,
         process_name: str | None = None,
+        constraints: str | Path | None = None,
+        operator: str = OPERATORS[0],
     ) -> None:
         details = {"input_data": input_data, "output_data": output_data, "category": category}
         process = {"process_category": process_category, "process_name": process_name}
@@ -125,6 +135,9 @@ class Workflow:
         self.dag_name = dag_name(self.workflow_name, self.workflow_version)
         self.workflow_package = self._check_package(workflow_package)
         self._check_tags()
+        self.constraints = constraints
+        read_constraints(constraints, workflow=self.workflow_name)
+        self.operator = check_operator(operator, workflow=self.workflow_name)
         self.nodes: list[Node] = []
 
     def _compose_name(self) -> str:
@@ -162,6 +175,7 @@ class Workflow:
         upstreams: Upstreams = None,
         resource_queue: ResourceQueue | str | None = None,
         pip_extras: Iterable[str] | str | None = None,
+        constraints: str | Path | None = None,
     ) -> None:
         """
         Add a task.
@@ -176,6 +190,8 @@ class Workflow:
             Kind of worker that runs the task, `ResourceQueue.DEFAULT` by default.
         pip_extras
             Extras of the package that the task needs besides ``frozen``.
+        constraints
+            A constraints file for this task, in the place of the workflow's.
 
         Raises
         ------
@@ -192,6 +208,8 @@ class Workflow:
             resource_queue=resource_queue,
             upstreams=upstreams,
             pip_extras=pip_extras,
+            constraints=self.constraints if constraints is None else constraints,
+            operator=self.operator,
         )
         for other in self.nodes:
             if other.name == node.name:
@@ -241,6 +259,7 @@ class Workflow:
             package=self.workflow_package,
             distribution=distribution_name(self.workflow_package),
             tags=tuple(self.dag_tags),
+            operator=self.operator,
             nodes=tuple(node.spec for node in self.topological_sort()),
         )
 

@@ -185,3 +185,42 @@ def test_a_task_can_be_run_from_python(team, monkeypatch, capsys):
     run_task("team_tasks:Good", workflow_name="w", workflow_version="1")
     with pytest.raises(TaskImportError):
         run_task("team_tasks:None", workflow_name="w", workflow_version="1")
+
+
+def test_a_teardown_runs_to_its_end_although_nobody_reads(team):
+    """As when the Airflow process that read the output has died."""
+    read, write = os.pipe()
+    done = team / "done"
+    program = textwrap.dedent(
+        f"""
+        import time
+        from pathlib import Path
+        from dkist_processing_core import TaskBase
+        class Talks(TaskBase):
+            def run(self):
+                print("waiting", flush=True)
+                time.sleep(60)
+            def __exit__(self, *error):
+                print("teardown begins", flush=True)
+                super().__exit__(*error)
+                Path({str(done)!r}).touch()
+        """
+    )
+    (team / "talking_tasks.py").write_text(program)
+    command = [
+        "-m",
+        "dkist_processing_core.run_task",
+        "talking_tasks:Talks",
+        "--workflow-name=w",
+        "--workflow-version=1",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(team), "DKIST_RECIPE_RUN_ID": "1", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen([sys.executable, *command], env=environment, stdout=write, stderr=write)
+    os.close(write)
+    seen = b""
+    while b"waiting" not in seen:
+        seen += os.read(read, 4096)
+    os.close(read)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143
+    assert done.exists()

@@ -1,19 +1,18 @@
 """The example in a standalone Airflow, driven over its REST API as an operator's program does."""
 
 import contextlib
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
+from support.api import Api
 from support.ports import free_ports
+from support.processes import descendants
 from support.releases import REPOSITORY
 
 pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.timeout(600)]
@@ -22,44 +21,6 @@ WORKFLOW = "raw_to_level1_example"
 PROGRAM = REPOSITORY / "examples" / "standalone_airflow.py"
 LOOPBACK = "0100007F"  # 127.0.0.1, as /proc/net/tcp writes it
 HOSTILE = "1); import os; os.system('touch /tmp/owned')  #"
-
-
-class Api:
-    """A client of Airflow's REST API (v2)."""
-
-    def __init__(self, address, user, password):
-        self.address = address
-        self.token = None
-        _, answer = self.call("POST", "/auth/token", {"username": user, "password": password})
-        self.token = answer["access_token"]
-
-    def call(self, method, path, body=None):
-        """Return the status and the parsed body of the answer, whatever the status."""
-        headers = {"Content-Type": "application/json"}
-        if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.address + path, data=data, headers=headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
-
-
-def descendants(ancestor):
-    """Return the folders in /proc of all processes that come from one."""
-    parents = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
-            if state != "Z":
-                parents[process] = int(parent)
-    found = {process for process, parent in parents.items() if parent == ancestor}
-    for process in set(found):
-        found |= descendants(int(process.name))
-    return found
 
 
 def addresses_listened_on(processes):

@@ -1,22 +1,27 @@
 """The script that runs a node: real bash, real environments, a real release."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.processes import is_alive, wait_for, wait_until_dead
 from support.releases import VERSION, build_wheel, with_links, write_package
 from support.script_package import FILES, NAME
 
+from dkist_processing_core.environments import prune
 from dkist_processing_core.rendering.task_script import node_environment, runnable_script, task_script
 from dkist_processing_core.spec import NodeSpec, WorkflowSpec
 
@@ -91,32 +96,6 @@ def run(spec, releases, **environment):
 
 def environments(cache):
     return [each for each in Path(cache).iterdir() if each.is_dir()]
-
-
-def wait_for(file, seconds=60):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if file.exists() and file.read_text():
-            return [int(word) for word in file.read_text().split()]
-        time.sleep(0.05)
-    raise AssertionError(f"{file} did not appear")
-
-
-def is_alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def wait_until_dead(pids, seconds):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not any(map(is_alive, pids)):
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"still alive after {seconds} s: {[pid for pid in pids if is_alive(pid)]}")
 
 
 def test_an_environment_is_built_once_and_then_reused(releases, tmp_path):
@@ -195,13 +174,113 @@ def test_a_killed_build_is_no_environment(releases, tmp_path):
 
 
 def test_simultaneous_first_starts_share_one_build(releases, tmp_path):
-    """Six at once: one builds, the others wait for it, all succeed."""
+    """Sixteen at once: one builds, the others wait for it, all succeed."""
     cache = str(tmp_path / "cache")
-    with ThreadPoolExecutor(6) as pool:
-        done = list(pool.map(lambda _: run("Good", releases, DKIST_ENVIRONMENT_CACHE=cache), range(6)))
-    assert [each.returncode for each in done] == [0] * 6
+    with ThreadPoolExecutor(16) as pool:
+        done = list(pool.map(lambda _: run("Good", releases, DKIST_ENVIRONMENT_CACHE=cache), range(16)))
+    assert [each.returncode for each in done] == [0] * 16
     assert sum("building the environment" in each.stdout for each in done) == 1
-    assert sum("built meanwhile" in each.stdout or "environment reused" in each.stdout for each in done) == 5
+    assert sum("built meanwhile" in each.stdout or "environment reused" in each.stdout for each in done) == 15
+
+
+def test_different_releases_are_built_at_the_same_time(releases, tmp_path):
+    """Four environments, four tasks each: four builds, which overlap in time."""
+    cache = str(tmp_path / "cache")
+    specs = [new_spec(extras=("frozen", f"x{number}")) for number in range(4)]
+    with ThreadPoolExecutor(16) as pool:
+        done = list(pool.map(lambda spec: run(spec, releases, DKIST_ENVIRONMENT_CACHE=cache), specs * 4))
+    assert [each.returncode for each in done] == [0] * 16
+    spans = []
+    for each in done:
+        times = [line.split()[1] for line in each.stdout.splitlines() if "dkist: " in line and "environment" in line]
+        if "building the environment" in each.stdout:
+            spans.append((times[0], times[-1]))
+    assert len(spans) == len(environments(cache)) == 4
+    assert max(begin for begin, _ in spans) <= min(end for _, end in spans)
+
+
+def test_constraints_decide_what_is_installed_with_a_release(releases, tmp_path):
+    """Another constraint is another environment, with the version that it names, with uv as with pip."""
+    versions = {}
+    for version in ("25.0", "26.0"):
+        [node] = new_spec().nodes
+        spec = dataclasses.replace(new_spec(), nodes=(dataclasses.replace(node, constraints=f"packaging=={version}"),))
+        done = run(spec, releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"))
+        assert done.returncode == 0, done.stdout
+    for environment in environments(tmp_path / "cache"):
+        [info] = environment.glob("lib/*/site-packages/packaging-*.dist-info")
+        versions[(environment / ".constraints.txt").read_text()] = info.name.split("-")[1].removesuffix(".dist")
+    assert versions == {"packaging==25.0\n": "25.0", "packaging==26.0\n": "26.0"}
+
+
+def test_a_build_removes_what_nobody_uses_any_more(releases, warm_cache, tmp_path):
+    """By age, and never what a task runs in at that moment."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    for name in ("unused-1-x", "used-1-x"):
+        (cache / name).mkdir()
+        (cache / name / ".ready").write_text("old[frozen]==1\n")
+        (cache / f"{name}.use").touch()
+        os.utime(cache / f"{name}.use", (0, 0))
+    with (cache / "used-1-x.use").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        done = run(new_spec(extras=("frozen", "other")), releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    assert done.returncode == 0, done.stdout
+    assert f"removed the unused environment {cache / 'unused-1-x'}" in done.stdout
+    assert "used-1-x" in {each.name for each in environments(cache)}
+    assert len(environments(cache)) == 3
+
+
+def test_an_environment_that_runs_is_not_pruned(releases, warm_cache, tmp_path):
+    """The lock that counts is the one that the task itself has inherited."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    facts = tmp_path / "facts"
+    process = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(cache), FACTS=str(facts))
+    wait_for(facts)
+    assert prune(cache, older_than=timedelta(0), max_size=0) == []
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert len(prune(cache, older_than=timedelta(0))) == 1
+    assert environments(cache) == []
+
+
+def test_a_task_that_starts_while_its_environment_is_removed_builds_it_anew(releases, warm_cache, tmp_path):
+    """Starts and removals of the same environment, over and over: every task succeeds."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    stop = threading.Event()
+
+    def remove_all():
+        while not stop.is_set():
+            prune(cache, older_than=timedelta(0))
+
+    remover = threading.Thread(target=remove_all)
+    remover.start()
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            starts = pool.map(lambda _: run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)), range(8))
+            done = list(starts)
+    finally:
+        stop.set()
+        remover.join()
+    assert [each.returncode for each in done] == [0] * 8, [each.stdout for each in done if each.returncode]
+    assert any("building the environment" in each.stdout for each in done)
+
+
+@pytest.mark.parametrize(
+    "flock", [None, "#!/bin/sh\necho flock: No locks available >&2; exit 71\n"], ids=["absent", "unsupported"]
+)
+def test_a_cache_that_cannot_be_locked_is_refused(releases, tmp_path, flock):
+    """Without flock, or on a file system without it, nothing would keep two builders apart."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "cat", "mkdir", "sed", "touch"):
+        (tools / name).symlink_to(shutil.which(name))
+    (tools / "python3").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+    if flock:
+        (tools / "flock").write_text(flock)
+        (tools / "flock").chmod(0o755)
+    done = run("Good", releases, PATH=str(tools))
+    assert done.returncode == 78
+    assert "cannot be locked (flock). Set DKIST_ENVIRONMENT_CACHE to a local folder." in done.stdout
 
 
 def test_a_release_that_does_not_exist_is_an_error_of_its_own(releases, tmp_path):
@@ -445,7 +524,7 @@ def test_without_uv_pip_does_the_work(releases, tmp_path):
     """On a worker that has Python and bash only, the same environment is built, more slowly."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("bash", "cat", "date", "env", "flock", "mkdir", "mv", "rm", "sed", "sleep"):
+    for name in ("bash", "flock", "mkdir", "mv", "rm", "sed", "sleep", "touch"):
         (tools / name).symlink_to(shutil.which(name))
     python = tools / "python3"
     python.symlink_to(Path(sys.base_prefix) / "bin" / "python3")

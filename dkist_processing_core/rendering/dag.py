@@ -6,11 +6,11 @@ from 2.10 on the scheduler has by then, next to whichever later release of this 
 blocks, which no supported Airflow warns about, and hence no import of this library but the failure callback.
 """
 
-import ast
 from collections.abc import Iterable, Iterator
 
 from dkist_processing_core._version import __version__
-from dkist_processing_core.rendering.task_script import task_script
+from dkist_processing_core.rendering.literals import argument
+from dkist_processing_core.rendering.operators import constraints_of, operator_preamble
 from dkist_processing_core.spec import NodeSpec, WorkflowSpec
 
 __all__ = ["dag_file", "node_call", "preamble"]
@@ -29,45 +29,10 @@ try:  # Airflow 3
 except ImportError:  # Airflow 2
     from airflow import DAG
     from airflow.models.param import Param
-try:  # Airflow 3, or Airflow 2 with the standard provider
-    from airflow.providers.standard.operators.bash import BashOperator
-except ImportError:
-    from airflow.operators.bash import BashOperator
-
+"""
+CALLBACK_IMPORT = """\
 from dkist_processing_core.failure_callback import chat_ops_notification
 """
-
-NODE_FUNCTION = '''\
-def node(name, *, task, requirement, queue, pool, retries, retry_delay_seconds, doc):
-    """Run one task; what differs from node to node, or from run to run, reaches SCRIPT as a variable."""
-    return BashOperator(
-        task_id=name,
-        bash_command='exec bash -c "$DKIST_SCRIPT" dkist',
-        env={
-            "DKIST_SCRIPT": SCRIPT,
-            "DKIST_TASK": task,
-            "DKIST_REQUIREMENT": requirement,
-            "DKIST_WORKFLOW_NAME": WORKFLOW_NAME,
-            "DKIST_WORKFLOW_VERSION": WORKFLOW_VERSION,
-            "DKIST_RECIPE_RUN_ID": "{{ (dag_run.conf or {}).get('recipe_run_id', '') }}",
-        },
-        append_env=True,
-        skip_on_exit_code=None,
-        do_xcom_push=False,
-        owner=OWNER,
-        queue=queue,
-        pool=pool,
-        retries=retries,
-        retry_delay=timedelta(seconds=retry_delay_seconds),
-        on_failure_callback=partial(
-            chat_ops_notification,
-            workflow_name=WORKFLOW_NAME,
-            workflow_version=WORKFLOW_VERSION,
-            task_name=name,
-        ),
-        doc_md=doc,
-    )
-'''
 
 
 def dag_file(workflow: WorkflowSpec) -> str:
@@ -92,7 +57,7 @@ def dag_file(workflow: WorkflowSpec) -> str:
         "with DAG(",
         f"    dag_id={workflow.dag_id!r},",
         f"    tags={list(workflow.tags)!r},",
-        *_argument("doc_md", _dag_doc(workflow), indent=4),
+        *argument("doc_md", _dag_doc(workflow), indent=4),
         "    schedule=None,",
         "    catchup=False,",
         "    params={",
@@ -115,22 +80,25 @@ def dag_file(workflow: WorkflowSpec) -> str:
 
 def preamble(workflow: WorkflowSpec) -> str:
     """Return what stands above the DAG itself: imports, constants, and the function that makes a node."""
+    (standard_import, airflow_import), rest = operator_preamble(workflow)
     return "\n".join(
         [
-            IMPORTS,
+            *([standard_import] if standard_import else []),
+            IMPORTS + airflow_import,
+            CALLBACK_IMPORT,
             f"WORKFLOW_NAME = {workflow.name!r}",
             f"WORKFLOW_VERSION = {workflow.version!r}",
             f"OWNER = {workflow.distribution!r}",
-            f"SCRIPT = {_multiline_literal(task_script())}",
-            "",
-            "",
-            NODE_FUNCTION,
+            *rest,
         ]
     )
 
 
 def node_call(workflow: WorkflowSpec, node: NodeSpec) -> str:
     """Return the expression that makes the operator of one node, for use below the `preamble`."""
+    constraints = []
+    if node.constraints:
+        constraints = [f"    constraints=CONSTRAINTS_{constraints_of(workflow).index(node.constraints) + 1},"]
     return "\n".join(
         [
             "node(",
@@ -141,7 +109,8 @@ def node_call(workflow: WorkflowSpec, node: NodeSpec) -> str:
             f"    pool={node.pool!r},",
             f"    retries={node.retries!r},",
             f"    retry_delay_seconds={node.retry_delay_seconds!r},",
-            *_argument("doc", node.doc, indent=4),
+            *argument("doc", node.doc, indent=4),
+            *constraints,
             ")",
         ]
     )
@@ -173,30 +142,7 @@ def _cell(doc: str) -> str:
     return doc.partition("\n")[0].replace("\\", "\\\\").replace("|", "\\|")
 
 
-def _argument(name: str, value: str, *, indent: int) -> Iterator[str]:
-    """Yield the lines of a keyword argument, one source line for each line of its value."""
-    space = " " * indent
-    lines = value.splitlines(keepends=True)
-    if len(lines) <= 1:
-        yield f"{space}{name}={value!r},"
-        return
-    yield f"{space}{name}=("
-    yield from (f"{space}    {line!r}" for line in lines)
-    yield f"{space}),"
-
-
 def _indented(statements: Iterable[str]) -> Iterator[str]:
     for statement in statements:
         # Only whole statements are indented, and no literal in one spans lines, so no value is changed by this.
         yield "\n".join(f"    {line}" for line in statement.split("\n"))
-
-
-def _multiline_literal(text: str) -> str:
-    """Return a literal of the text that shows its lines as they are, if there is one, else its `repr`."""
-    literal = f"r'''{text}'''"
-    try:
-        if ast.literal_eval(literal) == text:
-            return literal
-    except (SyntaxError, ValueError):
-        pass
-    return repr(text)

@@ -181,6 +181,7 @@ def main() -> None:
             sysconfig.get_platform(),
         ],
         "index": {key: without_password(effective.get(key, "")) for key in INDEX_SETTINGS},
+        "constraints": os.environ.get("DKIST_CONSTRAINTS", "").split("\n"),
         "files": {key: contents(effective.get(key, "")) for key in FILE_SETTINGS},
     }
     if version == "dev":
@@ -213,13 +214,21 @@ install() {
   for setting in "${facts[@]:1}"; do export "${setting?}"; done
   if [[ -n ${DKIST_DEV_INSTALL:-} ]]; then what=(--editable "$DKIST_DEV_INSTALL"); fi
   if command -v uv >/dev/null; then
-    uv venv --quiet --no-project --python "$python" "$environment" &&
+    uv venv --quiet --no-project --python "$python" "$environment" && constrain &&
       uv pip install --no-progress --compile-bytecode --python "$environment/bin/python" "${what[@]}"
   else
     say "there is no uv on PATH; python -m venv and pip do the work, more slowly"
-    "$python" -m venv "$environment" &&
+    "$python" -m venv "$environment" && constrain &&
       "$environment/bin/python" -m pip install --no-input --disable-pip-version-check "${what[@]}"
   fi
+}
+
+# Constraints that the workflow states come on top of those that the worker's own settings name.
+constrain() {
+  local file=$environment/.constraints.txt
+  [[ -n ${DKIST_CONSTRAINTS:-} ]] || return 0
+  printf '%s\n' "$DKIST_CONSTRAINTS" >"$file" &&
+    export UV_CONSTRAINT="${UV_CONSTRAINT:-} $file" PIP_CONSTRAINT="${PIP_CONSTRAINT:-} $file"
 }
 
 verify() {
@@ -263,27 +272,38 @@ build() {
   printf '%s\n' "$DKIST_REQUIREMENT" >"$environment/.building" && mv "$environment/.building" "$environment/.ready" ||
     fail 69 "the environment $environment was built but cannot be marked as ready. Is the disk full?"
   say "environment built in $((SECONDS - started)) s"
+  # There is more on the disk now, so it is time to look for what nobody uses any more.
+  "$environment/bin/python" -P -m dkist_processing_core.environments "$cache" </dev/null
 }
 
 # The lock for use is held, shared, by whoever builds or runs, and by nobody who merely waits for a builder to finish.
-# Its descriptor passes on to the task, so it is held for as long as the task lives.
-if exec {use_lock}>>"$environment.use" {build_lock}>>"$environment.build" &&
-  command -v flock >/dev/null && flock --shared "$use_lock"; then
-  if is_ready; then
-    say "environment reused: $environment"
-  else
-    flock --exclusive --nonblock "$build_lock" || {
-      say "another task is building this environment; waiting for it"
-      flock --exclusive --timeout "${DKIST_BUILD_WAIT_SECONDS:-3600}" "$build_lock" ||
-        fail 69 "gave up waiting for another task that builds $environment."
-    }
-    if is_ready; then say "environment reused: $environment, built meanwhile"; else build; fi
-  fi
-  exec {build_lock}>&-
-  touch "$environment.use"  # when it was used last
+# Its descriptor passes on to the task, so it is held for as long as the task lives. Whoever removes an environment
+# removes its locks as well, so what was opened may be no longer what lies there; it is then opened again.
+lock() {
+  local fds=/proc/$$/fd
+  command -v flock >/dev/null || return
+  while :; do
+    exec {use_lock}>>"$environment.use" {build_lock}>>"$environment.build" || return
+    flock --shared "$use_lock" || return
+    if [[ ! -d $fds ]]; then return 0; fi
+    if [[ $environment.use -ef $fds/$use_lock && $environment.build -ef $fds/$build_lock ]]; then return 0; fi
+    exec {use_lock}>&- {build_lock}>&-
+  done
+}
+lock || fail 78 "the environment cache $cache cannot be locked (flock). Set DKIST_ENVIRONMENT_CACHE to a local folder."
+touch "$environment.use"  # when it was used last
+
+if is_ready; then
+  say "environment reused: $environment"
 else
-  fail 78 "the environment cache $cache cannot be locked (flock). Set DKIST_ENVIRONMENT_CACHE to a local folder."
+  flock --exclusive --nonblock "$build_lock" || {
+    say "another task is building this environment; waiting for it"
+    flock --exclusive --timeout "${DKIST_BUILD_WAIT_SECONDS:-3600}" "$build_lock" ||
+      fail 69 "gave up waiting for another task that builds $environment."
+  }
+  if is_ready; then say "environment reused: $environment, built meanwhile"; else build; fi
 fi
+exec {build_lock}>&-
 
 # ---- the task --------------------------------------------------------------------------------------------------------
 export DKIST_RECIPE_RUN_ID=$recipe_run_id PYTHONUNBUFFERED=1 PYTHONNOUSERSITE=1
@@ -357,7 +377,7 @@ exit "$status"
 '''
 
 
-def node(name, *, task, requirement, queue, pool, retries, retry_delay_seconds, doc):
+def node(name, *, task, requirement, queue, pool, retries, retry_delay_seconds, doc, constraints=""):
     """Run one task; what differs from node to node, or from run to run, reaches SCRIPT as a variable."""
     return BashOperator(
         task_id=name,
@@ -366,6 +386,7 @@ def node(name, *, task, requirement, queue, pool, retries, retry_delay_seconds, 
             "DKIST_SCRIPT": SCRIPT,
             "DKIST_TASK": task,
             "DKIST_REQUIREMENT": requirement,
+            "DKIST_CONSTRAINTS": constraints,
             "DKIST_WORKFLOW_NAME": WORKFLOW_NAME,
             "DKIST_WORKFLOW_VERSION": WORKFLOW_VERSION,
             "DKIST_RECIPE_RUN_ID": "{{ (dag_run.conf or {}).get('recipe_run_id', '') }}",

@@ -1,12 +1,20 @@
 """A real Airflow with SQLite, used from child processes so that nothing of it stays in the tests' own."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from support.api import Api
+from support.ports import free_ports
+from support.processes import descendants
 
 DRIVER = Path(__file__).with_name("airflow_driver.py")
 
@@ -68,3 +76,58 @@ class Airflow:
     def execute(self, program: str) -> str:
         """Run a Python program in a fresh interpreter."""
         return self.run([sys.executable, "-c", textwrap.dedent(program)])
+
+    @contextlib.contextmanager
+    def serving(self, environment: dict[str, str]) -> Iterator[Api]:
+        """Run scheduler, DAG processor and API, and yield a client that has logged in."""
+        [port] = free_ports(1)
+        address = f"http://127.0.0.1:{port}"
+        passwords = self.home / "passwords.json"
+        passwords.write_text(json.dumps({"admin": "admin"}))
+        settings = {
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__BASE_URL": address,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API_AUTH__JWT_SECRET": "0" * 64,
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        }
+        processes = []
+        try:
+            for component in (["scheduler", "--skip-serve-logs"], ["dag-processor"], ["api-server"]):
+                with (self.home / f"{component[0]}.log").open("w") as log:
+                    processes.append(
+                        subprocess.Popen(
+                            ["airflow", *component],
+                            env={**os.environ, **self.environment, **settings, **environment},
+                            stdout=log,
+                            stderr=subprocess.STDOUT,
+                            start_new_session=True,
+                        )
+                    )
+            yield self._log_in(address)
+        finally:
+            family = {int(each.name) for process in processes for each in descendants(process.pid)}
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(20)
+            for pid in family | {process.pid for process in processes}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            for process in processes:
+                process.wait(10)
+
+    def _log_in(self, address: str) -> Api:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                return Api(address, "admin", "admin")
+            except (OSError, KeyError):
+                assert time.monotonic() < deadline, (self.home / "api-server.log").read_text()[-3000:]
+                time.sleep(0.5)

@@ -43,6 +43,7 @@ def node_environment(workflow: WorkflowSpec, node: NodeSpec) -> dict[str, str]:
     return {
         "DKIST_TASK": node.task,
         "DKIST_REQUIREMENT": workflow.requirement(node),
+        "DKIST_CONSTRAINTS": node.constraints,
         "DKIST_WORKFLOW_NAME": workflow.name,
         "DKIST_WORKFLOW_VERSION": workflow.version,
     }

@@ -122,6 +122,7 @@ def main() -> None:
             sysconfig.get_platform(),
         ],
         "index": {key: without_password(effective.get(key, "")) for key in INDEX_SETTINGS},
+        "constraints": os.environ.get("DKIST_CONSTRAINTS", "").split("\n"),
         "files": {key: contents(effective.get(key, "")) for key in FILE_SETTINGS},
     }
     if version == "dev":

@@ -1,0 +1,188 @@
+"""
+``dkist-processing-core environments``: the task environments that this worker keeps.
+
+Runs in: worker.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from dkist_processing_core import environments as cache
+from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
+
+__all__ = ["environments"]
+
+
+class AgeType(click.ParamType):  # type: ignore[type-arg]
+    """An age on the command line, such as 30d."""
+
+    name = "age"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the age that the text stands for."""
+        try:
+            return cache.parse_age(str(value))
+        except ConfigurationError as error:
+            self.fail(str(error), param, ctx)
+
+
+class SizeType(click.ParamType):  # type: ignore[type-arg]
+    """A size on the command line, such as 50G."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of bytes that the text stands for."""
+        try:
+            return cache.parse_size(str(value))
+        except ConfigurationError as error:
+            self.fail(str(error), param, ctx)
+
+
+folder_option = click.option(
+    "--cache",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="The cache; DKIST_ENVIRONMENT_CACHE, or the default, unless given.",
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+json_option = click.option("--json", "is_json", is_flag=True, help="Write JSON, for a program to read.")
+
+
+@click.group()
+def environments() -> None:
+    """List and remove the task environments that this worker keeps."""
+
+
+@environments.command("list")
+@folder_option
+@json_option
+def list_command(folder: Path | None, is_json: bool) -> None:
+    """List all environments, least recently used first."""
+    known = cache.environments(folder)
+    if is_json:
+        click.echo(json.dumps([_as_data(each) for each in known], indent=2))
+        return
+    if not known:
+        click.echo(f"There is no environment in {folder or cache.cache_folder()}.")
+        return
+    rows = [(_size(each.size), _age(each.last_used), _state(each), _label(each)) for each in known]
+    _table(("size", "last used", "state", "environment"), rows)
+    click.echo(f"{len(known)} in {folder or cache.cache_folder()}, {_size(sum(each.size for each in known))} in all")
+
+
+@environments.command()
+@folder_option
+@click.option("--older-than", type=AgeType(), metavar="AGE", help="Remove what was not used for longer, such as 30d.")
+@click.option(
+    "--max-size",
+    type=SizeType(),
+    metavar="SIZE",
+    help="Remove the least recently used until the rest fits, such as 50G.",
+)
+@dry_run_option
+@json_option
+def prune(
+    folder: Path | None, older_than: timedelta | None, max_size: int | None, dry_run: bool, is_json: bool
+) -> None:
+    """
+    Remove what nobody needs any more.
+
+    Without a limit that is only what interrupted builds and removals left behind. An environment in which a task runs
+    is never removed.
+    """
+    removed = cache.prune(folder, older_than=older_than, max_size=max_size, is_dry_run=dry_run)
+    if is_json:
+        click.echo(json.dumps([_as_data(each) for each in removed], indent=2))
+        return
+    verb = "would be removed" if dry_run else "removed"
+    for each in removed:
+        click.echo(f"{verb}: {_label(each)} ({_size(each.size)}, last used {_age(each.last_used)})")
+    click.echo(f"{len(removed)} {verb}, {_size(sum(each.size for each in removed))}")
+
+
+@environments.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@folder_option
+@dry_run_option
+@click.pass_context
+def remove(context: click.Context, names: tuple[str, ...], folder: Path | None, dry_run: bool) -> None:
+    """
+    Remove environments by name, such as "list" shows them.
+
+    The beginning of a name is enough if no other environment's name begins with it.
+    """
+    known = cache.environments(folder)
+    chosen = {each.path: each for name in names for each in [_by_name(name, known)]}
+    in_use = 0
+    for each in chosen.values():
+        if each.is_in_use or not (dry_run or cache.remove(each)):
+            click.echo(f"in use, not removed: {each.name}", err=True)
+            in_use += 1
+        else:
+            click.echo(f"{'would be removed' if dry_run else 'removed'}: {each.name}")
+    context.exit(1 if in_use else 0)
+
+
+def _by_name(name: str, known: list[cache.Environment]) -> cache.Environment:
+    found = [each for each in known if each.name.startswith(name)]
+    exact = [each for each in found if each.name == name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if found:
+        raise click.UsageError(f"{name!r} is the beginning of {len(found)} names; give more of it.")
+    raise click.UsageError(
+        f"there is no environment {name!r}{did_you_mean(name, [each.name for each in known])}. "
+        'See "dkist-processing-core environments list".'
+    )
+
+
+def _as_data(environment: cache.Environment) -> dict[str, object]:
+    return {
+        "name": environment.name,
+        "path": str(environment.path),
+        "requirement": environment.requirement,
+        "size": environment.size,
+        "last_used": environment.last_used.isoformat(timespec="seconds"),
+        "is_in_use": environment.is_in_use,
+        "is_ready": environment.is_ready,
+    }
+
+
+def _label(environment: cache.Environment) -> str:
+    """Return as much of the name as tells environments apart: the release, and the beginning of the hash."""
+    release, _, digest = environment.name.rpartition("-")
+    return f"{release}-{digest[:12]}"
+
+
+def _state(environment: cache.Environment) -> str:
+    if environment.is_in_use:
+        return "in use"
+    return "ready" if environment.is_ready else "unfinished"
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "K", "M", "G"):
+        if number < 1000:  # noqa: PLR2004 - so that four characters are enough
+            return f"{number:.0f} {unit}" if unit == "B" or number >= 10 else f"{number:.1f} {unit}"  # noqa: PLR2004
+        number /= 1024
+    return f"{number:.1f} T"
+
+
+def _age(moment: datetime) -> str:
+    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    for row in [header, *rows]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,50 @@
+"""Look at processes of this machine, by /proc."""
+
+import contextlib
+import time
+from pathlib import Path
+
+
+def wait_for(file, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if file.exists() and file.read_text():
+            return [int(word) for word in file.read_text().split()]
+        time.sleep(0.05)
+    raise AssertionError(f"{file} did not appear")
+
+
+def is_alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def wait_until_dead(pids, seconds):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(map(is_alive, pids)):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"still alive after {seconds} s: {[pid for pid in pids if is_alive(pid)]}")
+
+
+def descendants(ancestor):
+    """Return the folders in /proc of all processes that come from one."""
+    parents = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                parents[process] = int(parent)
+    found = {process for process, parent in parents.items() if parent == ancestor}
+    for process in set(found):
+        found |= descendants(int(process.name))
+    return found
+
+
+def parent_of(pid):
+    """Return the process that a process comes from."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -1,0 +1,95 @@
+"""Constraints that a workflow states."""
+
+import pytest
+from support.tasks import First, Second
+
+from dkist_processing_core import Workflow
+from dkist_processing_core.constraints import read_constraints
+from dkist_processing_core.exceptions import WorkflowError
+from dkist_processing_core.rendering.dag import dag_file
+
+LOCK = """\
+# made by some tool
+numpy==2.2.5 \\
+    --hash=sha256:0123 \\
+    --hash=sha256:4567
+Astropy == 7.0.2  # via x
+scipy==1.15 ; python_version < "3.13"
+
+numpy==2.2.5
+"""
+CANONICAL = 'Astropy==7.0.2\nnumpy==2.2.5\nscipy==1.15; python_version < "3.13"'
+
+
+def write(folder, text, name="constraints.txt"):
+    file = folder / name
+    file.write_text(text)
+    return file
+
+
+def new_workflow(**arguments):
+    return Workflow(
+        input_data="a", output_data="b", category="c", workflow_package="p", workflow_version="1", **arguments
+    )
+
+
+def test_a_lock_file_is_reduced_to_what_it_says(tmp_path):
+    """Sorted, once each, without comments, hashes and continued lines."""
+    assert read_constraints(write(tmp_path, LOCK), workflow="w") == CANONICAL
+    assert read_constraints(None, workflow="w") == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index-url https://user:s3cret@host/simple",
+        "-r other.txt",
+        "x @ https://user:s3cret@host/x.whl",
+        "not a requirement",
+    ],
+    ids=["option", "file", "address", "nonsense"],
+)
+def test_what_is_no_requirement_is_refused(tmp_path, line):
+    """With the number of the line, before anything of it could get into a DAG file."""
+    file = write(tmp_path, f"numpy==2\n{line}\n")
+    with pytest.raises(WorkflowError, match=r"Workflow 'a_to_b_c': line 2 of the constraints .* is no requirement"):
+        new_workflow(constraints=file)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    """With its name, by the workflow and by the node."""
+    with pytest.raises(ValueError, match="the constraints .*none.txt' cannot be read"):
+        new_workflow(constraints=tmp_path / "none.txt")
+    with pytest.raises(ValueError, match="the constraints .*none.txt' cannot be read"):
+        new_workflow().add_node(First, constraints=str(tmp_path / "none.txt"))
+
+
+def test_a_text_too_long_for_a_variable_is_refused(tmp_path):
+    """Linux could not hand it to the script."""
+    file = write(tmp_path, "\n".join(f"package-{number}==1" for number in range(9000)))
+    with pytest.raises(ValueError, match="characters long"):
+        new_workflow(constraints=file)
+
+
+def test_those_of_a_node_take_the_place_of_the_workflows(tmp_path):
+    """Each text stands in the exported file once, and the nodes name it."""
+    workflow = new_workflow(constraints=write(tmp_path, "numpy==2\n"))
+    workflow.add_node(First)
+    workflow.add_node(Second, upstreams=First, constraints=write(tmp_path, "numpy==1\n", "other.txt"))
+    assert [node.constraints for node in workflow.spec.nodes] == ["numpy==2", "numpy==1"]
+    text = dag_file(workflow.spec)
+    assert text.count("numpy==2") == text.count("numpy==1") == 1
+    assert "export DKIST_CONSTRAINTS=numpy==2\n" in workflow.nodes[0].bash_script
+
+
+def test_only_the_bash_operator_takes_them(tmp_path):
+    """Airflow's own operator has no way to use them, so they are refused instead of being ignored."""
+    workflow = new_workflow(constraints=write(tmp_path, "numpy==2\n"), operator="python_virtualenv")
+    with pytest.raises(WorkflowError, match="the operator 'python_virtualenv' takes no constraints"):
+        workflow.add_node(First)
+
+
+def test_an_unknown_operator_is_refused():
+    """With the one that was probably meant."""
+    with pytest.raises(WorkflowError, match=r"no operator 'pyton_virtualenv' \(did you mean 'python_virtualenv'\?\)"):
+        new_workflow(operator="pyton_virtualenv")

@@ -1,0 +1,230 @@
+"""The environments that a worker keeps, and how they are removed."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
+import pytest
+
+from dkist_processing_core import environments as cache
+from dkist_processing_core.exceptions import ConfigurationError
+
+DAY = 86400
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty cache, the one that is configured."""
+    made = tmp_path / "cache"
+    made.mkdir()
+    monkeypatch.setenv("DKIST_ENVIRONMENT_CACHE", str(made))
+    return made
+
+
+def add(folder, name, *, days=0.0, kilobytes=4, is_ready=True):
+    environment = folder / name
+    (environment / "lib").mkdir(parents=True)
+    (environment / "lib" / "file").write_bytes(os.urandom(1024 * kilobytes))
+    if is_ready:
+        (environment / ".ready").write_text(f"{name}[frozen]==1\n")
+    for lock in (f"{name}.use", f"{name}.build"):
+        (folder / lock).touch()
+        os.utime(folder / lock, (time.time() - days * DAY,) * 2)
+    return environment
+
+
+def names(environments):
+    return [each.name for each in environments]
+
+
+def test_environments_are_listed_by_their_last_use(folder):
+    """With requirement, size and state, and without changing when they were used."""
+    add(folder, "new", days=1, kilobytes=100)
+    add(folder, "old", days=40, kilobytes=4)
+    add(folder, "half", days=2, is_ready=False)
+    for _ in range(2):
+        old, half, new = cache.environments()
+        assert names([old, half, new]) == ["old", "half", "new"]
+        assert (old.requirement, half.requirement) == ("old[frozen]==1", "")
+        assert (old.is_ready, half.is_ready, old.is_in_use) == (True, False, False)
+        assert 100 * 1024 <= new.size < 120 * 1024
+
+
+def test_a_cache_that_is_not_there_is_empty(tmp_path):
+    """Looking makes nothing."""
+    assert cache.environments(tmp_path / "none") == []
+    assert cache.prune(tmp_path / "none", older_than=timedelta(0)) == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_pruning_by_age_keeps_what_was_used_lately(folder):
+    """With its locks, what is too old is gone."""
+    add(folder, "old", days=40)
+    add(folder, "new", days=20)
+    assert names(cache.prune(older_than=timedelta(days=30))) == ["old"]
+    assert sorted(each.name for each in folder.iterdir()) == ["new", "new.build", "new.use"]
+
+
+def test_pruning_by_size_removes_the_least_recently_used(folder):
+    """Until the rest fits, and no further."""
+    for number in range(5):
+        add(folder, f"e{number}", days=number, kilobytes=100)
+    assert names(cache.prune(max_size=320 * 1024)) == ["e4", "e3"]
+    assert names(cache.environments()) == ["e2", "e1", "e0"]
+
+
+def test_what_was_left_unfinished_is_removed_whatever_its_age(folder):
+    """Of a killed build, and of a killed removal."""
+    add(folder, "half", is_ready=False)
+    add(folder, "whole")
+    (folder / ".removed-1-x").mkdir()
+    assert names(cache.prune()) == ["half"]
+    assert sorted(each.name for each in folder.iterdir()) == ["whole", "whole.build", "whole.use"]
+
+
+@pytest.mark.parametrize("lock", ["use", "build"])
+def test_what_is_in_use_stays(folder, lock):
+    """While a task holds the one lock, or a builder the other, nothing removes it."""
+    add(folder, "busy", days=400)
+    with (folder / f"busy.{lock}").open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH if lock == "use" else fcntl.LOCK_EX)
+        [busy] = cache.environments()
+        assert busy.is_in_use
+        assert cache.prune(older_than=timedelta(0), max_size=0) == []
+        assert cache.remove(busy) is False
+        assert (folder / "busy" / "lib" / "file").exists()
+    assert names(cache.prune(older_than=timedelta(0))) == ["busy"]
+
+
+def test_a_dry_run_removes_nothing(folder):
+    """It tells what would go."""
+    add(folder, "old", days=40)
+    assert names(cache.prune(older_than=timedelta(days=30), is_dry_run=True)) == ["old"]
+    assert names(cache.environments()) == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("30d", timedelta(days=30)),
+        ("2w", timedelta(weeks=2)),
+        ("90m", timedelta(minutes=90)),
+        ("5s", timedelta(seconds=5)),
+    ],
+)
+def test_ages_are_read(text, value):
+    """A number and a unit."""
+    assert cache.parse_age(text) == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("512K", 524288), ("1.5G", 1610612736), ("2t", 2 * 1024**4)])
+def test_sizes_are_read(text, value):
+    """A number, and a unit that is a power of 1024."""
+    assert cache.parse_size(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "d", "3", "-3d", "3y", "1.5d"])
+def test_what_is_no_age_is_refused(text):
+    """With the value, and an example of a good one."""
+    with pytest.raises(ConfigurationError, match=f"'{text}' is no age; .* such as 30d"):
+        cache.parse_age(text)
+
+
+@pytest.mark.parametrize("text", ["", "G", "-3G", "3X", "three"])
+def test_what_is_no_size_is_refused(text):
+    """With the value, and an example of a good one."""
+    with pytest.raises(ValueError, match=f"'{text}' is no size; .* such as 50G"):
+        cache.parse_size(text)
+
+
+def test_the_limits_of_the_script_come_from_the_environment(folder, monkeypatch, capsys):
+    """Thirty days and 50 G unless they say otherwise; one that cannot be read removes nothing."""
+    add(folder, "old", days=29)
+    add(folder, "older", days=31)
+    assert cache.main([str(folder)]) == 0
+    assert capsys.readouterr().out == f"removed the unused environment {folder / 'older'}\n"
+    monkeypatch.setenv("DKIST_ENVIRONMENT_MAX_AGE", "soon")
+    assert cache.main([str(folder)]) == 1
+    assert "'soon' is no age" in capsys.readouterr().out
+    monkeypatch.setenv("DKIST_ENVIRONMENT_MAX_AGE", "400d")
+    monkeypatch.setenv("DKIST_ENVIRONMENT_MAX_SIZE", "0")
+    assert cache.main([str(folder)]) == 0
+    assert cache.environments() == []
+
+
+def command(*arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "dkist_processing_core", "environments", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_command_line_lists(folder):
+    """As a table, and as JSON for a program."""
+    assert command("list") == (0, f"There is no environment in {folder}.\n", "")
+    add(folder, f"cam-1.0-{'a' * 64}", days=3, kilobytes=2048)
+    status, output, _ = command("list")
+    assert status == 0
+    header, row, total = output.splitlines()
+    assert header.split() == ["size", "last", "used", "state", "environment"]
+    assert row == "2.0 M  3 d ago    ready  cam-1.0-aaaaaaaaaaaa"
+    assert total == f"1 in {folder}, 2.0 M in all"
+    [data] = json.loads(command("list", "--json")[1])
+    assert data["name"] == f"cam-1.0-{'a' * 64}"
+    assert (data["is_ready"], data["is_in_use"]) == (True, False)
+
+
+def test_the_command_line_prunes(folder):
+    """What it says is what it does."""
+    add(folder, f"cam-1.0-{'a' * 64}", days=40)
+    add(folder, f"cam-1.1-{'b' * 64}", days=1)
+    status, output, _ = command("prune", "--older-than", "30d", "--dry-run")
+    assert (status, output.splitlines()[-1]) == (0, "1 would be removed, 8.0 K")
+    status, output, _ = command("prune", "--older-than", "30d")
+    assert output.splitlines()[0].startswith("removed: cam-1.0-aaaaaaaaaaaa (8.0 K, last used 40 d ago)")
+    assert names(cache.environments()) == [f"cam-1.1-{'b' * 64}"]
+
+
+def test_the_command_line_removes_by_name(folder):
+    """The beginning of a name is enough; what is in use, ambiguous or not there is refused."""
+    add(folder, f"cam-1.0-{'a' * 64}")
+    add(folder, f"cam-1.1-{'b' * 64}")
+    status, _, error = command("remove", "cam")
+    assert (status, "'cam' is the beginning of 2 names" in error) == (2, True)
+    status, _, error = command("remove", "cat-1.0")
+    assert (status, "there is no environment 'cat-1.0'" in error) == (2, True)
+    with (folder / f"cam-1.0-{'a' * 64}.use").open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        status, _, error = command("remove", "cam-1.0")
+        assert (status, error) == (1, f"in use, not removed: cam-1.0-{'a' * 64}\n")
+    assert command("remove", "cam-1.0") == (0, f"removed: cam-1.0-{'a' * 64}\n", "")
+    assert names(cache.environments()) == [f"cam-1.1-{'b' * 64}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["prune", "--older-than", "1y"], "'1y' is no age"), (["prune", "--max-size", "big"], "'big' is no size")],
+    ids=["age", "size"],
+)
+def test_the_command_line_refuses_bad_limits(folder, arguments, message):
+    """Exit status 2, and nothing is removed."""
+    add(folder, "old", days=1000)
+    status, _, error = command(*arguments)
+    assert (status, message in error) == (2, True)
+    assert names(cache.environments()) == ["old"]
+
+
+def test_the_command_line_without_click_says_what_to_install():
+    """It is an extra."""
+    program = "import sys; sys.modules['click'] = None; from dkist_processing_core.cli import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "pip install 'dkist-processing-core[build]'" in done.stderr
