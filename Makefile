@@ -5,11 +5,13 @@ PYTHONS ?= 3.11 3.12 3.13
 BUILD := .build
 REPORTS ?= $(BUILD)/reports
 UV_HOME := $(BUILD)/uv
-UV := $(CURDIR)/$(UV_HOME)/bin/uv
+UV := "$(CURDIR)/$(UV_HOME)/bin/uv"
 # WHEEL=1 tests the built wheel instead of the sources.
 VENV := $(BUILD)/venv$(if $(WHEEL),-wheel)
-BIN := $(CURDIR)/$(VENV)/bin
-TOOLS := $(BIN):$(CURDIR)/$(UV_HOME)/bin
+BIN := $(VENV)/bin
+TOOLS := $(CURDIR)/$(BIN):$(CURDIR)/$(UV_HOME)/bin
+# Another Python makes another environment.
+DONE := $(VENV)/.done-$(notdir $(PYTHON))
 
 export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
@@ -29,29 +31,30 @@ $(UV_HOME)/.done:
 	  --target $(UV_HOME) --upgrade "$$(grep '^uv==' constraints.txt)"
 	@touch $@
 
-$(VENV)/.done: $(UV_HOME)/.done pyproject.toml constraints.txt $(if $(WHEEL),$(shell find dkist_processing_core -type f))
+$(DONE): $(UV_HOME)/.done pyproject.toml constraints.txt $(if $(WHEEL),$(shell find dkist_processing_core -type f -not -path '*/__pycache__/*'))
 	@echo "Setting up Airflow and the tools in $(VENV) (a minute or more the first time)"
-	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	@rm -f $(VENV)/.done-*
+	@$(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
 ifdef WHEEL
 	@rm -rf $(BUILD)/wheel
 	@$(UV) build --quiet --wheel --out-dir $(BUILD)/wheel .
 	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --reinstall-package dkist-processing-core \
-	  "dkist-processing-core[airflow,build,docs,lint,otel,test] @ file://$$(echo $(CURDIR)/$(BUILD)/wheel/*.whl)"
+	  "$$(echo $(BUILD)/wheel/*.whl)[airflow,build,docs,lint,otel,test]"
 else
 	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt \
 	  --editable '.[airflow,build,docs,lint,otel,test]'
 endif
 	@touch $@
 
-setup: $(VENV)/.done ## Set up a local environment for development
+setup: $(DONE) ## Set up a local environment for development
 
-demo: $(VENV)/.done ## Export and run the example package on a real Airflow, and look at the outcome
+demo: $(DONE) ## Export and run the example package on a real Airflow, and look at the outcome
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/demo.py
 
-airflow: $(VENV)/.done ## Run the example package in a standalone Airflow with its web pages, until Ctrl-C
+airflow: $(DONE) ## Run the example package in a standalone Airflow with its web pages, until Ctrl-C
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/standalone_airflow.py
 
-test: $(VENV)/.done ## Run the tests (WHEEL=1: of the built wheel)
+test: $(DONE) ## Run the tests (WHEEL=1: of the built wheel)
 	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) $(BIN)/pytest $(PYTEST_ARGUMENTS)
 
 # Without Airflow and RabbitMQ, which are the same whatever the Python; a Python that is not there is passed over.
@@ -61,27 +64,27 @@ test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every sup
 	    ls -d "$$(pyenv root 2>/dev/null)"/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
 	  if [ -z "$$python" ]; then echo "There is no Python $$version here"; continue; fi; \
 	  echo "Python $$version"; \
-	  venv=$(CURDIR)/$(BUILD)/venv-$$version; \
-	  $(UV) venv --quiet --allow-existing --python "$$python" $$venv && \
-	  $(UV) pip install --quiet --python $$venv/bin/python --constraint constraints.txt uv --editable '.[test]' && \
-	  PATH="$$venv/bin:$(CURDIR)/$(UV_HOME)/bin:$$PATH" $$venv/bin/pytest --quiet \
+	  venv="$(CURDIR)/$(BUILD)/venv-$$version"; \
+	  $(UV) venv --quiet --allow-existing --python "$$python" "$$venv" && \
+	  $(UV) pip install --quiet --python "$$venv/bin/python" --constraint constraints.txt uv --editable '.[test]' && \
+	  PATH="$$venv/bin:$(CURDIR)/$(UV_HOME)/bin:$$PATH" "$$venv/bin/pytest" --quiet \
 	    -m 'not airflow and not rabbitmq and not client' --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
 	done
 
-client: $(VENV)/.done ## Run a real client package on this library: its own test, its exports, one of its workflows
+client: $(DONE) ## Run a real client package on this library: its own test, its exports, one of its workflows
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m client $(PYTEST_ARGUMENTS)
 
-check: $(VENV)/.done ## Run the linters, the type checker and the contract of the layers
+check: $(DONE) ## Run the linters, the type checker and the contract of the layers
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
 	@PATH="$(TOOLS):$$PATH" $(BIN)/lint-imports
 
-docs: $(VENV)/.done ## Build the documentation
+docs: $(DONE) ## Build the documentation
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-benchmarks: $(VENV)/.done ## Run the benchmarks
+benchmarks: $(DONE) ## Run the benchmarks
 	@for each in benchmarks/*.py; do echo "$$each"; PATH="$(TOOLS):$$PATH" $(BIN)/python $$each || exit 1; done
 
 constraints: $(UV_HOME)/.done ## Pin anew what the tests, the demo and the docs are run with

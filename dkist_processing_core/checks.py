@@ -74,6 +74,14 @@ def _workflow_faults(declaration: Declaration) -> Iterator[Fault]:
     for error in graph_errors(upstreams, workflow=workflow.workflow_name):
         yield Fault.of(error, where=declaration.where)
     for node in workflow.nodes:
+        if missing := sorted(getattr(node.task, "__abstractmethods__", ())):
+            yield Fault(
+                where=declaration.where,
+                workflow=workflow.workflow_name,
+                task=node.name,
+                what=f"its class leaves {', '.join(missing)} abstract, so it cannot be run",
+                remedy=f"Write {', '.join(missing)}, or add a subclass that does",
+            )
         what = _import_problem(node)
         if what:
             yield Fault(

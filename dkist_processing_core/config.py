@@ -25,6 +25,7 @@ from dkist_processing_core.environment import (
 __all__ = [
     "DEFAULT_MESH_SERVICE",
     "DKISTProcessingCoreConfiguration",
+    "InterserviceBusConfiguration",
     "MeshService",
     "RetryConfig",
     "core_configurations",
@@ -33,7 +34,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 SECRET_NAME = re.compile("pass|secret|token|credential|api_?key|access_key|private_key", re.IGNORECASE)
-USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+USER_INFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
 REDACTED = "<redacted>"
 
 
@@ -73,11 +74,9 @@ class RetryConfig(BaseModel):
     retry_tries: int = Field(default=-1, description="Number of tries; -1 for no limit.")
 
 
-class DKISTProcessingCoreConfiguration(BaseSettings):
+class InterserviceBusConfiguration(BaseSettings):
     """
-    Settings that this library reads from environment variables.
-
-    Each field is read from the variable of the same name in upper case, or from the one that its description names.
+    The settings that publishing a message needs, so that no other one can keep a message from going out.
 
     Raises
     ------
@@ -87,11 +86,11 @@ class DKISTProcessingCoreConfiguration(BaseSettings):
         If a variable that holds JSON cannot be parsed. It is also a `ValueError`.
     """
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
-
-    build_version: str = Field(
-        default=DEFAULT_BUILD_VERSION, description="Version of the workflows that do not state one."
+    # A value that is refused may be a secret, so no error shows it.
+    model_config = SettingsConfigDict(
+        extra="ignore", populate_by_name=True, env_ignore_empty=True, hide_input_in_errors=True
     )
+
     service_mesh: dict[str, MeshService] = Field(
         default_factory=dict,
         validation_alias="MESH_CONFIG",
@@ -106,6 +105,52 @@ class DKISTProcessingCoreConfiguration(BaseSettings):
         description="Type of the queues that are declared.",
         examples=["classic", "quorum"],
     )
+
+    def service_mesh_detail(self, service_name: str, default_mesh_service: Any = DEFAULT_MESH_SERVICE) -> Any:
+        """
+        Return where a service of the mesh is reached.
+
+        Parameters
+        ----------
+        service_name
+            Name of the service in ``MESH_CONFIG``.
+        default_mesh_service
+            What to return if it is not there.
+
+        Returns
+        -------
+        MeshService
+            An object with ``host`` and ``port``.
+        """
+        return self.service_mesh.get(service_name, default_mesh_service)
+
+    @property
+    def isb_mesh_service(self) -> Any:
+        """Where the interservice bus is reached; ``localhost:5672`` unless ``MESH_CONFIG`` says otherwise."""
+        return self.service_mesh_detail("interservice-bus", default_mesh_service=DEFAULT_ISB_SERVICE)
+
+    @property
+    def isb_queue_arguments(self) -> dict[str, str]:
+        """Arguments with which queues are declared."""
+        return {"x-queue-type": self.isb_queue_type}
+
+
+class DKISTProcessingCoreConfiguration(InterserviceBusConfiguration):
+    """
+    Settings that this library reads from environment variables.
+
+    Each field is read from the variable of the same name in upper case, or from the one that its description names. A
+    variable that is empty counts as not set.
+
+    Raises
+    ------
+    ValueError
+        As from `InterserviceBusConfiguration`.
+    """
+
+    build_version: str = Field(
+        default=DEFAULT_BUILD_VERSION, description="Version of the workflows that do not state one."
+    )
     elastic_apm_enabled: bool = Field(default=False, description="Whether tasks report to Elastic APM.")
     elastic_apm_service_name: str = Field(
         default="dkist-processing-core", description="Service name of what belongs to no workflow."
@@ -113,7 +158,7 @@ class DKISTProcessingCoreConfiguration(BaseSettings):
     elastic_apm_other_options: dict[str, Any] = Field(
         default_factory=dict, description="More options of the Elastic APM agent (JSON)."
     )
-    pip_timeout: int = Field(default=15, description="Time for one request to the package index, in seconds.")
+    pip_timeout: float = Field(default=15, description="Time for one request to the package index, in seconds.")
     pip_retries: int = Field(default=5, description="How often a request to the package index is tried again.")
     is_notebook_execution_environment: bool = Field(
         default=False, description="Whether tasks run in a notebook instead of a workflow."
@@ -148,34 +193,6 @@ class DKISTProcessingCoreConfiguration(BaseSettings):
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0)) or 1
         return os.cpu_count() or 1
-
-    def service_mesh_detail(self, service_name: str, default_mesh_service: Any = DEFAULT_MESH_SERVICE) -> Any:
-        """
-        Return where a service of the mesh is reached.
-
-        Parameters
-        ----------
-        service_name
-            Name of the service in ``MESH_CONFIG``.
-        default_mesh_service
-            What to return if it is not there.
-
-        Returns
-        -------
-        MeshService
-            An object with ``host`` and ``port``.
-        """
-        return self.service_mesh.get(service_name, default_mesh_service)
-
-    @property
-    def isb_mesh_service(self) -> Any:
-        """Where the interservice bus is reached; ``localhost:5672`` unless ``MESH_CONFIG`` says otherwise."""
-        return self.service_mesh_detail("interservice-bus", default_mesh_service=DEFAULT_ISB_SERVICE)
-
-    @property
-    def isb_queue_arguments(self) -> dict[str, str]:
-        """Arguments with which queues are declared."""
-        return {"x-queue-type": self.isb_queue_type}
 
     @property
     def elastic_apm_server_url(self) -> str:

@@ -70,7 +70,9 @@ def _is_likely(distribution: Distribution, package: str) -> bool:
 def _installs(distribution: Distribution, place: Path) -> bool:
     checkout = _editable_checkout(distribution)
     if checkout is not None and place.is_relative_to(checkout):
-        return True
+        # In a repository of several projects, what lies below another project is not of this one.
+        project = next((each for each in place.parents if (each / "pyproject.toml").is_file()), checkout)
+        return project == checkout or not project.is_relative_to(checkout)
     for file in distribution.files or ():
         if file.name != place.name and place.suffix:
             continue

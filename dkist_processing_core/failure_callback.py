@@ -49,18 +49,25 @@ def recipe_run_failure_message_producer_factory() -> Iterator[Producer]:
 
 def parse_dag_run_id_from_context(context: Mapping[str, Any]) -> str | None:
     """Return Airflow's id of the run, None if the context does not tell it."""
-    run_id: str | None = context.get("run_id")
-    return run_id if run_id is not None else getattr(context.get("dag_run"), "run_id", None)
+    run_id = context.get("run_id")
+    if run_id is None:
+        run_id = _attribute(context.get("dag_run"), "run_id")
+    return None if run_id is None else str(run_id)
 
 
 def parse_log_url_from_context(context: Mapping[str, Any]) -> str | None:
     """Return the address of the log of the task, None if the context does not tell it."""
+    log_url = _attribute(context.get("task_instance"), "log_url")
+    return None if log_url is None else str(log_url)
+
+
+def _attribute(thing: object, name: str) -> object:
+    """Return an attribute of one of Airflow's objects; some are computed, and that may fail."""
     try:
-        log_url: str | None = getattr(context.get("task_instance"), "log_url", None)
-    except Exception as error:  # it is a property of Airflow's, computed from settings that may be wrong
-        logger.warning("Airflow cannot tell the address of the log: %s", error)
+        return getattr(thing, name, None)
+    except Exception as error:
+        logger.warning("Airflow cannot tell %s: %s: %s", name, type(error).__name__, error)
         return None
-    return log_url
 
 
 def chat_ops_notification(

@@ -15,6 +15,7 @@ __all__ = ["check_name", "dag_name", "dag_tags", "workflow_name_from_details"]
 LEGAL_CHARACTERS = string.ascii_letters + string.digits + "-._"
 MAXIMUM_WORKFLOW_NAME_LENGTH = 100
 MAXIMUM_ID_LENGTH = 250
+TEMPLATE_SUFFIXES = (".sh", ".bash")
 
 
 def check_name(kind: str, name: object) -> str:
@@ -31,7 +32,8 @@ def check_name(kind: str, name: object) -> str:
     Raises
     ------
     IllegalNameError
-        If it is no string, is empty, or has other characters than ASCII letters, digits, ``-``, ``.`` and ``_``.
+        If it is no string, is empty or too long, has other characters than ASCII letters, digits, ``-``, ``.`` and
+        ``_``, or ends like the name of a file that Airflow's bash operator would look for.
     """
     if not isinstance(name, str) or not name:
         raise IllegalNameError(
@@ -43,6 +45,11 @@ def check_name(kind: str, name: object) -> str:
         raise IllegalNameError(
             f"{kind} {name!r} contains {', '.join(map(repr, illegal))}",
             remedy="Use only ASCII letters, digits, '-', '.' and '_'",
+        )
+    if name.endswith(TEMPLATE_SUFFIXES):
+        raise IllegalNameError(
+            f"{kind} {name!r} ends like the name of a script, which Airflow would look for",
+            remedy="Let it end in something else",
         )
     if len(name) > MAXIMUM_ID_LENGTH:
         raise IllegalNameError(

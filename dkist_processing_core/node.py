@@ -122,6 +122,7 @@ class Node:
         self.workflow_package = workflow_package
         self.task = check_task(task, argument="task")
         self.name = check_name("task name", task.__name__)
+        check_name("path of the task in its module", task.__qualname__.replace(".<locals>", ""))
         self.upstreams = _upstream_list(upstreams)
         self.resource_queue = self._check_queue(resource_queue)
         self.pool = self.resource_queue.pool

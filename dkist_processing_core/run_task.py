@@ -16,11 +16,11 @@ from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
-from dkist_processing_core.environment import DEFAULT_LOG_LEVEL, log_level
 from dkist_processing_core.exceptions import RecipeRunIdError, TaskImportError, did_you_mean
 from dkist_processing_core.task import TaskBase, as_recipe_run_id
+from dkist_processing_core.task_logging import show_log_records
 
-__all__ = ["load_task", "main", "run_task", "show_log_records"]
+__all__ = ["load_task", "main", "run_task"]
 
 logger = logging.getLogger("dkist_processing_core.run_task")
 
@@ -99,27 +99,6 @@ def load_task(task_path: str) -> type[TaskBase]:
     if not (isinstance(value, type) and issubclass(value, TaskBase)):
         raise TaskImportError(f"task {task_path!r} is {value!r}, not a subclass of dkist_processing_core.TaskBase.")
     return value
-
-
-def show_log_records() -> None:
-    """
-    Let log records reach the standard error stream, with time, level and logger, if nobody else shows them.
-
-    The handler takes the place of `logging.lastResort`, which the standard library asks only when no logger on a
-    record's way has a handler. So a handler that a team sets up, at whatever moment, replaces it and is not disturbed,
-    and no record is shown twice.
-    """
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    level = logging.getLevelNamesMapping().get(log_level())
-    logging.lastResort = handler
-    root = logging.getLogger()
-    if level is None:
-        root.setLevel(DEFAULT_LOG_LEVEL)
-        known = ", ".join(logging.getLevelNamesMapping())
-        logger.warning("DKIST_LOG_LEVEL is %r, not one of %s; INFO is used", log_level(), known)
-    else:
-        root.setLevel(level)
 
 
 def _forget_outputs_that_nobody_reads() -> None:

@@ -5,15 +5,12 @@ The whole way of a workflow, on this machine: from its declaration in Python to 
 the one that fails on purpose failed where it should, and exactly one message about that went out.
 """
 
-import fcntl
 import json
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,17 +108,6 @@ def counted(messages: list[dict[str, Any]]) -> str:
     return f"{len(messages) or 'no'} message{'s' * (len(messages) != 1)} of these runs"
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep a second demo from changing, at the same time, what this one works with."""
-    with (folder / "lock").open("w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.exit(f"Another demo is running in {shown(folder)}; wait for it to end.")
-        yield
-
-
 def main() -> int:
     """Run the demo and return the exit status."""
 
@@ -132,7 +118,7 @@ def main() -> int:
     signal.signal(signal.SIGHUP, end)
     try:
         demo = Demo()
-        with alone(demo.stage.folder):
+        with demo.stage.alone():
             return 0 if demo.run() else 1
     except DemoError as error:
         sys.stdout.write(f"\nWRONG: {error}\n")

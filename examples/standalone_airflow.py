@@ -88,8 +88,9 @@ class Standalone:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Start all components, wait until Airflow answers, and end them all afterwards."""
+        self._passwords.unlink(missing_ok=True)
+        self._passwords.touch(mode=0o600)
         self._passwords.write_text(json.dumps({USER: self.password}), encoding="utf-8")
-        self._passwords.chmod(0o600)
         try:
             for name, arguments in COMPONENTS.items():
                 self._start(name, arguments)
@@ -146,6 +147,25 @@ class Standalone:
         raise DemoError(f"Airflow did not answer within {START_SECONDS:.0f} s; see {self.stage.logs}")
 
 
+def serve(stage: Stage, port: int) -> None:
+    """Make what is missing, start Airflow, say how it is reached, and let it run until an exception ends it."""
+    say("Building the library and the example, exporting the workflows, setting up Airflow ...")
+    stage.build_wheels()
+    stage.make_author_environment()
+    files = stage.export()["files"]
+    stage.make_database()
+    airflow = Standalone(stage, free_port(port))
+    say("Starting Airflow ...")
+    with airflow.running():
+        say(f"\n  Airflow      {airflow.address}\n  user         {USER}\n  password     {airflow.password}")
+        say("  workflows    " + ", ".join(Path(file).stem for file in files))
+        say(f"  logs         {os.path.relpath(stage.logs)}")
+        say("\nTrigger a workflow with a recipe_run_id, a positive number. Ctrl-C ends Airflow and its tasks.\n")
+        while True:
+            airflow.check()
+            time.sleep(1)
+
+
 def main() -> int:
     """Run Airflow until told to end, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -160,21 +180,8 @@ def main() -> int:
     signal.signal(signal.SIGHUP, end)
     try:
         stage = Stage(options.folder)
-        say("Building the library and the example, exporting the workflows, setting up Airflow ...")
-        stage.build_wheels()
-        stage.make_author_environment()
-        files = stage.export()["files"]
-        stage.make_database()
-        airflow = Standalone(stage, free_port(options.port))
-        say("Starting Airflow ...")
-        with airflow.running():
-            say(f"\n  Airflow      {airflow.address}\n  user         {USER}\n  password     {airflow.password}")
-            say("  workflows    " + ", ".join(Path(file).stem for file in files))
-            say(f"  logs         {os.path.relpath(stage.logs)}")
-            say("\nTrigger a workflow with a recipe_run_id, a positive number. Ctrl-C ends Airflow and its tasks.\n")
-            while True:
-                airflow.check()
-                time.sleep(1)
+        with stage.alone():
+            serve(stage, options.port)
     except DemoError as error:
         say(f"\nWRONG: {error}")
         return 1

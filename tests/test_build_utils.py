@@ -182,6 +182,21 @@ def test_a_task_in_the_running_program_is_a_fault(make_package):
         validate_workflows(package)
 
 
+def test_an_abstract_task_is_a_fault(make_package):
+    """It could only fail on the worker."""
+    module = textwrap.dedent(WORKFLOW) + "class Half(TaskBase): pass\nw = new('half')\nw.add_node(Half)\n"
+    with pytest.raises(ValueError, match="its class leaves run abstract, so it cannot be run"):
+        validate_workflows(make_package({"one.py": module}))
+
+
+def test_another_version_than_the_installed_one_is_a_warning(make_package, monkeypatch):
+    """The workers would install another release than the one that was checked."""
+    monkeypatch.setattr(checks, "providing_distribution", lambda package: "dkist-processing-core")
+    report = validate_workflows(make_package({"one.py": good_module("one")}))
+    [warning] = report.warnings
+    assert "its version is 1.0, while dkist-processing-core 8" in warning.what
+
+
 def test_a_package_that_nothing_provides_is_a_warning(make_package, caplog):
     """The name of the distribution is then derived, which the log says."""
     package = make_package({"one.py": good_module("one")})

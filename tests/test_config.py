@@ -102,7 +102,7 @@ def test_logged_settings_hold_no_secret(monkeypatch, caplog, with_parents):
     """Passwords, tokens, and what an address carries are redacted, however deep."""
     monkeypatch.setenv("ISB_PASSWORD", "s3cret")
     monkeypatch.setenv("GQL_AUTH_TOKEN", "s3cret")
-    monkeypatch.setenv("SCRATCH_BASE_PATH", "https://user:s3cret@host/path")
+    monkeypatch.setenv("SCRATCH_BASE_PATH", "https://user:p@s3cret@host/path")
     monkeypatch.setenv("ELASTIC_APM_OTHER_OPTIONS", '{"SECRET_TOKEN": "s3cret", "A": [{"api_key": "s3cret"}]}')
     with caplog.at_level(logging.INFO):
         ClientConfiguration().log_configurations(log_parent_configurations=with_parents)
@@ -110,6 +110,21 @@ def test_logged_settings_hold_no_secret(monkeypatch, caplog, with_parents):
     assert "scratch_base_path: https://<redacted>@host/path" in caplog.text
     assert ("isb_exchange: master.direct.x" in caplog.text) == with_parents
     assert "gql_auth_token: <redacted>" in caplog.text
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch):
+    """As in most deployments that pass variables on."""
+    for name in ("MESH_CONFIG", "PIP_TIMEOUT", "RETRY_CONFIG", "BUILD_VERSION", "ISB_EXCHANGE"):
+        monkeypatch.setenv(name, "")
+    assert DKISTProcessingCoreConfiguration() == DKISTProcessingCoreConfiguration.model_construct()
+
+
+def test_a_refused_value_is_not_shown(monkeypatch):
+    """It may be a secret."""
+    monkeypatch.setenv("ELASTIC_APM_OTHER_OPTIONS", '["SECRET_TOKEN", "s3cret"]')
+    with pytest.raises(ValueError, match="ELASTIC_APM_OTHER_OPTIONS|elastic_apm_other_options") as caught:
+        DKISTProcessingCoreConfiguration()
+    assert "s3cret" not in str(caught.value)
 
 
 def test_the_password_is_not_in_the_text_form(monkeypatch):

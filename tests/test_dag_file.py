@@ -90,8 +90,8 @@ names = st.text("abcXYZ019-._", min_size=1, max_size=20)
 texts = st.text(max_size=60)
 
 
-@given(names, names, st.lists(texts, max_size=3), texts, st.booleans())
-def test_any_text_survives_rendering(name, version, tags, doc, is_numbered):
+@given(names, names, texts, st.lists(texts, max_size=3), texts, st.booleans())
+def test_any_text_survives_rendering(name, version, package, tags, doc, is_numbered):
     """Whatever stands in a docstring or a tag, the file compiles and holds just that text."""
     node = NodeSpec(
         name="Task",
@@ -108,7 +108,7 @@ def test_any_text_survives_rendering(name, version, tags, doc, is_numbered):
         name=name,
         version=version,
         dag_id=f"{name}_{version}",
-        package="p",
+        package=package,
         distribution="p",
         tags=tuple(tags),
         nodes=(node,),
@@ -149,11 +149,16 @@ def test_exports_are_the_same_bytes_everywhere_and_always(tmp_path, first, secon
         shift = int(os.environ["FAKE_DAYS"]) * 86400
         real_time = time.time
         time.time = lambda: real_time() + shift
+        time.time_ns = lambda: int(time.time() * 1e9)
         class Shifted(datetime.datetime):
             @classmethod
             def now(cls, tz=None):
                 return cls.fromtimestamp(time.time(), tz)
-        datetime.datetime = Shifted
+        class ShiftedDate(datetime.date):
+            @classmethod
+            def today(cls):
+                return cls.fromtimestamp(time.time())
+        datetime.datetime, datetime.date = Shifted, ShiftedDate
         from test_dag_file import diamond
         print(diamond().export_dag(sys.argv[2]))
         """

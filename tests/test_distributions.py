@@ -59,6 +59,20 @@ def test_an_editable_installation_is_found(site, tmp_path, monkeypatch):
     assert providing_distribution("dist_test_e") == "elsewhere"
 
 
+def test_a_project_inside_of_another_ones_checkout_is_its_own(site, tmp_path, monkeypatch):
+    """In a repository of several projects, only what belongs to the installed one is found there."""
+    checkout = tmp_path / "repository"
+    inner = checkout / "examples" / "inner"
+    for project, package in ((checkout, "dist_test_outer"), (inner, "dist_test_inner")):
+        (project / package).mkdir(parents=True)
+        (project / package / "__init__.py").write_text("")
+        (project / "pyproject.toml").write_text("")
+        monkeypatch.syspath_prepend(str(project))
+    install(site, "outer", [], {"url": checkout.as_uri(), "dir_info": {"editable": True}})
+    assert providing_distribution("dist_test_outer") == "outer"
+    assert providing_distribution("dist_test_inner") is None
+
+
 def test_a_package_of_no_distribution_has_none(site):
     """Neither has one that is not there at all."""
     (site / "dist_test_x").mkdir()

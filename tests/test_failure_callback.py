@@ -160,11 +160,53 @@ def test_a_malformed_configuration_loses_nothing(monkeypatch, caplog, value):
     assert [envelope.message_id for _, envelope in spool.waiting()] == [message.message_id]
 
 
-def test_a_message_that_cannot_be_made_is_reported(caplog):
-    """Facts of the wrong type raise nothing out of the callback."""
+def test_facts_of_another_type_are_told_as_text(published):
+    """A run id that is a number, attributes that cannot be computed: the message goes out all the same."""
+
+    class Odd:
+        log_url = b"http://x"
+
+        @property
+        def try_number(self):
+            raise RuntimeError("no database")
+
+    message = notify({"run_id": 7, "task_instance": Odd()}, published)
+    assert (message.body.dagRunId, message.body.logUrl) == ("7", "b'http://x'")
+    assert published.messages == [message]
+
+
+def test_a_callback_that_is_called_wrongly_is_reported(caplog):
+    """What cannot be made into a message raises nothing out of the callback."""
     with caplog.at_level(logging.ERROR):
-        assert notify({"run_id": object()}) is None
-    assert "The failure of task Calibrate of l0_to_l1_cam 1.0 is not reported" in caplog.text
+        assert chat_ops_notification({}, object(), "1.0", "Calibrate") is None
+    assert "The failure of task Calibrate of" in caplog.text
+    assert "is not reported" in caplog.text
+
+
+def test_a_damaged_file_in_the_spool_hides_no_other(caplog):
+    """It is passed over with a warning, and stays."""
+    message = notify(new_context(), failing(OSError("down")))
+    damaged = spool.spool_folder() / "00000000000000000000-x.json"
+    damaged.touch()
+    assert [envelope.message_id for _, envelope in spool.waiting()] == [message.message_id]
+    assert f"{damaged} is passed over" in caplog.text
+    assert damaged.exists()
+
+
+def test_files_of_the_oldest_releases_find_the_callback():
+    """They import it from a module of another name."""
+    from dkist_processing_core import _failure_callback
+
+    assert _failure_callback.chat_ops_notification is chat_ops_notification
+
+
+@pytest.mark.parametrize("name", ["PIP_TIMEOUT", "RETRY_CONFIG", "ELASTIC_APM_ENABLED"])
+def test_settings_of_something_else_do_not_keep_a_message_back(monkeypatch, name):
+    """Malformed, they are no concern of the publisher."""
+    monkeypatch.setenv(name, "{nonsense")
+    from dkist_processing_core.config import InterserviceBusConfiguration
+
+    assert InterserviceBusConfiguration().isb_mesh_service.port == 5672
 
 
 def test_a_broker_that_is_down_costs_at_most_ten_seconds(monkeypatch):

@@ -41,6 +41,14 @@ TASKS = """
         def run(self):
             logger.info("once")
 
+    class Library(TaskBase):
+        def run(self):
+            logging.getLogger("team").addHandler(logging.NullHandler())
+            logger.error("the flat is missing")
+            logging.getLogger("team.deeper").info("a detail")
+            logging.getLogger("team").addHandler(logging.StreamHandler(sys.stdout))
+            logger.error("theirs alone")
+
     class Waits(TaskBase):
         def run(self):
             print("waiting", flush=True)
@@ -116,6 +124,16 @@ def test_a_handler_that_the_team_sets_up_is_not_disturbed(team):
     assert (status, stdout.count("once")) == (0, 1)
     assert "THEIRS once" in stdout
     assert "once" not in stderr
+
+
+def test_null_handlers_swallow_nothing(team):
+    """Libraries attach one to their logger as a matter of course; a handler that shows something ends ours."""
+    status, stdout, stderr = run(team, "team_tasks:Library")
+    assert status == 0
+    assert "ERROR team: the flat is missing" in stderr
+    assert "INFO team.deeper: a detail" in stderr
+    assert "theirs alone" not in stderr
+    assert stdout == "theirs alone\n"
 
 
 def test_a_task_that_raises_gives_1_and_the_traceback(team):

@@ -272,7 +272,7 @@ def test_a_cache_that_cannot_be_locked_is_refused(releases, tmp_path, flock):
     """Without flock, or on a file system without it, nothing would keep two builders apart."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("bash", "cat", "mkdir", "sed", "touch"):
+    for name in ("bash", "mkdir", "sed", "touch"):
         (tools / name).symlink_to(shutil.which(name))
     (tools / "python3").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
     if flock:
@@ -280,7 +280,10 @@ def test_a_cache_that_cannot_be_locked_is_refused(releases, tmp_path, flock):
         (tools / "flock").chmod(0o755)
     done = run("Good", releases, PATH=str(tools))
     assert done.returncode == 78
-    assert "cannot be locked (flock). Set DKIST_ENVIRONMENT_CACHE to a local folder." in done.stdout
+    what = (
+        "cannot be locked (flock). Set DKIST_ENVIRONMENT_CACHE to a local folder." if flock else "there is no flock on"
+    )
+    assert what in done.stdout
 
 
 def test_a_release_that_does_not_exist_is_an_error_of_its_own(releases, tmp_path):
@@ -384,6 +387,65 @@ def test_the_task_sees_nothing_of_airflow(releases, warm_cache, tmp_path):
     assert "UV_INDEX_STRATEGY" not in seen["variables"]
 
 
+def before(line, insertion, script):
+    """Return the script with something inserted, to widen a window in which something else may happen."""
+    assert script.count(f"\n{line}\n") == 1
+    return script.replace(f"\n{line}\n", f"\n{insertion}\n{line}\n")
+
+
+BEGINNING_OF_THE_TASK = 'set -m\n"$dkist_environment/bin/python" -P -m dkist_processing_core.run_task "$DKIST_TASK" \\'
+BEGINNING_OF_THE_WAIT = "dkist_status="
+
+
+@pytest.mark.parametrize("line", [BEGINNING_OF_THE_TASK, BEGINNING_OF_THE_WAIT], ids=["before-the-start", "after-it"])
+def test_a_signal_is_not_lost_while_the_task_is_being_started(releases, warm_cache, tmp_path, line):
+    """Wherever it arrives, the task is told, and none is left running."""
+    facts = tmp_path / "facts"
+    spec = new_spec("Waits")
+    process = subprocess.Popen(
+        ["bash", "-c", before(line, "echo now; sleep 1", runnable_script(spec, spec.nodes[0]))],
+        env={
+            **os.environ,
+            **with_links(releases),
+            "DKIST_ENVIRONMENT_CACHE": str(warm_cache),
+            "DKIST_RECIPE_RUN_ID": "1",
+            "FACTS": str(facts),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    while process.stdout.readline() != "now\n":
+        pass
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=30)
+    assert process.returncode == 143, stdout
+    if facts.exists():
+        wait_until_dead([int(facts.read_text())], 5)
+
+
+def test_names_of_the_worker_are_not_changed_for_the_task(releases, warm_cache, tmp_path):
+    """A variable of the worker reaches the task as it is, whatever its name."""
+    facts = tmp_path / "facts.json"
+    theirs = dict.fromkeys(("name", "environment", "cache", "task", "python", "home", "key", "status"), "mine")
+    done = run("ShowsItsPlace", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts), **theirs)
+    assert done.returncode == 0, done.stdout
+    seen = json.loads(facts.read_text())["variables"]
+    assert theirs.items() <= seen.items()
+    assert not [name for name in seen if name.startswith("dkist_")]
+
+
+@pytest.mark.parametrize("name", ["DKIST_GRACE_SECONDS", "DKIST_BUILD_WAIT_SECONDS"])
+@pytest.mark.parametrize("value", ["abc", "1.5", "-1"])
+def test_a_time_that_is_none_is_refused(releases, name, value):
+    """Before anything is started that could then not be ended."""
+    done = run("Good", releases, **{name: value})
+    assert done.returncode == 78
+    assert f"ERROR: {name} is '{value}'; it must be a number of seconds." in done.stdout
+
+
 def test_the_exit_status_is_that_of_the_task(releases, warm_cache):
     """A task that raises gives 1, with its traceback in the log."""
     done = run("Bad", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache))
@@ -400,10 +462,7 @@ def test_the_exit_status_of_a_task_that_dies_at_once_is_not_lost(releases, warm_
     (environment / "bin" / "python").unlink()
     (environment / "bin" / "python").symlink_to("/bin/false")
     spec = new_spec()
-    beginning_of_the_wait = "status=\nwhile :; do"
-    script = runnable_script(spec, spec.nodes[0])
-    assert script.count(beginning_of_the_wait) == 1
-    delayed = script.replace(beginning_of_the_wait, f"sleep {delay}\n{beginning_of_the_wait}")
+    delayed = before(BEGINNING_OF_THE_WAIT, f"sleep {delay}", runnable_script(spec, spec.nodes[0]))
     variables = {
         **os.environ,
         **with_links(releases),
@@ -511,6 +570,17 @@ def test_dev_runs_from_a_checkout(releases, tmp_path):
     second = run(spec, releases, **settings)
     assert "INFO team: changed, recipe run 42" in second.stdout
     assert "environment reused" in second.stdout
+
+
+def test_dev_runs_from_a_checkout_of_setuptools(releases, tmp_path):
+    """Its lists of files are of another shape, and lie in the checkout."""
+    project = write_package(tmp_path / "checkout", FILES, name=NAME)
+    text = (project / "pyproject.toml").read_text()
+    (project / "pyproject.toml").write_text(
+        text.replace('requires = ["hatchling"]\nbuild-backend = "hatchling.build"', 'requires = ["setuptools"]')
+    )
+    done = run(new_spec(version="dev"), releases, DKIST_DEV_PROJECT=str(project))
+    assert done.returncode == 0, done.stdout
 
 
 def test_dev_without_a_checkout_says_what_to_set(releases):
@@ -630,6 +700,30 @@ def test_settings_of_pip_reach_uv(tmp_path):
     )
     assert found["UV_DEFAULT_INDEX"] == "http://env/simple"
     assert "UV_FIND_LINKS" not in found
+
+
+def test_a_broken_configuration_of_pip_is_named_and_not_shown(tmp_path):
+    """A line of it may hold a password."""
+    conf = tmp_path / "pip.conf"
+    conf.write_text("index-url = https://user:s3cret@host/simple\n")
+    program = (Path(task_script.__wrapped__.__code__.co_filename).parent / "describe_environment.py").read_text()
+    variables = {"HOME": "/", "DKIST_REQUIREMENT": "x[frozen]==1", "PIP_CONFIG_FILE": str(conf)}
+    done = subprocess.run([sys.executable, "-I", "-"], input=program, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert f"{conf} cannot be read (MissingSectionHeaderError)" in done.stderr
+    assert "s3cret" not in done.stderr
+
+
+def test_times_of_pip_are_whole_seconds_for_uv():
+    """pip takes fractions, uv does not."""
+    assert describe(DKIST_REQUIREMENT="x[frozen]==1", PIP_TIMEOUT="2.5")[1]["UV_HTTP_TIMEOUT"] == "3"
+
+
+def test_constraints_at_an_address_need_not_be_read_for_the_key():
+    """The address itself counts."""
+    one, _ = describe(DKIST_REQUIREMENT="x[frozen]==1", PIP_CONSTRAINT="https://u:p@host/one.txt")
+    two, _ = describe(DKIST_REQUIREMENT="x[frozen]==1", PIP_CONSTRAINT="https://u:p@host/two.txt")
+    assert one != two
 
 
 def test_a_malformed_requirement_is_refused():

@@ -23,6 +23,8 @@ PROGRAM = """
             with self.telemetry_span("outer", attributes={"a": 1}):
                 with self.apm_step("inner") as span:
                     span.set_attributes({"b": 2, "c": "x"})
+                    span.set_attribute("self", 1)
+                    span.set_attributes({4: 5})
             if "fail" in sys.argv:
                 raise RuntimeError("no flat")
 
@@ -75,7 +77,7 @@ def test_a_task_is_one_transaction_with_its_spans(arguments):
     assert spans["Run"]["type"] == "code"
     assert spans["Run"]["context"]["tags"] == {"type": "core"}
     assert spans["read"]["context"]["tags"] == {"frames": 3, "bytes": 12}
-    assert spans["inner"]["context"]["tags"] == {"b": 2, "c": "x"}
+    assert {"b": 2, "c": "x"}.items() <= spans["inner"]["context"]["tags"].items()
     assert [error["exception"]["message"] for error in received.of_kind("error")] == (
         ["RuntimeError: no flat"] if arguments else []
     )
@@ -117,4 +119,4 @@ def test_a_silent_server_is_not_waited_for_without_limit():
         started = time.monotonic()
         outcome, _, _ = run(ELASTIC_APM_ENABLED="true", MESH_CONFIG=mesh)
         assert outcome == "succeeded"
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < 10

@@ -8,7 +8,7 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
 from dkist_processing_core.failure_callback import parse_dag_run_id_from_context, parse_log_url_from_context
@@ -71,7 +71,10 @@ def _message_id(context: Mapping[str, Any], *what: str) -> str:
     if run_id is None:
         return uuid.uuid4().hex
     instance = context.get("task_instance")
-    facts = [*what, run_id, getattr(instance, "map_index", -1), getattr(instance, "try_number", None)]
+    facts: list[object] = [*what, run_id]
+    for name in ("map_index", "try_number"):
+        with suppress(Exception):  # some of Airflow's attributes are computed, and that may fail
+            facts.append(getattr(instance, name, None))
     return uuid.uuid5(MESSAGE_NAMESPACE, json.dumps(facts, default=str)).hex
 
 

@@ -21,7 +21,7 @@ from pika.exceptions import (
 )
 from pika.exchange_type import ExchangeType
 
-from dkist_processing_core.config import DKISTProcessingCoreConfiguration
+from dkist_processing_core.config import InterserviceBusConfiguration
 from dkist_processing_core.exceptions import DKISTProcessingCoreError
 from dkist_processing_core.isb.envelope import Envelope
 
@@ -60,9 +60,7 @@ class PublishError(DKISTProcessingCoreError):
         super().__init__(reason)
 
 
-def connection_parameters(
-    configuration: DKISTProcessingCoreConfiguration, *, seconds: float
-) -> pika.ConnectionParameters:
+def connection_parameters(configuration: InterserviceBusConfiguration, *, seconds: float) -> pika.ConnectionParameters:
     """
     Return what pika needs to connect to the interservice bus.
 
@@ -107,7 +105,7 @@ def publish(envelopes: Sequence[Envelope], *, seconds: float = TOTAL_SECONDS) ->
         If any of them was not confirmed.
     """
     deadline = time.monotonic() + seconds
-    configuration = DKISTProcessingCoreConfiguration()
+    configuration = InterserviceBusConfiguration()
     with _quiet_pika():
         while True:
             left = deadline - time.monotonic()

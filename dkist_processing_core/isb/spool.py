@@ -4,6 +4,7 @@ The folder in which messages wait that the broker could not take.
 Runs in: worker. One file a message, written whole or not at all.
 """
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from dkist_processing_core import atomic
 from dkist_processing_core.isb.envelope import Envelope
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["keep", "spool_folder", "waiting"]
 
@@ -52,10 +55,12 @@ def waiting() -> Iterator[tuple[Path, Envelope]]:
     """
     Yield each message that waits, with its file, the oldest first.
 
-    Raises
-    ------
-    ValueError
-        If a file there is no message.
+    A file that is no message is passed over, with a warning, and stays where it is.
     """
     for file in sorted(spool_folder().glob("*.json")):
-        yield file, Envelope.from_json(file.read_text(encoding="utf-8"))
+        try:
+            envelope = Envelope.from_json(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            logger.warning("%s is passed over: %s: %s", file, type(error).__name__, error)
+            continue
+        yield file, envelope

@@ -44,11 +44,14 @@ class ElasticSpan:
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
         """Record one fact as a label."""
-        self._span.label(**{key: value})
+        self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        """Record several facts as labels."""
-        self._span.label(**attributes)
+        """Record several facts as labels. One that the agent cannot take is a line in the log, not an error."""
+        try:
+            self._span.label(**{str(key): value for key, value in attributes.items()})
+        except Exception as error:
+            logger.warning("Attributes of a span are not recorded: %s: %s", type(error).__name__, error)
 
 
 class _Client(elasticapm.Client):

@@ -5,6 +5,7 @@ All of it is below ``.build/demo`` and stays there for the next run, which makes
 have outdated.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +15,8 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -74,6 +76,25 @@ class Stage:
         self._frozen = list(project["optional-dependencies"]["frozen"])
         self.index = self.folder  # until the wheels are built
         self.kept: list[Kept] = []
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """
+        Keep others from changing, at the same time, what this one works with.
+
+        Raises
+        ------
+        DemoError
+            If another program works there already.
+        """
+        with (self.folder / "lock").open("w", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DemoError(
+                    f"Another demo or Airflow is running in {self.folder}. Wait for it to end, or end it."
+                ) from None
+            yield
 
     def dag_id(self, workflow: str) -> str:
         """Return Airflow's id of a workflow."""
@@ -255,6 +276,7 @@ class Stage:
             folder for folder in self.environments.glob("*") if folder.is_dir() and str(folder) not in environments
         ]
         for folder in outdated:
+            (folder / ".ready").unlink(missing_ok=True)  # first, so that what is half removed is not taken for whole
             shutil.rmtree(folder, ignore_errors=True)
             for lock in folder.parent.glob(f"{folder.name}.*"):
                 lock.unlink(missing_ok=True)

@@ -4,6 +4,7 @@
 import configparser
 import hashlib
 import json
+import math
 import os
 import re
 import sys
@@ -28,7 +29,7 @@ FILE_SETTINGS = ("UV_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_OVERRIDE")
 
 def pip_settings() -> dict[str, str]:
     """Return pip's settings for an installation, from its files and the environment, the later winning."""
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))
     files = [Path("/etc/pip.conf"), home / ".pip/pip.conf"]
     files += [Path(folder) / "pip/pip.conf" for folder in os.environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")]
     files += [Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip/pip.conf"]
@@ -41,7 +42,8 @@ def pip_settings() -> dict[str, str]:
         try:
             parser.read(file)
         except (OSError, UnicodeDecodeError, configparser.Error) as error:
-            sys.stderr.write(f"{file} cannot be read: {error}\n")
+            # Not the message, which quotes the line, which may hold a password.
+            sys.stderr.write(f"{file} cannot be read ({type(error).__name__}) and is passed over\n")
     for section in ("global", "install"):
         if parser.has_section(section):
             settings.update({key.replace("_", "-"): value for key, value in parser.items(section)})
@@ -54,7 +56,7 @@ def pip_settings() -> dict[str, str]:
 def uv_settings(pip: dict[str, str]) -> dict[str, str]:
     """Return the variables that uv needs to do as pip's settings say; what is set for uv itself stays as it is."""
     settings = {"UV_PYTHON_DOWNLOADS": "never", "UV_INDEX_STRATEGY": "unsafe-best-match"}
-    settings["UV_HTTP_TIMEOUT"] = pip.get("timeout") or pip.get("default-timeout") or "15"
+    settings["UV_HTTP_TIMEOUT"] = whole_seconds(pip.get("timeout") or pip.get("default-timeout") or "15")
     settings["UV_HTTP_RETRIES"] = pip.get("retries") or "5"
     for name, key, separator in (
         ("UV_DEFAULT_INDEX", "index-url", " "),
@@ -79,14 +81,24 @@ def uv_settings(pip: dict[str, str]) -> dict[str, str]:
     }
 
 
+def whole_seconds(text: str) -> str:
+    """Return a time as uv wants it; pip takes fractions as well."""
+    try:
+        return str(math.ceil(float(text)))
+    except ValueError:
+        return text
+
+
 def without_password(text: str) -> str:
     """Return the text without the user and password of addresses: a new password is no other package index."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+    return re.sub(r"(?<=://)[^/\s]+@", "", text)
 
 
 def contents(paths: str) -> list[str]:
-    """Return what stands in each of the files."""
-    return [Path(path).read_text(encoding="utf-8") for path in paths.split()]
+    """Return what stands in each of the files; an address stands for itself."""
+    return [
+        without_password(path) if "://" in path else Path(path).read_text(encoding="utf-8") for path in paths.split()
+    ]
 
 
 def dev_installation(extras: list[str]) -> str:

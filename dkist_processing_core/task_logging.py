@@ -1,0 +1,62 @@
+"""
+How the log records of a task get into Airflow's log of it.
+
+Runs in: task environment. The task's standard error stream is what Airflow reads.
+"""
+
+import logging
+
+from dkist_processing_core.environment import DEFAULT_LOG_LEVEL, log_level
+
+__all__ = ["show_log_records"]
+
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+logger = logging.getLogger(__name__)
+
+
+def show_log_records() -> None:
+    """
+    Let log records reach the standard error stream, with time, level and logger, if nobody else shows them.
+
+    Whether somebody does is decided record by record, by the handlers on its way. So a handler that a team sets up, at
+    whatever moment and on whatever logger, is not disturbed, and no record is shown twice. In particular the root
+    logger gets no handler, which would keep `logging.basicConfig` from doing anything.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(FORMAT))
+    logging.lastResort = handler
+    _let_null_handlers_not_count()
+    level = logging.getLevelNamesMapping().get(log_level())
+    root = logging.getLogger()
+    root.setLevel(DEFAULT_LOG_LEVEL if level is None else level)
+    if level is None:
+        known = ", ".join(logging.getLevelNamesMapping())
+        logger.warning("DKIST_LOG_LEVEL is %r, not one of %s; INFO is used", log_level(), known)
+
+
+def _let_null_handlers_not_count() -> None:
+    """
+    Show a record that only null handlers have handled.
+
+    `logging.lastResort` is asked if a record meets no handler at all. A `logging.NullHandler`, which libraries attach
+    to their own logger as a matter of course, is one to it, although it shows nothing.
+    """
+    standard_call = logging.Logger.callHandlers
+
+    def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
+        standard_call(self, record)
+        met = _handlers_on_the_way(self)
+        if met and logging.lastResort and all(isinstance(each, logging.NullHandler) for each in met):
+            logging.lastResort.handle(record)
+
+    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
+
+
+def _handlers_on_the_way(start: logging.Logger) -> list[logging.Handler]:
+    found: list[logging.Handler] = []
+    current: logging.Logger | None = start
+    while current is not None:
+        found += current.handlers
+        current = current.parent if current.propagate else None
+    return found
