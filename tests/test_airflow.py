@@ -48,15 +48,20 @@ WORKFLOWS = """
     from dkist_processing_core import ResourceQueue, Workflow
     from dkist_airflow_test.tasks import Fails, Four, One, Three, Two
 
-    def new(detail):
+    def new(detail, **arguments):
         return Workflow(input_data="a", output_data="b", category="air", detail=detail,
-                        workflow_package=__package__, workflow_version="1.0")
+                        workflow_package=__package__, workflow_version="1.0", **arguments)
 
-    diamond = new("diamond")
-    diamond.add_node(One)
-    diamond.add_node(Two, upstreams=One, resource_queue=ResourceQueue.HIGH_MEMORY)
-    diamond.add_node(Three, upstreams=One)
-    diamond.add_node(Four, upstreams=[Two, Three])
+    def new_diamond(detail, **arguments):
+        diamond = new(detail, **arguments)
+        diamond.add_node(One)
+        diamond.add_node(Two, upstreams=One, resource_queue=ResourceQueue.HIGH_MEMORY)
+        diamond.add_node(Three, upstreams=One)
+        diamond.add_node(Four, upstreams=[Two, Three])
+        return diamond
+
+    diamond = new_diamond("diamond")
+    virtualenv_diamond = new_diamond("virtualenv", operator="python_virtualenv")
 
     failing = new("failing")
     failing.add_node(One)
@@ -94,7 +99,12 @@ def deployed(airflow, releases, tmp_path_factory):
         [sys.executable, "-c", textwrap.dedent(EXPORT), str(airflow.dags)],
         environment={"PYTHONPATH": str(project / "src")},
     )
-    names = ["a_to_b_air_diamond_1.0.py", "a_to_b_air_failing_1.0.py", "My_Workflow_dev.py"]
+    names = [
+        "a_to_b_air_diamond_1.0.py",
+        "a_to_b_air_virtualenv_1.0.py",
+        "a_to_b_air_failing_1.0.py",
+        "My_Workflow_dev.py",
+    ]
     assert str(names) in output
     cache = tmp_path_factory.mktemp("environments")
     return airflow, {**with_links(index), "DKIST_ENVIRONMENT_CACHE": str(cache)}
@@ -107,8 +117,9 @@ def test_exported_files_load_without_error_or_warning(deployed):
     assert (loaded["import_errors"], loaded["warnings"]) == ({}, [])
     assert loaded["dags"]["My_Workflow_dev"]["tasks"] == {"MyTask1": [], "MyTask2": ["MyTask1"]}
     diamond = loaded["dags"]["a_to_b_air_diamond_1.0"]
-    assert diamond["tasks"] == {"One": [], "Two": ["One"], "Three": ["One"], "Four": ["Three", "Two"]}
-    assert diamond["queues"]["Two"] == ["high_memory", "high_memory_pool"]
+    for each in (diamond, loaded["dags"]["a_to_b_air_virtualenv_1.0"]):
+        assert each["tasks"] == {"One": [], "Two": ["One"], "Three": ["One"], "Four": ["Three", "Two"]}
+        assert each["queues"]["Two"] == ["high_memory", "high_memory_pool"]
     assert diamond["tags"] == ["1.0", "a", "air", "b", "diamond"]
 
 
@@ -142,6 +153,17 @@ def test_a_diamond_runs_to_success(deployed):
     assert (done["state"], done["tasks"]) == ("success", dict.fromkeys(["One", "Two", "Three", "Four"], "success"))
     assert done["output"].count("INFO team: one 42") == 4
     assert done["output"].count("dkist: building the environment") == 1
+
+
+def test_airflows_own_operator_runs_the_same_diamond(deployed):
+    """With the same tasks in the same release, and their log records in Airflow's log."""
+    airflow, worker = deployed
+    done = airflow.drive(
+        "run", str(airflow.dags), "a_to_b_air_virtualenv_1.0", '{"recipe_run_id": 44}', environment=worker
+    )
+    assert (done["state"], done["tasks"]) == ("success", dict.fromkeys(["One", "Two", "Three", "Four"], "success"))
+    assert done["output"].count("INFO team: one 44") == 4
+    assert "dkist: building the environment" not in done["output"]
 
 
 def test_a_failure_goes_out_on_the_bus_once(deployed, rabbitmq):

@@ -16,13 +16,13 @@ from support.tasks import First, Fourth, Second, Third
 from dkist_processing_core import ResourceQueue, Workflow, __version__
 from dkist_processing_core.rendering.dag import dag_file
 from dkist_processing_core.rendering.task_script import task_script
-from dkist_processing_core.spec import NodeSpec, WorkflowSpec
+from dkist_processing_core.spec import OPERATORS, NodeSpec, WorkflowSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITE_GOLDEN = os.environ.get("DKIST_WRITE_GOLDEN") == "1"
 
 
-def diamond():
+def diamond(**arguments):
     workflow = Workflow(
         input_data="l0",
         output_data="l1",
@@ -31,6 +31,7 @@ def diamond():
         tags=["solar"],
         workflow_package="support.workflows",
         workflow_version="1.0",
+        **arguments,
     )
     workflow.add_node(First)
     workflow.add_node(Second, upstreams=First, resource_queue=ResourceQueue.HIGH_MEMORY)
@@ -39,14 +40,15 @@ def diamond():
     return workflow
 
 
-def test_the_file_is_the_golden_one():
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_the_file_is_the_golden_one(operator):
     """
     The exported text is as it was when a person last read it.
 
     DKIST_WRITE_GOLDEN=1 writes it anew. The golden file of a released version is never rewritten: it is another file.
     """
-    golden = GOLDEN / f"{__version__}_diamond.py"
-    text = dag_file(diamond().spec)
+    golden = GOLDEN / f"{__version__}_diamond_{operator}.py"
+    text = dag_file(diamond(operator=operator).spec)
     if WRITE_GOLDEN:
         golden.write_text(text)
     assert text == golden.read_text()
@@ -59,6 +61,16 @@ def test_the_script_stands_in_the_file_once_as_it_is():
     grown = WorkflowSpec(**{**vars(spec), "nodes": spec.nodes[:1] * 25})
     lines_per_node = (len(dag_file(grown).splitlines()) - len(dag_file(spec).splitlines())) / 21
     assert lines_per_node < 20
+
+
+def test_the_operator_is_visible_in_the_file_and_nowhere_else():
+    """Names, requirement, queue, pool, retries, callback and edges are the same, line for line."""
+    bash, virtualenv = (dag_file(diamond(operator=operator).spec).split("with DAG(")[1] for operator in OPERATORS)
+    assert bash == virtualenv
+    other = dag_file(diamond(operator="python_virtualenv").spec)
+    assert "PythonVirtualenvOperator(" in other
+    assert "Bash" not in other
+    assert "constraints" not in other
 
 
 def test_only_the_standard_library_airflow_and_the_callback_are_imported():

@@ -1,0 +1,56 @@
+"""Builds that are killed, over and over: run by ``make test-kills``, since it takes minutes."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+from support.releases import build_wheel, write_package
+from support.script_package import FILES, NAME
+from test_task_script import environments, new_spec, run, start
+
+pytestmark = [pytest.mark.kills, pytest.mark.network, pytest.mark.timeout(3600)]
+
+KILLS = int(os.environ.get("DKIST_TEST_KILLS", "200"))  # read before the tests isolate themselves
+MISSING_FILES = """
+from importlib.metadata import distributions
+from pathlib import Path
+for distribution in distributions():
+    for file in distribution.files or ():
+        if not Path(str(distribution.locate_file(file))).exists():
+            print(file)
+"""
+
+
+@pytest.fixture(scope="module")
+def releases(core_wheel, tmp_path_factory):
+    """A folder with the wheels of this library and of a team's release."""
+    project = write_package(tmp_path_factory.mktemp("sources"), FILES, name=NAME)
+    build_wheel(project, core_wheel)
+    return core_wheel
+
+
+def test_a_start_after_a_killed_build_always_succeeds(releases, tmp_path):
+    """Each build is killed at a random moment; the start after it succeeds, in an environment that misses no file."""
+    cache = tmp_path / "cache"
+    moments = random.Random(7)
+    killed_while_building = 0
+    for _ in range(KILLS):
+        process = start(new_spec(), releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+        time.sleep(moments.uniform(0.05, 1.6))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        unfinished = [each for each in environments(cache) if not (each / ".ready").exists()] if cache.exists() else []
+        killed_while_building += bool(unfinished)
+        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+        assert done.returncode == 0, done.stdout
+        [environment] = environments(cache)
+        missing = subprocess.run(
+            [environment / "bin/python", "-c", MISSING_FILES], capture_output=True, text=True, check=True
+        )
+        assert missing.stdout == ""
+        subprocess.run(["rm", "-rf", environment], check=True)
+    print(f"{KILLS} builds killed, {killed_while_building} of them in the middle")
+    assert killed_while_building > KILLS / 4
