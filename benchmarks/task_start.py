@@ -69,11 +69,21 @@ print(nodes[task].bash_script)
 """
 EXECUTE_OPERATOR = """
 import sys, time
+from importlib.machinery import SourceFileLoader
 from types import SimpleNamespace
-from dkist_processing_core.node import Node
+from dkist_processing_core import Workflow
 from dkist_do_nothing.tasks import DoNothing
-node = Node("a_to_b_c", "1.0", "dkist_do_nothing.workflows", DoNothing, operator="python_virtualenv")
-operator = node.operator
+workflow = Workflow(
+    input_data="a",
+    output_data="b",
+    category="c",
+    workflow_package="dkist_do_nothing.workflows",
+    workflow_version="1.0",
+    operator="python_virtualenv",
+)
+workflow.add_node(DoNothing)
+# From its file, as Airflow loads it, since the operator reads the source of the function that it runs.
+operator = SourceFileLoader("exported", str(workflow.export_dag("dags"))).load_module().nodes["DoNothing"]
 context = {"dag_run": SimpleNamespace(conf={"recipe_run_id": 1}), "params": {}, "ti": SimpleNamespace()}
 operator.render_template_fields(context)
 started = time.perf_counter()

@@ -60,7 +60,7 @@ def read_constraints(path: str | Path | None, *, workflow: str, task: str | None
             requirement = Requirement(text)
         except InvalidRequirement:
             requirement = None
-        if requirement is None or requirement.url:
+        if requirement is None or requirement.url or not requirement.specifier:
             raise WorkflowError(
                 f"line {number} of the constraints {str(path)!r} is no requirement with a version: {text!r}",
                 remedy="Write name==version; settings of the package index belong to the worker",

@@ -16,7 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,10 @@ from dkist_processing_core.exceptions import ConfigurationError
 __all__ = ["Environment", "cache_folder", "environments", "parse_age", "parse_size", "prune", "remove"]
 
 MARKER = ".ready"
+REMOVED = ".removed-"
+ABANDONED_SECONDS = 3600.0
+ATTEMPTS = 5
+PAUSE_SECONDS = 0.01
 DEFAULT_MAX_AGE = "30d"
 DEFAULT_MAX_SIZE = "50G"
 UNITS_OF_SIZE = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
@@ -110,9 +114,10 @@ def remove(environment: Environment) -> bool:
     with _exclusively(environment.path) as is_free:
         if is_free:
             # Renamed first, so that not even a removal that is interrupted leaves a part that looks like a whole.
-            doomed = environment.path.with_name(f".removed-{os.getpid()}-{environment.name}")
-            environment.path.rename(doomed)
-            shutil.rmtree(doomed)
+            doomed = environment.path.with_name(f"{REMOVED}{os.getpid()}-{environment.name}")
+            if environment.path.exists():
+                environment.path.rename(doomed)
+                shutil.rmtree(doomed)
             for lock in _locks(environment.path):
                 lock.unlink(missing_ok=True)
     return is_free
@@ -148,8 +153,7 @@ def prune(
     """
     folder = folder or cache_folder()
     if not is_dry_run:
-        for leftover in folder.glob(".removed-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _tidy(folder)
     known = environments(folder)
     total = sum(each.size for each in known)
     now = datetime.now(UTC)
@@ -177,7 +181,10 @@ def parse_age(text: str) -> timedelta:
     match = re.fullmatch(r"(\d+)([smhdw])", text.strip())
     if match is None:
         raise ConfigurationError(f"{text!r} is no age; give a number with a unit of s, m, h, d or w, such as 30d")
-    return timedelta(**{UNITS_OF_AGE[match[2]]: int(match[1])})
+    try:
+        return timedelta(**{UNITS_OF_AGE[match[2]]: int(match[1])})
+    except OverflowError:
+        raise ConfigurationError(f"{text!r} is too long an age; leave the limit out instead") from None
 
 
 def parse_size(text: str) -> int:
@@ -206,8 +213,14 @@ def _describe(path: Path) -> Environment:
         last_used = (use if use.exists() else path).stat().st_mtime
     except FileNotFoundError:  # somebody removes it at this moment
         last_used = time.time()
-    with _exclusively(path) as is_free:
-        is_in_use = not is_free
+    is_in_use = True
+    for _ in range(ATTEMPTS):
+        # Somebody else who only looks, as this does, holds the locks for a moment.
+        with _exclusively(path) as is_free:
+            is_in_use = not is_free
+        if not is_in_use:
+            break
+        time.sleep(PAUSE_SECONDS)
     return Environment(
         path=path,
         requirement=requirement,
@@ -231,10 +244,29 @@ def _exclusively(path: Path) -> Iterator[bool]:
             file = held.enter_context(lock.open("a"))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                # Who removes an environment removes its locks; one that does not lie there any more protects nothing.
+                is_free = os.path.samestat(os.fstat(file.fileno()), lock.stat())
+            except (BlockingIOError, FileNotFoundError):
                 is_free = False
+            if not is_free:
                 break
         yield is_free
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what removals that were interrupted, and builds that failed, have left behind."""
+    for leftover in folder.glob(f"{REMOVED}*"):
+        # What somebody else is removing at this moment is theirs.
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_ctime > ABANDONED_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+    for lock in folder.glob("*.use"):
+        path = lock.with_name(lock.name.removesuffix(".use"))
+        if not path.exists():
+            with _exclusively(path) as is_free:
+                if is_free and not path.exists():
+                    for each in _locks(path):
+                        each.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:

@@ -1,10 +1,12 @@
 """How Sphinx builds this documentation: `make docs`, which needs no network and takes a warning for an error."""
 
+import inspect
 import subprocess
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+import click
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
@@ -21,15 +23,14 @@ extensions = ["sphinx.ext.autodoc", "numpydoc"]
 exclude_patterns = ["_build", "examples"]
 default_role = "py:obj"
 nitpicky = True
-nitpick_ignore = [("py:obj", "environment")]  # a module that docstrings mention, and no part of the public interface
+# What docstrings mention and is no part of the public interface.
+nitpick_ignore = [("py:obj", "environment"), ("py:obj", "OPERATORS")]
 # Names of the standard library and of what we build upon: there is nothing to link them to without the network.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(ast|collections|contextlib|enum|logging|pathlib|types|typing)\..*"),
+    (r"py:.*", r"(ast|collections|contextlib|datetime|enum|logging|pathlib|types|typing)\..*"),
     (r"py:.*", r"(airflow|pydantic|pydantic_settings)\..*"),
-    (
-        r"py:.*",
-        r"[A-Z]\w*(Error|Exception|Exit)|AbstractContextManager|Any|BashOperator|Callable|DAG|Iterator|Mapping|Path",
-    ),
+    (r"py:.*", r"[A-Z]\w*(Error|Exception|Exit)|BashOperator|DAG|PythonVirtualenvOperator"),
+    (r"py:.*", r"AbstractContextManager|Any|Callable|Iterator|Mapping|Path"),
     (r"py:.*", r"str|int|float|bool|bytes|dict|list|tuple|set|type|object|None|self|repr|json\.dumps|shlex\.quote"),
 ]
 
@@ -62,6 +63,36 @@ class Changes(SphinxDirective):
         return []
 
 
+class CommandLine(SphinxDirective):
+    """The program and all of its commands, each with its usage, its help and its options, as the parser has them."""
+
+    def run(self) -> list[nodes.Node]:
+        """Put the text where the directive stands, headings included."""
+        from dkist_processing_core.cli import root
+
+        for source in Path(root.__file__).parent.glob("*.py"):
+            self.env.note_dependency(str(source))
+        context = click.Context(root.root, info_name=project, **root.root.context_settings)
+        self.state_machine.insert_input(list(described(root.root, context)), root.__file__)
+        return []
+
+
+def described(command, context):
+    """Yield the lines about a command and those that hang from it."""
+    program = context.command_path
+    yield from (f"``{program}``", "-" * (len(program) + 4), "")
+    usage = " ".join([program, *command.collect_usage_pieces(context)])
+    yield from ("::", "", f"    {usage}", "")
+    yield from (*inspect.cleandoc(command.help or "").splitlines(), "", f".. program:: {program}", "")
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record and record[1]:
+            yield from (f".. option:: {record[0]}", "", f"   {record[1]}", "")
+    for name in sorted(getattr(command, "commands", {})):
+        child = command.commands[name]
+        yield from described(child, click.Context(child, info_name=name, parent=context))
+
+
 def find_by_last_name(app, env, node, content):
     """Find what a docstring calls by its short name, such as `TaskBase`, wherever it is defined, if there is only one."""
     python = env.get_domain("py")
@@ -77,5 +108,6 @@ def find_by_last_name(app, env, node, content):
 def setup(app):
     """Register what is defined here."""
     app.add_directive("changes", Changes)
+    app.add_directive("command-line", CommandLine)
     app.connect("missing-reference", find_by_last_name)
     return {"parallel_read_safe": True}

@@ -6,32 +6,13 @@ import sys
 import textwrap
 
 import pytest
+from support.original_example import ORIGINAL_EXAMPLE
 from support.releases import build_wheel, with_links, write_package
 
 from dkist_processing_core.isb import spool
 
 pytestmark = [pytest.mark.airflow, pytest.mark.network]
 
-ORIGINAL_EXAMPLE = """
-    from dkist_processing_core import TaskBase
-    from dkist_processing_core import Workflow
-
-    # Task definitions
-    class MyTask1(TaskBase):
-        def run(self):
-            print("Running MyTask1")
-
-
-    class MyTask2(TaskBase):
-        def run(self):
-            print("Running MyTask2")
-
-    # Workflow definition
-    # MyTask1 -> MyTask2
-    w = Workflow(process_category="My", process_name="Workflow", workflow_package=__package__, workflow_version="dev")
-    w.add_node(MyTask1, upstreams=None)
-    w.add_node(MyTask2, upstreams=MyTask1)
-"""
 TASKS = """
     import logging
     from dkist_processing_core import TaskBase

@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import pytest
+from support.original_example import ORIGINAL_EXAMPLE
 
 from dkist_processing_core import checks
 from dkist_processing_core.build_utils import export, export_dags, extract_workflows_from_package, validate_workflows
@@ -218,28 +219,5 @@ def test_a_file_in_the_way_of_the_folder_is_an_error(make_package, tmp_path):
 
 def test_the_example_of_the_original_package_exports(make_package):
     """Verbatim, in a package, with the process scheme."""
-    package = make_package(
-        {
-            "flow.py": """
-                from dkist_processing_core import TaskBase
-                from dkist_processing_core import Workflow
-
-                # Task definitions
-                class MyTask1(TaskBase):
-                    def run(self):
-                        print("Running MyTask1")
-
-
-                class MyTask2(TaskBase):
-                    def run(self):
-                        print("Running MyTask2")
-
-                # Workflow definition
-                # MyTask1 -> MyTask2
-                w = Workflow(process_category="My", process_name="Workflow", workflow_package=__package__, workflow_version="dev")
-                w.add_node(MyTask1, upstreams=None)
-                w.add_node(MyTask2, upstreams=MyTask1)
-                """  # noqa: E501 - verbatim
-        }
-    )
+    package = make_package({"flow.py": ORIGINAL_EXAMPLE})
     assert [each.name for each in export_dags(package, "dags")] == ["My_Workflow_dev.py"]

@@ -46,8 +46,9 @@ def test_a_lock_file_is_reduced_to_what_it_says(tmp_path):
         "-r other.txt",
         "x @ https://user:s3cret@host/x.whl",
         "not a requirement",
+        "numpy",
     ],
-    ids=["option", "file", "address", "nonsense"],
+    ids=["option", "file", "address", "nonsense", "no-version"],
 )
 def test_what_is_no_requirement_is_refused(tmp_path, line):
     """With the number of the line, before anything of it could get into a DAG file."""

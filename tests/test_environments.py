@@ -77,11 +77,14 @@ def test_pruning_by_size_removes_the_least_recently_used(folder):
     assert names(cache.environments()) == ["e2", "e1", "e0"]
 
 
-def test_what_was_left_unfinished_is_removed_whatever_its_age(folder):
-    """Of a killed build, and of a killed removal."""
+def test_what_was_left_unfinished_is_removed_whatever_its_age(folder, monkeypatch):
+    """Of a killed build, of a killed removal, and the locks of a build that failed."""
     add(folder, "half", is_ready=False)
     add(folder, "whole")
     (folder / ".removed-1-x").mkdir()
+    (folder / "failed.use").touch()
+    (folder / "failed.build").touch()
+    monkeypatch.setattr(cache, "ABANDONED_SECONDS", -1.0)
     assert names(cache.prune()) == ["half"]
     assert sorted(each.name for each in folder.iterdir()) == ["whole", "whole.build", "whole.use"]
 
@@ -98,6 +101,24 @@ def test_what_is_in_use_stays(folder, lock):
         assert cache.remove(busy) is False
         assert (folder / "busy" / "lib" / "file").exists()
     assert names(cache.prune(older_than=timedelta(0))) == ["busy"]
+
+
+def test_many_collectors_at_once_do_not_hurt_each_other(folder):
+    """Each environment is removed once, nobody fails, and nothing stays behind."""
+    for number in range(40):
+        add(folder, f"e{number}", days=40, kilobytes=50)
+    program = (
+        "from datetime import timedelta; from dkist_processing_core.environments import prune;"
+        "print(len(prune(older_than=timedelta(days=30))))"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    outcomes = [process.communicate(timeout=60) for process in processes]
+    assert [error for _, error in outcomes] == [""] * 4
+    cache.prune()
+    assert sorted(each.name for each in folder.iterdir()) == []
 
 
 def test_a_dry_run_removes_nothing(folder):
@@ -132,6 +153,12 @@ def test_what_is_no_age_is_refused(text):
     """With the value, and an example of a good one."""
     with pytest.raises(ConfigurationError, match=f"'{text}' is no age; .* such as 30d"):
         cache.parse_age(text)
+
+
+def test_an_age_that_is_too_long_is_refused():
+    """Instead of overflowing."""
+    with pytest.raises(ConfigurationError, match="is too long an age"):
+        cache.parse_age("99999999999d")
 
 
 @pytest.mark.parametrize("text", ["", "G", "-3G", "3X", "three"])

@@ -1,11 +1,13 @@
 """The script that runs a node: real bash, real environments, a real release."""
 
+import contextlib
 import dataclasses
 import fcntl
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -146,6 +148,79 @@ def test_a_warm_start_needs_no_index(releases, warm_cache):
     assert f"the environment for {REQUIREMENT} could not be built; the installer's messages are above" in cold.stdout
 
 
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_silent_index_costs_bounded_time(releases, tmp_path, retries):
+    """It is tried again as PIP_RETRIES says, each time for PIP_TIMEOUT; then comes the error of its own."""
+    connections = []
+    with socket.create_server(("127.0.0.1", 0)) as index:
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    connections.append(index.accept()[0])
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{index.getsockname()[1]}/simple"
+        started = time.monotonic()
+        settings = {"PIP_INDEX_URL": address, "PIP_TIMEOUT": "1", "PIP_RETRIES": str(retries)}
+        done = run("Good", tmp_path, UV_CACHE_DIR=str(tmp_path / "uv"), **settings)
+        took = time.monotonic() - started
+        index.shutdown(socket.SHUT_RDWR)
+    for connection in connections:
+        connection.close()
+    thread.join(5)
+    assert done.returncode == 69, done.stdout
+    assert "could not be built; the installer's messages are above" in done.stdout
+    assert len(connections) >= retries + 1
+    assert took < 10 + 10 * retries
+
+
+def test_a_full_disk_is_an_error_of_its_own(releases, tmp_path):
+    """Exit status 69 with the installer's complaint, and the next start, with room, succeeds."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", cache], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+        assert done.returncode == 69
+        assert "No space left on device" in done.stdout
+        assert environments(cache) == []
+        subprocess.run(["mount", "-o", "remount,size=100m", cache], check=True)
+        assert run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).returncode == 0
+    finally:
+        subprocess.run(["umount", cache], check=True)
+
+
+def test_a_worker_without_any_network_runs_what_is_ready(releases, warm_cache):
+    """In a network namespace with no way out, the warm task runs, and a cold one says that it cannot be built."""
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode != 0:
+        pytest.skip("a network namespace cannot be made here")
+    spec = new_spec()
+    outcomes = {}
+    for label, cache in (("warm", warm_cache), ("cold", warm_cache.parent / "cold")):
+        variables = {
+            **os.environ,
+            **with_links(releases),
+            "DKIST_ENVIRONMENT_CACHE": str(cache),
+            "DKIST_RECIPE_RUN_ID": "1",
+            "PIP_RETRIES": "0",
+            "UV_CACHE_DIR": str(warm_cache.parent / "no-cache"),
+        }
+        outcomes[label] = subprocess.run(
+            ["unshare", "--net", "bash", "-c", runnable_script(spec, spec.nodes[0])],
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
+    assert outcomes["warm"].returncode == 0, outcomes["warm"].stdout
+    assert outcomes["cold"].returncode == 69, outcomes["cold"].stdout
+
+
 def test_a_half_built_environment_is_built_anew(releases, warm_cache, tmp_path):
     """Without the ready marker nothing of it is trusted."""
     cache = tmp_path / "cache"
@@ -200,14 +275,14 @@ def test_different_releases_are_built_at_the_same_time(releases, tmp_path):
 
 
 def test_constraints_decide_what_is_installed_with_a_release(releases, tmp_path):
-    """Another constraint is another environment, with the version that it names, with uv as with pip."""
+    """Another constraint is another environment, with the version that it names; the path of the cache may hold a space."""
     versions = {}
     for version in ("25.0", "26.0"):
         [node] = new_spec().nodes
         spec = dataclasses.replace(new_spec(), nodes=(dataclasses.replace(node, constraints=f"packaging=={version}"),))
-        done = run(spec, releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"))
+        done = run(spec, releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "a cache"))
         assert done.returncode == 0, done.stdout
-    for environment in environments(tmp_path / "cache"):
+    for environment in environments(tmp_path / "a cache"):
         [info] = environment.glob("lib/*/site-packages/packaging-*.dist-info")
         versions[(environment / ".constraints.txt").read_text()] = info.name.split("-")[1].removesuffix(".dist")
     assert versions == {"packaging==25.0\n": "25.0", "packaging==26.0\n": "26.0"}

@@ -76,14 +76,21 @@ VENV_CACHE_PATH = os.path.join(
 
 def run_task(task, recipe_run_id, workflow_name, workflow_version):
     """Run one task; Airflow copies this function into the virtual environment and calls it there."""
+    import ctypes
     import os
+    import signal
     import sys
 
     # Nothing of Airflow's own environment belongs into a task: neither its settings and secrets nor its Python.
+    unwanted = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "_AIRFLOW_", "AIRFLOW_HOME", "PYTHONPATH", "PYTHONHOME")
     for name in list(os.environ):
-        if name.startswith(("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "_AIRFLOW_", "PYTHONPATH", "PYTHONHOME")):
+        if name.startswith(unwanted):
             del os.environ[name]
+    sys.path[:] = [each for each in sys.path if each.startswith((sys.prefix, sys.base_prefix))]
     os.environ["DKIST_RECIPE_RUN_ID"] = recipe_run_id
+    if sys.platform == "linux":
+        # Airflow does not end a virtual environment's process with its own; the kernel can (PR_SET_PDEATHSIG, 1).
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
     from dkist_processing_core.run_task import main
 

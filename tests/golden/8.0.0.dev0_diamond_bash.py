@@ -248,12 +248,12 @@ install() {
   fi
 }
 
-# Constraints that the workflow states come on top of those that the worker's own settings name.
+# Constraints that the workflow states come on top of those that the worker's own settings name. These settings are
+# lists that are split at spaces, so the file is named from where it lies, whatever the path to there.
 constrain() {
-  local dkist_file=$dkist_environment/.constraints.txt
   [[ -n ${DKIST_CONSTRAINTS:-} ]] || return 0
-  printf '%s\n' "$DKIST_CONSTRAINTS" >"$dkist_file" &&
-    export UV_CONSTRAINT="${UV_CONSTRAINT:-} $dkist_file" PIP_CONSTRAINT="${PIP_CONSTRAINT:-} $dkist_file"
+  cd -- "$dkist_environment" && printf '%s\n' "$DKIST_CONSTRAINTS" >.constraints.txt &&
+    export UV_CONSTRAINT="${UV_CONSTRAINT:-} .constraints.txt" PIP_CONSTRAINT="${PIP_CONSTRAINT:-} .constraints.txt"
 }
 
 verify() {
@@ -296,7 +296,8 @@ build() {
   if ! { install && verify; } 2>&1 </dev/null | redact; then
     rm -rf -- "$dkist_environment"
     fail 69 "the environment for $DKIST_REQUIREMENT could not be built; the installer's messages are above." \
-      "Check that this release is on the package index that this worker uses, and that the index can be reached."
+      "Check that this release is on the package index that this worker uses, that the index can be reached," \
+      "and that there is room on the disk."
   fi
   printf '%s\n' "$DKIST_REQUIREMENT" >"$dkist_environment/.building" &&
     mv -- "$dkist_environment/.building" "$dkist_environment/.ready" ||
