@@ -21,14 +21,15 @@ WORKFLOWS = """
     from dkist_processing_core import Workflow
     from dkist_script_test import tasks
 
-    workflows = []
-    for name in ("Waits", "Stubborn"):
+    for detail, name, operator in (
+        ("Waits", "Waits", "bash"), ("Stubborn", "Stubborn", "bash"), ("virtualenv", "Waits", "python_virtualenv")
+    ):
         workflow = Workflow(
-            input_data="a", output_data="b", category="single", detail=name, workflow_package=__package__,
-            workflow_version="1.0",
+            input_data="a", output_data="b", category="single", detail=detail, workflow_package=__package__,
+            workflow_version="1.0", operator=operator,
         )
         workflow.add_node(getattr(tasks, name))
-        globals()[name] = workflow
+        globals()[detail] = workflow
 """
 EXPORT = """
     import sys
@@ -85,9 +86,9 @@ def facts(airflow_of_signals):
     return files
 
 
-def start(api, task, facts):
+def start(api, task, facts, detail=None):
     """Trigger the workflow of one task, and return the path of its task instance and the ids of its processes."""
-    dag_id = DAG_ID.format(task=task)
+    dag_id = DAG_ID.format(task=detail or task)
     status, run = api.call(
         "POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": {"recipe_run_id": 1}}
     )
@@ -121,6 +122,20 @@ def test_no_process_of_an_ended_task_is_left(api, facts, task, end, seconds):
     end(api, instance, parent_of(script))
     wait_until_dead([*pids, script], seconds)
     assert facts[1].exists() == (task == "Waits")
+
+
+@pytest.mark.parametrize(
+    ("end", "seconds"),
+    # Airflow does not pass a SIGTERM of its own process on, see "Operators" in the documentation.
+    [(mark_failed, 15 + 15), (send(signal.SIGKILL), 15)],
+    ids=["marked-failed", "sigkill"],
+)
+def test_airflows_own_operator_leaves_no_process_of_an_ended_task(api, facts, end, seconds):
+    """The kernel tells the task when Airflow's process is gone, and its teardown runs."""
+    instance, pids = start(api, "Waits", facts, detail="virtualenv")
+    end(api, instance, parent_of(pids[0]))
+    wait_until_dead(pids, seconds)
+    assert facts[1].exists()
 
 
 @pytest.mark.parametrize("task", ["Waits", "Stubborn"])

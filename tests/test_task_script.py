@@ -275,7 +275,7 @@ def test_different_releases_are_built_at_the_same_time(releases, tmp_path):
 
 
 def test_constraints_decide_what_is_installed_with_a_release(releases, tmp_path):
-    """Another constraint is another environment, with the version that it names; the path of the cache may hold a space."""
+    """Another constraint is another environment, with that version; the path of the cache may hold a space."""
     versions = {}
     for version in ("25.0", "26.0"):
         [node] = new_spec().nodes
