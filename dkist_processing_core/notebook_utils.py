@@ -1,0 +1,83 @@
+"""
+What a task in a notebook needs: wait until the notebook is saved, and turn it into a document.
+
+Runs in: task environment, inside of a notebook. The exporter comes with the extra ``build`` and is imported when it is
+used.
+"""
+
+import sys
+import time
+from pathlib import Path
+from uuid import uuid4
+
+from dkist_processing_core.exceptions import MissingExtraError
+
+__all__ = ["export_notebook_by_path", "wait_for_notebook_save"]
+
+
+def wait_for_notebook_save(
+    notebook_path: str | Path, sentinel: str | None = None, attempts: int = 120, delay_s: float = 1
+) -> None:
+    """
+    Wait until what a running notebook has put out so far is in its file.
+
+    The front end of the notebook saves the file every now and then. A text that is found nowhere else is printed into
+    the output of the cell that is running; once it is in the file, so is all that was put out before.
+
+    Parameters
+    ----------
+    notebook_path
+        The file of the notebook.
+    sentinel
+        The text to print and to wait for, one made for this call by default.
+    attempts
+        How often to look.
+    delay_s
+        Time between two looks, in seconds.
+
+    Raises
+    ------
+    TimeoutError
+        If the text is not in the file after the last look.
+    """
+    sentinel = sentinel or uuid4().hex
+    sys.stdout.write(f"Waiting until {notebook_path} is saved with this line in it: {sentinel}\n")
+    sys.stdout.flush()
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(delay_s)
+        if sentinel in Path(notebook_path).read_text(encoding="utf-8"):
+            return
+    raise TimeoutError(
+        f"the notebook {notebook_path} was not saved within {attempts} looks, {delay_s} s apart. "
+        "Save it, or see to it that its front end saves it by itself, and run the cell again."
+    )
+
+
+def export_notebook_by_path(notebook_path: str | Path) -> bytes:
+    """
+    Return a notebook, with its outputs, as a Markdown document.
+
+    Parameters
+    ----------
+    notebook_path
+        The file of the notebook (nbformat).
+
+    Returns
+    -------
+    bytes
+        The document, in UTF-8.
+
+    Raises
+    ------
+    MissingExtraError
+        If nbformat or nbconvert is not installed.
+    """
+    try:
+        import nbformat
+        from nbconvert import MarkdownExporter
+    except ImportError as error:
+        raise MissingExtraError("Exporting a notebook", extra="build") from error
+    notebook = nbformat.read(notebook_path, as_version=nbformat.NO_CONVERT)
+    body, _ = MarkdownExporter().from_notebook_node(notebook)
+    return str(body).encode()

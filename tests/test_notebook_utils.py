@@ -1,0 +1,72 @@
+"""What a task in a notebook needs."""
+
+import json
+import sys
+import threading
+import time
+
+import pytest
+
+from dkist_processing_core.exceptions import MissingExtraError
+from dkist_processing_core.notebook_utils import export_notebook_by_path, wait_for_notebook_save
+
+NOTEBOOK = {
+    "cells": [
+        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# Recipe run 1"},
+        {
+            "cell_type": "code",
+            "id": "b",
+            "metadata": {},
+            "execution_count": 1,
+            "source": "print(1 + 1)",
+            "outputs": [{"output_type": "stream", "name": "stdout", "text": "2\n"}],
+        },
+    ],
+    "metadata": {},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    """The file of a notebook that has run."""
+    file = tmp_path / "notebook.ipynb"
+    file.write_text(json.dumps(NOTEBOOK))
+    return file
+
+
+def test_a_notebook_becomes_a_document(notebook):
+    """With text, code and output."""
+    pytest.importorskip("nbconvert", reason="nbconvert is not installed (pip install 'dkist-processing-core[build]')")
+    document = export_notebook_by_path(notebook).decode()
+    assert "# Recipe run 1" in document
+    assert "print(1 + 1)" in document
+    assert "    2\n" in document
+
+
+def test_without_the_exporter_the_error_says_what_to_install(notebook, monkeypatch):
+    """It is an extra."""
+    monkeypatch.setitem(sys.modules, "nbformat", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'dkist-processing-core\[build\]'"):
+        export_notebook_by_path(notebook)
+
+
+def test_the_wait_ends_once_the_notebook_is_saved(notebook, capsys):
+    """The text that is waited for is printed, since that is how it gets into the file."""
+
+    def save():
+        time.sleep(0.1)
+        notebook.write_text(notebook.read_text() + "here it is")
+
+    thread = threading.Thread(target=save)
+    thread.start()
+    wait_for_notebook_save(notebook, sentinel="here it is", attempts=100, delay_s=0.05)
+    thread.join()
+    assert "here it is" in capsys.readouterr().out
+
+
+def test_the_wait_has_a_bound(notebook):
+    """It says which notebook was not saved, and what to do."""
+    with pytest.raises(TimeoutError, match="notebook.ipynb was not saved within 3 looks, 0.01 s apart. Save it"):
+        wait_for_notebook_save(notebook, attempts=3, delay_s=0.01)
