@@ -1,6 +1,7 @@
 """Fixtures that isolate every test and bring the real parts."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 from support.rabbitmq import RabbitMQ, UnavailableError
 from support.real_airflow import Airflow
-from support.releases import REPOSITORY, build_wheel
+from support.releases import REPOSITORY, build_wheel, write_package
+from support.script_package import FILES, NAME
+from support.script_runs import run
 
 import dkist_processing_core
 
@@ -87,6 +90,26 @@ def core_wheel(tmp_path_factory: pytest.TempPathFactory, isolated_environment: N
     folder = tmp_path_factory.mktemp("core_wheel")
     build_wheel(REPOSITORY, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def releases(core_wheel, tmp_path_factory):
+    """A folder with the wheels of this library and of a team's release."""
+    folder = tmp_path_factory.mktemp("releases")
+    for wheel in core_wheel.glob("*.whl"):
+        shutil.copy(wheel, folder)
+    project = write_package(tmp_path_factory.mktemp("sources"), FILES, name=NAME)
+    build_wheel(project, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def warm_cache(releases, tmp_path_factory):
+    """A cache in which the environment of the release is ready."""
+    cache = tmp_path_factory.mktemp("warm_cache")
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    assert done.returncode == 0, done.stdout
+    return cache
 
 
 @pytest.fixture(scope="session")

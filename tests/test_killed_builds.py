@@ -9,7 +9,7 @@ import time
 import pytest
 from support.releases import build_wheel, write_package
 from support.script_package import FILES, NAME
-from test_task_script import environments, new_spec, run, start
+from support.script_runs import environments, new_spec, run, start
 
 pytestmark = [pytest.mark.kills, pytest.mark.network, pytest.mark.timeout(3600)]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.releases import build_wheel, run_uv, write_package
 from support.script_package import FILES, NAME
-from test_task_script import environments, new_spec
+from support.script_runs import environments, new_spec
 
 from dkist_processing_core.rendering.task_script import runnable_script
 

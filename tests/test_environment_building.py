@@ -1,0 +1,374 @@
+"""The environment of a task: built once, never corrupt, whatever happens meanwhile."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from support.processes import wait_for
+from support.releases import VERSION, build_wheel, with_links, write_package
+from support.script_package import FILES, NAME
+from support.script_runs import environments, new_spec, run, start
+
+from dkist_processing_core.environments import prune
+from dkist_processing_core.rendering.task_script import runnable_script
+
+pytestmark = pytest.mark.network
+REQUIREMENT = f"{NAME}[frozen]==1.0"
+
+
+def test_an_environment_is_built_once_and_then_reused(releases, tmp_path):
+    """The first start builds it, the second says that it is reused; both run the task."""
+    cache = tmp_path / "cache"
+    first = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    assert first.returncode == 0, first.stdout
+    assert "dkist: building the environment" in first.stdout
+    [environment] = environments(cache)
+    assert environment.name.startswith(f"{NAME}-1.0-")
+    assert len(environment.name) == len(f"{NAME}-1.0-") + 64
+    second = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    assert "dkist: environment reused" in second.stdout
+    assert "building" not in second.stdout
+    for done in (first, second):
+        assert "INFO team: good, recipe run 42" in done.stdout
+        assert "task dkist_script_test.tasks:Good ended with exit status 0" in done.stdout
+    assert environments(cache) == [environment]
+
+
+def test_the_environment_holds_the_release_and_nothing_of_airflow(warm_cache):
+    """Exactly the pinned release of this library, no Airflow, no installer, at most 16 distributions."""
+    [environment] = environments(warm_cache)
+    program = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
+    done = subprocess.run([environment / "bin/python", "-c", program], capture_output=True, text=True, check=True)
+    installed = json.loads(done.stdout)
+    assert installed["dkist-processing-core"] == VERSION
+    assert installed[NAME] == "1.0"
+    assert len(installed) <= 16
+    assert not {"apache-airflow", "nbformat", "rich", "pip"} & set(installed)
+
+
+def test_a_warm_start_needs_no_index(releases, warm_cache):
+    """With an index that nobody serves, a ready environment is used and another one cannot be built."""
+    dead = {
+        "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple",
+        "PIP_TIMEOUT": "1",
+        "PIP_RETRIES": "0",
+        "UV_HTTP_RETRIES": "0",
+    }
+    settings = {**with_links(releases), "DKIST_ENVIRONMENT_CACHE": str(warm_cache)}
+    assert (
+        run("Good", releases, **settings, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9").returncode
+        == 0
+    )
+    cold = run("Good", releases, **{**settings, **dead, "UV_CACHE_DIR": str(warm_cache.parent / "no-cache")})
+    assert cold.returncode == 69
+    assert f"the environment for {REQUIREMENT} could not be built; the installer's messages are above" in cold.stdout
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_silent_index_costs_bounded_time(releases, tmp_path, retries):
+    """It is tried again as PIP_RETRIES says, each time for PIP_TIMEOUT; then comes the error of its own."""
+    connections = []
+    with socket.create_server(("127.0.0.1", 0)) as index:
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    connections.append(index.accept()[0])
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{index.getsockname()[1]}/simple"
+        started = time.monotonic()
+        settings = {"PIP_INDEX_URL": address, "PIP_TIMEOUT": "1", "PIP_RETRIES": str(retries)}
+        done = run("Good", tmp_path, UV_CACHE_DIR=str(tmp_path / "uv"), **settings)
+        took = time.monotonic() - started
+        index.shutdown(socket.SHUT_RDWR)
+    for connection in connections:
+        connection.close()
+    thread.join(5)
+    assert done.returncode == 69, done.stdout
+    assert "could not be built; the installer's messages are above" in done.stdout
+    assert len(connections) >= retries + 1
+    assert took < 10 + 10 * retries
+
+
+def test_a_full_disk_is_an_error_of_its_own(releases, tmp_path):
+    """Exit status 69 with the installer's complaint, and the next start, with room, succeeds."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", cache], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+        assert done.returncode == 69
+        assert "No space left on device" in done.stdout
+        assert environments(cache) == []
+        subprocess.run(["mount", "-o", "remount,size=100m", cache], check=True)
+        assert run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).returncode == 0
+    finally:
+        subprocess.run(["umount", cache], check=True)
+
+
+def test_a_worker_without_any_network_runs_what_is_ready(releases, warm_cache):
+    """In a network namespace with no way out, the warm task runs, and a cold one says that it cannot be built."""
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode != 0:
+        pytest.skip("a network namespace cannot be made here")
+    spec = new_spec()
+    outcomes = {}
+    for label, cache in (("warm", warm_cache), ("cold", warm_cache.parent / "cold")):
+        variables = {
+            **os.environ,
+            **with_links(releases),
+            "DKIST_ENVIRONMENT_CACHE": str(cache),
+            "DKIST_RECIPE_RUN_ID": "1",
+            "PIP_RETRIES": "0",
+            "UV_CACHE_DIR": str(warm_cache.parent / "no-cache"),
+        }
+        outcomes[label] = subprocess.run(
+            ["unshare", "--net", "bash", "-c", runnable_script(spec, spec.nodes[0])],
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
+    assert outcomes["warm"].returncode == 0, outcomes["warm"].stdout
+    assert outcomes["cold"].returncode == 69, outcomes["cold"].stdout
+
+
+def test_a_half_built_environment_is_built_anew(releases, warm_cache, tmp_path):
+    """Without the ready marker nothing of it is trusted."""
+    cache = tmp_path / "cache"
+    [ready] = environments(warm_cache)
+    half = cache / ready.name
+    (half / "bin").mkdir(parents=True)
+    (half / "bin" / "python").write_text("#!/bin/sh\nexit 0\n")
+    (half / "bin" / "python").chmod(0o755)
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    assert done.returncode == 0, done.stdout
+    assert "INFO team: good, recipe run 42" in done.stdout
+    assert (half / ".ready").read_text() == f"{REQUIREMENT}\n"
+
+
+def test_a_killed_build_is_no_environment(releases, tmp_path):
+    """A build that is killed in the middle is followed by a normal start that succeeds."""
+    cache = tmp_path / "cache"
+    process = start(new_spec(), releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    while "building the environment" not in process.stdout.readline():
+        pass
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert [list(each.glob(".ready")) for each in environments(cache)] in ([], [[]])
+    assert run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).returncode == 0
+
+
+def test_simultaneous_first_starts_share_one_build(releases, tmp_path):
+    """Sixteen at once: one builds, the others wait for it, all succeed."""
+    cache = str(tmp_path / "cache")
+    with ThreadPoolExecutor(16) as pool:
+        done = list(pool.map(lambda _: run("Good", releases, DKIST_ENVIRONMENT_CACHE=cache), range(16)))
+    assert [each.returncode for each in done] == [0] * 16
+    assert sum("building the environment" in each.stdout for each in done) == 1
+    assert sum("built meanwhile" in each.stdout or "environment reused" in each.stdout for each in done) == 15
+
+
+def test_different_releases_are_built_at_the_same_time(releases, tmp_path):
+    """Four environments, four tasks each: four builds, which overlap in time."""
+    cache = str(tmp_path / "cache")
+    specs = [new_spec(extras=("frozen", f"x{number}")) for number in range(4)]
+    with ThreadPoolExecutor(16) as pool:
+        done = list(pool.map(lambda spec: run(spec, releases, DKIST_ENVIRONMENT_CACHE=cache), specs * 4))
+    assert [each.returncode for each in done] == [0] * 16
+    spans = []
+    for each in done:
+        times = [line.split()[1] for line in each.stdout.splitlines() if "dkist: " in line and "environment" in line]
+        if "building the environment" in each.stdout:
+            spans.append((times[0], times[-1]))
+    assert len(spans) == len(environments(cache)) == 4
+    assert max(begin for begin, _ in spans) <= min(end for _, end in spans)
+
+
+def test_constraints_decide_what_is_installed_with_a_release(releases, tmp_path):
+    """Another constraint is another environment, with that version; the path of the cache may hold a space."""
+    versions = {}
+    for version in ("25.0", "26.0"):
+        [node] = new_spec().nodes
+        spec = dataclasses.replace(new_spec(), nodes=(dataclasses.replace(node, constraints=f"packaging=={version}"),))
+        done = run(spec, releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "a cache"))
+        assert done.returncode == 0, done.stdout
+    for environment in environments(tmp_path / "a cache"):
+        [info] = environment.glob("lib/*/site-packages/packaging-*.dist-info")
+        versions[(environment / ".constraints.txt").read_text()] = info.name.split("-")[1].removesuffix(".dist")
+    assert versions == {"packaging==25.0\n": "25.0", "packaging==26.0\n": "26.0"}
+
+
+def test_a_build_removes_what_nobody_uses_any_more(releases, warm_cache, tmp_path):
+    """By age, and never what a task runs in at that moment."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    for name in ("unused-1-x", "used-1-x"):
+        (cache / name).mkdir()
+        (cache / name / ".ready").write_text("old[frozen]==1\n")
+        (cache / f"{name}.use").touch()
+        os.utime(cache / f"{name}.use", (0, 0))
+    with (cache / "used-1-x.use").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        done = run(new_spec(extras=("frozen", "other")), releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    assert done.returncode == 0, done.stdout
+    assert f"removed the unused environment {cache / 'unused-1-x'}" in done.stdout
+    assert "used-1-x" in {each.name for each in environments(cache)}
+    assert len(environments(cache)) == 3
+
+
+def test_an_environment_that_runs_is_not_pruned(releases, warm_cache, tmp_path):
+    """The lock that counts is the one that the task itself has inherited."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    facts = tmp_path / "facts"
+    process = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(cache), FACTS=str(facts))
+    wait_for(facts)
+    assert prune(cache, older_than=timedelta(0), max_size=0) == []
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert len(prune(cache, older_than=timedelta(0))) == 1
+    assert environments(cache) == []
+
+
+def test_a_task_that_starts_while_its_environment_is_removed_builds_it_anew(releases, warm_cache, tmp_path):
+    """Starts and removals of the same environment, over and over: every task succeeds."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    stop = threading.Event()
+
+    def remove_all():
+        while not stop.is_set():
+            prune(cache, older_than=timedelta(0))
+
+    remover = threading.Thread(target=remove_all)
+    remover.start()
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            starts = pool.map(lambda _: run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)), range(8))
+            done = list(starts)
+    finally:
+        stop.set()
+        remover.join()
+    assert [each.returncode for each in done] == [0] * 8, [each.stdout for each in done if each.returncode]
+    assert any("building the environment" in each.stdout for each in done)
+
+
+@pytest.mark.parametrize(
+    "flock", [None, "#!/bin/sh\necho flock: No locks available >&2; exit 71\n"], ids=["absent", "unsupported"]
+)
+def test_a_cache_that_cannot_be_locked_is_refused(releases, tmp_path, flock):
+    """Without flock, or on a file system without it, nothing would keep two builders apart."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "mkdir", "sed", "touch"):
+        (tools / name).symlink_to(shutil.which(name))
+    (tools / "python3").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+    if flock:
+        (tools / "flock").write_text(flock)
+        (tools / "flock").chmod(0o755)
+    done = run("Good", releases, PATH=str(tools))
+    assert done.returncode == 78
+    what = (
+        "cannot be locked (flock). Set DKIST_ENVIRONMENT_CACHE to a local folder." if flock else "there is no flock on"
+    )
+    assert what in done.stdout
+
+
+def test_a_release_that_does_not_exist_is_an_error_of_its_own(releases, tmp_path):
+    """Exit status 69, the installer's message, what to check; nothing is left in the cache."""
+    done = run(new_spec(version="9.9"), releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 69
+    assert f"ERROR: the environment for {NAME}[frozen]==9.9 could not be built" in done.stdout
+    assert "Check that this release is on the package index that this worker uses" in done.stdout
+    assert f"no version of {NAME}[frozen]==9.9" in done.stdout
+    assert environments(tmp_path / "cache") == []
+
+
+def test_a_release_of_an_older_library_is_refused(releases, tmp_path):
+    """An environment that could not run a task never becomes ready."""
+    project = write_package(tmp_path, {}, name="dkist-too-old")
+    text = (project / "pyproject.toml").read_text()
+    (project / "pyproject.toml").write_text(
+        text.replace(f"dkist-processing-core>={VERSION}", "packaging").replace(
+            f"dkist-processing-core=={VERSION}", "packaging"
+        )
+    )
+    folder = tmp_path / "index"
+    build_wheel(project, folder)
+    done = run(new_spec(name="dkist-too-old"), folder, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 69
+    assert "must depend on dkist-processing-core 8 or later" in done.stdout
+
+
+def test_credentials_of_the_index_are_shown_nowhere(releases, tmp_path):
+    """The installer's complaint about an index is printed without user and password."""
+    secret = {
+        "UV_DEFAULT_INDEX": "http://user:s3cret@127.0.0.1:9/simple",
+        "UV_HTTP_RETRIES": "0",
+        "RUST_LOG": "uv=debug",
+    }
+    done = run("Good", releases, UV_CACHE_DIR=str(tmp_path / "uv"), **secret)
+    assert done.returncode == 69
+    assert "127.0.0.1:9" in done.stdout
+    assert "s3cret" not in done.stdout
+
+
+def test_dev_runs_from_a_checkout(releases, tmp_path):
+    """A change of the sources is seen by the next start, without building anew."""
+    project = write_package(tmp_path / "checkout", FILES, name=NAME)
+    spec = new_spec(version="dev")
+    settings = {"DKIST_ENVIRONMENT_CACHE": str(tmp_path / "cache"), "DKIST_DEV_PROJECT": str(project)}
+    assert "INFO team: good, recipe run 42" in run(spec, releases, **settings).stdout
+    tasks = project / "src/dkist_script_test/tasks.py"
+    tasks.write_text(tasks.read_text().replace("good, recipe run", "changed, recipe run"))
+    second = run(spec, releases, **settings)
+    assert "INFO team: changed, recipe run 42" in second.stdout
+    assert "environment reused" in second.stdout
+
+
+def test_dev_runs_from_a_checkout_of_setuptools(releases, tmp_path):
+    """Its lists of files are of another shape, and lie in the checkout."""
+    project = write_package(tmp_path / "checkout", FILES, name=NAME)
+    text = (project / "pyproject.toml").read_text()
+    (project / "pyproject.toml").write_text(
+        text.replace('requires = ["hatchling"]\nbuild-backend = "hatchling.build"', 'requires = ["setuptools"]')
+    )
+    done = run(new_spec(version="dev"), releases, DKIST_DEV_PROJECT=str(project))
+    assert done.returncode == 0, done.stdout
+
+
+def test_dev_without_a_checkout_says_what_to_set(releases):
+    """There is no release of that version, so the variable is named."""
+    done = run(new_spec(version="dev"), releases)
+    assert done.returncode == 78
+    assert "DKIST_DEV_PROJECT is ''. Set DKIST_DEV_PROJECT to a checkout of the package" in done.stdout
+
+
+def test_without_uv_pip_does_the_work(releases, tmp_path):
+    """On a worker that has Python and bash only, the same environment is built, more slowly."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "flock", "mkdir", "mv", "rm", "sed", "sleep", "touch"):
+        (tools / name).symlink_to(shutil.which(name))
+    python = tools / "python3"
+    python.symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+    done = run("Good", releases, PATH=str(tools))
+    assert done.returncode == 0, done.stdout
+    assert "there is no uv on PATH" in done.stdout
+    assert "INFO team: good, recipe run 42" in done.stdout
