@@ -57,6 +57,7 @@ def test_the_environment_holds_the_release_and_nothing_of_airflow(warm_cache):
     assert installed[NAME] == "1.0"
     assert len(installed) <= 16
     assert not {"apache-airflow", "nbformat", "rich", "pip"} & set(installed)
+    assert list(environment.glob("lib/*/site-packages/dkist_processing_core/__pycache__/task.*.pyc"))
 
 
 def test_a_warm_start_needs_no_index(releases, warm_cache):

@@ -41,7 +41,8 @@ say "limits: address space $(ulimit -v), open files $(ulimit -n), processes $(ul
 
 # Nothing of Airflow's own environment belongs into a task: neither its settings and secrets nor its Python.
 unset "${!AIRFLOW__@}" "${!AIRFLOW_CONN_@}" "${!AIRFLOW_VAR_@}" "${!_AIRFLOW_@}" "${!PYTHONUSER@}"
-unset AIRFLOW_HOME AIRFLOW_CONFIG PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV VIRTUAL_ENV_PROMPT __PYVENV_LAUNCHER__
+unset AIRFLOW_HOME AIRFLOW_CONFIG PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX
+unset VIRTUAL_ENV VIRTUAL_ENV_PROMPT __PYVENV_LAUNCHER__
 
 # ---- the environment: where it is ------------------------------------------------------------------------------------
 dkist_python=$(command -v "${DKIST_PYTHON:-python3}") ||
@@ -71,12 +72,13 @@ install() {
   if [[ -n ${DKIST_DEV_INSTALL:-} ]]; then dkist_what=(--editable "$DKIST_DEV_INSTALL"); fi
   if command -v uv >/dev/null; then
     uv venv --quiet --no-project --python "$dkist_python" "$dkist_environment" && constrain &&
-      uv pip install --no-progress --compile-bytecode --python "$dkist_environment/bin/python" "${dkist_what[@]}"
+      uv pip install --no-progress --python "$dkist_environment/bin/python" "${dkist_what[@]}"
   else
     say "there is no uv on PATH; python -m venv and pip do the work, more slowly"
     unset PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV
     "$dkist_python" -m venv "$dkist_environment" && constrain &&
-      "$dkist_environment/bin/python" -m pip install --no-input --disable-pip-version-check "${dkist_what[@]}"
+      "$dkist_environment/bin/python" -m pip install --no-input --no-compile --disable-pip-version-check \
+        "${dkist_what[@]}"
   fi
 }
 
@@ -109,8 +111,17 @@ build() {
     mv -- "$dkist_environment/.building" "$dkist_environment/.ready" ||
     fail 69 "the environment $dkist_environment was built but cannot be marked as ready. Is the disk full?"
   say "environment built in $((SECONDS - dkist_began)) s"
+  dkist_is_new=1
   # There is more on the disk now, so it is time to look for what nobody uses any more.
   "$dkist_environment/bin/python" -P -m dkist_processing_core.environments "$dkist_cache" </dev/null
+}
+
+# What a task imports is compiled to bytecode, and kept, as it is imported. In a new environment the rest is compiled
+# beside the first task, at the lowest priority and for as long as that runs, instead of letting it wait for that. Tests
+# are left out: no task imports them, and they are a third of all modules.
+dkist_is_new=
+compile_bytecode() {
+  nice -n 19 "$dkist_environment/bin/python" -I -m compileall -qq -x '/tests?/' "$dkist_environment/lib"
 }
 
 # The lock for use is held, shared, by whoever builds or runs, and by nobody who merely waits for a builder to finish.
@@ -199,6 +210,7 @@ set -m
 dkist_task=$!
 set +m
 if [[ -n $dkist_told_to_end ]]; then start_helper end_task; fi
+if [[ -n $dkist_is_new ]]; then start_helper compile_bytecode; fi
 if [[ -n ${AIRFLOW_CTX_DAG_ID:-} && -r /proc/$$/stat ]]; then start_helper watch_parent; fi
 
 # A signal interrupts the wait, which then has to be taken up again. The task may have ended long before, so it is the
