@@ -66,7 +66,7 @@ test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every sup
 	  echo "Python $$version"; \
 	  venv="$(CURDIR)/$(BUILD)/venv-$$version"; \
 	  $(UV) venv --quiet --allow-existing --python "$$python" "$$venv" && \
-	  $(UV) pip install --quiet --python "$$venv/bin/python" --constraint constraints.txt uv --editable '.[test]' && \
+	  $(UV) pip install --quiet --python "$$venv/bin/python" --constraint constraints.txt uv --editable '.[build,test]' && \
 	  PATH="$$venv/bin:$(CURDIR)/$(UV_HOME)/bin:$$PATH" "$$venv/bin/pytest" --quiet \
 	    -m 'not airflow and not rabbitmq and not client and not kills' --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
 	done
