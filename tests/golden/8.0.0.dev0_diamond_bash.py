@@ -305,17 +305,8 @@ build() {
     mv -- "$dkist_environment/.building" "$dkist_environment/.ready" ||
     fail 69 "the environment $dkist_environment was built but cannot be marked as ready. Is the disk full?"
   say "environment built in $((SECONDS - dkist_began)) s"
-  dkist_is_new=1
   # There is more on the disk now, so it is time to look for what nobody uses any more.
   "$dkist_environment/bin/python" -P -m dkist_processing_core.environments "$dkist_cache" </dev/null
-}
-
-# What a task imports is compiled to bytecode, and kept, as it is imported. In a new environment the rest is compiled
-# beside the first task, at the lowest priority and for as long as that runs, instead of letting it wait for that. Tests
-# are left out: no task imports them, and they are a third of all modules.
-dkist_is_new=
-compile_bytecode() {
-  nice -n 19 "$dkist_environment/bin/python" -I -m compileall -qq -x '/tests?/' "$dkist_environment/lib"
 }
 
 # The lock for use is held, shared, by whoever builds or runs, and by nobody who merely waits for a builder to finish.
@@ -404,7 +395,6 @@ set -m
 dkist_task=$!
 set +m
 if [[ -n $dkist_told_to_end ]]; then start_helper end_task; fi
-if [[ -n $dkist_is_new ]]; then start_helper compile_bytecode; fi
 if [[ -n ${AIRFLOW_CTX_DAG_ID:-} && -r /proc/$$/stat ]]; then start_helper watch_parent; fi
 
 # A signal interrupts the wait, which then has to be taken up again. The task may have ended long before, so it is the
