@@ -6,21 +6,20 @@ Runs in: task environment, author and CI, and the worker once a task has failed.
 setting that `environment` does not have.
 """
 
+import json
 import logging
 import os
 import re
+import socket
 from collections.abc import Mapping
 from inspect import get_annotations
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from dkist_processing_core.environment import (
-    DEFAULT_BUILD_VERSION,
-    DEFAULT_ISB_EXCHANGE,
-    DEFAULT_ISB_QUEUE_TYPE,
-)
+from dkist_processing_core.environment import DEFAULT_BUILD_VERSION
 
 __all__ = [
     "DEFAULT_MESH_SERVICE",
@@ -62,6 +61,9 @@ class MeshService(BaseModel):
 
 DEFAULT_MESH_SERVICE = MeshService(host="127.0.0.1", port=0)
 DEFAULT_ISB_SERVICE = MeshService(host="localhost", port=5672)
+DEFAULT_ISB_TLS_SERVICE = MeshService(host="localhost", port=5671)
+MESH_CONFIG_EXAMPLE = '{"interservice-bus": {"mesh_address": "localhost", "mesh_port": 5672}}'
+SHOWN_CHARACTERS = 200
 
 
 class RetryConfig(BaseModel):
@@ -82,8 +84,6 @@ class InterserviceBusConfiguration(BaseSettings):
     ------
     pydantic.ValidationError
         If a variable holds a value of another type. It is also a `ValueError`.
-    pydantic_settings.SettingsError
-        If a variable that holds JSON cannot be parsed. It is also a `ValueError`.
     """
 
     # A value that is refused may be a secret, so no error shows it.
@@ -91,7 +91,8 @@ class InterserviceBusConfiguration(BaseSettings):
         extra="ignore", populate_by_name=True, env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    service_mesh: dict[str, MeshService] = Field(
+    # Not decoded by pydantic-settings, whose error about malformed JSON tells neither variable nor what is expected.
+    service_mesh: Annotated[dict[str, MeshService], NoDecode] = Field(
         default_factory=dict,
         validation_alias="MESH_CONFIG",
         description="Addresses of the services of the mesh (MESH_CONFIG, JSON).",
@@ -99,12 +100,55 @@ class InterserviceBusConfiguration(BaseSettings):
     )
     isb_username: str = Field(default="guest", description="User name on the interservice bus.")
     isb_password: str = Field(default="guest", description="Password on the interservice bus.", repr=False)
-    isb_exchange: str = Field(default=DEFAULT_ISB_EXCHANGE, description="Exchange that messages are published to.")
+    isb_exchange: str = Field(default="master.direct.x", description="Exchange that messages are published to.")
     isb_queue_type: str = Field(
-        default=DEFAULT_ISB_QUEUE_TYPE,
+        default="classic",
         description="Type of the queues that are declared.",
         examples=["classic", "quorum"],
     )
+    isb_virtual_host: str = Field(
+        default="/",
+        validation_alias="DKIST_ISB_VIRTUAL_HOST",
+        description="Virtual host on the interservice bus (DKIST_ISB_VIRTUAL_HOST).",
+    )
+    isb_connection_name: str = Field(
+        default_factory=lambda: f"dkist-processing-core@{socket.gethostname()}",
+        validation_alias="DKIST_ISB_CONNECTION_NAME",
+        description="How the broker's own tools name our connections (DKIST_ISB_CONNECTION_NAME).",
+    )
+    isb_tls: bool = Field(
+        default=False,
+        validation_alias="DKIST_ISB_TLS",
+        description="Whether the interservice bus is reached by TLS (DKIST_ISB_TLS).",
+    )
+    isb_ca_file: Path | None = Field(
+        default=None,
+        validation_alias="DKIST_ISB_CA_FILE",
+        description="File with the certificates to trust in place of the system's (DKIST_ISB_CA_FILE, PEM).",
+    )
+
+    @field_validator("service_mesh", mode="before")
+    @classmethod
+    def _parse_service_mesh(cls, value: object) -> object:
+        """Parse MESH_CONFIG, with one error that shows what it has to look like."""
+        parsed = value
+        if isinstance(value, str):
+            try:
+                parsed = json.loads(value)
+            except ValueError as error:
+                raise _mesh_config_error(value, f"is no JSON ({error})") from None
+        if not isinstance(parsed, Mapping):
+            raise _mesh_config_error(value, "is no JSON object")
+        services = {}
+        for name, service in parsed.items():
+            try:
+                services[name] = MeshService.model_validate(service)
+            except ValidationError as error:
+                faults = "; ".join(
+                    f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in error.errors()
+                )
+                raise _mesh_config_error(value, f"does not say where {name!r} is ({faults})") from None
+        return services
 
     def service_mesh_detail(self, service_name: str, default_mesh_service: Any = DEFAULT_MESH_SERVICE) -> Any:
         """
@@ -126,8 +170,13 @@ class InterserviceBusConfiguration(BaseSettings):
 
     @property
     def isb_mesh_service(self) -> Any:
-        """Where the interservice bus is reached; ``localhost:5672`` unless ``MESH_CONFIG`` says otherwise."""
-        return self.service_mesh_detail("interservice-bus", default_mesh_service=DEFAULT_ISB_SERVICE)
+        """
+        Where the interservice bus is reached.
+
+        It is ``localhost`` unless ``MESH_CONFIG`` says otherwise, at port 5672, or 5671 with TLS.
+        """
+        default = DEFAULT_ISB_TLS_SERVICE if self.isb_tls else DEFAULT_ISB_SERVICE
+        return self.service_mesh_detail("interservice-bus", default_mesh_service=default)
 
     @property
     def isb_queue_arguments(self) -> dict[str, str]:
@@ -223,6 +272,13 @@ class DKISTProcessingCoreConfiguration(InterserviceBusConfiguration):
         for name in type(self).model_fields:
             if log_parent_configurations or name in own:
                 logger.info("%s: %s", name, redacted(name, getattr(self, name)))
+
+
+def _mesh_config_error(value: object, fault: str) -> ValueError:
+    shown = USER_INFO.sub(REDACTED, str(value))
+    if len(shown) > SHOWN_CHARACTERS:
+        shown = f"{shown[:SHOWN_CHARACTERS]}..."
+    return ValueError(f"MESH_CONFIG {fault}. It is {shown!r}, and must look like {MESH_CONFIG_EXAMPLE}")
 
 
 def redacted(name: str, value: object) -> object:

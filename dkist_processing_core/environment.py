@@ -7,11 +7,9 @@ that `TaskBase` and `Workflow` read, which must not cost a task or a scheduler t
 
 import os
 
-__all__ = ["build_version", "is_true", "isb_exchange", "isb_queue_arguments", "log_level"]
+__all__ = ["build_version", "is_true", "log_level"]
 
 DEFAULT_BUILD_VERSION = "dev"
-DEFAULT_ISB_EXCHANGE = "master.direct.x"
-DEFAULT_ISB_QUEUE_TYPE = "classic"
 DEFAULT_LOG_LEVEL = "INFO"
 TRUE_WORDS = frozenset({"1", "on", "t", "true", "y", "yes"})
 
@@ -29,13 +27,3 @@ def build_version() -> str:
 def log_level() -> str:
     """Return the level from which on a task's log records are shown (``DKIST_LOG_LEVEL``, else ``INFO``)."""
     return (os.environ.get("DKIST_LOG_LEVEL") or DEFAULT_LOG_LEVEL).strip().upper()
-
-
-def isb_exchange() -> str:
-    """Return the exchange that messages are published to (``ISB_EXCHANGE``, else ``master.direct.x``)."""
-    return os.environ.get("ISB_EXCHANGE") or DEFAULT_ISB_EXCHANGE
-
-
-def isb_queue_arguments() -> dict[str, str]:
-    """Return the arguments with which queues are declared, from ``ISB_QUEUE_TYPE``, else ``classic``."""
-    return {"x-queue-type": os.environ.get("ISB_QUEUE_TYPE") or DEFAULT_ISB_QUEUE_TYPE}

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = [
     "RecipeRunFailureMessage",
     "RecipeRunFailureMessageBody",
+    "attribute",
     "chat_ops_notification",
+    "dag_run_failure_notification",
     "parse_dag_run_id_from_context",
     "parse_log_url_from_context",
     "recipe_run_failure_message_producer_factory",
@@ -51,18 +53,18 @@ def parse_dag_run_id_from_context(context: Mapping[str, Any]) -> str | None:
     """Return Airflow's id of the run, None if the context does not tell it."""
     run_id = context.get("run_id")
     if run_id is None:
-        run_id = _attribute(context.get("dag_run"), "run_id")
+        run_id = attribute(context.get("dag_run"), "run_id")
     return None if run_id is None else str(run_id)
 
 
 def parse_log_url_from_context(context: Mapping[str, Any]) -> str | None:
     """Return the address of the log of the task, None if the context does not tell it."""
-    log_url = _attribute(context.get("task_instance"), "log_url")
+    log_url = attribute(context.get("task_instance"), "log_url")
     return None if log_url is None else str(log_url)
 
 
-def _attribute(thing: object, name: str) -> object:
-    """Return an attribute of one of Airflow's objects; some are computed, and that may fail."""
+def attribute(thing: object, name: str) -> Any:
+    """Return an attribute of one of Airflow's objects, None if it has none; some are computed, and that may fail."""
     try:
         return getattr(thing, name, None)
     except Exception as error:
@@ -78,7 +80,7 @@ def chat_ops_notification(
     producer_factory: Callable[[], AbstractContextManager[Producer]] = recipe_run_failure_message_producer_factory,
 ) -> RecipeRunFailureMessage | None:
     """
-    Publish a message that a task has failed, for the chat channel. To be used as Airflow's ``on_failure_callback``.
+    Publish a message that a task has failed, for the chat channel. To be used as ``on_failure_callback`` of a task.
 
     What the broker does not take in time is kept in the spool folder, and what cannot be kept there is written to the
     log, whole. It returns within 10 seconds and never raises.
@@ -99,10 +101,54 @@ def chat_ops_notification(
     """
     try:
         from dkist_processing_core.isb.failure import message_from_context, publish_or_keep
+        from dkist_processing_core.isb.reported import is_repetition, remember
 
         message = message_from_context(context, workflow_name, workflow_version, task_name)
-        publish_or_keep(message, producer_factory)
+        if is_repetition(context, message.message_id):
+            logger.info("The failure of task %s is reported already, as %s", task_name, message.message_id)
+        elif publish_or_keep(message, producer_factory):
+            remember(context, message.message_id)
     except Exception:
         logger.exception("The failure of task %s of %s %s is not reported", task_name, workflow_name, workflow_version)
         return None
     return message
+
+
+def dag_run_failure_notification(
+    context: Mapping[str, Any],
+    workflow_name: str,
+    workflow_version: str,
+    producer_factory: Callable[[], AbstractContextManager[Producer]] = recipe_run_failure_message_producer_factory,
+) -> list[RecipeRunFailureMessage]:
+    """
+    Publish what the tasks of a failed run could not say. To be used as ``on_failure_callback`` of a DAG.
+
+    When Airflow's own process of a task is killed, the callback of the task is not called. That of the DAG is, once the
+    run has ended as failed. It publishes a message for each failed task of which there was none, and nothing else. It
+    returns within 10 seconds for each message and never raises.
+
+    Parameters
+    ----------
+    context
+        What Airflow passes to a callback.
+    workflow_name, workflow_version
+        What has failed.
+    producer_factory
+        Returns a context manager whose value has ``publish(message)``.
+
+    Returns
+    -------
+    list of RecipeRunFailureMessage
+        The messages.
+    """
+    messages = []
+    try:
+        from dkist_processing_core.isb.failure import publish_or_keep
+        from dkist_processing_core.isb.unreported import unreported_failures
+
+        for message in unreported_failures(context, workflow_name, workflow_version):
+            publish_or_keep(message, producer_factory)
+            messages.append(message)
+    except Exception:
+        logger.exception("What failed in the run of %s %s is not looked at", workflow_name, workflow_version)
+    return messages

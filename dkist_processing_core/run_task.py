@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import sys
+import traceback
 from importlib import import_module
 from types import FrameType
 from typing import NoReturn
@@ -152,14 +153,26 @@ def main(arguments: list[str] | None = None) -> int:
         return BAD_RECIPE_RUN_ID
     except TaskImportError as error:
         logger.error("%s", error)
+        _leave_last_words(str(error))
         return FAILED
     except Terminated:
         logger.error("Task %s was terminated (SIGTERM)", options.task)
         raise
-    except Exception:
+    except Exception as error:
         logger.exception("Task %s failed", options.task)
+        _leave_last_words("".join(traceback.format_exception(error)))
         return FAILED
     return 0
+
+
+def _leave_last_words(error: str) -> None:
+    """Tell the failure message, which Airflow's process sends, what the error was."""
+    try:
+        from dkist_processing_core.isb import last_words
+
+        last_words.write({"error": last_words.last_lines(error)})
+    except Exception:
+        logger.debug("The failure message will not tell the error", exc_info=True)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,21 @@
 """Settings from the environment."""
 
+import json
 import logging
+import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from dkist_processing_core import config
-from dkist_processing_core.config import DEFAULT_MESH_SERVICE, DKISTProcessingCoreConfiguration, MeshService
+from dkist_processing_core.config import (
+    DEFAULT_MESH_SERVICE,
+    DKISTProcessingCoreConfiguration,
+    InterserviceBusConfiguration,
+    MeshService,
+)
 
 MESH = """{
     "interservice-bus": {"mesh_address": "bus", "mesh_port": 5673},
@@ -23,6 +31,8 @@ def test_the_defaults_are_those_of_the_contract():
     assert (settings.isb_exchange, settings.isb_queue_type) == ("master.direct.x", "classic")
     assert settings.isb_queue_arguments == {"x-queue-type": "classic"}
     assert settings.isb_mesh_service == MeshService(mesh_address="localhost", mesh_port=5672)
+    assert (settings.isb_virtual_host, settings.isb_tls, settings.isb_ca_file) == ("/", False, None)
+    assert settings.isb_connection_name == f"dkist-processing-core@{socket.gethostname()}"
     assert (settings.elastic_apm_enabled, settings.elastic_apm_other_options) == (False, {})
     assert (settings.pip_timeout, settings.pip_retries) == (15, 5)
     assert settings.is_notebook_execution_environment is False
@@ -37,6 +47,10 @@ def test_the_environment_sets_them(monkeypatch):
         "MESH_CONFIG": MESH,
         "ISB_USERNAME": "u",
         "ISB_QUEUE_TYPE": "quorum",
+        "DKIST_ISB_VIRTUAL_HOST": "processing",
+        "DKIST_ISB_CONNECTION_NAME": "worker 7",
+        "DKIST_ISB_TLS": "yes",
+        "DKIST_ISB_CA_FILE": "/etc/ca.pem",
         "ELASTIC_APM_ENABLED": "true",
         "ELASTIC_APM_OTHER_OPTIONS": '{"TRANSACTION_MAX_SPANS": 7}',
         "NOMAD_ALLOC_ID": "id",
@@ -49,6 +63,8 @@ def test_the_environment_sets_them(monkeypatch):
     assert settings.isb_username == "u"
     assert settings.isb_queue_arguments == {"x-queue-type": "quorum"}
     assert (settings.isb_mesh_service.host, settings.isb_mesh_service.port) == ("bus", 5673)
+    assert (settings.isb_virtual_host, settings.isb_connection_name) == ("processing", "worker 7")
+    assert (settings.isb_tls, settings.isb_ca_file) == (True, Path("/etc/ca.pem"))
     assert settings.apm_config == {
         "SERVICE_NAME": "dkist-processing-core",
         "SERVER_URL": "http://apm:8200/",
@@ -57,6 +73,53 @@ def test_the_environment_sets_them(monkeypatch):
     }
     assert (settings.allocation_id, settings.allocation_name, settings.allocation_group) == ("id", "name", "group")
     assert settings.service_name == "service"
+
+
+def test_by_tls_the_bus_is_at_the_port_for_tls(monkeypatch):
+    """Unless MESH_CONFIG says where it is."""
+    monkeypatch.setenv("DKIST_ISB_TLS", "true")
+    assert InterserviceBusConfiguration().isb_mesh_service == MeshService(mesh_address="localhost", mesh_port=5671)
+    monkeypatch.setenv("MESH_CONFIG", MESH)
+    assert InterserviceBusConfiguration().isb_mesh_service == MeshService(mesh_address="bus", mesh_port=5673)
+
+
+@pytest.mark.parametrize("configuration", [InterserviceBusConfiguration, DKISTProcessingCoreConfiguration])
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("{", "is no JSON (Expecting property name"),
+        ("localhost:5672", "is no JSON (Expecting value"),
+        ("[]", "is no JSON object"),
+        ("null", "is no JSON object"),
+        ('{"interservice-bus": 3}', "does not say where 'interservice-bus' is (it: Input should be"),
+        ('{"interservice-bus": {}}', "(mesh_address: Field required; mesh_port: Field required)"),
+        ('{"interservice-bus": {"mesh_address": "bus"}}', "(mesh_port: Field required)"),
+        ('{"apm": {"mesh_address": "a", "mesh_port": "x"}}', "does not say where 'apm' is (mesh_port: Input should be"),
+    ],
+    ids=["syntax", "no-json", "list", "null", "number", "empty", "no-port", "another-service"],
+)
+def test_a_malformed_mesh_config_is_one_clear_error(monkeypatch, configuration, value, fault):
+    """It names the variable, says what is wrong, shows the value, and what it must look like."""
+    monkeypatch.setenv("MESH_CONFIG", value)
+    with pytest.raises(ValidationError) as caught:
+        configuration()
+    [error] = caught.value.errors()
+    text = str(error["ctx"]["error"])
+    assert text.startswith("MESH_CONFIG ")
+    assert fault in text
+    assert f"It is {value!r}, and must look like " in text
+    example = json.loads(text.partition("must look like ")[2])
+    assert InterserviceBusConfiguration(service_mesh=example).isb_mesh_service.port == 5672
+
+
+def test_a_malformed_mesh_config_is_not_shown_with_what_is_secret(monkeypatch):
+    """Neither with the user and password of an address, nor whole if it is long."""
+    monkeypatch.setenv("MESH_CONFIG", f"amqp://user:s3cret@bus:5672/{'x' * 1000}")
+    with pytest.raises(ValueError, match="MESH_CONFIG is no JSON") as caught:
+        InterserviceBusConfiguration()
+    assert "amqp://<redacted>@bus:5672/" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert "x" * 300 not in str(caught.value)
 
 
 def test_settings_are_read_when_they_are_asked_for(monkeypatch):

@@ -60,7 +60,7 @@ INTERNAL = {
     "XDG_STATE_HOME",
 }
 # Read by a pattern, or handed to the installer, so a search for names does not find them.
-NOT_BY_NAME = {"AIRFLOW_CTX_DAG_ID", "NOMAD_ALLOC_ID", "NOMAD_ALLOC_NAME", "NOMAD_GROUP_NAME"}
+NOT_BY_NAME = {"AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_TASK_ID", "NOMAD_ALLOC_ID", "NOMAD_ALLOC_NAME", "NOMAD_GROUP_NAME"}
 
 
 def test_every_variable_that_is_read_is_documented():

@@ -3,7 +3,11 @@
 import contextlib
 import json
 import logging
+import os
+import socket
 import time
+from datetime import UTC, datetime
+from typing import ClassVar
 
 import pytest
 from support.ports import free_ports
@@ -16,7 +20,7 @@ from dkist_processing_core.failure_callback import (
     parse_dag_run_id_from_context,
     parse_log_url_from_context,
 )
-from dkist_processing_core.isb import spool
+from dkist_processing_core.isb import last_words, spool
 from dkist_processing_core.isb.envelope import Envelope
 
 
@@ -67,7 +71,7 @@ def failing(error):
 
 
 def test_the_message_has_the_keys_that_consumers_read(published):
-    """It is published once and returned."""
+    """It is published once and returned; what is not known beyond them is null."""
     message = notify(new_context(), published)
     assert published.messages == [message]
     body = json.loads(message.body.model_dump_json())
@@ -78,8 +82,88 @@ def test_the_message_has_the_keys_that_consumers_read(published):
         "taskName": "Calibrate",
         "dagRunId": "manual__1",
         "logUrl": "http://airflow/log",
+        "dagId": None,
+        "recipeRunId": None,
+        "tryNumber": 1,
+        "mapIndex": None,
+        "host": socket.gethostname(),
+        "exitCode": None,
+        "signal": None,
+        "error": None,
+        "traceId": None,
+        "transactionId": None,
     }
     assert list(spool.waiting()) == []
+
+
+class Full(TaskInstance):
+    dag_id = "l0_to_l1_cam_1.0"
+    run_id = "manual__1"
+    task_id = "Calibrate"
+    hostname = "worker-7"
+
+
+class Run:
+    conf: ClassVar = {"recipe_run_id": 42}
+
+
+def failed_with(text):
+    return new_context(task_instance=Full(), dag_run=Run(), exception=RuntimeError(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "signal"),
+    [
+        ("Bash command failed. The command returned a non-zero exit code 1.", 1, None),
+        ("Bash command failed. The command returned a non-zero exit code 137.", 137, "SIGKILL"),
+        ("Command '[...]' returned non-zero exit status 143.", 143, "SIGTERM"),
+        ("Command '[...]' returned exit status -9", -9, "SIGKILL"),
+        ("something else", None, None),
+        ("exit code 250", 250, None),
+    ],
+    ids=["failed", "killed", "terminated", "negative", "none", "no-signal"],
+)
+def test_the_message_tells_what_helps_whoever_is_woken(published, text, status, signal):
+    """Where it ran, which try, how it ended and what it said."""
+    body = notify(failed_with(text), published).body
+    assert (body.dagId, body.recipeRunId, body.tryNumber, body.host) == ("l0_to_l1_cam_1.0", 42, 1, "worker-7")
+    assert (body.exitCode, body.signal) == (status, signal)
+    assert body.error == f"RuntimeError: {text}"
+
+
+def test_the_message_tells_what_the_script_means_by_its_exit_status(published):
+    """An environment that could not be built is no fault of the task."""
+    body = notify(failed_with("returned a non-zero exit code 69."), published).body
+    assert "the environment of the task could not be built" in body.error
+
+
+def test_the_message_tells_the_last_words_of_the_task(published, monkeypatch):
+    """The task leaves them in a file, which is gone afterwards; what is secret in an address is not told."""
+    for name, value in {"DAG_ID": Full.dag_id, "DAG_RUN_ID": Full.run_id, "TASK_ID": Full.task_id}.items():
+        monkeypatch.setenv(f"AIRFLOW_CTX_{name}", value)
+    monkeypatch.setenv("AIRFLOW_CTX_TRY_NUMBER", "1")
+    error = last_words.last_lines(
+        "\n".join([f"line {number}" for number in range(50)] + ["http://me:pw@host/x \udce9"])
+    )
+    last_words.write({"error": error, "traceId": "abc"})
+    body = notify(failed_with("exit code 1"), published).body
+    assert body.error.splitlines()[0] == "line 31"
+    assert body.error.splitlines()[-1] == "http://<redacted>@host/x \\udce9"
+    assert (body.traceId, body.exitCode) == ("abc", 1)
+    assert notify(failed_with("exit code 1"), published).body.error == "RuntimeError: exit code 1"
+
+
+def test_last_words_that_nobody_came_for_are_forgotten(monkeypatch):
+    """After a week."""
+    folder = spool.spool_folder() / last_words.FOLDER
+    folder.mkdir(parents=True)
+    old = folder / "old.json"
+    old.write_text("{}")
+    os.utime(old, (0, 0))
+    for name in ("DAG_ID", "DAG_RUN_ID", "TASK_ID", "TRY_NUMBER"):
+        monkeypatch.setenv(f"AIRFLOW_CTX_{name}", "1")
+    last_words.write({"error": "x"})
+    assert [each.name for each in folder.iterdir()] == [f"{last_words.name_of_try(1, 1, 1, 1)}.json"]
 
 
 def test_the_message_id_tells_repetitions_from_other_failures(published):
@@ -128,16 +212,13 @@ def test_a_context_may_lack_anything(context, run_id, log_url, published):
 def test_what_cannot_be_published_is_kept(error):
     """One file with the whole message; the callback does not raise."""
     message = notify(new_context(), failing(error))
-    [(file, envelope)] = spool.waiting()
+    [kept] = spool.waiting()
+    envelope = kept.envelope
     assert json.loads(envelope.body) == json.loads(message.body.model_dump_json())
-    assert (envelope.exchange, envelope.routing_key, envelope.queue) == (
-        "master.direct.x",
-        "recipe.run.failure.m",
-        "recipe.run.failure.q",
-    )
-    assert envelope.message_id == message.message_id
-    assert envelope.queue_arguments == {"x-queue-type": "classic"}
-    assert file.suffix == ".json"
+    assert (envelope.routing_key, envelope.queue) == ("recipe.run.failure.m", "recipe.run.failure.q")
+    assert (envelope.message_id, envelope.type) == (message.message_id, "recipe.run.failure")
+    assert abs(envelope.timestamp - time.time()) < 60
+    assert abs((kept.kept_at - datetime.now(UTC)).total_seconds()) < 60
 
 
 def test_what_cannot_be_kept_goes_to_the_log_whole(monkeypatch, tmp_path, caplog):
@@ -156,8 +237,11 @@ def test_a_malformed_configuration_loses_nothing(monkeypatch, caplog, value):
     monkeypatch.setenv("MESH_CONFIG", value)
     with caplog.at_level(logging.ERROR):
         message = notify(new_context())
-    assert "MESH_CONFIG" in caplog.text or "service_mesh" in caplog.text
-    assert [envelope.message_id for _, envelope in spool.waiting()] == [message.message_id]
+    [line] = [each for each in caplog.messages if each.startswith("Failure message not published")]
+    assert "MESH_CONFIG" in line
+    assert "must look like" in line
+    assert "\n" not in line
+    assert [each.envelope.message_id for each in spool.waiting()] == [message.message_id]
 
 
 def test_facts_of_another_type_are_told_as_text(published):
@@ -183,14 +267,20 @@ def test_a_callback_that_is_called_wrongly_is_reported(caplog):
     assert "is not reported" in caplog.text
 
 
-def test_a_damaged_file_in_the_spool_hides_no_other(caplog):
-    """It is passed over with a warning, and stays."""
+def test_a_damaged_file_in_the_spool_hides_no_other():
+    """It is told with what is wrong with it, and stays."""
     message = notify(new_context(), failing(OSError("down")))
     damaged = spool.spool_folder() / "00000000000000000000-x.json"
     damaged.touch()
-    assert [envelope.message_id for _, envelope in spool.waiting()] == [message.message_id]
-    assert f"{damaged} is passed over" in caplog.text
-    assert damaged.exists()
+    assert [each.envelope and each.envelope.message_id for each in spool.waiting()] == [None, message.message_id]
+    [first, _] = spool.waiting()
+    assert (first.file, first.damage[:15]) == (damaged, "JSONDecodeError")
+
+
+def test_a_message_that_another_release_has_kept_is_read():
+    """What it wrote beyond our attributes is passed over."""
+    older = {"routing_key": "k", "queue": "q", "body": "{}", "message_id": "i", "exchange": "x", "queue_arguments": {}}
+    assert Envelope.from_json(json.dumps(older)) == Envelope(routing_key="k", queue="q", body="{}", message_id="i")
 
 
 def test_files_of_the_oldest_releases_find_the_callback():
@@ -218,7 +308,7 @@ def test_a_broker_that_is_down_costs_at_most_ten_seconds(monkeypatch):
     started = time.monotonic()
     message = notify(new_context())
     assert time.monotonic() - started < 10
-    assert [envelope.message_id for _, envelope in spool.waiting()] == [message.message_id]
+    assert [each.envelope.message_id for each in spool.waiting()] == [message.message_id]
 
 
 def test_the_spool_lies_under_the_state_folder_by_default(monkeypatch, tmp_path):
@@ -230,7 +320,11 @@ def test_the_spool_lies_under_the_state_folder_by_default(monkeypatch, tmp_path)
     assert spool.spool_folder() == tmp_path / "state/dkist-processing-core/isb-spool"
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"exchange": "x"}'], ids=["empty", "list", "incomplete"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"queue": "x"}', '{"queue": 1, "routing_key": "k", "body": "", "message_id": ""}'],
+    ids=["empty", "list", "incomplete", "type"],
+)
 def test_a_file_that_is_no_message_is_a_value_error(text):
     """A damaged spool file is told from a message."""
     with pytest.raises(ValueError):

@@ -2,37 +2,30 @@
 
 import contextlib
 import json
-import socket
+import logging
 import threading
 import time
 
 import pika
 import pytest
+from support.peers import mesh_config, peer, relay
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
-from dkist_processing_core.isb.publisher import PublishError, publish
+from dkist_processing_core.isb.publisher import PublishError, deliver, publish
 
 QUEUE = "recipe.run.failure.q"
 
 
 def new_envelope(**changes):
     facts = {
-        "exchange": "master.direct.x",
         "routing_key": "recipe.run.failure.m",
         "queue": QUEUE,
         "body": '{"taskName": "T"}',
         "message_id": "0123456789abcdef0123456789abcdef",
-        "queue_arguments": {"x-queue-type": "classic"},
     }
     return Envelope(**(facts | changes))
-
-
-def point_at(monkeypatch, port):
-    monkeypatch.setenv(
-        "MESH_CONFIG", json.dumps({"interservice-bus": {"mesh_address": "127.0.0.1", "mesh_port": port}})
-    )
 
 
 @pytest.fixture
@@ -53,13 +46,15 @@ def test_a_failure_reaches_the_queue_that_consumers_bind_to(broker):
     assert properties.delivery_mode == pika.DeliveryMode.Persistent.value
     assert (properties.content_type, properties.content_encoding) == ("text/plain", "UTF-8")
     assert (properties.priority, properties.message_id) == (0, message.message_id)
+    assert (properties.app_id, properties.type) == ("dkist-processing-core", "recipe.run.failure")
+    assert abs(properties.timestamp - time.time()) < 60
     assert list(spool.waiting()) == []
 
 
 @pytest.mark.rabbitmq
 def test_what_is_declared_is_what_consumers_declare(broker):
     """A consumer that declares the same exchange, queue and binding is not refused."""
-    publish([new_envelope()])
+    publish(new_envelope())
     connection = broker.connect()
     channel = connection.channel()
     channel.exchange_declare("master.direct.x", exchange_type="direct", durable=True)
@@ -71,28 +66,54 @@ def test_what_is_declared_is_what_consumers_declare(broker):
 
 @pytest.mark.rabbitmq
 def test_many_messages_go_out_on_one_connection_in_order(broker):
-    """A thousand are confirmed, and none is lost or doubled."""
-    publish([new_envelope(body=str(number), message_id=f"{number:032x}") for number in range(1000)])
+    """A thousand are confirmed, each is told when it is, and none is lost or doubled."""
+    told = []
+    envelopes = [new_envelope(body=str(number), message_id=f"{number:032x}") for number in range(1000)]
+    assert deliver(envelopes, on_confirmed=told.append) == {}
+    assert sorted(told, key=lambda each: each.message_id) == envelopes
     taken = broker.take_all(QUEUE)
     assert [int(body) for _, body in taken] == list(range(1000))
     assert len({properties.message_id for properties, _ in taken}) == 1000
 
 
-@pytest.mark.rabbitmq
-def test_no_message_is_no_error(broker):
-    """Publishing nothing succeeds."""
-    publish([])
+def test_no_message_is_no_error():
+    """Delivering nothing succeeds, without a broker."""
+    assert deliver([]) == {}
 
 
 @pytest.mark.rabbitmq
-def test_a_queue_of_another_type_is_a_configuration_error(broker):
-    """406 is reported with what to check, at once, and not tried again."""
-    publish([new_envelope(queue="other.q")])
-    started = time.monotonic()
-    with pytest.raises(PublishError, match="406 PRECONDITION_FAILED.*check ISB_EXCHANGE and ISB_QUEUE_TYPE") as caught:
-        publish([new_envelope(queue="other.q", queue_arguments={"x-queue-type": "quorum"})])
-    assert not caught.value.can_pass
-    assert time.monotonic() - started < 4
+def test_a_message_that_is_refused_holds_up_no_other(broker):
+    """The one that no queue takes is reported, the others are delivered, each to its queue."""
+    with no_right_to_declare(broker, "other.q"):
+        publish(new_envelope())
+        envelopes = [new_envelope(queue="other.q", routing_key="other.m"), new_envelope(message_id="f" * 32)]
+        errors = deliver(envelopes)
+    assert list(errors) == [0]
+    assert "no queue takes the message (312 NO_ROUTE)" in str(errors[0])
+    assert not errors[0].can_pass
+    assert len(broker.take_all(QUEUE)) == 2
+
+
+@contextlib.contextmanager
+def no_right_to_declare(broker, name):
+    """Let the user guest do everything but declare one queue."""
+    broker.control("set_permissions", "guest", f"^(?!{name}$).*", ".*", ".*")
+    try:
+        yield
+    finally:
+        broker.control("set_permissions", "guest", ".*", ".*", ".*")
+
+
+@pytest.mark.rabbitmq
+def test_what_cannot_be_declared_is_used_as_it_is(broker, caplog, monkeypatch):
+    """A queue that is there with another type, and bound, takes the message; the log says what to check."""
+    publish(new_envelope())
+    monkeypatch.setenv("ISB_QUEUE_TYPE", "quorum")
+    with caplog.at_level(logging.WARNING):
+        publish(new_envelope(message_id="f" * 32))
+    assert "406 PRECONDITION_FAILED" in caplog.text
+    assert "check ISB_EXCHANGE and ISB_QUEUE_TYPE" in caplog.text
+    assert len(broker.take_all(QUEUE)) == 2
 
 
 @pytest.mark.rabbitmq
@@ -100,45 +121,9 @@ def test_a_wrong_password_is_a_configuration_error(broker, monkeypatch):
     """It is reported with what to check, and the password is not in the message."""
     monkeypatch.setenv("ISB_PASSWORD", "wr0ng")
     with pytest.raises(PublishError, match="check ISB_USERNAME, ISB_PASSWORD") as caught:
-        publish([new_envelope()])
+        publish(new_envelope())
     assert not caught.value.can_pass
     assert "wr0ng" not in str(caught.value)
-
-
-@pytest.mark.rabbitmq
-def test_a_failure_with_a_wrong_configuration_is_kept(broker, monkeypatch):
-    """The callback keeps what the broker refuses."""
-    publish([new_envelope()])
-    broker.take_all(QUEUE)
-    monkeypatch.setenv("ISB_QUEUE_TYPE", "quorum")
-    message = chat_ops_notification({"run_id": "r"}, "w", "1", "T")
-    assert [envelope.message_id for _, envelope in spool.waiting()] == [message.message_id]
-    assert broker.take_all(QUEUE) == []
-
-
-@contextlib.contextmanager
-def peer(behave):
-    """A server on the loopback address that does one odd thing with every connection."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    connections = []
-
-    def serve():
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                connections.append(connection)
-                behave(connection)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for connection in connections:
-            connection.close()
-        thread.join(5)
 
 
 @pytest.mark.parametrize(
@@ -153,10 +138,10 @@ def peer(behave):
 def test_an_odd_peer_costs_bounded_time(monkeypatch, behave):
     """Whatever listens on the port, publishing ends within its limit with a reason, and may be tried again."""
     with peer(behave) as port:
-        point_at(monkeypatch, port)
+        monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
         started = time.monotonic()
         with pytest.raises(PublishError, match=f"interservice bus at 127.0.0.1:{port}: .+") as caught:
-            publish([new_envelope()], seconds=3)
+            publish(new_envelope(), seconds=3)
         assert time.monotonic() - started < 4
         assert caught.value.can_pass
 
@@ -165,29 +150,32 @@ def test_an_odd_peer_costs_bounded_time(monkeypatch, behave):
 def test_a_broker_that_freezes_costs_bounded_time(broker, monkeypatch):
     """A connection that passes the handshake and then no more bytes ends within its limit."""
     passed = 0
-    upstreams = []
+    thawed = threading.Event()
 
-    def relay(connection):
-        upstream = socket.create_connection(("127.0.0.1", broker.port))
-        upstreams.append(upstream)
+    def freeze(data):
+        nonlocal passed
+        passed += len(data)
+        if passed > 900:  # enough for the connection to open, not for a confirmation
+            thawed.wait(30)
+        return data
 
-        def pump(source, target):
-            nonlocal passed
-            with contextlib.suppress(OSError):
-                while data := source.recv(4096):
-                    passed += len(data)
-                    if passed > 900:  # enough for the connection to open, not for a confirmation
-                        time.sleep(30)
-                    target.sendall(data)
-
-        for ends in ((connection, upstream), (upstream, connection)):
-            threading.Thread(target=pump, args=ends, daemon=True).start()
-
-    with peer(relay) as port:
-        point_at(monkeypatch, port)
+    with relay(broker.port, to_broker=freeze, to_client=freeze) as port:
+        monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
         started = time.monotonic()
         with pytest.raises(PublishError, match="did not confirm the message within|Timeout|timeout"):
-            publish([new_envelope()], seconds=3)
+            publish(new_envelope(), seconds=3)
         assert time.monotonic() - started < 4
-    for upstream in upstreams:
-        upstream.close()
+        thawed.set()
+
+
+def test_a_name_service_that_hangs_costs_bounded_time(monkeypatch):
+    """Neither the call nor the end of the process waits for it (the lookup is a stand-in that never ends)."""
+    hanging = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: hanging.wait(60))
+    monkeypatch.setenv("MESH_CONFIG", mesh_config(5672, host="nowhere.invalid"))
+    started = time.monotonic()
+    with pytest.raises(PublishError, match="interservice bus at nowhere.invalid:5672"):
+        publish(new_envelope(), seconds=2)
+    assert time.monotonic() - started < 4
+    assert [each for each in threading.enumerate() if not each.daemon] == [threading.main_thread()]
+    hanging.set()

@@ -5,13 +5,13 @@ Runs in: worker.
 """
 
 import json
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import click
 
 from dkist_processing_core import environments as cache
+from dkist_processing_core.cli.tables import age, size, table
 from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
 
 __all__ = ["environments"]
@@ -71,9 +71,9 @@ def list_command(folder: Path | None, is_json: bool) -> None:
     if not known:
         click.echo(f"There is no environment in {folder or cache.cache_folder()}.")
         return
-    rows = [(_size(each.size), _age(each.last_used), _state(each), _label(each)) for each in known]
-    _table(("size", "last used", "state", "environment"), rows)
-    click.echo(f"{len(known)} in {folder or cache.cache_folder()}, {_size(sum(each.size for each in known))} in all")
+    rows = [(size(each.size), age(each.last_used), _state(each), _label(each)) for each in known]
+    table(("size", "last used", "state", "environment"), rows)
+    click.echo(f"{len(known)} in {folder or cache.cache_folder()}, {size(sum(each.size for each in known))} in all")
 
 
 @environments.command()
@@ -102,8 +102,8 @@ def prune(
         return
     verb = "would be removed" if dry_run else "removed"
     for each in removed:
-        click.echo(f"{verb}: {_label(each)} ({_size(each.size)}, last used {_age(each.last_used)})")
-    click.echo(f"{len(removed)} {verb}, {_size(sum(each.size for each in removed))}")
+        click.echo(f"{verb}: {_label(each)} ({size(each.size)}, last used {age(each.last_used)})")
+    click.echo(f"{len(removed)} {verb}, {size(sum(each.size for each in removed))}")
 
 
 @environments.command()
@@ -164,25 +164,3 @@ def _state(environment: cache.Environment) -> str:
     if environment.is_in_use:
         return "in use"
     return "ready" if environment.is_ready else "unfinished"
-
-
-def _size(number: float) -> str:
-    for unit in ("B", "K", "M", "G"):
-        if number < 1000:  # noqa: PLR2004 - so that four characters are enough
-            return f"{number:.0f} {unit}" if unit == "B" or number >= 10 else f"{number:.1f} {unit}"  # noqa: PLR2004
-        number /= 1024
-    return f"{number:.1f} T"
-
-
-def _age(moment: datetime) -> str:
-    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit} ago"
-    return f"{seconds} s ago"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    for row in [header, *rows]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -8,6 +8,7 @@ import click
 
 from dkist_processing_core._version import __version__
 from dkist_processing_core.cli.environments import environments
+from dkist_processing_core.cli.messages import messages
 
 __all__ = ["root"]
 
@@ -19,3 +20,4 @@ def root() -> None:
 
 
 root.add_command(environments)
+root.add_command(messages)

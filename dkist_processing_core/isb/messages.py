@@ -1,22 +1,27 @@
 """
 The messages that go out on the interservice bus.
 
-Runs in: worker. Today's consumers bind to the names and keys that are here, see "Messages" in the documentation.
+Runs in: worker, DAG processor. Today's consumers bind to the names and keys that are here, see "Messages" in the
+documentation.
 """
 
+import time
 import uuid
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dkist_processing_core import environment
 from dkist_processing_core.isb.envelope import Envelope
 
 __all__ = ["RecipeRunFailureMessage", "RecipeRunFailureMessageBody"]
 
 
 class RecipeRunFailureMessageBody(BaseModel):
-    """Body of the message that a task has failed."""
+    """
+    Body of the message that a task has failed.
+
+    The first six are there for ever, since today's consumers read them. The others are null where they are not known.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -26,6 +31,16 @@ class RecipeRunFailureMessageBody(BaseModel):
     taskName: str = Field(description="Name of the task that failed.")
     dagRunId: str | None = Field(default=None, description="Airflow's id of the run.")
     logUrl: str | None = Field(default=None, description="Where the log of the task can be read.")
+    dagId: str | None = Field(default=None, description="Airflow's id of the DAG.")
+    recipeRunId: int | str | None = Field(default=None, description="The recipe run that the run was triggered with.")
+    tryNumber: int | None = Field(default=None, description="Number of the try that failed, from 1.")
+    mapIndex: int | None = Field(default=None, description="Airflow's map index of a mapped task.")
+    host: str | None = Field(default=None, description="Name of the worker.")
+    exitCode: int | None = Field(default=None, description="Exit status of the task.")
+    signal: str | None = Field(default=None, description="Name of the signal that ended the task.")
+    error: str | None = Field(default=None, description="Last lines of the error.")
+    traceId: str | None = Field(default=None, description="Id of the trace, with telemetry.")
+    transactionId: str | None = Field(default=None, description="Id of the transaction, or root span, with telemetry.")
 
 
 class RecipeRunFailureMessage:
@@ -43,6 +58,7 @@ class RecipeRunFailureMessage:
     message_body_cls = RecipeRunFailureMessageBody
     default_routing_key = "recipe.run.failure.m"
     queue = "recipe.run.failure.q"
+    message_type = "recipe.run.failure"
 
     def __init__(
         self, body: RecipeRunFailureMessageBody | dict[str, Any] | str | bytes, message_id: str | None = None
@@ -53,21 +69,17 @@ class RecipeRunFailureMessage:
             self.body = self.message_body_cls.model_validate(body)
         self.routing_key = self.default_routing_key
         self.message_id = message_id or self.body.conversationId
+        self.timestamp = int(time.time())
 
     def envelope(self) -> Envelope:
-        """
-        Return the message with where it goes according to the settings.
-
-        These are read without the configuration class, so that a message can be kept even if another setting, which
-        only publishing needs, is malformed.
-        """
+        """Return the message with where it goes."""
         return Envelope(
-            exchange=environment.isb_exchange(),
             routing_key=self.routing_key,
             queue=self.queue,
             body=self.body.model_dump_json(),
             message_id=self.message_id,
-            queue_arguments=environment.isb_queue_arguments(),
+            type=self.message_type,
+            timestamp=self.timestamp,
         )
 
     def __repr__(self) -> str:

@@ -31,8 +31,18 @@ except ImportError:  # Airflow 2
     from airflow.models.param import Param
 """
 CALLBACK_IMPORT = """\
-from dkist_processing_core.failure_callback import chat_ops_notification
+from dkist_processing_core.failure_callback import chat_ops_notification, dag_run_failure_notification
 """
+# The tasks must not inherit the param: for the callback of a DAG that has failed, dag.test() of Airflow 3.2 and later
+# looks at the params of a task without the conf of the run, and a required one is then an error.
+PARAMS = f"""
+    # Required, and set once the tasks are there: they need it not, and Airflow's dag.test() fails where they have it.
+    dag.params["recipe_run_id"] = Param(
+        type=["integer", "string"],
+        minimum=1,
+        pattern={RECIPE_RUN_ID_PATTERN!r},
+        description="Id of the recipe run to process, a positive integer.",
+    )"""
 
 
 def dag_file(workflow: WorkflowSpec) -> str:
@@ -60,18 +70,14 @@ def dag_file(workflow: WorkflowSpec) -> str:
         *argument("doc_md", _dag_doc(workflow), indent=4),
         "    schedule=None,",
         "    catchup=False,",
-        "    params={",
-        '        "recipe_run_id": Param(',
-        '            type=["integer", "string"],',
-        "            minimum=1,",
-        f"            pattern={RECIPE_RUN_ID_PATTERN!r},",
-        '            description="Id of the recipe run to process, a positive integer.",',
-        "        )",
-        "    },",
+        "    on_failure_callback=partial(",
+        "        dag_run_failure_notification, workflow_name=WORKFLOW_NAME, workflow_version=WORKFLOW_VERSION",
+        "    ),",
         ") as dag:",
         "    nodes = {}",
         *_indented(f"nodes[{node.name!r}] = {node_call(workflow, node)}" for node in workflow.nodes),
         *_indented(_edges(workflow)),
+        PARAMS,
     ]
     text = "\n".join(lines) + "\n"
     compile(text, f"{workflow.dag_id}.py", "exec")

@@ -60,7 +60,6 @@ def fetched(channel: Any, *, wanted: set[str]) -> list[dict[str, Any]]:
             messages.append(
                 {
                     "body": content,
-                    "exchange": method.exchange,
                     "routing_key": method.routing_key,
                     "queue": queue,
                     "message_id": properties.message_id,

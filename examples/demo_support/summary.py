@@ -11,6 +11,7 @@ from demo_support.timeline import Task
 
 __all__ = ["made_or_reused", "summarise"]
 
+ERROR_LINES = 1
 RUN_RECORD = "the last run that made something anew"
 
 
@@ -66,10 +67,16 @@ def _show_messages(console: Console, outcome: Outcome) -> None:
     for message in outcome.messages:
         console.heading("The message about the failure, as it went out")
         console.say(f"  from {message['from']}")
-        for key in ("exchange", "routing_key", "queue", "message_id"):
+        for key in ("routing_key", "queue", "message_id"):
             console.say(f"  {key + ':':<13}{message[key]}", "faint")
-        for line in json.dumps(message["body"], indent=2).splitlines():
+        body = dict(message["body"])
+        # The error has many lines, which are one in JSON.
+        error = body.pop("error", None) or ""
+        for line in json.dumps(body, indent=2).splitlines():
             console.say(f"  {line}")
+        console.say("  error, which has more lines than this last one:")
+        for line in error.splitlines()[-ERROR_LINES:]:
+            console.paragraph(line.strip(), "faint", indent="    ")
 
 
 def _show_products(console: Console, outcome: Outcome) -> None:

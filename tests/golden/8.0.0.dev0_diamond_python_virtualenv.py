@@ -14,7 +14,7 @@ try:  # Airflow 3, or Airflow 2 with the standard provider
 except ImportError:
     from airflow.operators.python import PythonVirtualenvOperator
 
-from dkist_processing_core.failure_callback import chat_ops_notification
+from dkist_processing_core.failure_callback import chat_ops_notification, dag_run_failure_notification
 
 WORKFLOW_NAME = 'l0_to_l1_cam_golden'
 WORKFLOW_VERSION = '1.0'
@@ -100,14 +100,9 @@ with DAG(
     ),
     schedule=None,
     catchup=False,
-    params={
-        "recipe_run_id": Param(
-            type=["integer", "string"],
-            minimum=1,
-            pattern='^[1-9][0-9]*(?![\\s\\S])',
-            description="Id of the recipe run to process, a positive integer.",
-        )
-    },
+    on_failure_callback=partial(
+        dag_run_failure_notification, workflow_name=WORKFLOW_NAME, workflow_version=WORKFLOW_VERSION
+    ),
 ) as dag:
     nodes = {}
     nodes['First'] = node(
@@ -157,3 +152,11 @@ with DAG(
     nodes['Second'].set_upstream([nodes['First']])
     nodes['Third'].set_upstream([nodes['First']])
     nodes['Fourth'].set_upstream([nodes['Second'], nodes['Third']])
+
+    # Required, and set once the tasks are there: they need it not, and Airflow's dag.test() fails where they have it.
+    dag.params["recipe_run_id"] = Param(
+        type=["integer", "string"],
+        minimum=1,
+        pattern='^[1-9][0-9]*(?![\\s\\S])',
+        description="Id of the recipe run to process, a positive integer.",
+    )

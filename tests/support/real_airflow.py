@@ -78,8 +78,14 @@ class Airflow:
         return self.run([sys.executable, "-c", textwrap.dedent(program)])
 
     @contextlib.contextmanager
-    def serving(self, environment: dict[str, str]) -> Iterator[Api]:
-        """Run scheduler, DAG processor and API, and yield a client that has logged in."""
+    def serving(
+        self, environment: dict[str, str], of_component: dict[str, dict[str, str]] | None = None
+    ) -> Iterator[Api]:
+        """
+        Run scheduler, DAG processor and API, and yield a client that has logged in.
+
+        What ``of_component`` holds for one of them comes on top of the environment of all.
+        """
         [port] = free_ports(1)
         address = f"http://127.0.0.1:{port}"
         passwords = self.home / "passwords.json"
@@ -103,7 +109,13 @@ class Airflow:
                     processes.append(
                         subprocess.Popen(
                             ["airflow", *component],
-                            env={**os.environ, **self.environment, **settings, **environment},
+                            env={
+                                **os.environ,
+                                **self.environment,
+                                **settings,
+                                **environment,
+                                **(of_component or {}).get(component[0], {}),
+                            },
                             stdout=log,
                             stderr=subprocess.STDOUT,
                             start_new_session=True,

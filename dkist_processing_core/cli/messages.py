@@ -1,0 +1,167 @@
+"""
+``dkist-processing-core messages``: the messages that wait on this worker to be sent to the interservice bus.
+
+Runs in: worker.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from dkist_processing_core.cli.tables import age, table
+from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
+from dkist_processing_core.isb import spool
+from dkist_processing_core.isb.spool import WaitingMessage
+
+__all__ = ["messages"]
+
+BUSY_SECONDS = 60
+
+folder_option = click.option(
+    "--spool",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="The spool folder; DKIST_ISB_SPOOL, or the default, unless given.",
+)
+json_option = click.option("--json", "is_json", is_flag=True, help="Write JSON, for a program to read.")
+names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
+
+
+@click.group()
+def messages() -> None:
+    """List, send and drop the messages that the interservice bus did not take."""
+
+
+@messages.command("list")
+@folder_option
+@json_option
+def list_command(folder: Path | None, is_json: bool) -> None:
+    """List the messages that wait, the oldest first."""
+    known = _known(folder)
+    if is_json:
+        click.echo(json.dumps([_as_data(each) for each in known], indent=2))
+        return
+    if not known:
+        click.echo(f"No message waits in {folder or spool.spool_folder()}.")
+        return
+    table(("kept", "message", "what it says"), [(age(each.kept_at), each.file.name, _summary(each)) for each in known])
+    damaged = sum(each.envelope is None for each in known)
+    click.echo(f"{len(known)} in {folder or spool.spool_folder()}, {damaged} of them damaged")
+
+
+@messages.command()
+@names_argument
+@folder_option
+@json_option
+@click.pass_context
+def send(context: click.Context, names: tuple[str, ...], folder: Path | None, is_json: bool) -> None:
+    """
+    Send messages, all of them unless some are named, the oldest first.
+
+    A message is forgotten as soon as the broker has confirmed it. One that the broker refuses stays and holds up no
+    other. The exit status is 1 if any is left.
+    """
+    from dkist_processing_core.isb.sender import send_waiting
+
+    only = frozenset(each.file for each in _chosen(names, _known(folder))) if names else None
+    try:
+        report = send_waiting(folder, lock_seconds=BUSY_SECONDS, only=only)
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
+    if report.is_busy:
+        click.echo(f"Error: somebody else is sending what is in {folder or spool.spool_folder()}", err=True)
+        context.exit(1)
+    if is_json:
+        kept = [{"name": file.name, "reason": reason} for file, reason in report.kept]
+        click.echo(json.dumps({"sent": [file.name for file in report.sent], "kept": kept}, indent=2))
+    else:
+        for file in report.sent:
+            click.echo(f"sent: {file.name}")
+        for file, reason in report.kept:
+            click.echo(f"not sent: {file.name}: {reason}", err=True)
+        click.echo(f"{len(report.sent)} sent, {len(report.kept)} not sent")
+    context.exit(1 if report.kept else 0)
+
+
+@messages.command()
+@names_argument
+@click.option("--all", "is_all", is_flag=True, help="Drop every message.")
+@folder_option
+@click.option("--dry-run", is_flag=True, help="Say what would be dropped, and drop nothing.")
+@click.pass_context
+def drop(context: click.Context, names: tuple[str, ...], is_all: bool, folder: Path | None, dry_run: bool) -> None:
+    """
+    Forget messages without sending them.
+
+    The exit status is 1 if any file cannot be removed.
+    """
+    if is_all == bool(names):
+        raise click.UsageError('give the names of messages, such as "list" shows them, or --all.')
+    known = _known(folder)
+    status = 0
+    for each in known if is_all else _chosen(names, known):
+        try:
+            if not dry_run:
+                each.file.unlink(missing_ok=True)
+        except OSError as error:
+            click.echo(f"not dropped: {each.file.name}: {error}", err=True)
+            status = 1
+        else:
+            click.echo(f"{'would be dropped' if dry_run else 'dropped'}: {each.file.name}: {_summary(each)}")
+    context.exit(status)
+
+
+def _known(folder: Path | None) -> list[WaitingMessage]:
+    return list(spool.waiting(folder))
+
+
+def _chosen(names: tuple[str, ...], known: list[WaitingMessage]) -> list[WaitingMessage]:
+    by_name = {each.file.name: each for each in known}
+    for name in names:
+        if name not in by_name:
+            raise click.UsageError(
+                f'there is no message {name!r}{did_you_mean(name, by_name)}. See "dkist-processing-core messages list".'
+            )
+    return [by_name[name] for name in dict.fromkeys(names)]
+
+
+def _as_data(message: WaitingMessage) -> dict[str, object]:
+    envelope = message.envelope
+    return {
+        "name": message.file.name,
+        "path": str(message.file),
+        "kept_at": message.kept_at.isoformat(timespec="seconds"),
+        "damage": message.damage or None,
+        "message_id": envelope and envelope.message_id,
+        "routing_key": envelope and envelope.routing_key,
+        "body": envelope and _body(envelope.body),
+    }
+
+
+def _body(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _summary(message: WaitingMessage) -> str:
+    """Say in one line what a message is about."""
+    if message.envelope is None:
+        return f"damaged: {message.damage}"
+    body = _body(message.envelope.body)
+    keys = ("workflowName", "workflowVersion", "taskName", "dagRunId")
+    if not isinstance(body, dict) or not all(key in body for key in keys[:3]):
+        return message.envelope.routing_key
+    return " ".join(str(body[key]) for key in keys if body.get(key)) + " failed" + _moment(message.envelope.timestamp)
+
+
+def _moment(timestamp: int) -> str:
+    """Say when something happened; a number that is no time in our calendar is passed over."""
+    try:
+        return f" at {datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S} UTC" if timestamp else ""
+    except (ValueError, OverflowError, OSError):
+        return ""

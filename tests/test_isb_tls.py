@@ -1,0 +1,212 @@
+"""The interservice bus by TLS, in a virtual host of its own, and under a name: a real RabbitMQ, real certificates."""
+
+import logging
+import re
+import time
+
+import pytest
+from support.certificates import UnavailableError as NoCertificatesError
+from support.certificates import make_certificates
+from support.peers import mesh_config, peer
+from support.ports import free_ports
+from support.rabbitmq import RabbitMQ, UnavailableError
+
+from dkist_processing_core.failure_callback import chat_ops_notification
+from dkist_processing_core.isb import spool
+from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.isb.publisher import PublishError, deliver, publish
+from dkist_processing_core.isb.sender import send_waiting
+
+QUEUE = "recipe.run.failure.q"
+OTHER_ADDRESS = "127.0.0.2"
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    try:
+        return make_certificates(tmp_path_factory.mktemp("certificates"))
+    except NoCertificatesError as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
+def tls_server(certificates, tmp_path_factory, isolated_environment):
+    """A running RabbitMQ that speaks TLS at one port, and none at another."""
+    [port] = free_ports(1)
+    configuration = (
+        f"listeners.ssl.1 = 127.0.0.1:{port}\n"
+        f"listeners.ssl.2 = {OTHER_ADDRESS}:{port}\n"
+        f"ssl_options.cacertfile = {certificates.authority}\n"
+        f"ssl_options.certfile = {certificates.server}\n"
+        f"ssl_options.keyfile = {certificates.server_key}\n"
+    )
+    try:
+        server = RabbitMQ.new(tmp_path_factory.mktemp("rabbitmq_tls"), configuration)
+        server.start()
+    except UnavailableError as reason:
+        pytest.skip(str(reason))
+    server.tls_port = port
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def broker(tls_server, certificates, monkeypatch):
+    """That server, with nothing declared on it, as the settings name it and trust it."""
+    monkeypatch.setenv("MESH_CONFIG", mesh_config(tls_server.tls_port))
+    monkeypatch.setenv("DKIST_ISB_TLS", "true")
+    monkeypatch.setenv("DKIST_ISB_CA_FILE", str(certificates.authority))
+    tls_server.forget(QUEUE)
+    yield tls_server
+    tls_server.forget(QUEUE)
+
+
+def new_envelope(number=1):
+    return Envelope(
+        routing_key="recipe.run.failure.m", queue=QUEUE, body='{"taskName": "T"}', message_id=f"{number:032x}"
+    )
+
+
+def report_failure():
+    return chat_ops_notification({"run_id": "manual__1"}, "w", "1", "T")
+
+
+def why_not_published():
+    """Publish; return why the broker has not confirmed it, and whether that can pass, within the limit."""
+    started = time.monotonic()
+    with pytest.raises(PublishError) as caught:
+        publish(new_envelope(), seconds=3)
+    assert time.monotonic() - started < 5
+    return str(caught.value), caught.value.can_pass
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_failure_arrives_by_tls(broker, monkeypatch, host):
+    """With the authority's certificate, by name and by address."""
+    monkeypatch.setenv("MESH_CONFIG", mesh_config(broker.tls_port, host))
+    message = report_failure()
+    assert [properties.message_id for properties, _ in broker.take_all(QUEUE)] == [message.message_id]
+    assert list(spool.waiting()) == []
+
+
+@pytest.mark.rabbitmq
+def test_an_authority_that_is_not_trusted_is_a_configuration_error(broker, certificates, monkeypatch, caplog):
+    """It names the variable, the message is kept, and it is sent once the variable is set."""
+    monkeypatch.delenv("DKIST_ISB_CA_FILE")
+    with caplog.at_level(logging.ERROR):
+        message = report_failure()
+    assert "CERTIFICATE_VERIFY_FAILED" in caplog.text
+    assert "DKIST_ISB_CA_FILE" in caplog.text
+    assert not why_not_published()[1]
+    assert [each.envelope.message_id for each in spool.waiting()] == [message.message_id]
+    monkeypatch.setenv("DKIST_ISB_CA_FILE", str(certificates.authority))
+    assert len(send_waiting().sent) == 1
+    assert [properties.message_id for properties, _ in broker.take_all(QUEUE)] == [message.message_id]
+
+
+@pytest.mark.rabbitmq
+def test_a_certificate_for_another_host_is_a_configuration_error(broker, monkeypatch):
+    """A server that is reached by an address which its certificate does not name is not trusted."""
+    monkeypatch.setenv("MESH_CONFIG", mesh_config(broker.tls_port, OTHER_ADDRESS))
+    reason, can_pass = why_not_published()
+    assert f"certificate is not valid for '{OTHER_ADDRESS}'" in reason
+    assert "the host name in MESH_CONFIG" in reason
+    assert not can_pass
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "folder", "key"])
+def test_a_file_without_certificates_is_a_configuration_error(certificates, tmp_path, monkeypatch, kind):
+    """It names the variable, the file and what it must be, before any broker is asked; the message is kept."""
+    file = tmp_path / kind
+    match kind:
+        case "empty":
+            file.touch()
+        case "text":
+            file.write_text("-----BEGIN NONSENSE-----\n")
+        case "folder":
+            file.mkdir()
+        case "key":
+            file.write_bytes(certificates.server_key.read_bytes())
+    monkeypatch.setenv("DKIST_ISB_TLS", "true")
+    monkeypatch.setenv("DKIST_ISB_CA_FILE", str(file))
+    reason, can_pass = why_not_published()
+    assert f"DKIST_ISB_CA_FILE {str(file)!r} cannot be used: " in reason
+    assert reason.endswith("It must be a file with certificates (PEM).")
+    assert not can_pass
+    message = report_failure()
+    assert [each.envelope.message_id for each in spool.waiting()] == [message.message_id]
+
+
+@pytest.mark.rabbitmq
+def test_tls_at_a_port_without_it_is_a_configuration_error(broker, monkeypatch):
+    """In bounded time, with the variable to check."""
+    monkeypatch.setenv("MESH_CONFIG", mesh_config(broker.port))
+    reason, can_pass = why_not_published()
+    assert "WRONG_VERSION_NUMBER" in reason
+    assert "check DKIST_ISB_TLS" in reason
+    assert not can_pass
+
+
+@pytest.mark.rabbitmq
+def test_no_tls_at_a_port_with_it_ends_in_bounded_time(broker, monkeypatch):
+    """The server hangs up, as one that starts just now may too, so it is tried again; the reason asks for TLS."""
+    monkeypatch.setenv("DKIST_ISB_TLS", "false")
+    reason, can_pass = why_not_published()
+    assert "does it want TLS?" in reason
+    assert can_pass
+
+
+def test_a_peer_that_keeps_silent_instead_of_speaking_tls_costs_bounded_time(monkeypatch):
+    """Publishing ends within its limit, and may be tried again."""
+    monkeypatch.setenv("DKIST_ISB_TLS", "true")
+    with peer(lambda connection: None) as port:
+        monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
+        _, can_pass = why_not_published()
+    assert can_pass
+
+
+@pytest.mark.rabbitmq
+def test_a_broker_that_goes_away_is_tried_again_by_tls_too(broker):
+    """While it is down the message is kept for a reason that can pass, and arrives once it is back."""
+    broker.stop()
+    try:
+        reason, can_pass = why_not_published()
+    finally:
+        broker.start()
+    assert "ConnectionRefusedError" in reason
+    assert can_pass
+    publish(new_envelope())
+    assert len(broker.take_all(QUEUE)) == 1
+
+
+@pytest.mark.rabbitmq
+def test_messages_go_to_the_virtual_host_that_is_named(broker, monkeypatch):
+    """And to no other one."""
+    broker.control("add_vhost", "processing")
+    try:
+        broker.control("set_permissions", "--vhost", "processing", "guest", ".*", ".*", ".*")
+        publish(new_envelope(1))
+        monkeypatch.setenv("DKIST_ISB_VIRTUAL_HOST", "processing")
+        publish(new_envelope(2))
+        assert [int(each.message_id) for each, _ in broker.take_all(QUEUE, "processing")] == [2]
+        assert [int(each.message_id) for each, _ in broker.take_all(QUEUE)] == [1]
+    finally:
+        broker.control("delete_vhost", "processing")
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("name", [None, "worker 7"], ids=["default", "named"])
+def test_connections_have_a_name_on_the_broker(broker, monkeypatch, name):
+    """That of this machine, or the one that is set, as the broker's own tools show it while it lasts."""
+    if name:
+        monkeypatch.setenv("DKIST_ISB_CONNECTION_NAME", name)
+    shown = []
+    errors = deliver(
+        [new_envelope()],
+        seconds=30,
+        on_confirmed=lambda _: shown.append(broker.control("list_connections", "ssl", "client_properties")),
+    )
+    assert errors == {}
+    expected = re.escape(name) if name else r"dkist-processing-core@\S+"
+    assert re.search(rf'true\t.*"connection_name","{expected}"', shown[0]), shown

@@ -1,0 +1,397 @@
+"""The commands by which a person lists, sends and drops the messages that wait in the spool folder."""
+
+import contextlib
+import json
+import subprocess
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from support.peers import mesh_config
+from support.ports import free_ports
+
+from dkist_processing_core.cli.root import root
+from dkist_processing_core.isb import sender, spool
+from dkist_processing_core.isb.envelope import Envelope
+
+QUEUE = "recipe.run.failure.q"
+OTHER_QUEUE = "other.q"
+
+
+@pytest.fixture
+def broker(rabbitmq, monkeypatch):
+    """The real broker, with nothing declared on it, as the settings name it."""
+    monkeypatch.setenv("MESH_CONFIG", rabbitmq.mesh_config)
+    rabbitmq.forget(QUEUE, OTHER_QUEUE)
+    yield rabbitmq
+    rabbitmq.forget(QUEUE, OTHER_QUEUE)
+
+
+@contextlib.contextmanager
+def stopped(broker):
+    broker.stop()
+    try:
+        yield
+    finally:
+        broker.start()
+
+
+@contextlib.contextmanager
+def no_right_to_declare(broker, name):
+    """Let the user guest do everything but declare one queue."""
+    broker.control("set_permissions", "guest", f"^(?!{name}$).*", ".*", ".*")
+    try:
+        yield
+    finally:
+        broker.control("set_permissions", "guest", ".*", ".*", ".*")
+
+
+def command(*arguments):
+    """Run the command line; return exit status, standard output and standard error."""
+    done = CliRunner().invoke(root, ["messages", *map(str, arguments)], catch_exceptions=False)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def keep(number=1, **changes):
+    """Put a message into the spool folder; return the name of its file."""
+    facts = {
+        "routing_key": "recipe.run.failure.m",
+        "queue": QUEUE,
+        "body": json.dumps(
+            {"workflowName": "w", "workflowVersion": "1.0", "taskName": f"T{number}", "dagRunId": "manual__1"}
+        ),
+        "message_id": f"{number:032x}",
+        "type": "recipe.run.failure",
+        "timestamp": 1789000000,
+    }
+    return spool.keep(Envelope(**(facts | changes))).name
+
+
+def keep_damaged(name="00000000000000000001-x.json", text="{"):
+    folder = spool.spool_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return name
+
+
+def left():
+    """Return the names of what waits."""
+    return sorted(each.name for each in spool.spool_folder().glob("*.json"))
+
+
+def delivered(broker, queue=QUEUE):
+    """Take the messages out of a queue and return their ids as numbers."""
+    return [int(properties.message_id, 16) for properties, _ in broker.take_all(queue)]
+
+
+def test_an_empty_folder_is_said_to_be_empty():
+    """By each command, with exit status 0, and nothing is made by looking."""
+    folder = spool.spool_folder()
+    assert command("list") == (0, f"No message waits in {folder}.\n", "")
+    assert command("list", "--json") == (0, "[]\n", "")
+    assert command("send") == (0, "0 sent, 0 not sent\n", "")
+    assert json.loads(command("send", "--json")[1]) == {"sent": [], "kept": []}
+    assert command("drop", "--all")[0] == 0
+    assert not folder.exists()
+
+
+def test_the_list_says_what_waits_the_oldest_first():
+    """A row for each message: since when, which file, and what has failed when."""
+    names = [keep(1), keep(2)]
+    status, output, error = command("list")
+    assert (status, error) == (0, "")
+    header, *rows, total = output.splitlines()
+    assert header.split("  ")[0] == "kept"
+    assert [row.split("  ")[1] for row in rows] == names
+    assert rows[0].endswith("w 1.0 T1 manual__1 failed at 2026-09-10 00:26:40 UTC")
+    assert total == f"2 in {spool.spool_folder()}, 0 of them damaged"
+
+
+def test_the_list_is_there_for_programs():
+    """As JSON, with the body as it will be sent."""
+    name = keep(1)
+    [data] = json.loads(command("list", "--json")[1])
+    assert data.pop("kept_at").startswith("20")
+    assert data == {
+        "name": name,
+        "path": str(spool.spool_folder() / name),
+        "damage": None,
+        "message_id": f"{1:032x}",
+        "routing_key": "recipe.run.failure.m",
+        "body": {"workflowName": "w", "workflowVersion": "1.0", "taskName": "T1", "dagRunId": "manual__1"},
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"queue": 3}', "\0", '{"routing_key": "k", "queue": "q", "body": 1, "message_id": "m"}'],
+    ids=["empty", "cut", "list", "no-keys", "type", "zero", "body-is-no-text"],
+)
+def test_a_damaged_file_is_listed_as_such(text):
+    """With the reason, beside the others."""
+    damaged, good = keep_damaged(text=text), keep(1)
+    _, first, second, total = command("list")[1].splitlines()
+    assert "damaged: " in first
+    assert damaged in first
+    assert good in second
+    assert total.endswith("1 of them damaged")
+    data = json.loads(command("list", "--json")[1])
+    assert [(each["name"], each["damage"] is None) for each in data] == [(damaged, False), (good, True)]
+    assert data[0]["body"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "summary"),
+    [
+        ({"body": "no JSON", "routing_key": "other.m"}, "other.m"),
+        ({"body": '{"level": "INFO"}', "routing_key": "other.m"}, "other.m"),
+        ({"timestamp": 0}, "w 1.0 T1 manual__1 failed"),
+        ({"timestamp": 10**18}, "w 1.0 T1 manual__1 failed"),
+    ],
+    ids=["no-json", "another-kind", "no-time", "beyond-time"],
+)
+def test_what_a_message_does_not_say_is_left_out(changes, summary):
+    """A message of another kind is told by its routing key, and one without a time is listed without."""
+    keep(1, **changes)
+    assert command("list")[1].splitlines()[1].endswith(f"json  {summary}")
+
+
+def test_a_file_that_is_gone_meanwhile_is_no_error():
+    """A name in the folder with nothing behind it, as of a message that somebody sends just now, is passed over."""
+    folder = spool.spool_folder()
+    folder.mkdir()
+    (folder / "1-x.json").symlink_to(folder / "gone")
+    assert command("list") == (0, f"No message waits in {folder}.\n", "")
+    assert command("send") == (0, "0 sent, 0 not sent\n", "")
+
+
+def test_another_folder_can_be_named(tmp_path, monkeypatch):
+    """By --spool, in place of DKIST_ISB_SPOOL."""
+    other = spool.spool_folder()
+    name = keep(1)
+    monkeypatch.setenv("DKIST_ISB_SPOOL", str(tmp_path / "mine"))
+    assert command("list")[1] == f"No message waits in {tmp_path / 'mine'}.\n"
+    assert name in command("list", "--spool", other)[1]
+    assert command("drop", "--all", "--spool", other)[0] == 0
+    assert command("list", "--spool", other)[1] == f"No message waits in {other}.\n"
+
+
+@pytest.mark.rabbitmq
+def test_all_messages_are_sent(broker):
+    """The oldest first; each is told, and gone from the folder."""
+    names = [keep(number) for number in range(3)]
+    assert command("send") == (0, "".join(f"sent: {name}\n" for name in names) + "3 sent, 0 not sent\n", "")
+    assert left() == []
+    assert delivered(broker) == [0, 1, 2]
+
+
+@pytest.mark.rabbitmq
+def test_messages_are_sent_by_name(broker):
+    """Only those; a name that is given twice is sent once."""
+    names = [keep(number) for number in range(3)]
+    assert command("send", names[2], names[0], names[2])[0] == 0
+    assert left() == [names[1]]
+    assert sorted(delivered(broker)) == [0, 2]
+
+
+@pytest.mark.rabbitmq
+def test_sending_tells_programs_what_became_of_each_message(broker):
+    """As JSON, with the reason for what stays."""
+    damaged, good = keep_damaged(), keep(1)
+    status, output, error = command("send", "--json")
+    assert (status, error) == (1, "")
+    report = json.loads(output)
+    assert report["sent"] == [good]
+    [kept] = report["kept"]
+    assert (kept["name"], kept["reason"].startswith("this is no message")) == (damaged, True)
+
+
+@pytest.mark.rabbitmq
+def test_a_message_that_is_refused_holds_up_no_other(broker):
+    """The one for which there is no queue stays, with the reason and exit status 1; those before and after it go."""
+    names = [keep(1), keep(2, queue=OTHER_QUEUE, routing_key="other.m"), keep(3)]
+    with no_right_to_declare(broker, OTHER_QUEUE):
+        status, output, error = command("send")
+    assert status == 1
+    assert f"not sent: {names[1]}: " in error
+    assert "no queue takes the message (312 NO_ROUTE)" in error
+    assert output.splitlines()[-1] == "2 sent, 1 not sent"
+    assert left() == [names[1]]
+    assert delivered(broker) == [1, 3]
+    assert command("send")[0] == 0
+    assert delivered(broker, OTHER_QUEUE) == [2]
+
+
+@pytest.mark.rabbitmq
+def test_files_of_the_previous_release_are_sent(broker):
+    """They also hold exchange and queue type, which the settings decide now."""
+    name = keep_damaged(
+        text=json.dumps(
+            {
+                "body": '{"taskName": "T"}',
+                "exchange": "another.x",
+                "message_id": f"{7:032x}",
+                "queue": QUEUE,
+                "queue_arguments": {"x-queue-type": "quorum"},
+                "routing_key": "recipe.run.failure.m",
+            }
+        )
+    )
+    assert command("send") == (0, f"sent: {name}\n1 sent, 0 not sent\n", "")
+    assert delivered(broker) == [7]
+
+
+@pytest.mark.rabbitmq
+def test_while_the_broker_is_away_all_messages_stay(broker, monkeypatch):
+    """Exit status 1 in bounded time, more messages take no longer; once it is back one send delivers each once."""
+    monkeypatch.setattr(sender, "BATCH_SECONDS", 3.0)
+    monkeypatch.setattr(sender, "MESSAGES_AT_ONCE", 5)
+    names = [keep(number) for number in range(12)]
+    with stopped(broker):
+        started = time.monotonic()
+        status, output, error = command("send")
+        assert time.monotonic() - started < 10
+    assert (status, output) == (1, "0 sent, 12 not sent\n")
+    assert error.count("ConnectionRefusedError") == 12
+    assert left() == names
+    assert command("send")[0] == 0
+    assert left() == []
+    assert delivered(broker) == list(range(12))
+
+
+def test_settings_that_cannot_be_used_are_told_in_one_message(monkeypatch):
+    """Exit status 1 with what the variable must look like, no traceback, and the message stays."""
+    name = keep(1)
+    monkeypatch.setenv("MESH_CONFIG", '{"interservice-bus": 3}')
+    status, output, error = command("send")
+    assert (status, output) == (1, "")
+    assert "Error: MESH_CONFIG does not say where 'interservice-bus' is" in error
+    assert "must look like" in error
+    monkeypatch.setenv("MESH_CONFIG", "{}")
+    monkeypatch.setenv("DKIST_ISB_TLS", "perhaps")
+    assert "Error: DKIST_ISB_TLS: Input should be a valid boolean" in command("send")[2]
+    assert left() == [name]
+
+
+def test_while_somebody_else_is_sending_nothing_is_sent(monkeypatch):
+    """Exit status 1 after a while, and the message stays."""
+    monkeypatch.setattr("dkist_processing_core.cli.messages.BUSY_SECONDS", 0.3)
+    name = keep(1)
+    with spool.lock(spool.spool_folder()):
+        status, output, error = command("send")
+    assert (status, output) == (1, "")
+    assert error == f"Error: somebody else is sending what is in {spool.spool_folder()}\n"
+    assert left() == [name]
+
+
+@pytest.mark.rabbitmq
+def test_a_message_that_somebody_else_sends_meanwhile_is_no_error(broker, monkeypatch):
+    """Files that disappear before it is our turn are neither sent nor missed."""
+    names = [keep(1), keep(2)]
+    real_lock = spool.lock
+
+    @contextlib.contextmanager
+    def lock_after_others(folder, *, seconds):
+        (folder / names[0]).unlink()
+        with real_lock(folder, seconds=seconds) as is_ours:
+            yield is_ours
+
+    monkeypatch.setattr(spool, "lock", lock_after_others)
+    assert command("send", *names) == (0, f"sent: {names[1]}\n1 sent, 0 not sent\n", "")
+    assert delivered(broker) == [2]
+
+
+PROGRAM = Path(sysconfig.get_path("scripts")) / "dkist-processing-core"
+
+
+@pytest.mark.rabbitmq
+def test_the_program_sends_what_waits(broker):
+    """As a person starts it, several at once: each message is delivered once, and all of them succeed."""
+    names = [keep(number) for number in range(200)]
+    processes = [
+        subprocess.Popen([PROGRAM, "messages", "send"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    outcomes = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert [error for _, error in outcomes] == ["", "", ""]
+    told = [line for output, _ in outcomes for line in output.splitlines() if line.startswith("sent: ")]
+    assert told == [f"sent: {name}" for name in names]
+    assert left() == []
+    assert delivered(broker) == list(range(200))
+
+
+def test_the_program_says_in_one_line_what_cannot_be_done(monkeypatch):
+    """With a malformed setting it ends with exit status 1 and no traceback."""
+    keep(1)
+    monkeypatch.setenv("MESH_CONFIG", "{")
+    done = subprocess.run([PROGRAM, "messages", "send"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: MESH_CONFIG is no JSON")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_messages_are_dropped_by_name():
+    """With what is forgotten; the others stay, and so they do in a dry run."""
+    names = [keep(number) for number in range(3)]
+    _, output, _ = command("drop", names[0], names[2], "--dry-run")
+    assert [line.partition(": w ")[0] for line in output.splitlines()] == [
+        f"would be dropped: {names[0]}",
+        f"would be dropped: {names[2]}",
+    ]
+    assert left() == names
+    status, output, _ = command("drop", names[0], names[2])
+    assert (status, output.splitlines()[0]) == (
+        0,
+        f"dropped: {names[0]}: w 1.0 T0 manual__1 failed at 2026-09-10 00:26:40 UTC",
+    )
+    assert left() == [names[1]]
+
+
+def test_all_messages_are_dropped():
+    """Damaged ones too."""
+    names = [keep_damaged(), keep(1)]
+    assert command("drop", "--all", "--dry-run")[0] == 0
+    assert left() == names
+    status, output, _ = command("drop", "--all")
+    assert (status, output.count("dropped: ")) == (0, 2)
+    assert left() == []
+
+
+def test_what_cannot_be_dropped_holds_up_no_other():
+    """A folder among the files is named, with exit status 1."""
+    folder = spool.spool_folder() / "00000000000000000001-x.json"
+    folder.mkdir(parents=True)
+    keep(1)
+    status, output, error = command("drop", "--all")
+    assert status == 1
+    assert output.count("dropped: ") == 1
+    assert error.startswith(f"not dropped: {folder.name}: ")
+    assert left() == [folder.name]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["--all", "name.json"]], ids=["neither", "dry-run", "both"])
+def test_dropping_wants_names_or_all(arguments):
+    """Neither or both is an error of the command line, and nothing is dropped."""
+    name = keep(1)
+    status, _, error = command("drop", *arguments)
+    assert status == 2
+    assert 'give the names of messages, such as "list" shows them, or --all.' in error
+    assert left() == [name]
+
+
+@pytest.mark.parametrize("verb", ["send", "drop"])
+def test_a_name_that_is_not_there_is_an_error_of_the_command_line(verb, monkeypatch):
+    """With the closest one; nothing is sent or dropped, not even what is there."""
+    [port] = free_ports(1)
+    monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
+    name = keep(1)
+    status, _, error = command(verb, name, name.removesuffix(".json"))
+    assert status == 2
+    words = " ".join(error.split())
+    assert f"there is no message {name.removesuffix('.json')!r} (did you mean {name!r}?)" in words
+    assert 'See "dkist-processing-core messages list".' in words
+    assert left() == [name]
