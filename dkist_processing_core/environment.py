@@ -7,7 +7,7 @@ that `TaskBase` and `Workflow` read, which must not cost a task or a scheduler t
 
 import os
 
-__all__ = ["build_version", "is_true", "log_level"]
+__all__ = ["build_version", "is_true", "isb_logging", "log_level"]
 
 DEFAULT_BUILD_VERSION = "dev"
 DEFAULT_LOG_LEVEL = "INFO"
@@ -27,3 +27,8 @@ def build_version() -> str:
 def log_level() -> str:
     """Return the level from which on a task's log records are shown (``DKIST_LOG_LEVEL``, else ``INFO``)."""
     return (os.environ.get("DKIST_LOG_LEVEL") or DEFAULT_LOG_LEVEL).strip().upper()
+
+
+def isb_logging() -> bool:
+    """Tell whether the log records of a task go to the interservice bus as well (``DKIST_ISB_LOGGING``, else no)."""
+    return is_true(os.environ.get("DKIST_ISB_LOGGING", ""))

@@ -2,7 +2,7 @@
 The class that a team subclasses to write a task.
 
 Runs in: task environment, and author and CI, where workflows refer to the classes. It imports neither Airflow nor
-anything of rendering, and no telemetry back end before a task starts.
+anything of rendering, and before a task starts neither a telemetry back end nor anything of the interservice bus.
 """
 
 import logging
@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 
-from dkist_processing_core import telemetry
+from dkist_processing_core import life_cycle, telemetry
 from dkist_processing_core.exceptions import RecipeRunIdError
+from dkist_processing_core.life_cycle import TOLD, LifeCycle
 from dkist_processing_core.telemetry import Span, TaskFacts, Telemetry
 from dkist_processing_core.telemetry.protocol import AttributeValue
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 CORE_SPAN_TYPE = "code.core"
 CORE_LABELS = {"type": "core"}
 CUSTOM_SPAN_TYPE = "code.custom"
+NO_OPTIONS: Mapping[str, Any] = {}
 
 
 def as_recipe_run_id(value: object) -> int:
@@ -102,6 +104,7 @@ class TaskBase(ABC):
         self.workflow_name = workflow_name
         self.workflow_version = workflow_version
         self.task_name = type(self).__name__
+        self._life_cycle: LifeCycle | None = None
         self._telemetry: Telemetry | None = None
         self._is_entered = False
         logger.info("Task %s initialized", self.task_name)
@@ -139,16 +142,25 @@ class TaskBase(ABC):
         try:
             self._run_phases()
         except BaseException as error:
-            self._close_telemetry(error)
+            self._close(error)
             raise
-        self._close_telemetry(None)
+        self._close(None)
 
     def _run_phases(self) -> None:
-        logger.info("Task %s started", self.task_name)
+        told = self._open_life_cycle()
+        told.started()
+        self._count_execution()
+        logger.info("Task %s started", self.task_name, extra=TOLD)
         for name, phase in (("Pre Run", self.pre_run), ("Run", self.run), ("Post Run", self.post_run)):
-            with self.apm_step(name, span_type=CORE_SPAN_TYPE, labels=CORE_LABELS):
+            with told.phase(name), self.apm_step(name, span_type=CORE_SPAN_TYPE, labels=CORE_LABELS):
                 phase()
-        logger.info("Task %s complete", self.task_name)
+        logger.info("Task %s complete", self.task_name, extra=TOLD)
+
+    def _count_execution(self) -> None:
+        try:
+            self.task_execution_counter.add(1, self.base_telemetry_attributes)
+        except Exception as error:
+            logger.warning("The task is not counted: %s: %s", type(error).__name__, error)
 
     def apm_step(
         self,
@@ -175,15 +187,16 @@ class TaskBase(ABC):
             To be used in a ``with`` statement around the work; it yields the span, which has ``set_attribute`` and
             ``set_attributes``. Without telemetry it does nothing.
         """
-        return self._open_telemetry().span(name, span_type, labels or {})
+        return self._open_telemetry().span(name, span_type, labels or {}, NO_OPTIONS)
 
     def telemetry_span(
         self,
         name: str,
-        *_: Any,
+        context: Any = None,
+        kind: Any = None,
         attributes: Mapping[str, AttributeValue] | None = None,
-        **__: Any,
-    ) -> AbstractContextManager[Span]:
+        **options: Any,
+    ) -> AbstractContextManager[Any]:
         """
         Record a stretch of work as a span, in the spelling of OpenTelemetry.
 
@@ -191,36 +204,85 @@ class TaskBase(ABC):
         ----------
         name
             What the work is.
+        context, kind, **options
+            As of OpenTelemetry's ``start_as_current_span``; other back ends pass over them.
         attributes
             Facts about the work.
 
         Returns
         -------
         context manager
-            As from `apm_step`.
+            As from `apm_step`. With OpenTelemetry it yields a span of its own kind; the others have its methods.
         """
-        return self._open_telemetry().span(name, CUSTOM_SPAN_TYPE, attributes or {})
+        options |= {key: value for key, value in (("context", context), ("kind", kind)) if value is not None}
+        return self._open_telemetry().span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)
+
+    @property
+    def base_telemetry_attributes(self) -> dict[str, str | int]:
+        """What is recorded about the task; for the attributes of a team's own metrics."""
+        from dkist_processing_core.telemetry.attributes import task_attributes
+
+        return task_attributes(self._facts())
+
+    @property
+    def tracer(self) -> Any:
+        """OpenTelemetry's tracer of this task; without OpenTelemetry, what has its methods."""
+        return self._open_telemetry().tracer
+
+    @property
+    def meter(self) -> Any:
+        """OpenTelemetry's meter of this task; without OpenTelemetry, what has its methods and measures nothing."""
+        return self._open_telemetry().meter
+
+    @property
+    def task_execution_counter(self) -> Any:
+        """The counter of the tasks that were run, ``dkist.processing.tasks.executed``."""
+        return self.meter.create_counter(
+            self.format_metric_name("tasks.executed"), unit="1", description="Number of tasks that were run."
+        )
+
+    def format_metric_name(self, name: str) -> str:
+        """
+        Return the full name of a metric of a processing task.
+
+        Parameters
+        ----------
+        name
+            Words separated by dots, such as ``tasks.executed``.
+        """
+        return f"{self.meter.name}.processing.{name}"
+
+    def _facts(self) -> TaskFacts:
+        return TaskFacts(
+            recipe_run_id=self.recipe_run_id,
+            workflow_name=self.workflow_name,
+            workflow_version=self.workflow_version,
+            task_name=self.task_name,
+        )
+
+    def _open_life_cycle(self) -> LifeCycle:
+        if self._life_cycle is None:
+            self._life_cycle = life_cycle.start(self._facts())
+        return self._life_cycle
 
     def _open_telemetry(self) -> Telemetry:
         if self._telemetry is None:
-            self._telemetry = telemetry.start(
-                TaskFacts(
-                    recipe_run_id=self.recipe_run_id,
-                    workflow_name=self.workflow_name,
-                    workflow_version=self.workflow_version,
-                    task_name=self.task_name,
-                )
-            )
+            self._telemetry = telemetry.start(self._facts())
         return self._telemetry
 
-    def _close_telemetry(self, error: BaseException | None) -> None:
+    def _close(self, error: BaseException | None) -> None:
         recorded, self._telemetry = self._telemetry, None
         if recorded is not None:
             recorded.close(error)
+        # Last, so that what the others log while they are closed is heard.
+        told, self._life_cycle = self._life_cycle, None
+        if told is not None:
+            told.close(error)
 
     def __enter__(self) -> Self:
         """Begin to record the task. An override must return what this returns."""
         self._is_entered = True
+        self._open_life_cycle()
         self._open_telemetry()
         return self
 
@@ -232,7 +294,7 @@ class TaskBase(ABC):
     ) -> None:
         """End the recording of the task. It runs whether or not the task succeeded."""
         self._is_entered = False
-        self._close_telemetry(exc_val)
+        self._close(exc_val)
 
     def __repr__(self) -> str:
         return (

@@ -5,10 +5,11 @@ Runs in: task environment. The task's standard error stream is what Airflow read
 """
 
 import logging
+from collections.abc import Callable
 
 from dkist_processing_core.environment import DEFAULT_LOG_LEVEL, log_level
 
-__all__ = ["show_log_records"]
+__all__ = ["listen", "show_log_records"]
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -46,17 +47,56 @@ def _let_null_handlers_not_count() -> None:
 
     def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
         standard_call(self, record)
-        met = _handlers_on_the_way(self)
-        if met and logging.lastResort and all(isinstance(each, logging.NullHandler) for each in met):
+        # Each record comes by here, so no list is made, and the first handler that shows something ends it.
+        current: logging.Logger | None = self
+        has_met_one = False
+        while current is not None:
+            for handler in current.handlers:
+                if not isinstance(handler, logging.NullHandler):
+                    return
+                has_met_one = True
+            current = current.parent if current.propagate else None
+        if has_met_one and logging.lastResort:
             logging.lastResort.handle(record)
 
     logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
 
 
-def _handlers_on_the_way(start: logging.Logger) -> list[logging.Handler]:
-    found: list[logging.Handler] = []
-    current: logging.Logger | None = start
-    while current is not None:
-        found += current.handlers
-        current = current.parent if current.propagate else None
-    return found
+def listen(handler: logging.Handler) -> Callable[[], None]:
+    """
+    Let a handler have every record, after the handlers that show it, without being one of those of a logger.
+
+    A handler on the root logger would be in the way: it keeps `logging.basicConfig` from doing anything, and the
+    records that nobody shows from `logging.lastResort`; it gets nothing of a logger that does not propagate, and
+    ``basicConfig(force=True)`` and `logging.config` throw it out.
+
+    Parameters
+    ----------
+    handler
+        The handler. Its level and its filters do not count, only its ``handle`` is called.
+
+    Returns
+    -------
+    callable
+        Ends it.
+    """
+    standard_call = logging.Logger.callHandlers
+    take: Callable[[logging.LogRecord], object] = handler.handle
+
+    def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
+        standard_call(self, record)
+        take(record)
+
+    def stop() -> None:
+        nonlocal take
+        if logging.Logger.callHandlers is call_handlers:
+            logging.Logger.callHandlers = standard_call  # type: ignore[method-assign]
+        else:  # somebody else has put something on top of it meanwhile
+            take = _take_nothing
+
+    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
+    return stop
+
+
+def _take_nothing(_record: logging.LogRecord) -> bool:
+    return False

@@ -5,6 +5,7 @@ Runs in: worker, DAG processor. Airflow's versions differ in what a context hold
 and may fail, and none of that may keep a message from going out: what is not known is None.
 """
 
+import logging
 import re
 import signal
 import socket
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from dkist_processing_core.failure_callback import (
     attribute,
@@ -21,6 +23,8 @@ from dkist_processing_core.failure_callback import (
 from dkist_processing_core.isb import last_words
 
 __all__ = ["airflow_version", "dag_id", "facts", "run_started", "task_instance", "try_number"]
+
+logger = logging.getLogger(__name__)
 
 EXIT_STATUS = re.compile(r"exit (?:code|status) (-?\d+)")
 SIGNALLED = 128
@@ -71,8 +75,6 @@ def facts(context: Mapping[str, Any], *, is_of_this_host: bool = True) -> dict[s
     """
     instance = task_instance(context)
     map_index = _integer(attribute(instance, "map_index"))
-    exception = context.get("exception")
-    status = _exit_status(exception)
     said = last_words.read_and_remove(
         last_words.name_of_try(
             dag_id(context),
@@ -81,9 +83,11 @@ def facts(context: Mapping[str, Any], *, is_of_this_host: bool = True) -> dict[s
             try_number(context),
         )
     )
+    exception = context.get("exception")
+    status = _exit_status(exception) or _number(said.get("exitCode"))
     return {
         "dagRunId": parse_dag_run_id_from_context(context),
-        "logUrl": parse_log_url_from_context(context),
+        "logUrl": parse_log_url_from_context(context) or _log_url(context),
         "dagId": dag_id(context),
         "recipeRunId": _recipe_run_id(context),
         "tryNumber": try_number(context),
@@ -95,6 +99,27 @@ def facts(context: Mapping[str, Any], *, is_of_this_host: bool = True) -> dict[s
         "traceId": said.get("traceId"),
         "transactionId": said.get("transactionId"),
     }
+
+
+def _log_url(context: Mapping[str, Any]) -> str | None:
+    """Return the address of the log of the task as Airflow 3 forms it; 3.0 does not tell a callback."""
+    dag, run, task = (
+        dag_id(context),
+        parse_dag_run_id_from_context(context),
+        attribute(task_instance(context), "task_id"),
+    )
+    if airflow_version()[:1] != (3,) or not (dag and run and task):
+        return None
+    try:
+        from airflow.configuration import conf
+
+        base = conf.get("api", "base_url", fallback=None)
+    except Exception as error:
+        logger.debug("Airflow does not tell its address: %s: %s", type(error).__name__, error)
+        return None
+    number = try_number(context)
+    end = f"?try_number={number}" if number else ""
+    return f"{base.rstrip('/')}/dags/{quote(dag)}/runs/{quote(run)}/tasks/{quote(task)}{end}" if base else None
 
 
 def _recipe_run_id(context: Mapping[str, Any]) -> int | str | None:
@@ -129,6 +154,10 @@ def _error(exception: object, status: int | None) -> str | None:
 
 def _text(value: object) -> str | None:
     return None if value is None or value == "" else str(value)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.lstrip("-").isdecimal() else None
 
 
 def _integer(value: object) -> int | None:

@@ -50,7 +50,7 @@ def write(facts: Mapping[str, str]) -> None:
     Parameters
     ----------
     facts
-        ``error``, and with telemetry ``traceId`` and ``transactionId``.
+        ``error``, ``exitCode``, and with telemetry ``traceId`` and ``transactionId``.
     """
     context = [os.environ.get(f"AIRFLOW_CTX_{name}") for name in ("DAG_ID", "DAG_RUN_ID", "TASK_ID", "TRY_NUMBER")]
     if not all(context):

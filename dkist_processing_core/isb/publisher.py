@@ -18,6 +18,7 @@ from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.isb.attempt import Attempt
 from dkist_processing_core.isb.connection import PublishError, connection_parameters, explained, quiet_pika
 from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.isb.substitute import Substitute
 
 __all__ = ["TOTAL_SECONDS", "PublishError", "deliver", "publish"]
 
@@ -80,6 +81,8 @@ def deliver(
     ConfigurationError
         If a setting of the bus cannot be used.
     """
+    if Substitute.deliver is not None:
+        return _hand_over(Substitute.deliver, envelopes, on_confirmed)
     configuration = _configuration()
     broker = configuration.isb_mesh_service
     work = _Delivery(configuration, envelopes, seconds, on_confirmed)
@@ -92,6 +95,20 @@ def deliver(
         index: PublishError(f"interservice bus at {broker.host}:{broker.port}: {error}", can_pass=error.can_pass)
         for index, error in work.errors().items()
     }
+
+
+def _hand_over(
+    take: Callable[[Envelope], object], envelopes: Sequence[Envelope], on_confirmed: Callable[[Envelope], object]
+) -> dict[int, PublishError]:
+    errors = {}
+    for index, envelope in enumerate(envelopes):
+        try:
+            take(envelope)
+        except PublishError as error:
+            errors[index] = error
+        else:
+            on_confirmed(envelope)
+    return errors
 
 
 def _configuration() -> InterserviceBusConfiguration:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dkist_processing_core import atomic
 from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.isb.substitute import Substitute
 
 __all__ = ["WaitingMessage", "forget_old", "keep", "lock", "spool_folder", "waiting"]
 
@@ -57,6 +58,8 @@ class WaitingMessage:
 
 def spool_folder() -> Path:
     """Return the spool folder: ``DKIST_ISB_SPOOL``, else one under the user's state folder (XDG)."""
+    if Substitute.spool_folder is not None:
+        return Substitute.spool_folder
     configured = os.environ.get("DKIST_ISB_SPOOL")
     if configured:
         return Path(configured)

@@ -1,0 +1,269 @@
+"""Run tasks whose log goes to the interservice bus, and look at what arrives there."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pika.exceptions
+
+from support.processes import is_alive, parent_of, wait_until_dead
+
+QUEUE = "task.log.q"
+ROUTING_KEY = "task.log.m"
+
+TASKS = """
+    import logging, multiprocessing, os, signal, subprocess, sys, threading, time
+    from pathlib import Path
+    from dkist_processing_core import TaskBase
+
+    logger = logging.getLogger("team.camera")
+
+    class Good(TaskBase):
+        def pre_run(self):
+            logger.debug("a debug record")
+        def run(self):
+            for number in range(20):
+                logger.info("frame %d", number)
+            thread = threading.Thread(target=logger.warning, args=["from a thread"], name="reader")
+            thread.start()
+            thread.join()
+
+    class Bad(TaskBase):
+        def run(self):
+            logger.info("about to fail")
+            raise RuntimeError("the flat is missing")
+
+    class Leaves(TaskBase):
+        def run(self):
+            sys.exit(0)
+
+    class Odd(TaskBase):
+        def run(self):
+            class Name(str):
+                pass
+            class Raises:
+                def __str__(self):
+                    raise RuntimeError("no text")
+                __repr__ = __str__
+            logging.addLevelName(25, "NOTICE")
+            logger.log(25, "a level of theirs")
+            logger.info("half a pair: \\udc80 \\ud800")
+            logger.info("not\\0printable \U0001f600 \\u2028")
+            logger.info({"a": 1})
+            logger.info("")
+            logger.info(Name("a text of theirs"), extra={"frame": 7, "levels": None})
+            logging.getLogger(Name("team.named")).info("a name of theirs")
+            threading.current_thread().name = Name("thread of theirs")
+            logger.info("from there")
+            logger.info("%d frames", "no number")
+            logger.info(Raises())
+            logger.info("with %s", Raises())
+            logger.info("x" * 1_000_000)
+            logger.info("with stack", stack_info=True)
+            try:
+                raise ValueError("\\udc80")
+            except ValueError:
+                logger.exception("caught")
+            logger.error("nothing was raised", exc_info=True)
+            logger.handle(logging.makeLogRecord({
+                "name": "by.hand", "msg": "made", "levelno": 20, "levelname": "INFO", "created": float("inf"),
+            }))
+            silent = logging.getLogger("team.silent")
+            silent.propagate = False
+            silent.info("of a logger that does not propagate")
+
+    class Configures(TaskBase):
+        def pre_run(self):
+            logging.basicConfig(format="THEIRS %(message)s", level="DEBUG", stream=sys.stdout)
+        def run(self):
+            logger.info("by %s", "theirs")
+            logging.basicConfig(format="FORCED %(message)s", level="INFO", stream=sys.stdout, force=True)
+            logger.info("by %s", "another one")
+
+    class Library(TaskBase):
+        def run(self):
+            logging.getLogger("team").addHandler(logging.NullHandler())
+            logger.error("the flat is missing")
+            logging.getLogger("team").addHandler(logging.StreamHandler(sys.stdout))
+            logger.error("theirs alone")
+
+    class Floods(TaskBase):
+        def run(self):
+            for number in range(30_000):
+                logger.info("frame %d", number)
+
+    class Ticks(TaskBase):
+        def run(self):
+            number = 0
+            Path("running").write_text(str(os.getpid()))
+            while not Path("enough").exists():
+                logger.info("tick %d", number)
+                number += 1
+                time.sleep(0.02)
+            Path("ticks").write_text(str(number))
+
+    class Stops(TaskBase):
+        def run(self):
+            logger.info("last words")
+            Path("running").write_text(str(os.getpid()))
+            time.sleep(120)
+
+    class Forks(TaskBase):
+        def run(self):
+            def work(number):
+                for each in range(500):
+                    logger.info("child %d record %d", number, each)
+            context = multiprocessing.get_context("fork")
+            children = [context.Process(target=work, args=[number]) for number in range(4)]
+            for child in children:
+                child.start()
+                for number in range(500):
+                    logger.info("parent %d", number)
+            for child in children:
+                child.join()
+            assert [child.exitcode for child in children] == [0, 0, 0, 0]
+
+    class LeavesAChild(TaskBase):
+        def run(self):
+            if os.fork() == 0:
+                for descriptor in (0, 1, 2):
+                    os.close(descriptor)
+                time.sleep(60)
+                os._exit(0)
+
+    class Imports(TaskBase):
+        def run(self):
+            logger.info("one")
+            time.sleep(0.3)
+            print(*{name.partition(".")[0] for name in sys.modules})
+
+    class Enters(Good):
+        def __enter__(self):
+            super().__enter__()
+            logger.info("entered")
+            raise RuntimeError("no such folder")
+"""
+
+
+def write_tasks(folder: Path) -> None:
+    """Write the module ``team_tasks``."""
+    (folder / "team_tasks.py").write_text(textwrap.dedent(TASKS))
+
+
+def start(folder, task, *, program=None, pass_fds=(), **environment):
+    """Start the program that runs one task, in a folder with the module."""
+    command = ["-m", "dkist_processing_core.run_task", f"team_tasks:{task}", "--workflow-name", "w"]
+    pythonpath = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        [sys.executable, *(["-c", program] if program else [*command, "--workflow-version", "1"])],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": pythonpath,
+            "DKIST_RECIPE_RUN_ID": "42",
+            "DKIST_ISB_LOGGING": "true",
+            **environment,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        pass_fds=pass_fds,
+    )
+
+
+def run(folder, task, **settings):
+    """Run one task to its end; its exit status and what it wrote."""
+    process = start(folder, task, **settings)
+    stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout, stderr
+
+
+def shippers():
+    """Return the folders in /proc of all processes that send logs."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_shipper = b"dkist_processing_core.isb.log_shipper" in (process / "cmdline").read_bytes()
+            if is_shipper and is_alive(int(process.name)):
+                found.append(process)
+    return found
+
+
+def shipper_of(pid, seconds=10):
+    """Return the process that sends the log of a task."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for process in shippers():
+            with contextlib.suppress(OSError):
+                if parent_of(int(process.name)) == pid:
+                    return int(process.name)
+        time.sleep(0.02)
+    raise AssertionError(f"{pid} has no log shipper")
+
+
+def wait_until_nobody_sends(mesh_config, seconds=10):
+    """Wait until what tasks with a setting have left behind is gone, so that nothing of it is in anybody's way."""
+    setting = f"MESH_CONFIG={mesh_config}".encode()
+    found = []
+    for process in shippers():
+        with contextlib.suppress(OSError):
+            if setting in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    wait_until_dead(found, seconds)
+
+
+def end_group(process):
+    """Kill whatever is left of a task."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+class Received:
+    """What arrives on the bus, in the order in which it comes."""
+
+    def __init__(self, broker):
+        self.broker = broker
+        self.messages = []
+
+    def take(self):
+        with contextlib.suppress(pika.exceptions.AMQPError), contextlib.closing(self.broker.connect()) as connection:
+            channel = connection.channel()
+            while (got := channel.basic_get(QUEUE, auto_ack=True))[0]:
+                self.messages.append(got[1:])
+
+    def until(self, condition, seconds=20):
+        """Wait until the records so far are as expected, and return them."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.take()
+            if condition(self.records):
+                return self.records
+            assert time.monotonic() < deadline, f"{len(self.messages)} records, the last of them {self.records[-3:]}"
+            time.sleep(0.1)
+
+    def until_the_end(self, seconds=20):
+        return self.until(lambda records: any(is_end(record) for record in records), seconds)
+
+    @property
+    def records(self):
+        return [json.loads(body) for _, body in self.messages]
+
+    @property
+    def properties(self):
+        return [properties for properties, _ in self.messages]
+
+
+def is_end(record):
+    return record["event"] in {"succeeded", "failed"}
+
+
+def texts(records):
+    return [record["message"] for record in records]
