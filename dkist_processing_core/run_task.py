@@ -17,6 +17,7 @@ from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
+from dkist_processing_core import telemetry
 from dkist_processing_core.exceptions import RecipeRunIdError, TaskImportError, did_you_mean
 from dkist_processing_core.task import TaskBase, as_recipe_run_id
 from dkist_processing_core.task_logging import show_log_records
@@ -170,7 +171,10 @@ def _leave_last_words(error: str) -> None:
     try:
         from dkist_processing_core.isb import last_words
 
-        last_words.write({"error": last_words.last_lines(error)})
+        facts = {"error": last_words.last_lines(error), "exitCode": str(FAILED)}
+        if ids := telemetry.last_ids():
+            facts |= {"traceId": ids.trace_id, "transactionId": ids.transaction_id}
+        last_words.write(facts)
     except Exception:
         logger.debug("The failure message will not tell the error", exc_info=True)
 

@@ -43,6 +43,7 @@ def variables_in_the_code():
     for file in PACKAGE.rglob("*.py"):
         text = file.read_text()
         found |= set(re.findall(r"environ(?:\.get\(|\[)\s*\"([A-Z_0-9]+)\"", text))
+        found |= set(re.findall(r"\"(OTEL_[A-Z_0-9]+|TRACE[A-Z]+|DKIST_APM_[A-Z_]+)\"", text))
     script = (PACKAGE / "rendering" / "task_script" / "task.bash").read_text()
     found |= set(re.findall(r"\$\{?(DKIST_[A-Z_]+)", script))
     for name, field in DKISTProcessingCoreConfiguration.model_fields.items():
@@ -61,6 +62,9 @@ INTERNAL = {
 }
 # Read by a pattern, or handed to the installer, so a search for names does not find them.
 NOT_BY_NAME = {"AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_TASK_ID", "NOMAD_ALLOC_ID", "NOMAD_ALLOC_NAME", "NOMAD_GROUP_NAME"}
+for signal in ("TRACES", "METRICS"):
+    own = f"OTEL_EXPORTER_OTLP_{signal}_"
+    NOT_BY_NAME |= {f"OTEL_{signal}_EXPORTER", f"{own}ENDPOINT", f"{own}PROTOCOL", f"{own}TIMEOUT"}
 
 
 def test_every_variable_that_is_read_is_documented():

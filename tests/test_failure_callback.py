@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 from support.ports import free_ports
 
-from dkist_processing_core import failure_callback
+from dkist_processing_core import failure_callback, testing
 from dkist_processing_core.failure_callback import (
     RecipeRunFailureMessage,
     RecipeRunFailureMessageBody,
@@ -46,19 +46,10 @@ def notify(context, producer_factory=None):
 
 
 @pytest.fixture
-def published():
-    """A producer factory that takes every message, and the messages that it took."""
-    messages = []
-
-    class Producer:
-        publish = messages.append
-
-    @contextlib.contextmanager
-    def factory():
-        yield Producer()
-
-    factory.messages = messages
-    return factory
+def recorded():
+    """What is published, in memory, by the way that a real message takes up to the broker."""
+    with testing.recorded() as recorded:
+        yield recorded
 
 
 def failing(error):
@@ -70,11 +61,13 @@ def failing(error):
     return factory
 
 
-def test_the_message_has_the_keys_that_consumers_read(published):
+def test_the_message_has_the_keys_that_consumers_read(recorded):
     """It is published once and returned; what is not known beyond them is null."""
-    message = notify(new_context(), published)
-    assert published.messages == [message]
-    body = json.loads(message.body.model_dump_json())
+    message = notify(new_context())
+    [envelope] = recorded.messages
+    assert envelope == message.envelope()
+    assert (envelope.routing_key, envelope.queue) == ("recipe.run.failure.m", "recipe.run.failure.q")
+    body = json.loads(envelope.body)
     assert len(body.pop("conversationId")) == 32
     assert body == {
         "workflowName": "l0_to_l1_cam",
@@ -94,6 +87,22 @@ def test_the_message_has_the_keys_that_consumers_read(published):
         "transactionId": None,
     }
     assert list(spool.waiting()) == []
+
+
+def test_a_producer_of_ones_own_is_given_the_message():
+    """It is used instead of the one that the settings name."""
+    messages = []
+
+    class Producer:
+        publish = messages.append
+
+    @contextlib.contextmanager
+    def factory():
+        yield Producer()
+
+    with testing.recorded() as recorded:
+        assert [notify(new_context(), factory)] == messages
+    assert recorded.messages == []
 
 
 class Full(TaskInstance):
@@ -123,21 +132,21 @@ def failed_with(text):
     ],
     ids=["failed", "killed", "terminated", "negative", "none", "no-signal"],
 )
-def test_the_message_tells_what_helps_whoever_is_woken(published, text, status, signal):
+def test_the_message_tells_what_helps_whoever_is_woken(recorded, text, status, signal):
     """Where it ran, which try, how it ended and what it said."""
-    body = notify(failed_with(text), published).body
+    body = notify(failed_with(text)).body
     assert (body.dagId, body.recipeRunId, body.tryNumber, body.host) == ("l0_to_l1_cam_1.0", 42, 1, "worker-7")
     assert (body.exitCode, body.signal) == (status, signal)
     assert body.error == f"RuntimeError: {text}"
 
 
-def test_the_message_tells_what_the_script_means_by_its_exit_status(published):
+def test_the_message_tells_what_the_script_means_by_its_exit_status(recorded):
     """An environment that could not be built is no fault of the task."""
-    body = notify(failed_with("returned a non-zero exit code 69."), published).body
+    body = notify(failed_with("returned a non-zero exit code 69.")).body
     assert "the environment of the task could not be built" in body.error
 
 
-def test_the_message_tells_the_last_words_of_the_task(published, monkeypatch):
+def test_the_message_tells_the_last_words_of_the_task(recorded, monkeypatch):
     """The task leaves them in a file, which is gone afterwards; what is secret in an address is not told."""
     for name, value in {"DAG_ID": Full.dag_id, "DAG_RUN_ID": Full.run_id, "TASK_ID": Full.task_id}.items():
         monkeypatch.setenv(f"AIRFLOW_CTX_{name}", value)
@@ -146,11 +155,11 @@ def test_the_message_tells_the_last_words_of_the_task(published, monkeypatch):
         "\n".join([f"line {number}" for number in range(50)] + ["http://me:pw@host/x \udce9"])
     )
     last_words.write({"error": error, "traceId": "abc"})
-    body = notify(failed_with("exit code 1"), published).body
+    body = notify(failed_with("exit code 1")).body
     assert body.error.splitlines()[0] == "line 31"
     assert body.error.splitlines()[-1] == "http://<redacted>@host/x \\udce9"
     assert (body.traceId, body.exitCode) == ("abc", 1)
-    assert notify(failed_with("exit code 1"), published).body.error == "RuntimeError: exit code 1"
+    assert notify(failed_with("exit code 1")).body.error == "RuntimeError: exit code 1"
 
 
 def test_last_words_that_nobody_came_for_are_forgotten(monkeypatch):
@@ -166,7 +175,7 @@ def test_last_words_that_nobody_came_for_are_forgotten(monkeypatch):
     assert [each.name for each in folder.iterdir()] == [f"{last_words.name_of_try(1, 1, 1, 1)}.json"]
 
 
-def test_the_message_id_tells_repetitions_from_other_failures(published):
+def test_the_message_id_tells_repetitions_from_other_failures(recorded):
     """The same try gives the same id; another run, try, task or map index gives another."""
 
     class Second(TaskInstance):
@@ -175,17 +184,17 @@ def test_the_message_id_tells_repetitions_from_other_failures(published):
     class Mapped(TaskInstance):
         map_index = 3
 
-    same = [notify(new_context(), published).message_id for _ in range(2)]
+    same = [notify(new_context()).message_id for _ in range(2)]
     others = [
-        notify(new_context(run_id="manual__2"), published).message_id,
-        notify(new_context(task_instance=Second()), published).message_id,
-        notify(new_context(task_instance=Mapped()), published).message_id,
-        chat_ops_notification(new_context(), "l0_to_l1_cam", "1.0", "Other", published).message_id,
-        chat_ops_notification(new_context(), "l0_to_l1_cam", "1.1", "Calibrate", published).message_id,
+        notify(new_context(run_id="manual__2")).message_id,
+        notify(new_context(task_instance=Second())).message_id,
+        notify(new_context(task_instance=Mapped())).message_id,
+        chat_ops_notification(new_context(), "l0_to_l1_cam", "1.0", "Other").message_id,
+        chat_ops_notification(new_context(), "l0_to_l1_cam", "1.1", "Calibrate").message_id,
     ]
     assert same[0] == same[1]
     assert len({same[0], *others}) == 6
-    assert notify({}, published).message_id != notify({}, published).message_id
+    assert notify({}).message_id != notify({}).message_id
 
 
 @pytest.mark.parametrize(
@@ -199,11 +208,11 @@ def test_the_message_id_tells_repetitions_from_other_failures(published):
     ],
     ids=["empty", "full", "run-only", "no-url", "url-raises"],
 )
-def test_a_context_may_lack_anything(context, run_id, log_url, published):
+def test_a_context_may_lack_anything(context, run_id, log_url, recorded):
     """Airflow's versions differ in what they pass."""
     assert parse_dag_run_id_from_context(context) == run_id
     assert parse_log_url_from_context(context) == log_url
-    assert notify(context, published).body.dagRunId == run_id
+    assert notify(context).body.dagRunId == run_id
 
 
 @pytest.mark.parametrize(
@@ -244,7 +253,7 @@ def test_a_malformed_configuration_loses_nothing(monkeypatch, caplog, value):
     assert [each.envelope.message_id for each in spool.waiting()] == [message.message_id]
 
 
-def test_facts_of_another_type_are_told_as_text(published):
+def test_facts_of_another_type_are_told_as_text(recorded):
     """A run id that is a number, attributes that cannot be computed: the message goes out all the same."""
 
     class Odd:
@@ -254,9 +263,9 @@ def test_facts_of_another_type_are_told_as_text(published):
         def try_number(self):
             raise RuntimeError("no database")
 
-    message = notify({"run_id": 7, "task_instance": Odd()}, published)
+    message = notify({"run_id": 7, "task_instance": Odd()})
     assert (message.body.dagRunId, message.body.logUrl) == ("7", "b'http://x'")
-    assert published.messages == [message]
+    assert [json.loads(each.body)["dagRunId"] for each in recorded.messages] == ["7"]
 
 
 def test_a_callback_that_is_called_wrongly_is_reported(caplog):

@@ -15,8 +15,9 @@ HEAVY = ["airflow", "elasticapm", "jinja2", "nbformat", "opentelemetry", "pika",
         "import dkist_processing_core.failure_callback",
         "import dkist_processing_core.run_task",
         "import dkist_processing_core.build_utils",
+        "from dkist_processing_core import testing, TaskBase\nwith testing.recorded(): pass",
     ],
-    ids=["package", "failure_callback", "run_task", "build_utils"],
+    ids=["package", "failure_callback", "run_task", "build_utils", "testing"],
 )
 def test_nothing_heavy_is_imported(program):
     """In a fresh interpreter none of the heavy packages is loaded."""

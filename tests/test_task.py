@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dkist_processing_core import TaskBase
+from dkist_processing_core import TaskBase, testing
 from dkist_processing_core.exceptions import RecipeRunIdError
 
 
@@ -41,6 +41,22 @@ class Failing(Recorder):
         raise ValueError("no")
 
 
+@pytest.fixture
+def recorded():
+    """What the tasks record, in memory."""
+    with testing.recorded() as recorded:
+        yield recorded
+
+
+SPANS = """\
+Recorder (w v, recipe run 1)
+  Pre Run
+  Run
+    step [a=1, b=2, c=3]
+    span [a=1, b=2]
+  Post Run"""
+
+
 def test_the_phases_run_in_order():
     """pre_run, run, post_run, then the end of the with statement."""
     with Recorder(recipe_run_id=1, workflow_name="w", workflow_version="v") as task:
@@ -48,18 +64,52 @@ def test_the_phases_run_in_order():
     assert task.events == ["pre_run", "run", "post_run", "exit"]
 
 
-def test_a_task_runs_without_a_with_statement():
-    """Calling it is enough."""
+def test_each_phase_has_a_span_and_what_the_task_opens_lies_in_it(recorded):
+    """Types and labels are those of the contract."""
+    with Recorder(recipe_run_id=1, workflow_name="w", workflow_version="v") as task:
+        task()
+    assert recorded.tree() == SPANS
+    assert [(span.type, span.attributes) for span in recorded.spans if span.parent is None] == [
+        ("code.core", {"type": "core"})
+    ] * 3
+    assert [span.type for span in recorded.spans if span.parent] == ["code.x", "code.custom"]
+
+
+def test_a_task_runs_without_a_with_statement(recorded):
+    """Calling it is enough; it is recorded all the same, and each call for itself."""
     task = Recorder(1, "w", "v")
     task()
-    assert task.events == ["pre_run", "run", "post_run"]
+    task()
+    assert task.events == ["pre_run", "run", "post_run"] * 2
+    assert recorded.tree() == f"{SPANS}\n{SPANS}"
+    assert [each.is_ended for each in recorded.tasks] == [True, True]
 
 
-def test_what_a_phase_raises_comes_through():
+def test_what_a_phase_raises_comes_through(recorded):
     """The phases after it do not run, the teardown does."""
-    with pytest.raises(ValueError, match="^no$"), Failing(1, "w", "v") as task:
+    with pytest.raises(ValueError, match="^no$") as caught, Failing(1, "w", "v") as task:
         task()
     assert task.events == ["pre_run", "exit"]
+    assert recorded.tree() == "Failing (w v, recipe run 1): ValueError: no\n  Pre Run\n  Run: ValueError: no"
+    assert recorded.tasks[0].error is caught.value
+    with pytest.raises(ValueError, match="^no$"):
+        Failing(1, "w", "v")()
+    assert (str(recorded.tasks[1].error), recorded.tasks[1].is_ended) == ("no", True)
+
+
+def test_each_run_of_a_task_is_counted(recorded):
+    """Also one that fails; with the attributes that a team's own metrics can have."""
+    task = Recorder(1, "w", "v")
+    task()
+    with pytest.raises(ValueError), Failing(2, "w", "v") as failing:
+        failing()
+    counted = recorded.metrics["dkist.processing.tasks.executed"]
+    assert (counted.kind, counted.unit) == ("counter", "1")
+    assert [each.value for each in counted.measurements] == [1, 1]
+    assert [each.attributes for each in counted.measurements] == [
+        task.base_telemetry_attributes,
+        failing.base_telemetry_attributes,
+    ]
 
 
 def test_a_task_knows_who_it_is():

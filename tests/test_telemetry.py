@@ -1,122 +1,305 @@
-"""Spans of a task, with the real agent, against a server that plays the intake."""
+"""What holds for telemetry whatever the back end: both at once, none, several tasks in one process."""
 
-import os
-import socket
-import subprocess
-import sys
 import textwrap
-import time
 
 import pytest
-from support.apm import intake, mesh_config
-from support.ports import free_ports
+from support.apm import intake
+from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unchanged, run_program, run_task
 
-PROGRAM = """
-    import sys, time
+pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
+
+from support.otlp import http_collector
+
+EMPTY_PHASES = [("Pre Run", CORE, []), ("Run", CORE, []), ("Post Run", CORE, [])]
+
+
+@pytest.fixture
+def recorded():
+    """Run with both back ends on."""
+
+    class Recorded:
+        def on(self):
+            """Return the settings that switch both on."""
+            return {
+                "ELASTIC_APM_ENABLED": "true",
+                "MESH_CONFIG": self.intake.mesh_config,
+                "OTEL_EXPORTER_OTLP_ENDPOINT": self.collector.url,
+            }
+
+        def names(self):
+            """Return the names of the transactions, which are those of the root spans."""
+            names = [transaction["name"] for transaction in self.intake.transactions]
+            assert sorted(names) == sorted(root.name for root in self.collector.roots)
+            return names
+
+        def trees(self):
+            """Return the tree below each transaction, which is the one below the root span."""
+            trees = [self.intake.tree(transaction) for transaction in self.intake.transactions]
+            roots = {root.id: root for root in self.collector.roots}
+            assert trees == [self.collector.tree(roots[each["id"]]) for each in self.intake.transactions]
+            return trees
+
+    made = Recorded()
+    with intake() as made.intake, http_collector() as made.collector:
+        yield made
+
+
+@pytest.mark.parametrize("source", [TASK, FAILING_TASK], ids=["success", "failure"])
+def test_both_back_ends_get_the_whole_tree(source, recorded):
+    """With one id of the trace and one of its root, and what a task says about a span goes to both."""
+    done = run_task(source, **recorded.on())
+    failed = source is FAILING_TASK
+    assert_unchanged(done, returncode=int(failed), stdout="" if failed else "done\n")
+    assert recorded.trees() == [PHASES[:2] if failed else PHASES]
+    assert recorded.intake.transaction["trace_id"] == recorded.collector.roots[0].trace
+    assert recorded.intake.transaction["outcome"] == ("failure" if failed else "success")
+    assert recorded.collector.roots[0].status == (2 if failed else 1)
+
+
+def test_a_span_of_both_back_ends_has_the_methods_of_one(recorded):
+    """Those of OpenTelemetry's spans."""
+    done = run_task(
+        """
+        from dkist_processing_core import TaskBase
+
+        class Calibrate(TaskBase):
+            def run(self):
+                with self.telemetry_span("first name", attributes={"a": 1}) as span:
+                    span.update_name("last name")
+                    span.set_attributes({"b": 2, "self": 3})
+                    span.add_event("seen")
+                    span.record_exception(ValueError("odd"))
+                    assert span.is_recording() and span.get_span_context().is_valid
+                print("done")
+        """,
+        **recorded.on(),
+    )
+    assert_unchanged(done)
+    assert recorded.trees() == [
+        [EMPTY_PHASES[0], ("Run", CORE, [("last name", {"a": 1, "b": 2, "self": 3}, [])]), EMPTY_PHASES[2]]
+    ]
+    assert [error["exception"]["message"] for error in recorded.intake.errors] == ["ValueError: odd"]
+    assert [name for name, _ in recorded.collector.span("last name").events] == ["seen", "exception"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, []),
+        ({"ELASTIC_APM_ENABLED": "false", "OTEL_TRACES_EXPORTER": "otlp"}, []),
+        ({"ELASTIC_APM_ENABLED": "true"}, ["elasticapm"]),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, ["opentelemetry"]),
+    ],
+    ids=["nothing", "switched off", "elastic", "opentelemetry"],
+)
+def test_a_back_end_that_is_not_switched_on_is_not_imported(settings, expected):
+    """In a fresh interpreter that runs a whole task."""
+    done = run_program(
+        """
+        import sys
+        from dkist_processing_core import TaskBase
+
+        class Calibrate(TaskBase):
+            def run(self):
+                with self.apm_step("a"), self.telemetry_span("b") as span:
+                    span.set_attribute("c", 1)
+                self.meter.create_counter("c").add(1)
+                with self.tracer.start_as_current_span("d"):
+                    pass
+
+        with Calibrate(1, "w", "1") as task:
+            task()
+        print([name for name in ("elasticapm", "opentelemetry") if name in sys.modules])
+        """,
+        **settings,
+    )
+    assert done.stdout == f"{expected}\n", done.stderr
+
+
+NOTEBOOK = """
+    import contextlib, os
     from dkist_processing_core import TaskBase
 
-    class Calibrate(TaskBase):
-        def pre_run(self):
-            with self.apm_step("read", span_type="storage.fits.read", labels={"frames": 3}) as span:
-                span.set_attribute("bytes", 12)
+    class First(TaskBase):
         def run(self):
-            with self.telemetry_span("outer", attributes={"a": 1}):
-                with self.apm_step("inner") as span:
-                    span.set_attributes({"b": 2, "c": "x"})
-                    span.set_attribute("self", 1)
-                    span.set_attributes({4: 5})
-            if "fail" in sys.argv:
-                raise RuntimeError("no flat")
+            with self.apm_step("one"):
+                pass
 
-    started = time.monotonic()
-    try:
-        with Calibrate(recipe_run_id=7, workflow_name="l0_to_l1_cam", workflow_version="1.0") as task:
-            task()
-    except RuntimeError as error:
-        print("failed", error)
-    else:
-        print("succeeded")
-    print(time.monotonic() - started)
+    class Second(TaskBase):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.counter = self.meter.create_counter("seen")
+        def run(self):
+            self.counter.add(1)
+            with self.apm_step("two"):
+                pass
+
+    class Failing(TaskBase):
+        def run(self):
+            raise ValueError("odd")
+
+    def made(task_class):
+        return task_class(7, "w", "1")
+"""
+LAST_CELL = """
+    print("done", os.environ.get("TRACEPARENT"))
 """
 
 
-def run(*arguments, **environment):
-    done = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", "-c", textwrap.dedent(PROGRAM), *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
+def notebook(cells):
+    """Return the program that a notebook is."""
+    return "\n".join(map(textwrap.dedent, (NOTEBOOK, cells, LAST_CELL)))
+
+
+ONE = [EMPTY_PHASES[0], ("Run", CORE, [("one", {}, [])]), EMPTY_PHASES[2]]
+TWO = [EMPTY_PHASES[0], ("Run", CORE, [("two", {}, [])]), EMPTY_PHASES[2]]
+CELLS = {
+    "one after the other": (
+        """
+    for task_class in (First, Second, Failing, First):
+        with contextlib.suppress(ValueError), made(task_class) as task:
+            task()
+        """,
+        {"w.First": ONE, "w.Second": TWO, "w.Failing": EMPTY_PHASES[:2]},
+        ["w.First", "w.Second", "w.Failing", "w.First"],
+    ),
+    "called twice inside of a with statement": (
+        """
+    with made(First) as task:
+        task()
+        task()
+        """,
+        {"w.First": ONE * 2},
+        ["w.First"],
+    ),
+    "called without a with statement": (
+        """
+    task = made(First)
+    task()
+    task()
+    with contextlib.suppress(ValueError):
+        made(Failing)()
+        """,
+        {"w.First": ONE, "w.Failing": EMPTY_PHASES[:2]},
+        ["w.First", "w.First", "w.Failing"],
+    ),
+    "made and never run": (
+        """
+    made(Second)
+    never_run = made(Second)
+    with made(First) as task:
+        task()
+        """,
+        {"w.First": ONE},
+        ["w.First"],
+    ),
+    "all made before one is run": (
+        """
+    for task in [made(Second), made(First), made(Second)]:
+        task()
+        """,
+        {"w.First": ONE, "w.Second": TWO},
+        ["w.Second", "w.First", "w.Second"],
+    ),
+    "entered in turns": (
+        """
+    with made(Second) as outer, made(First) as inner:
+        outer()
+        inner()
+        """,
+        {"w.First": ONE, "w.Second": TWO},
+        ["w.First", "w.Second"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("cells", "trees", "names"), CELLS.values(), ids=CELLS)
+def test_each_task_of_a_notebook_is_one_transaction(cells, trees, names, recorded):
+    """Several tasks in one process do not get into each other's records, on either back end."""
+    done = run_program(notebook(cells), **recorded.on())
+    assert_unchanged(done, stdout="done None\n")
+    assert recorded.names() == names
+    assert recorded.trees() == [trees[name] for name in names]
+    assert all("parent_id" not in transaction for transaction in recorded.intake.transactions)
+    assert done.stderr == ""
+
+
+def test_a_task_within_a_task_is_a_child_of_it(recorded):
+    """Each with its own spans."""
+    done = run_program(
+        notebook("""
+    class Outer(TaskBase):
+        def run(self):
+            with self.apm_step("before"):
+                with made(First) as task:
+                    task()
+                with self.apm_step("within"):
+                    pass
+            with self.apm_step("after"):
+                pass
+    with made(Outer) as task:
+        task()
+        """),
+        **recorded.on(),
     )
-    outcome, seconds = done.stdout.splitlines()
-    return outcome, float(seconds), done.stderr
+    assert_unchanged(done, stdout="done None\n")
+    inner, outer = recorded.intake.transactions
+    assert (inner["name"], inner["parent_id"], inner["trace_id"]) == ("w.First", outer["id"], outer["trace_id"])
+    assert recorded.intake.tree(inner) == ONE
+    steps = [("before", {}, [("within", {}, [])]), ("after", {}, [])]
+    assert recorded.intake.tree(outer) == [EMPTY_PHASES[0], ("Run", CORE, steps), EMPTY_PHASES[2]]
+    roots = {root.name: root for root in recorded.collector.roots}
+    assert roots["w.First"].parent == roots["w.Outer"].id
+    assert recorded.collector.tree(roots["w.First"]) == ONE
+    assert [tree for tree in recorded.collector.tree(roots["w.Outer"]) if tree[0] == "Run"] == [("Run", CORE, steps)]
 
 
-@pytest.mark.parametrize("arguments", [[], ["fail"]], ids=["success", "error"])
-def test_a_task_is_one_transaction_with_its_spans(arguments):
-    """Name, type, result, labels, the tree of phases and steps, and the error if there is one."""
+def test_the_tracer_records_on_the_only_back_end():
+    """Code that is written with OpenTelemetry's tracer records on Elastic APM as well."""
     with intake() as received:
-        outcome, _, stderr = run(
-            *arguments, ELASTIC_APM_ENABLED="true", MESH_CONFIG=received.mesh_config, NOMAD_ALLOC_ID="al"
+        done = run_task(
+            TASK.replace(
+                'print("done")', 'with self.tracer.start_as_current_span("t", attributes={"a": 1}): print("done")'
+            ),
+            ELASTIC_APM_ENABLED="true",
+            MESH_CONFIG=received.mesh_config,
         )
-    assert outcome == ("failed no flat" if arguments else "succeeded"), stderr
-    [transaction] = received.of_kind("transaction")
-    assert (transaction["name"], transaction["type"]) == ("l0_to_l1_cam.Calibrate", "Task")
-    assert (transaction["result"], transaction["outcome"]) == (
-        ("Error", "failure") if arguments else ("Success", "success")
+    assert_unchanged(done)
+    assert received.span("t")["context"]["tags"] == {"a": 1}
+
+
+def test_values_that_only_look_like_numbers_are_recorded_as_numbers(recorded):
+    """Fractions and what stands in for numpy's scalars, which is not installed here."""
+    done = run_task(
+        """
+        from enum import IntEnum, StrEnum
+        from fractions import Fraction
+        from numbers import Integral
+        from dkist_processing_core import TaskBase
+
+        class Int64:
+            def __int__(self): return 5
+
+        Integral.register(Int64)
+
+        class Float64(float):
+            pass
+
+        class Kind(StrEnum):
+            DARK = "dark"
+
+        class Number(IntEnum):
+            ONE = 1
+
+        class Calibrate(TaskBase):
+            def run(self):
+                with self.apm_step("s", labels={"a": Int64(), "b": Float64(2.5), "c": Fraction(1, 2)}) as span:
+                    span.set_attribute("d", Kind.DARK)
+                    span.set_attribute("e", Number.ONE)
+                print("done")
+        """,
+        **recorded.on(),
     )
-    tags = transaction["context"]["tags"]
-    assert (tags["recipe_run_id"], tags["workflow_name"], tags["workflow_version"]) == (7, "l0_to_l1_cam", "1.0")
-    assert (tags["task_name"], tags["nomad_alloc_id"]) == ("Calibrate", "al")
-    names = {transaction["id"]: None} | {span["id"]: span["name"] for span in received.of_kind("span")}
-    tree = {(names[span["parent_id"]], span["name"]) for span in received.of_kind("span")}
-    phases = {(None, "Pre Run"), ("Pre Run", "read"), (None, "Run"), ("Run", "outer"), ("outer", "inner")}
-    assert tree == (phases if arguments else phases | {(None, "Post Run")})
-    spans = {span["name"]: span for span in received.of_kind("span")}
-    assert spans["Run"]["type"] == "code"
-    assert spans["Run"]["context"]["tags"] == {"type": "core"}
-    assert spans["read"]["context"]["tags"] == {"frames": 3, "bytes": 12}
-    assert {"b": 2, "c": "x"}.items() <= spans["inner"]["context"]["tags"].items()
-    assert [error["exception"]["message"] for error in received.of_kind("error")] == (
-        ["RuntimeError: no flat"] if arguments else []
-    )
-    [metadata] = received.of_kind("metadata")
-    assert metadata["service"]["name"] == "l0-to-l1-cam-1-0"
-    assert metadata["service"]["environment"] == "Workflows"
-
-
-def test_without_configuration_nothing_is_recorded():
-    """The agent is not even imported."""
-    with intake() as received:
-        outcome, _, _ = run(MESH_CONFIG=received.mesh_config)
-    assert (outcome, received.events, received.paths) == ("succeeded", [], [])
-
-
-def test_a_server_that_is_down_changes_nothing():
-    """The task succeeds all the same."""
-    [port] = free_ports(1)
-    assert run(ELASTIC_APM_ENABLED="true", MESH_CONFIG=mesh_config(port))[0] == "succeeded"
-
-
-def test_a_server_that_refuses_changes_nothing():
-    """503, as when its queue is full."""
-    with intake(503) as received:
-        assert run(ELASTIC_APM_ENABLED="true", MESH_CONFIG=received.mesh_config)[0] == "succeeded"
-
-
-def test_an_agent_that_cannot_start_is_a_warning():
-    """A malformed setting costs the spans, not the task."""
-    outcome, _, stderr = run(ELASTIC_APM_ENABLED="true", MESH_CONFIG="{")
-    assert outcome == "succeeded"
-    assert "Elastic APM is enabled but cannot be started" in stderr
-
-
-def test_a_silent_server_is_not_waited_for_without_limit():
-    """A server that accepts and never answers: the end of the task is bounded by the agent's settings."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        mesh = mesh_config(listener.getsockname()[1])
-        started = time.monotonic()
-        outcome, _, _ = run(ELASTIC_APM_ENABLED="true", MESH_CONFIG=mesh)
-        assert outcome == "succeeded"
-        assert time.monotonic() - started < 10
+    assert_unchanged(done)
+    expected = {"a": 5, "b": 2.5, "c": 0.5, "d": "dark", "e": 1}
+    assert recorded.intake.span("s")["context"]["tags"] == recorded.collector.span("s").attributes == expected

@@ -13,6 +13,12 @@ __all__ = ["constraints_of", "operator_preamble"]
 
 RECIPE_RUN_ID = "{{ (dag_run.conf or {}).get('recipe_run_id', '') }}"
 
+# The trace that Airflow carries, if it does so: a dictionary from 3.0 on, not there before.
+TRACEPARENT = (
+    "{{ ti.context_carrier.get('traceparent', '') "
+    "if ti is defined and ti.context_carrier is defined and ti.context_carrier else '' }}"
+)
+
 IMPORT = """\
 try:  # Airflow 3, or Airflow 2 with the standard provider
     from airflow.providers.standard.operators.{module} import {operator}
@@ -52,13 +58,12 @@ def node(name, *, task, requirement, queue, pool, retries, retry_delay_seconds, 
             "DKIST_CONSTRAINTS": constraints,
             "DKIST_WORKFLOW_NAME": WORKFLOW_NAME,
             "DKIST_WORKFLOW_VERSION": WORKFLOW_VERSION,
-            "DKIST_RECIPE_RUN_ID": "'''
-    + RECIPE_RUN_ID
-    + """",
+            "DKIST_RECIPE_RUN_ID": "@RECIPE_RUN_ID@",
+            "TRACEPARENT": "@TRACEPARENT@",
         },
         append_env=True,
         skip_on_exit_code=None,
-"""
+'''
     + COMMON_ARGUMENTS
 )
 
@@ -74,7 +79,7 @@ VENV_CACHE_PATH = os.path.join(
 )
 
 
-def run_task(task, recipe_run_id, workflow_name, workflow_version):
+def run_task(task, recipe_run_id, workflow_name, workflow_version, traceparent):
     """Run one task; Airflow copies this function into the virtual environment and calls it there."""
     import ctypes
     import os
@@ -88,6 +93,7 @@ def run_task(task, recipe_run_id, workflow_name, workflow_version):
             del os.environ[name]
     sys.path[:] = [each for each in sys.path if each.startswith((sys.prefix, sys.base_prefix))]
     os.environ["DKIST_RECIPE_RUN_ID"] = recipe_run_id
+    os.environ["TRACEPARENT"] = traceparent
     if sys.platform == "linux":
         # Airflow does not end a virtual environment's process with its own; the kernel can (PR_SET_PDEATHSIG, 1).
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -106,19 +112,23 @@ def node(name, *, task, requirement, queue, pool, retries, retry_delay_seconds, 
         python_callable=run_task,
         op_kwargs={
             "task": task,
-            "recipe_run_id": "'''
-    + RECIPE_RUN_ID
-    + """",
+            "recipe_run_id": "@RECIPE_RUN_ID@",
             "workflow_name": WORKFLOW_NAME,
             "workflow_version": WORKFLOW_VERSION,
+            "traceparent": "@TRACEPARENT@",
         },
         requirements=[requirement],
         system_site_packages=False,
         expect_airflow=False,
         venv_cache_path=VENV_CACHE_PATH,
-"""
+'''
     + COMMON_ARGUMENTS
 )
+
+
+def _filled(text: str) -> str:
+    """Return the text with the values of a run, which Airflow puts in when the task starts."""
+    return text.replace("@RECIPE_RUN_ID@", RECIPE_RUN_ID).replace("@TRACEPARENT@", TRACEPARENT)
 
 
 def operator_preamble(workflow: WorkflowSpec) -> tuple[list[str], list[str]]:
@@ -133,13 +143,13 @@ def operator_preamble(workflow: WorkflowSpec) -> tuple[list[str], list[str]]:
     """
     if workflow.operator == "python_virtualenv":
         imports = ["import os", IMPORT.format(module="python", operator="PythonVirtualenvOperator")]
-        return imports, [PYTHON_VIRTUALENV_NODE]
+        return imports, [_filled(PYTHON_VIRTUALENV_NODE)]
     constants = [
         f"CONSTRAINTS_{number} = {multiline_literal(text)}"
         for number, text in enumerate(constraints_of(workflow), start=1)
     ]
     script = f"SCRIPT = {multiline_literal(task_script())}"
-    return ["", IMPORT.format(module="bash", operator="BashOperator")], [*constants, script, "", "", BASH_NODE]
+    return ["", IMPORT.format(module="bash", operator="BashOperator")], [*constants, script, "", "", _filled(BASH_NODE)]
 
 
 def constraints_of(workflow: WorkflowSpec) -> list[str]:

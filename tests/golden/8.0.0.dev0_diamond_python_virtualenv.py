@@ -29,7 +29,7 @@ VENV_CACHE_PATH = os.path.join(
 )
 
 
-def run_task(task, recipe_run_id, workflow_name, workflow_version):
+def run_task(task, recipe_run_id, workflow_name, workflow_version, traceparent):
     """Run one task; Airflow copies this function into the virtual environment and calls it there."""
     import ctypes
     import os
@@ -43,6 +43,7 @@ def run_task(task, recipe_run_id, workflow_name, workflow_version):
             del os.environ[name]
     sys.path[:] = [each for each in sys.path if each.startswith((sys.prefix, sys.base_prefix))]
     os.environ["DKIST_RECIPE_RUN_ID"] = recipe_run_id
+    os.environ["TRACEPARENT"] = traceparent
     if sys.platform == "linux":
         # Airflow does not end a virtual environment's process with its own; the kernel can (PR_SET_PDEATHSIG, 1).
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -64,6 +65,7 @@ def node(name, *, task, requirement, queue, pool, retries, retry_delay_seconds, 
             "recipe_run_id": "{{ (dag_run.conf or {}).get('recipe_run_id', '') }}",
             "workflow_name": WORKFLOW_NAME,
             "workflow_version": WORKFLOW_VERSION,
+            "traceparent": "{{ ti.context_carrier.get('traceparent', '') if ti is defined and ti.context_carrier is defined and ti.context_carrier else '' }}",
         },
         requirements=[requirement],
         system_site_packages=False,

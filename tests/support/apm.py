@@ -22,13 +22,49 @@ class Intake:
 
     port: int = 0
     status: int = 202
+    body: bytes = b""
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
 
     @property
     def mesh_config(self) -> str:
         """The value of MESH_CONFIG that points at this server."""
         return mesh_config(self.port)
+
+    @property
+    def transactions(self) -> list[dict[str, Any]]:
+        """Return the transactions, in the order of their arrival."""
+        return self.of_kind("transaction")
+
+    @property
+    def transaction(self) -> dict[str, Any]:
+        """Return the one transaction."""
+        [found] = self.transactions
+        return found
+
+    @property
+    def spans(self) -> list[dict[str, Any]]:
+        """Return the spans, in the order in which they began."""
+        return sorted(self.of_kind("span"), key=lambda span: span["timestamp"])
+
+    def span(self, name: str) -> dict[str, Any]:
+        """Return the one span of a name."""
+        [found] = [span for span in self.spans if span["name"] == name]
+        return found
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """Return the error events, in the order of their arrival."""
+        return self.of_kind("error")
+
+    def tree(self, root: dict[str, Any]) -> list[tuple[str, dict[str, Any], list[Any]]]:
+        """Return name, labels and children of each span below another one, in the order in which they began."""
+        return [
+            (span["name"], span.get("context", {}).get("tags", {}), self.tree(span))
+            for span in self.spans
+            if span["parent_id"] == root["id"]
+        ]
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         """Return the events of one kind, in the order of their arrival."""
@@ -44,9 +80,9 @@ def unpack(headers: Any, body: bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def intake(status: int = 202) -> Iterator[Intake]:
-    """Serve on a free port of the loopback address."""
-    received = Intake(status=status)
+def intake(status: int = 202, body: bytes = b"", port: int = 0) -> Iterator[Intake]:
+    """Serve on a free port of the loopback address, or on the one given."""
+    received = Intake(status=status, body=body)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -64,9 +100,10 @@ def intake(status: int = 202) -> Iterator[Intake]:
             else:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             for line in unpack(self.headers, body).splitlines():
-                [(kind, event)] = json.loads(line).items()
+                # As the server does, which takes no NaN, and then refuses the event.
+                [(kind, event)] = json.loads(line, parse_constant=received.refused.append).items()
                 received.events.append((kind, event))
-            self._answer(received.status, b"")
+            self._answer(received.status, received.body)
 
         def _answer(self, status, body):
             self.send_response(status)
@@ -77,7 +114,7 @@ def intake(status: int = 202) -> Iterator[Intake]:
         def log_message(self, *arguments):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     received.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

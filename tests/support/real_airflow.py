@@ -16,6 +16,8 @@ from support.api import Api
 from support.ports import free_ports
 from support.processes import descendants
 
+# Where the programs of Airflow are, so that another version than that of this environment can be tried.
+PROGRAMS = Path(os.environ.get("DKIST_TEST_AIRFLOW_PROGRAMS") or Path(sys.executable).parent)
 DRIVER = Path(__file__).with_name("airflow_driver.py")
 
 
@@ -38,7 +40,7 @@ class Airflow:
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
         }
 
     def migrate(self) -> None:

@@ -1,0 +1,213 @@
+"""Collectors that take OTLP, by HTTP and by gRPC, and remember what they are sent."""
+
+import contextlib
+import gzip
+import json
+import threading
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+SIGNALS = {
+    "/v1/traces": (ExportTraceServiceRequest, ExportTraceServiceResponse),
+    "/v1/metrics": (ExportMetricsServiceRequest, ExportMetricsServiceResponse),
+}
+
+
+def mesh_config(traces: int, metrics: int | None = None) -> str:
+    """Return the value of MESH_CONFIG that puts the endpoints on ports of the loopback address."""
+    services = {"otlp-traces-endpoint": traces, "otlp-metrics-endpoint": metrics or traces}
+    return json.dumps({name: {"mesh_address": "127.0.0.1", "mesh_port": port} for name, port in services.items()})
+
+
+def value(of: Any) -> Any:
+    """Return a value as Python knows it."""
+    kind = of.WhichOneof("value")
+    if kind is None:
+        return None
+    if kind == "array_value":
+        return [value(each) for each in of.array_value.values]
+    return getattr(of, kind)
+
+
+def values(attributes: Any) -> dict[str, Any]:
+    """Return attributes as Python knows them."""
+    return {each.key: value(each.value) for each in attributes}
+
+
+@dataclass
+class Span:
+    """One span that arrived."""
+
+    name: str
+    id: str
+    parent: str
+    trace: str
+    attributes: dict[str, Any]
+    resource: dict[str, Any]
+    status: int
+    message: str
+    events: list[tuple[str, dict[str, Any]]]
+    began: int
+    ended: int
+
+
+@dataclass
+class Collector:
+    """What arrived, and how to answer."""
+
+    port: int = 0
+    status: int = 200
+    body: bytes | None = None
+    requests: list[Any] = field(default_factory=list)
+    encodings: list[str | None] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """The address, as of OTEL_EXPORTER_OTLP_ENDPOINT."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def mesh_config(self) -> str:
+        """The value of MESH_CONFIG that points at this collector."""
+        return mesh_config(self.port)
+
+    @property
+    def spans(self) -> list[Span]:
+        """All spans, in the order in which they began."""
+        found = [
+            Span(
+                span.name,
+                span.span_id.hex(),
+                span.parent_span_id.hex(),
+                span.trace_id.hex(),
+                values(span.attributes),
+                values(resource_spans.resource.attributes),
+                span.status.code,
+                span.status.message,
+                [(event.name, values(event.attributes)) for event in span.events],
+                span.start_time_unix_nano,
+                span.end_time_unix_nano,
+            )
+            for request in self.requests
+            if isinstance(request, ExportTraceServiceRequest)
+            for resource_spans in request.resource_spans
+            for scope_spans in resource_spans.scope_spans
+            for span in scope_spans.spans
+        ]
+        return sorted(found, key=lambda span: span.began)
+
+    @property
+    def roots(self) -> list[Span]:
+        """The root spans of the tasks."""
+        return [span for span in self.spans if span.attributes.get("dkist.root")]
+
+    def span(self, name: str) -> Span:
+        """Return the one span of a name."""
+        [found] = [span for span in self.spans if span.name == name]
+        return found
+
+    def tree(self, root: Span) -> list[tuple[str, dict[str, Any], list[Any]]]:
+        """Return name, attributes and children of each span below one, in the order in which they began."""
+        spans = self.spans
+
+        def below(parent: str) -> list[tuple[str, dict[str, Any], list[Any]]]:
+            return [
+                (span.name, {key: each for key, each in span.attributes.items() if key != "span.type"}, below(span.id))
+                for span in spans
+                if span.parent == parent
+            ]
+
+        return below(root.id)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The last of each metric, by its name."""
+        return {
+            metric.name: metric
+            for request in self.requests
+            if isinstance(request, ExportMetricsServiceRequest)
+            for resource_metrics in request.resource_metrics
+            for scope_metrics in resource_metrics.scope_metrics
+            for metric in scope_metrics.metrics
+        }
+
+
+@contextlib.contextmanager
+def http_collector(status: int = 200, body: bytes | None = None, port: int = 0) -> Iterator[Collector]:
+    """Serve OTLP by HTTP on a free port of the loopback address."""
+    received = Collector(status=status, body=body)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            data = self.rfile.read(int(self.headers["Content-Length"]))
+            encoding = self.headers.get("Content-Encoding")
+            received.encodings.append(encoding)
+            received.kinds.append(self.headers["Content-Type"])
+            if encoding:
+                data = gzip.decompress(data) if encoding == "gzip" else zlib.decompress(data)
+            request, response = SIGNALS[self.path]
+            received.requests.append(request.FromString(data))
+            answer = response().SerializeToString() if received.body is None else received.body
+            self.send_response(received.status)
+            self.send_header("Content-Type", "application/x-protobuf")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    received.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield received
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+@contextlib.contextmanager
+def grpc_collector() -> Iterator[Collector]:
+    """Serve OTLP by gRPC on a free port of the loopback address."""
+    import grpc
+    from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
+
+    received = Collector()
+
+    class Traces(trace_service_pb2_grpc.TraceServiceServicer):
+        def Export(self, request, context):  # noqa: N802 - the name in the protocol
+            received.requests.append(request)
+            return ExportTraceServiceResponse()
+
+    class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
+        def Export(self, request, context):  # noqa: N802 - likewise
+            received.requests.append(request)
+            return ExportMetricsServiceResponse()
+
+    server = grpc.server(ThreadPoolExecutor(2))
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Traces(), server)
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(Metrics(), server)
+    received.port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield received
+    finally:
+        server.stop(0).wait(5)

@@ -1,0 +1,93 @@
+"""Run a task in a process of its own, as a worker does, and read what came of it."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+# Generous: it tells a task that hangs from one that does not, on a machine that is busy.
+LONGEST_SECONDS = 15
+
+TASK = """
+    from dkist_processing_core import TaskBase
+
+    class Calibrate(TaskBase):
+        def pre_run(self):
+            with self.apm_step("read", span_type="storage.fits.read", labels={"frames": 3}) as span:
+                span.set_attribute("bytes", 12)
+        def run(self):
+            with self.telemetry_span("outer", attributes={"a": 1}):
+                with self.apm_step("inner") as span:
+                    span.set_attributes({"b": 2.5, "c": "x", "d": True})
+                with self.apm_step("second"):
+                    pass
+            print("done")
+"""
+
+FAILING_TASK = TASK.replace('print("done")', 'raise RuntimeError("no flat")')
+
+# What each phase and step is called, what it says about itself, and what is inside of it.
+CORE = {"type": "core"}
+PHASES = [
+    ("Pre Run", CORE, [("read", {"frames": 3, "bytes": 12}, [])]),
+    (
+        "Run",
+        CORE,
+        [("outer", {"a": 1}, [("inner", {"b": 2.5, "c": "x", "d": True}, []), ("second", {}, [])])],
+    ),
+    ("Post Run", CORE, []),
+]
+
+
+@dataclass
+class Ended:
+    """How a process ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+def run_task(source, *, name="Calibrate", module="recorded_task", **environment):
+    """Run a task of a module, as the task script does, in the current folder."""
+    write_task(source, module)
+    return run_python(
+        "-m", "dkist_processing_core.run_task", f"{module}:{name}", *WORKFLOW, DKIST_RECIPE_RUN_ID="7", **environment
+    )
+
+
+WORKFLOW = ("--workflow-name", "l0_to_l1_cam", "--workflow-version", "1.0")
+
+
+def write_task(source, module="recorded_task"):
+    """Write a module of tasks into the current folder."""
+    Path(f"{module}.py").write_text(textwrap.dedent(source), encoding="utf-8")
+
+
+def run_program(source, **environment):
+    """Run a program, such as a notebook would."""
+    return run_python("-W", "error::ResourceWarning", "-c", textwrap.dedent(source), **environment)
+
+
+def run_python(*arguments, **environment):
+    """Run an interpreter that finds the modules of the current folder."""
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(Path.cwd()), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+
+def assert_unchanged(done, *, stdout="done\n", returncode=0):
+    """Assert that a task ended as it does without telemetry, and soon."""
+    assert (done.returncode, done.stdout) == (returncode, stdout), done.stderr
+    assert done.seconds < LONGEST_SECONDS, done.stderr

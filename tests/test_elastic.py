@@ -1,0 +1,364 @@
+"""Elastic APM, with the real agent, against a server that plays the intake."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import jsonschema
+import pytest
+from support.apm import intake
+from support.recorded_tasks import FAILING_TASK, PHASES, TASK, assert_unchanged, run_task
+from support.releases import REPOSITORY
+
+SCHEMAS = REPOSITORY.parent / "shared" / "apm-schema"
+
+
+@pytest.fixture(scope="module")
+def validators():
+    """What tells whether an event is as the intake protocol wants it, by the kind of the event."""
+    if not SCHEMAS.is_dir():
+        pytest.skip("the schemas of the intake protocol are not beside the repository, in shared/apm-schema")
+    schemas = {path.stem: json.loads(path.read_text()) for path in SCHEMAS.glob("*.json")}
+    # No file refers to another one, and none names its draft.
+    return {kind: jsonschema.Draft7Validator(schema) for kind, schema in schemas.items()}
+
+
+def assert_valid(received, validators):
+    """Assert that every event has the form that the intake protocol wants."""
+    assert received.refused == []
+    faults = [
+        f"{kind} {list(fault.absolute_path)}: {fault.message}"
+        for kind, event in received.events
+        for fault in validators[kind].iter_errors(event)
+    ]
+    assert faults == []
+
+
+def record(source=TASK, **environment):
+    """Run a task against an intake of its own; return how it ended and what arrived."""
+    with intake() as received:
+        done = run_task(source, ELASTIC_APM_ENABLED="true", **{"MESH_CONFIG": received.mesh_config, **environment})
+    return done, received
+
+
+@pytest.mark.parametrize("source", [TASK, FAILING_TASK], ids=["success", "failure"])
+def test_every_event_is_valid(source, validators):
+    """Metadata, transaction, spans and error are as the schemas of the intake protocol want them."""
+    done, received = record(source)
+    kinds = {"metadata", "transaction", "span"} | ({"error"} if done.returncode else set())
+    assert {kind for kind, _ in received.events} == kinds
+    assert_valid(received, validators)
+
+
+def test_a_task_is_one_transaction_with_the_spans_that_it_made():
+    """Names, types, labels, parents and outcomes are those of the task, and nothing else arrives."""
+    done, received = record(NOMAD_ALLOC_ID="id", NOMAD_ALLOC_NAME="name", NOMAD_GROUP_NAME="group")
+    assert_unchanged(done)
+    transaction = received.transaction
+    assert (transaction["name"], transaction["type"]) == ("l0_to_l1_cam.Calibrate", "Task")
+    assert (transaction["result"], transaction["outcome"]) == ("Success", "success")
+    assert "parent_id" not in transaction
+    tags = transaction["context"]["tags"]
+    assert tags.pop("host_name")
+    assert tags == {
+        "recipe_run_id": 7,
+        "workflow_name": "l0_to_l1_cam",
+        "workflow_version": "1.0",
+        "task_name": "Calibrate",
+        "nomad_allocation_id": "id",
+        "nomad_allocation_name": "name",
+        "nomad_allocation_group": "group",
+    }
+    assert received.tree(transaction) == PHASES
+    assert transaction["span_count"] == {"started": len(received.spans), "dropped": 0}
+    assert {span["outcome"] for span in received.spans} == {"success"}
+    assert {span["name"]: (span["type"], span["subtype"], span["action"]) for span in received.spans} == {
+        "Pre Run": ("code", "core", None),
+        "read": ("storage", "fits", "read"),
+        "Run": ("code", "core", None),
+        "outer": ("code", "custom", None),
+        "inner": ("code", "custom", None),
+        "second": ("code", "custom", None),
+        "Post Run": ("code", "core", None),
+    }
+    assert received.errors == []
+    [metadata] = received.of_kind("metadata")
+    assert metadata["service"]["name"] == "l0-to-l1-cam-1-0"
+    assert metadata["service"]["environment"] == "Workflows"
+
+
+def test_a_failure_is_the_result_the_outcome_and_an_error_event():
+    """The error belongs to the span that it left first; the phase after it is not there."""
+    done, received = record(FAILING_TASK)
+    assert done.returncode == 1
+    transaction = received.transaction
+    assert (transaction["result"], transaction["outcome"]) == ("Error", "failure")
+    assert received.tree(transaction) == PHASES[:2]
+    assert {span["name"] for span in received.spans if span["outcome"] == "failure"} == {"Run"}
+    [error] = received.errors
+    assert error["exception"]["message"] == "RuntimeError: no flat"
+    assert (error["exception"]["type"], error["exception"]["handled"]) == ("RuntimeError", False)
+    assert error["parent_id"] == received.span("Run")["id"]
+    assert (error["transaction_id"], error["trace_id"]) == (transaction["id"], transaction["trace_id"])
+
+
+def test_an_error_belongs_to_the_innermost_span_that_it_left():
+    """Not to the phase, which it left as well."""
+    _, received = record(TASK.replace("pass\n", 'raise RuntimeError("deep")\n'))
+    [error] = received.errors
+    assert error["parent_id"] == received.span("second")["id"]
+    failed = {span["name"] for span in received.spans if span["outcome"] == "failure"}
+    assert failed == {"second", "outer", "Run"}
+
+
+def test_an_exception_that_is_handled_can_be_recorded():
+    """By the methods of OpenTelemetry's spans, which Elastic's have too."""
+    done, received = record("""
+        from dkist_processing_core import TaskBase
+
+        class Calibrate(TaskBase):
+            def run(self):
+                with self.apm_step("first name") as span:
+                    span.record_exception(ValueError("odd frame"))
+                    span.update_name("last name")
+                    span.add_event("seen")
+                    assert span.is_recording()
+                print("done")
+    """)
+    assert_unchanged(done)
+    [error] = received.errors
+    assert (error["exception"]["message"], error["exception"]["handled"]) == ("ValueError: odd frame", True)
+    assert error["parent_id"] == received.span("last name")["id"]
+    assert received.transaction["outcome"] == "success"
+
+
+def test_local_variables_are_not_sent():
+    """They may be secrets, and the agent takes seconds for a list of a million elements."""
+    source = FAILING_TASK.replace("def run(self):", "def run(self):\n            password = 'tell-nobody'")
+    _, received = record(source)
+    assert len(received.errors) == 1
+    assert not any("vars" in frame for frame in received.errors[0]["exception"]["stacktrace"])
+    _, received = record(source, ELASTIC_APM_OTHER_OPTIONS='{"COLLECT_LOCAL_VARIABLES": "errors"}')
+    assert any("vars" in frame for frame in received.errors[0]["exception"]["stacktrace"])
+
+
+def test_the_server_can_be_named_by_the_agents_own_variable():
+    """ELASTIC_APM_SERVER_URL, where MESH_CONFIG does not know the server."""
+    with intake() as received:
+        run_task(TASK, ELASTIC_APM_ENABLED="true", ELASTIC_APM_SERVER_URL=f"http://127.0.0.1:{received.port}")
+    assert received.tree(received.transaction) == PHASES
+
+
+def test_options_of_the_agent_can_be_given():
+    """By ELASTIC_APM_OTHER_OPTIONS, and they win."""
+    _, received = record(ELASTIC_APM_OTHER_OPTIONS='{"SERVICE_NAME": "mine", "ENVIRONMENT": "Tests"}')
+    [metadata] = received.of_kind("metadata")
+    assert (metadata["service"]["name"], metadata["service"]["environment"]) == ("mine", "Tests")
+
+
+def test_ten_thousand_spans_are_five_hundred_and_a_number(validators):
+    """The agent's limit for one transaction; what it drops is counted on the transaction."""
+    done, received = record("""
+        from dkist_processing_core import TaskBase
+
+        class Calibrate(TaskBase):
+            def run(self):
+                for number in range(10_000):
+                    with self.apm_step(f"step {number}", labels={"number": number}) as span:
+                        span.set_attribute("again", number)
+                print("done")
+    """)
+    assert_unchanged(done)
+    assert len(received.spans) == 500
+    # Pre Run, Run and Post Run are spans too, and the last one comes after the limit.
+    assert received.transaction["span_count"] == {"started": 500, "dropped": 10_003 - 500}
+    assert_valid(received, validators)
+    assert "WARNING" not in done.stderr
+
+
+def test_the_limit_of_spans_can_be_raised():
+    """By the option of the agent that sets it."""
+    _, received = record(
+        TASK.replace(
+            'with self.apm_step("second"):', 'for _ in range(2000):\n                    with self.apm_step("s"):'
+        ).replace("                    pass", "                        pass"),
+        ELASTIC_APM_OTHER_OPTIONS='{"TRANSACTION_MAX_SPANS": 3000}',
+    )
+    assert len([span for span in received.spans if span["name"] == "s"]) == 2000
+    assert received.transaction["span_count"]["dropped"] == 0
+
+
+ODD = """
+    import math
+    from dkist_processing_core import TaskBase
+
+    class Evil:
+        def __str__(self):
+            raise ValueError("no text")
+
+    class Calibrate(TaskBase):
+        def run(self):
+            odd = {
+                "none": None, "list": [1, 2], "dict": {"a": 1}, "bytes": b"x", "evil": Evil(), 5: "key",
+                "surrogate": "a\\udc80", "huge": "x" * 10_000_000, "int": 10**30, "endless": 10**5000,
+                "nan": math.nan, "infinite": -math.inf, "elements": list(range(3_000_000)), "self": "self",
+                "dotted.name": 1, "umlaut": "\\u00fc", Evil(): "evil key", "\\udc81": "key", "complex": 1j,
+            }
+            with self.apm_step("labels", labels=odd) as span:
+                span.set_attributes(odd)
+                span.set_attribute("late", Evil())
+                span.set_attribute("name", "name")
+            for name in (5, None, "", b"b", Evil(), "n" * 5000, "\\udc80"):
+                with self.apm_step(name) as span:
+                    span.update_name(name)
+            for kind in (None, "", "a.b.c.d.e", ".", "..", "x" * 5000, 5, Evil()):
+                with self.apm_step(f"kind", span_type=kind):
+                    pass
+            print("done")
+"""
+
+
+def test_odd_labels_names_and_types_are_recorded_as_their_text(validators):
+    """Whatever a task puts on a span, the span arrives, and the event is valid."""
+    done, received = record(ODD)
+    assert_unchanged(done)
+    assert_valid(received, validators)
+    assert received.transaction["outcome"] == "success"
+    tags = received.span("labels")["context"]["tags"]
+    huge, elements = tags.pop("huge"), tags.pop("elements")
+    assert (len(huge), huge[-3:], elements) == (1024, "...", "<list of 3000000 elements>")
+    assert tags == {
+        "list": "[1, 2]",
+        "dict": "{'a': 1}",
+        "bytes": "b'x'",
+        "evil": "<Evil without text: ValueError>",
+        "5": "key",
+        "surrogate": "a\\udc80",
+        "int": str(10**30),
+        "endless": "<int without text: ValueError>",
+        "nan": "nan",
+        "infinite": "-inf",
+        "self": "self",
+        "dotted_name": 1,
+        "umlaut": "ü",
+        "<Evil without text: ValueError>": "evil key",
+        "\\udc81": "key",
+        "complex": "1j",
+        "late": "<Evil without text: ValueError>",
+        "name": "name",
+    }
+    assert len([span for span in received.spans if span["name"] == "kind"]) == 8
+    # Seven odd names and eight kinds, three phases and the one with the labels.
+    assert len(received.spans) == 7 + 8 + 3 + 1
+    assert "WARNING" not in done.stderr
+
+
+CALL = """
+    import os
+    from dkist_processing_core import TaskBase
+
+    class Calibrate(TaskBase):
+        def run(self):
+            import {library}
+            {call}
+            print("done")
+"""
+CALLS = {
+    "requests": 'requests.get(os.environ["URL"], timeout=5)',
+    "urllib3": 'urllib3.PoolManager().request("GET", os.environ["URL"])',
+}
+
+
+@pytest.fixture(scope="module")
+def website():
+    """The address of a server that answers every request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/page"
+    server.shutdown()
+    server.server_close()
+    thread.join(5)
+
+
+@pytest.mark.parametrize(
+    ("disabled", "is_recorded"),
+    [(None, True), ("", True), ("redis, pymongo", True), ("urllib3, Requests", False), ("all", False)],
+    ids=["default", "empty", "others", "this one", "all"],
+)
+@pytest.mark.parametrize("library", ["requests", "urllib3"])
+def test_calls_of_libraries_are_spans_unless_they_are_switched_off(library, disabled, is_recorded, website):
+    """DKIST_APM_DISABLED_INSTRUMENTATIONS names the libraries whose calls are not recorded."""
+    pytest.importorskip(library)
+    setting = {} if disabled is None else {"DKIST_APM_DISABLED_INSTRUMENTATIONS": disabled}
+    done, received = record(CALL.format(library=library, call=CALLS[library]), URL=website, **setting)
+    assert_unchanged(done)
+    calls = [span for span in received.spans if span["type"] == "external"]
+    assert [span["name"] for span in calls] == (["GET " + website.split("/")[2]] if is_recorded else [])
+    assert {span["parent_id"] for span in calls} <= {received.span("Run")["id"]}
+
+
+@pytest.mark.parametrize(
+    ("disabled", "is_instrumented"),
+    [(None, False), ("", True), ("urllib3", True), ("all", False)],
+    ids=["default", "empty", "others", "all"],
+)
+def test_redis_is_not_instrumented_unless_it_is_asked_for(disabled, is_instrumented):
+    """It floods; by the state that the agent keeps of each library."""
+    setting = {} if disabled is None else {"DKIST_APM_DISABLED_INSTRUMENTATIONS": disabled}
+    done, _ = record(
+        """
+        from dkist_processing_core import TaskBase
+
+        class Calibrate(TaskBase):
+            def run(self):
+                from elasticapm.instrumentation import register
+                print({
+                    each.instrumented
+                    for each in register.get_instrumentation_objects()
+                    if "redis" in type(each).__module__
+                })
+        """,
+        **setting,
+    )
+    assert done.stdout == f"{{{is_instrumented}}}\n"
+
+
+def test_spans_of_threads_are_children_of_the_task():
+    """A thread knows no transaction of its own, so its spans begin below that of the task."""
+    done, received = record("""
+        from concurrent.futures import ThreadPoolExecutor
+        from dkist_processing_core import TaskBase
+
+        class Calibrate(TaskBase):
+            def frame(self, number):
+                with self.apm_step(f"frame {number}"):
+                    with self.apm_step(f"part of {number}"):
+                        pass
+            def run(self):
+                with ThreadPoolExecutor(4) as pool:
+                    list(pool.map(self.frame, range(20)))
+                print("done")
+    """)
+    assert_unchanged(done)
+    below = {name: children for name, _, children in received.tree(received.transaction)}
+    for number in range(20):
+        assert below[f"frame {number}"] == [(f"part of {number}", {}, [])]
+
+
+def test_a_trace_that_is_not_sampled_is_not_recorded():
+    """As its beginning has decided; the spans are there for the task all the same."""
+    done, received = record(TRACEPARENT=f"00-{'a' * 32}-{'b' * 16}-00")
+    assert_unchanged(done)
+    assert received.spans == []

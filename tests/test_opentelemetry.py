@@ -1,0 +1,442 @@
+"""OpenTelemetry, with the real SDK, against collectors that speak OTLP by HTTP and by gRPC."""
+
+import contextlib
+
+import pytest
+from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unchanged, run_task, write_task
+
+pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
+
+from support.otlp import grpc_collector, http_collector, mesh_config, values
+
+OK, ERROR = 1, 2
+PROTOBUF = "application/x-protobuf"
+
+
+@contextlib.contextmanager
+def collector(protocol):
+    """A collector that speaks a protocol."""
+    if protocol == "grpc":
+        pytest.importorskip("grpc", reason="grpcio is not installed")
+        pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="the exporter by gRPC is not installed")
+    with (grpc_collector if protocol == "grpc" else http_collector)() as received:
+        yield received
+
+
+def record(source=TASK, protocol="http", **environment):
+    """Run a task against a collector that MESH_CONFIG names; return how it ended and what arrived."""
+    with collector(protocol) as received:
+        done = run_task(source, **{"MESH_CONFIG": received.mesh_config, **environment})
+    return done, received
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_task_is_one_root_span_with_the_spans_that_it_made(protocol):
+    """By either protocol, which MESH_CONFIG does not say: names, attributes, parents, resource and status."""
+    done, received = record(protocol=protocol, NOMAD_ALLOC_ID="id", NOMAD_ALLOC_NAME="name", NOMAD_GROUP_NAME="group")
+    assert_unchanged(done)
+    [root] = received.roots
+    assert (root.name, root.parent, root.status) == ("l0_to_l1_cam.Calibrate", "", OK)
+    facts = {
+        "recipe.run.id": 7,
+        "workflow.name": "l0_to_l1_cam",
+        "workflow.version": "1.0",
+        "task.name": "Calibrate",
+        "host.name": root.attributes["host.name"],
+        "nomad.allocation.id": "id",
+        "nomad.allocation.name": "name",
+        "nomad.allocation.group": "group",
+    }
+    assert root.attributes == facts | {"dkist.root": True}
+    assert root.resource.items() >= (facts | {"service.name": "l0_to_l1_cam", "service.version": "1.0"}).items()
+    assert received.tree(root) == PHASES
+    assert len(received.spans) == 1 + 7
+    assert {span.trace for span in received.spans} == {root.trace}
+    assert {span.name: span.attributes["span.type"] for span in received.spans if "span.type" in span.attributes} == {
+        "Pre Run": "code.core",
+        "read": "storage.fits.read",
+        "Run": "code.core",
+        "Post Run": "code.core",
+    }
+    assert all(root.began <= span.began <= span.ended <= root.ended for span in received.spans)
+    assert all(span.events == [] for span in received.spans)
+    assert "WARNING" not in done.stderr
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_failure_is_the_status_and_an_event(protocol):
+    """On the root span and on each span that the exception left."""
+    done, received = record(FAILING_TASK, protocol)
+    assert done.returncode == 1
+    [root] = received.roots
+    assert received.tree(root) == PHASES[:2]
+    failed = [span for span in received.spans if span.status == ERROR]
+    assert [span.name for span in failed] == [root.name, "Run"]
+    for span in failed:
+        assert span.message == "RuntimeError: no flat"
+        [(name, event)] = span.events
+        assert (name, event["exception.type"], event["exception.message"]) == ("exception", "RuntimeError", "no flat")
+        assert event["exception.stacktrace"].endswith("RuntimeError: no flat\n")
+
+
+SETTINGS = {
+    "endpoint": lambda url: {"OTEL_EXPORTER_OTLP_ENDPOINT": url},
+    "own endpoints": lambda url: {
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{url}/v1/traces",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{url}/v1/metrics",
+    },
+    "endpoint and broken mesh": lambda url: {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "MESH_CONFIG": "{"},
+    "gzip": lambda url: {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"},
+    "unknown exporter": lambda url: {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_TRACES_EXPORTER": "console"},
+    "unknown protocol": lambda url: {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_the_standard_variables_say_where_to(settings):
+    """Spans and metrics arrive at the endpoint that OTEL_EXPORTER_OTLP_... names, compressed or not."""
+    with http_collector() as received:
+        chosen = settings(received.url)
+        done = run_task(TASK, **chosen)
+    assert_unchanged(done)
+    assert received.tree(received.roots[0]) == PHASES
+    assert set(received.metrics) == {"dkist.processing.tasks.executed"}
+    assert set(received.kinds) == {PROTOBUF}
+    assert set(received.encodings) == {chosen.get("OTEL_EXPORTER_OTLP_COMPRESSION")}
+    odd = {"OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_PROTOCOL"} & set(chosen)
+    assert done.stderr.count("WARNING") == (0 if not odd else 1 if "OTEL_TRACES_EXPORTER" in odd else 2)
+
+
+def test_the_endpoint_of_one_signal_sends_that_signal_alone():
+    """Spans without metrics, whatever else is wrong with MESH_CONFIG."""
+    with http_collector() as received:
+        endpoint = f"{received.url}/v1/traces"
+        done = run_task(TASK, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=endpoint, MESH_CONFIG="{")
+    assert_unchanged(done)
+    assert received.tree(received.roots[0]) == PHASES
+    assert received.metrics == {}
+
+
+def test_a_protocol_that_is_set_is_used():
+    """gRPC at the endpoint of the standard variable."""
+    with collector("grpc") as received:
+        done = run_task(TASK, OTEL_EXPORTER_OTLP_ENDPOINT=received.url, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+    assert_unchanged(done)
+    assert received.tree(received.roots[0]) == PHASES
+
+
+def test_each_signal_has_its_own_service_of_the_mesh():
+    """Spans by gRPC to one, metrics by HTTP to another."""
+    with collector("grpc") as for_spans, collector("http") as for_metrics:
+        done = run_task(TASK, MESH_CONFIG=mesh_config(for_spans.port, for_metrics.port))
+    assert_unchanged(done)
+    assert for_spans.tree(for_spans.roots[0]) == PHASES
+    assert (for_spans.metrics, for_metrics.spans) == ({}, [])
+    assert set(for_metrics.metrics) == {"dkist.processing.tasks.executed"}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}]
+)
+def test_it_can_be_switched_off(settings):
+    """By the standard variables, whatever the endpoints say."""
+    done, received = record(**settings)
+    assert_unchanged(done)
+    assert received.requests == []
+
+
+CLIENT = """
+    from dkist_processing_core import TaskBase
+
+    class ClientTask(TaskBase):
+        '''What a client package puts between TaskBase and its tasks.'''
+
+        def __init__(self, recipe_run_id, workflow_name, workflow_version):
+            super().__init__(recipe_run_id, workflow_name, workflow_version)
+            self.frames_seen = 0
+            self.read_counter = self.meter.create_counter(
+                name=self.format_metric_name("frames.read"), unit="1", description="Frames that were read."
+            )
+            self.progress = self.meter.create_observable_gauge(
+                self.format_metric_name("progress"), callbacks=[self.observe], description="Frames seen so far."
+            )
+
+        def observe(self, options):
+            from opentelemetry.metrics import Observation
+            yield Observation(self.frames_seen, self.base_telemetry_attributes)
+
+    class Calibrate(ClientTask):
+        def run(self):
+            for _ in range(5):
+                self.frames_seen += 1
+                self.read_counter.add(2, self.base_telemetry_attributes)
+            self.meter.create_histogram("seconds").record(1.5)
+            self.meter.create_up_down_counter("open").add(-1)
+            print("done")
+"""
+
+
+def test_a_task_that_was_run_is_counted():
+    """By ``dkist.processing.tasks.executed``, with what is known of the task."""
+    _, received = record()
+    counter = received.metrics["dkist.processing.tasks.executed"]
+    [point] = counter.sum.data_points
+    assert (point.as_int, counter.unit, counter.sum.is_monotonic) == (1, "1", True)
+    assert values(point.attributes)["task.name"] == "Calibrate"
+    assert values(point.attributes)["recipe.run.id"] == 7
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_instruments_that_a_client_package_makes_are_sent(protocol):
+    """Made in its ``__init__``, before the task is entered; what they hold at the end of the task arrives."""
+    done, received = record(CLIENT, protocol)
+    assert_unchanged(done)
+    metrics = received.metrics
+    [read] = metrics["dkist.processing.frames.read"].sum.data_points
+    [progress] = metrics["dkist.processing.progress"].gauge.data_points
+    assert (read.as_int, progress.as_int) == (10, 5)
+    assert values(read.attributes)["task.name"] == values(progress.attributes)["task.name"] == "Calibrate"
+    [seconds] = metrics["seconds"].histogram.data_points
+    assert (seconds.count, seconds.sum) == (1, 1.5)
+    [opened] = metrics["open"].sum.data_points
+    assert opened.as_int == -1
+    assert received.tree(received.roots[0]) == [("Pre Run", CORE, []), ("Run", CORE, []), ("Post Run", CORE, [])]
+
+
+def test_without_opentelemetry_the_instruments_measure_nothing():
+    """And the package that makes them need not know."""
+    assert_unchanged(run_task(CLIENT))
+
+
+def test_a_callback_that_raises_costs_its_own_metric():
+    """The others arrive, and the task is none the worse."""
+    done, received = record(CLIENT.replace("yield Observation(", "raise ValueError\n            yield Observation("))
+    assert_unchanged(done)
+    assert "dkist.processing.frames.read" in received.metrics
+    assert "dkist.processing.progress" not in received.metrics
+
+
+def test_the_arguments_of_opentelemetry_are_taken():
+    """Kind, links, start time, and what to do at the end of the span."""
+    done, received = record("""
+        from dkist_processing_core import TaskBase
+
+        class Calibrate(TaskBase):
+            def run(self):
+                from opentelemetry import trace
+                with self.telemetry_span("first", kind=trace.SpanKind.CLIENT, start_time=10**18) as first:
+                    assert trace.get_current_span() is first and isinstance(first, trace.Span)
+                    first.add_event("seen", {"frame": 4})
+                    first.set_status(trace.StatusCode.OK)
+                    first.update_name("renamed")
+                    assert first.name == "renamed"
+                links = [trace.Link(first.get_span_context())]
+                with self.telemetry_span("linked", links=links, attributes={"s": ["a"]}):
+                    pass
+                try:
+                    with self.telemetry_span("quiet", record_exception=False, set_status_on_exception=False):
+                        raise ValueError
+                except ValueError:
+                    pass
+                with self.telemetry_span("later", end_on_exit=False) as later:
+                    pass
+                later.set_attribute("late", True)
+                later.end()
+                elsewhere = trace.set_span_in_context(trace.INVALID_SPAN)
+                with self.telemetry_span("elsewhere", context=elsewhere):
+                    with self.tracer.start_as_current_span("inside", attributes={"a": 1}):
+                        with self.apm_step("inmost"):
+                            pass
+                print("done")
+    """)
+    assert_unchanged(done)
+    first = received.span("renamed")
+    assert (first.began, first.status, first.events) == (10**18, OK, [("seen", {"frame": 4})])
+    assert received.span("linked").attributes == {"s": ["a"]}
+    assert (received.span("quiet").status, received.span("quiet").events) == (0, [])
+    assert received.span("later").attributes == {"late": True}
+    assert (received.span("elsewhere").parent, received.tree(received.span("elsewhere"))) == (
+        "",
+        [("inside", {"a": 1}, [("inmost", {}, [])])],
+    )
+
+
+def test_ten_thousand_spans_all_arrive():
+    """The queue holds 16384 spans, and is emptied while the task runs."""
+    done, received = record("""
+        from dkist_processing_core import TaskBase
+
+        class Calibrate(TaskBase):
+            def run(self):
+                for number in range(10_000):
+                    with self.apm_step(f"step {number}", labels={"number": number}) as span:
+                        span.set_attribute("again", number)
+                print("done")
+    """)
+    assert_unchanged(done)
+    # The root span and three phases come with them.
+    assert len(received.spans) == 10_000 + 4
+    assert "WARNING" not in done.stderr
+
+
+def test_a_queue_that_is_full_drops_spans_and_says_so():
+    """By the standard variables; the root span arrives all the same, since the oldest are dropped."""
+    done, received = record(
+        TASK.replace(
+            'print("done")',
+            'for _ in range(5000):\n                with self.apm_step("s"): pass\n            print("done")',
+        ),
+        OTEL_BSP_MAX_QUEUE_SIZE="100",
+        OTEL_BSP_MAX_EXPORT_BATCH_SIZE="100",
+        OTEL_BSP_SCHEDULE_DELAY="60000",
+    )
+    assert_unchanged(done)
+    assert len(received.roots) == 1
+
+
+def test_odd_attributes_and_names_are_recorded_as_their_text():
+    """Whatever a task puts on a span, that span and those that are sent with it arrive."""
+    done, received = record("""
+        import math
+        from dkist_processing_core import TaskBase
+
+        class Evil:
+            def __str__(self):
+                raise ValueError("no text")
+
+        class Calibrate(TaskBase):
+            def run(self):
+                odd = {
+                    "none": None, "list": [1, 2], "mixed": [1, "a"], "dict": {"a": 1}, "bytes": b"x", "evil": Evil(),
+                    5: "key", "surrogate": "a\\udc80", "surrogates": ["a\\udc80"], "huge": "x" * 10_000_000,
+                    "int": 10**30, "endless": 10**5000, "infinite": -math.inf, "elements": list(range(3_000_000)),
+                    "self": "self", "dotted.name": 1, "umlaut": "\\u00fc", Evil(): "evil key", "\\udc81": "key",
+                }
+                with self.apm_step("attributes", labels=odd) as span:
+                    span.set_attributes(odd)
+                    span.set_attribute("late", Evil())
+                    span.set_attribute("name", "name")
+                    span.add_event("\\udc80", odd)
+                    span.record_exception(ValueError("\\udc80"), attributes=odd)
+                    span.set_status("nonsense")
+                for name in (5, None, "", b"b", Evil(), "n" * 5000, "\\udc80"):
+                    with self.apm_step(name) as span:
+                        span.update_name(name)
+                for kind in (None, "", "a.b.c.d.e", ".", "x" * 5000, 5, Evil()):
+                    with self.apm_step("kind", span_type=kind):
+                        pass
+                print("done")
+    """)
+    assert_unchanged(done)
+    attributes = received.span("attributes").attributes
+    huge, elements = attributes.pop("huge"), attributes.pop("elements")
+    assert (len(huge), huge[-3:], elements) == (8192, "...", "<list of 3000000 elements>")
+    assert attributes == {
+        "list": [1, 2],
+        "mixed": "[1, 'a']",
+        "dict": "{'a': 1}",
+        "bytes": "b'x'",
+        "evil": "<Evil without text: ValueError>",
+        "5": "key",
+        "surrogate": "a\\udc80",
+        "surrogates": ["a\\udc80"],
+        "int": str(10**30),
+        "endless": "<int without text: ValueError>",
+        "infinite": float("-inf"),
+        "self": "self",
+        "dotted.name": 1,
+        "umlaut": "ü",
+        "<Evil without text: ValueError>": "evil key",
+        "\\udc81": "key",
+        "late": "<Evil without text: ValueError>",
+        "name": "name",
+    }
+    assert [name for name, _ in received.span("attributes").events] == ["\\udc80", "exception"]
+    assert len(received.spans) == 1 + 3 + 1 + 7 + 7
+
+
+def test_spans_of_threads_are_children_of_the_task():
+    """A thread knows no context of its own, so its spans begin below the root span of the task."""
+    done, received = record("""
+        from concurrent.futures import ThreadPoolExecutor
+        from dkist_processing_core import TaskBase
+
+        class Calibrate(TaskBase):
+            def frame(self, number):
+                with self.apm_step(f"frame {number}"):
+                    with self.apm_step(f"part of {number}"):
+                        pass
+            def run(self):
+                with ThreadPoolExecutor(4) as pool:
+                    list(pool.map(self.frame, range(20)))
+                print("done")
+    """)
+    assert_unchanged(done)
+    [root] = received.roots
+    below = {name: children for name, _, children in received.tree(root)}
+    for number in range(20):
+        assert below[f"frame {number}"] == [(f"part of {number}", {}, [])]
+
+
+@pytest.mark.parametrize("exporter", ["http", "grpc"])
+def test_an_exporter_that_is_not_installed_is_one_warning_with_the_command(exporter):
+    """The task runs. What is not installed is simulated by an import hook in the task's process."""
+    missing = "opentelemetry" if exporter == "http" else "opentelemetry.exporter.otlp.proto.grpc"
+    write_task(HOOK.format(missing=missing), "sitecustomize")
+    with http_collector() as received:
+        done = run_task(
+            TASK,
+            OTEL_EXPORTER_OTLP_ENDPOINT=received.url,
+            OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf" if exporter == "http" else "grpc",
+        )
+    assert_unchanged(done)
+    assert received.requests == []
+    [warning] = [line for line in done.stderr.splitlines() if "WARNING" in line]
+    assert warning.endswith(
+        "OpenTelemetry, which is configured, needs the extra 'otel'. "
+        "Install it with: pip install 'dkist-processing-core[otel]'"
+        if exporter == "http"
+        else "Install it with: pip install opentelemetry-exporter-otlp-proto-grpc"
+    )
+
+
+HOOK = """
+    import sys
+
+    class Missing:
+        def find_spec(self, name, path=None, target=None):
+            if f"{{name}}.".startswith("{missing}."):
+                raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+    sys.meta_path.insert(0, Missing())
+"""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"},
+        {"OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "soon"},
+        {"OTEL_EXPORTER_OTLP_COMPRESSION": "zip"},
+        {"OTEL_BSP_MAX_QUEUE_SIZE": "10"},
+        {"OTEL_BSP_MAX_QUEUE_SIZE": "many"},
+        {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "-1"},
+        {"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "long"},
+        {"OTEL_TRACES_SAMPLER": "sometimes"},
+        {"OTEL_METRIC_EXPORT_INTERVAL": "often"},
+        {"OTEL_RESOURCE_ATTRIBUTES": "===,,"},
+        {"OTEL_EXPORTER_OTLP_HEADERS": "==="},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "nonsense://"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://"},
+        {"OTEL_TRACES_EXPORTER": "console"},
+        {"OTEL_PROPAGATORS": "nonsense"},
+    ],
+    ids=lambda settings: " ".join("=".join(each) for each in settings.items()),
+)
+def test_a_malformed_setting_costs_no_task_its_result(settings):
+    """At worst the task is not recorded, and its log says why."""
+    with http_collector() as received:
+        done = run_task(TASK, **{"OTEL_EXPORTER_OTLP_ENDPOINT": received.url, **settings})
+    assert_unchanged(done)
+    assert len(received.roots) == 1 or "WARNING" in done.stderr or "ERROR" in done.stderr
