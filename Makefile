@@ -68,7 +68,7 @@ test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every sup
 	  $(UV) venv --quiet --allow-existing --python "$$python" "$$venv" && \
 	  $(UV) pip install --quiet --python "$$venv/bin/python" --constraint constraints.txt uv --editable '.[build,test]' && \
 	  PATH="$$venv/bin:$(CURDIR)/$(UV_HOME)/bin:$$PATH" "$$venv/bin/pytest" --quiet \
-	    -m 'not airflow and not rabbitmq and not client and not kills' --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
+	    -m 'not airflow and not rabbitmq and not client and not kills and not once' --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
 	done
 
 test-kills: $(DONE) ## Kill 200 builds of an environment, each followed by a normal start

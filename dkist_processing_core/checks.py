@@ -11,14 +11,37 @@ from importlib.util import find_spec
 
 from packaging.version import InvalidVersion, Version
 
+from dkist_processing_core.airflow_check import AirflowUnusableError, load_by_airflow
 from dkist_processing_core.discovery import Declaration, Discovery
 from dkist_processing_core.distributions import derived_name, providing_distribution
 from dkist_processing_core.environment import DEFAULT_BUILD_VERSION
+from dkist_processing_core.exceptions import MissingExtraError
 from dkist_processing_core.faults import Fault, Report
 from dkist_processing_core.node import Node
+from dkist_processing_core.rendering.dag import dag_file
 from dkist_processing_core.spec import graph_errors
+from dkist_processing_core.traps import missing_pools, traps
 
-__all__ = ["check"]
+__all__ = ["check", "require_airflow"]
+
+
+def require_airflow() -> None:
+    """
+    Do nothing if Airflow is installed.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not.
+    """
+    if not _has_airflow():
+        raise MissingExtraError("Validation by Airflow", extra="airflow")
+
+
+def _has_airflow() -> bool:
+    found = find_spec("airflow")
+    # A folder of that name, without anything of Airflow's in it, has no origin.
+    return found is not None and found.origin is not None
 
 
 def check(found: Discovery) -> Report:
@@ -40,15 +63,20 @@ def check(found: Discovery) -> Report:
             )
         )
     report.faults.extend(_same_dag_id(found.declarations))
-    loads = find_spec("airflow") is not None
+    sound = []
     for declaration in found.declarations:
         faults = list(_workflow_faults(declaration))
-        if not faults and loads:
-            faults += _airflow_faults(declaration)
         report.faults += faults
-    report.loaded_by_airflow = loads
+        if not faults:
+            sound.append(declaration)
+    report.loaded_by_airflow = _has_airflow()
+    if report.loaded_by_airflow:
+        report.faults.extend(_airflow_faults(found.package, sound))
+    report.workflows = [each.workflow.spec for each in sound]
     report.warnings.extend(_unknown_distributions(found.declarations))
     report.warnings.extend(_other_versions(found.declarations))
+    report.warnings.extend(trap for each in sound for trap in traps(each))
+    report.warnings.extend(missing_pools(sound))
     return report
 
 
@@ -128,28 +156,38 @@ def _import_problem(node: Node) -> str | None:
     return None
 
 
-def _airflow_faults(declaration: Declaration) -> Iterator[Fault]:
-    """Let Airflow load the text that would be exported."""
-    workflow = declaration.workflow
+def _airflow_faults(package: str, declarations: list[Declaration]) -> Iterator[Fault]:
+    """Let Airflow load the texts that would be exported."""
+    # Two of the same name are a fault already, of which only one can be loaded.
+    by_name = {f"{each.workflow.dag_name}.py": each for each in declarations}
+    if not by_name:
+        return
     try:
-        loaded = workflow.load()
-        tasks = set(loaded.task_dict)
-    except Exception as error:
+        loaded = load_by_airflow({name: dag_file(each.workflow.spec) for name, each in by_name.items()})
+    except AirflowUnusableError as error:
         yield Fault(
-            where=declaration.where,
-            workflow=workflow.workflow_name,
-            what=f"Airflow refuses it: {type(error).__name__}: {error}",
-            remedy="Mend what Airflow names",
+            where=package,
+            what=f"Airflow is installed and cannot be run: {error}",
+            remedy="Mend what it says until `airflow info` succeeds, or check where Airflow is not installed",
         )
         return
-    expected = {node.name for node in workflow.nodes}
-    if tasks != expected:
-        yield Fault(
-            where=declaration.where,
-            workflow=workflow.workflow_name,
-            what=f"Airflow loads the tasks {sorted(tasks)} of it, not {sorted(expected)}",
-            remedy="Please report this; the text that is rendered is wrong",
-        )
+    for name, declaration in by_name.items():
+        workflow = declaration.workflow
+        expected = tuple(sorted(node.name for node in workflow.nodes))
+        if loaded[name].problem:
+            yield Fault(
+                where=declaration.where,
+                workflow=workflow.workflow_name,
+                what=f"Airflow refuses it: {loaded[name].problem}",
+                remedy="Mend what Airflow names",
+            )
+        elif loaded[name].tasks != expected:
+            yield Fault(
+                where=declaration.where,
+                workflow=workflow.workflow_name,
+                what=f"Airflow loads the tasks {list(loaded[name].tasks)} of it, not {list(expected)}",
+                remedy="Please report this; the text that is rendered is wrong",
+            )
 
 
 def _unknown_distributions(declarations: list[Declaration]) -> Iterator[Fault]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dkist_processing_core.faults import Report
 
 __all__ = [
+    "ChangedFileError",
     "ConfigurationError",
     "CycleError",
     "DKISTProcessingCoreError",
@@ -24,6 +25,7 @@ __all__ = [
     "NamingSchemeError",
     "NotATaskError",
     "RecipeRunIdError",
+    "ReleasedFileError",
     "TaskImportError",
     "TaskSettingError",
     "UnknownUpstreamError",
@@ -62,6 +64,46 @@ class RecipeRunIdError(DKISTProcessingCoreError, ValueError):
             f"recipe_run_id must be an integer, not {value!r}. "
             'Trigger the run with the conf {"recipe_run_id": <integer>}, or set DKIST_RECIPE_RUN_ID=<integer> '
             "when running the script by hand."
+        )
+
+
+class ReleasedFileError(DKISTProcessingCoreError, FileExistsError):
+    """
+    An export would change the file of a released version.
+
+    Parameters
+    ----------
+    files
+        The files that are there with another content.
+    """
+
+    def __init__(self, files: Iterable[str]) -> None:
+        self.files = tuple(files)
+        listed = "".join(f"\n    {each}" for each in self.files)
+        super().__init__(
+            f"{len(self.files)} file(s) of a released version are there with another content, and nothing was "
+            f"written:{listed}\n    -> Export under a new version. If these files are to be replaced, say so: "
+            "overwrite=True, or --overwrite on the command line."
+        )
+
+
+class ChangedFileError(DKISTProcessingCoreError, FileExistsError):
+    """
+    An export would take the place of a file that a person has changed or written.
+
+    Parameters
+    ----------
+    files
+        The files that are there and are not as they were exported.
+    """
+
+    def __init__(self, files: Iterable[str]) -> None:
+        self.files = tuple(files)
+        listed = "".join(f"\n    {each}" for each in self.files)
+        super().__init__(
+            f"{len(self.files)} file(s) are there and are not as they were exported, and nothing was written:{listed}\n"
+            "    -> Move them away. If they are to be replaced, say so: overwrite=True, or --overwrite on the command "
+            "line."
         )
 
 

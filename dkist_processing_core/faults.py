@@ -5,9 +5,13 @@ Runs in: author and CI.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from dkist_processing_core.exceptions import WorkflowError, WorkflowValidationError
+
+if TYPE_CHECKING:
+    from dkist_processing_core.spec import WorkflowSpec
 
 __all__ = ["Fault", "Report"]
 
@@ -69,12 +73,15 @@ class Report:
         What is legal and probably not meant.
     loaded_by_airflow
         Whether Airflow was there to load each rendered file as well.
+    workflows
+        The workflows without fault of their own.
     """
 
     package: str
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
     loaded_by_airflow: bool = False
+    workflows: "list[WorkflowSpec]" = field(default_factory=list)
 
     def raise_faults(self) -> None:
         """
@@ -87,6 +94,16 @@ class Report:
         """
         if self.faults:
             raise WorkflowValidationError(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data that `json.dumps` takes."""
+        return {
+            "package": self.package,
+            "loadedByAirflow": self.loaded_by_airflow,
+            "workflows": [each.dag_id for each in self.workflows],
+            "faults": [asdict(each) for each in self.faults],
+            "warnings": [asdict(each) for each in self.warnings],
+        }
 
     def __str__(self) -> str:
         lines = [f"{self.package}: {_count(self.faults, 'fault')}, {_count(self.warnings, 'warning')}"]

@@ -252,14 +252,9 @@ class Node:
     @property
     def notebook_cell(self) -> str:
         """The Python statements that run the task in a notebook that sets ``recipe_run_id``."""
-        name = self.task.__qualname__.partition(".")[0]
-        return (
-            f"from {self.task.__module__} import {name}\n"
-            f"with {self.task.__qualname__}(recipe_run_id=recipe_run_id, workflow_name={self.workflow_name!r}, "
-            f"workflow_version={self.workflow_version!r}) as task:\n"
-            "    task()\n"
-            "    # task.rollback()\n"
-        )
+        from dkist_processing_core.rendering.notebook import task_code
+
+        return task_code(self._alone, self.spec)
 
     @property
     def operator_definition(self) -> str:

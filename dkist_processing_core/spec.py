@@ -98,6 +98,13 @@ class WorkflowSpec:
         """Return the requirement (:pep:`508`) that the environment of a node is built from."""
         return f"{self.distribution}[{','.join(node.extras)}]=={self.version}"
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The extras of all nodes, for an environment that they share: ``frozen`` first, the others by name."""
+        return tuple(
+            sorted({each for node in self.nodes for each in node.extras}, key=lambda each: (each != "frozen", each))
+        )
+
     def edges(self) -> Iterator[tuple[str, str]]:
         """Yield each pair of an upstream's and a task's name, in the order of the nodes."""
         for node in self.nodes:

@@ -121,10 +121,13 @@ class TaskBase(ABC):
 
     def rollback(self) -> None:
         """
-        Undo what the task did to persistent stores.
+        Undo what the task did to persistent stores for its recipe run.
 
-        Does nothing unless overridden. It is never called by a workflow; a person calls it on a task of a
-        recipe run that is to be processed again, from a notebook for instance.
+        Does nothing unless overridden. No workflow calls it; a person does, from a notebook or by
+        ``dkist-processing-core rollback``, inside of the task's ``with`` statement, in a process in which neither
+        `pre_run`, `run` nor `post_run` has run. It undoes what this task did for this recipe run and nothing else. It
+        may be called whatever happened before: after a success, half a run, no run, or another rollback; what is not
+        there any more is no error. It raises if something could not be undone, and can then be called again.
         """
 
     def __call__(self) -> None:

@@ -312,6 +312,40 @@ class Workflow:
         """Write the DAG file; the older spelling of `export_dag`."""
         return self.export_dag(export_path)
 
+    def export_notebook(self, path: str | Path | None = None, *, overwrite: bool = False) -> Path:
+        """
+        Write the Jupyter notebook in which a person runs the tasks one after another.
+
+        Neither the version nor whether the classes can be imported is judged here; `build_utils` does that.
+
+        Parameters
+        ----------
+        path
+            The folder to write to, ``notebooks`` by default. It is made if it is not there.
+        overwrite
+            Whether a notebook that somebody has changed, by filling it in for instance, may be replaced.
+
+        Returns
+        -------
+        Path
+            The file, ``{dag_name}.ipynb``.
+
+        Raises
+        ------
+        ValueError
+            As from `topological_sort`. Nothing is written then.
+        ChangedFileError
+            If the file is there and not as it was exported. It is also an `OSError`.
+        OSError
+            If the file cannot be written. What was there before is then untouched.
+        """
+        from dkist_processing_core import seals
+        from dkist_processing_core.rendering.notebook import notebook
+
+        file = Path(path or "notebooks") / f"{self.dag_name}.ipynb"
+        seals.write(file.parent, {file.name: notebook(self.spec)}, is_overwriting=overwrite)
+        return file
+
     def __repr__(self) -> str:
         return (
             f"Workflow({self.dag_name!r}, workflow_package={self.workflow_package!r}, "

@@ -83,7 +83,9 @@ def described(command, context):
     yield from (f"``{program}``", "-" * (len(program) + 4), "")
     usage = " ".join([program, *command.collect_usage_pieces(context)])
     yield from ("::", "", f"    {usage}", "")
-    yield from (*inspect.cleandoc(command.help or "").splitlines(), "", f".. program:: {program}", "")
+    # Lines that click is told not to fill are a literal block.
+    text = inspect.cleandoc(command.help or "").replace("\b\n", "::\n\n")
+    yield from (*text.splitlines(), "", f".. program:: {program}", "")
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if record and record[1]:

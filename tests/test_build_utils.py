@@ -13,21 +13,23 @@ from dkist_processing_core.build_utils import export, export_dags, extract_workf
 from dkist_processing_core.distributions import providing_distribution
 from dkist_processing_core.exceptions import WorkflowValidationError
 
-WORKFLOW = """
+WORKFLOW = '''
     from dkist_processing_core import TaskBase, Workflow
 
     class MyTask1(TaskBase):
+        """Do the first thing."""
         def run(self):
             print("Running MyTask1")
 
     class MyTask2(TaskBase):
+        """Do the second thing."""
         def run(self):
             print("Running MyTask2")
 
     def new(detail, version="1.0"):
         return Workflow(input_data="a", output_data="b", category="c", detail=detail,
                         workflow_package=__package__, workflow_version=version)
-"""
+'''
 
 
 @pytest.fixture
@@ -118,9 +120,9 @@ def test_all_faults_of_all_workflows_come_in_one_report(make_package, tmp_path):
             + "w = new('cyclic')\nw.add_node(MyTask1, upstreams=MyTask2)\nw.add_node(MyTask2, upstreams=MyTask1)\n",
             "unknown.py": textwrap.dedent(WORKFLOW)
             + "w = new('unknown', 'V1-x')\nw.add_node(MyTask1, upstreams=[MyTask2])\n"
-            + "class Other(MyTask1): pass\nw.add_node(Other, upstreams=MyTask2)\n",
+            + "class Other(MyTask1): 'Do another thing.'\nw.add_node(Other, upstreams=MyTask2)\n",
             "local.py": textwrap.dedent(WORKFLOW)
-            + "def make():\n    class Local(MyTask1): pass\n    return Local\n"
+            + "def make():\n    class Local(MyTask1): 'Do it here.'\n    return Local\n"
             + "w = new('local')\nw.add_node(make())\n"
             + "Renamed = MyTask1\ndel MyTask1\nw.add_node(Renamed)\n",
             "again.py": good_module("good"),

@@ -10,6 +10,8 @@ from support.apm import intake
 from support.recorded_tasks import FAILING_TASK, PHASES, TASK, assert_unchanged, run_task
 from support.releases import REPOSITORY
 
+pytestmark = pytest.mark.once
+
 SCHEMAS = REPOSITORY.parent / "shared" / "apm-schema"
 
 
@@ -17,7 +19,7 @@ SCHEMAS = REPOSITORY.parent / "shared" / "apm-schema"
 def validators():
     """What tells whether an event is as the intake protocol wants it, by the kind of the event."""
     if not SCHEMAS.is_dir():
-        pytest.skip("the schemas of the intake protocol are not beside the repository, in shared/apm-schema")
+        pytest.skip("optional: the schemas of the intake protocol are not beside the repository, in shared/apm-schema")
     schemas = {path.stem: json.loads(path.read_text()) for path in SCHEMAS.glob("*.json")}
     # No file refers to another one, and none names its draft.
     return {kind: jsonschema.Draft7Validator(schema) for kind, schema in schemas.items()}

@@ -22,8 +22,10 @@ WORKFLOWS = """
 TASKS = """
     from dkist_processing_core import TaskBase
     class One(TaskBase):
+        "Do the first thing."
         def run(self): pass
-    class Two(One): pass
+    class Two(One):
+        "Do the second thing."
 """
 PROGRAM = """
 import sys

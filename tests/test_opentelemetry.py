@@ -10,6 +10,8 @@ pytest.importorskip("opentelemetry.proto", reason="the extra otel is not install
 
 from support.otlp import grpc_collector, http_collector, mesh_config, values
 
+pytestmark = pytest.mark.once
+
 OK, ERROR = 1, 2
 PROTOBUF = "application/x-protobuf"
 

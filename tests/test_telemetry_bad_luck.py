@@ -28,6 +28,8 @@ pytest.importorskip("opentelemetry.proto", reason="the extra otel is not install
 
 from support import otlp
 
+pytestmark = pytest.mark.once
+
 # What switches each on, given the port of its server.
 ON = {
     "elastic": lambda port: {"ELASTIC_APM_ENABLED": "true", "MESH_CONFIG": apm.mesh_config(port)},
@@ -492,15 +494,21 @@ FORKS = {
             return number
         def run(self):
             import multiprocessing
-            with self.apm_step("parent"), multiprocessing.get_context("fork").Pool(3) as pool:
+            with self.apm_step("parent"):
+                pool = multiprocessing.get_context("fork").Pool(3)
                 assert pool.map(work_of, [self.recipe_run_id] * 10) == [7] * 10
+                pool.close()
+                pool.join()
             print("done")
     """,
     "multiprocessing by spawn": """
         def run(self):
             import multiprocessing
-            with self.apm_step("parent"), multiprocessing.get_context("spawn").Pool(2) as pool:
+            with self.apm_step("parent"):
+                pool = multiprocessing.get_context("spawn").Pool(2)
                 assert pool.map(abs, range(10)) == list(range(10))
+                pool.close()
+                pool.join()
             print("done")
     """,
     "subprocess": """

@@ -8,6 +8,8 @@ pytest.importorskip("opentelemetry.proto", reason="the extra otel is not install
 
 from support.otlp import http_collector
 
+pytestmark = pytest.mark.once
+
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 

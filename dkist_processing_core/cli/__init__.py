@@ -17,12 +17,14 @@ FAILED = 1
 def main() -> int:
     """Run the command that the process was started with, and return the exit status."""
     try:
+        from dkist_processing_core.cli.notices import show_warnings
         from dkist_processing_core.cli.root import root
     except ImportError as error:
         if error.name != "click":
             raise
         sys.stderr.write(f"{MissingExtraError('The command line', extra='build')}\n")
         return FAILED
+    show_warnings()
     try:
         root.main(prog_name="dkist-processing-core")
     except (DKISTProcessingCoreError, OSError) as error:

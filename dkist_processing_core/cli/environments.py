@@ -54,7 +54,7 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be
 json_option = click.option("--json", "is_json", is_flag=True, help="Write JSON, for a program to read.")
 
 
-@click.group()
+@click.group(short_help="The task environments that a worker keeps.")
 def environments() -> None:
     """List and remove the task environments that this worker keeps."""
 

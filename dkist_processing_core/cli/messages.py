@@ -30,7 +30,7 @@ json_option = click.option("--json", "is_json", is_flag=True, help="Write JSON, 
 names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
 
 
-@click.group()
+@click.group(short_help="The messages that the interservice bus did not take.")
 def messages() -> None:
     """List, send and drop the messages that the interservice bus did not take."""
 

@@ -8,7 +8,13 @@ import click
 
 from dkist_processing_core._version import __version__
 from dkist_processing_core.cli.environments import environments
+from dkist_processing_core.cli.export import export
+from dkist_processing_core.cli.graph import graph
 from dkist_processing_core.cli.messages import messages
+from dkist_processing_core.cli.notebooks import dockerfile, notebooks
+from dkist_processing_core.cli.rollback import rollback
+from dkist_processing_core.cli.show import list_command, show
+from dkist_processing_core.cli.validate import validate
 
 __all__ = ["root"]
 
@@ -19,5 +25,5 @@ def root() -> None:
     """Write processing tasks in plain Python, run them on Apache Airflow."""
 
 
-root.add_command(environments)
-root.add_command(messages)
+for command in (validate, export, list_command, show, graph, notebooks, dockerfile, rollback, environments, messages):
+    root.add_command(command)

@@ -108,6 +108,19 @@ TASKS = """
                 time.sleep(0.02)
             Path("ticks").write_text(str(number))
 
+    class HearsOf(TaskBase):
+        # Logs until the shipper has told of something.
+        def run(self):
+            number = 0
+            Path("running").write_text(str(os.getpid()))
+            deadline = time.monotonic() + 45
+            while os.environ["REASON"] not in (self._life_cycle._pump.status.reason or ""):
+                logger.info("tick %d", number)
+                number += 1
+                time.sleep(0.02)
+                assert time.monotonic() < deadline, self._life_cycle._pump.status
+            Path("ticks").write_text(str(number))
+
     class Stops(TaskBase):
         def run(self):
             logger.info("last words")

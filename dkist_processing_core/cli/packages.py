@@ -1,0 +1,161 @@
+"""
+Find the package and the workflows that a command line names.
+
+Runs in: author and CI.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dkist_processing_core.exceptions import did_you_mean
+
+if TYPE_CHECKING:
+    from dkist_processing_core.discovery import Declaration, Discovery
+    from dkist_processing_core.workflow import Workflow
+
+__all__ = ["chosen_workflow", "chosen_workflows", "discovered", "imported", "package_argument", "told_on_stderr"]
+
+package_argument: Callable[..., Any] = click.argument("package", metavar="PACKAGE")
+
+
+@contextlib.contextmanager
+def told_on_stderr() -> Iterator[None]:
+    """Let what their modules print while they are imported go where it spoils no output of ours."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def imported(name: str) -> ModuleType:
+    """
+    Import a package by its dotted name: an installed one, or else one in the folder that the command runs in.
+
+    Parameters
+    ----------
+    name
+        The name, such as ``dkist_processing_example.workflows``.
+
+    Raises
+    ------
+    click.UsageError
+        If there is no package of that name.
+    WorkflowValidationError
+        If it does not import; the fault names the last line of theirs that ran.
+    """
+    from dkist_processing_core.discovery import import_fault
+    from dkist_processing_core.exceptions import WorkflowValidationError
+    from dkist_processing_core.faults import Report
+
+    if not _is_dotted_name(name):
+        raise click.UsageError(f"{name!r} is not the dotted name of a package, such as {_as_name(name)!r}.")
+    if (folder := str(Path.cwd())) not in sys.path:
+        # At the end, so that what lies in it takes the place of nothing that is installed.
+        sys.path.append(folder)
+    try:
+        with told_on_stderr():
+            return import_module(name)
+    except (Exception, SystemExit) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{name}.".startswith(f"{missing}."):
+            raise click.UsageError(_not_there(name, missing)) from error
+        raise WorkflowValidationError(Report(name, faults=[import_fault(name, error)])) from error
+
+
+def _is_dotted_name(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
+def _as_name(text: str) -> str:
+    """Return the dotted name that was probably meant."""
+    text = text.partition(":")[0]
+    path = Path(text).resolve()
+    if path.suffix == ".py" and path.is_file():
+        path = path.parent if path.name == "__init__.py" else path.with_suffix("")
+    elif not (path / "__init__.py").is_file():
+        name = text.strip("./").replace(os.sep, ".").replace("-", "_")
+        return name if _is_dotted_name(name) else "dkist_processing_example.workflows"
+    parts = [path.name]
+    for folder in path.parents:
+        if not (folder / "__init__.py").is_file():
+            break
+        parts.insert(0, folder.name)
+    return ".".join(parts)
+
+
+def _not_there(name: str, missing: str) -> str:
+    import pkgutil
+
+    parent, _, last = missing.rpartition(".")
+    path = getattr(sys.modules.get(parent), "__path__", ()) if parent else None
+    hint = did_you_mean(last, {each.name for each in pkgutil.iter_modules(path)})
+    place = f" in {parent}" if parent else f" in the folder {Path.cwd()}, nor installed in {sys.prefix}"
+    return f"there is no {last!r}{place}{hint}. PACKAGE is the dotted name of the package, here {name!r}."
+
+
+def discovered(package: str) -> "Discovery":
+    """Return the workflows that a package declares, and the faults of modules that do not import; see `imported`."""
+    from dkist_processing_core.discovery import discover
+
+    module = imported(package)
+    with told_on_stderr():
+        return discover(module)
+
+
+def chosen_workflows(text: str) -> "list[Workflow]":
+    """
+    Return the workflows that ``PACKAGE[:WORKFLOW]`` names.
+
+    A module that does not import is no reason to hide a workflow of another one that was asked for by its name.
+
+    Parameters
+    ----------
+    text
+        A package, and if wanted the name, the dag id or the variable of a workflow in it.
+
+    Raises
+    ------
+    click.UsageError
+        If there is no such workflow, or there are several.
+    WorkflowValidationError
+        If a module of the package does not import, in which it may be.
+    """
+    from dkist_processing_core.faults import Report
+
+    package, _, name = text.partition(":")
+    found = discovered(package)
+    matches = [each for each in found.declarations if not name or name in _names(each)]
+    if not matches or not name:
+        Report(found.package, faults=found.faults).raise_faults()
+    if not found.declarations:
+        raise click.UsageError(f"there is no workflow in {package}.")
+    if not matches:
+        known = {each for declaration in found.declarations for each in _names(declaration)}
+        raise click.UsageError(
+            f"there is no workflow {name!r} in {package}{did_you_mean(name, known)}. "
+            f'See "dkist-processing-core list {package}".'
+        )
+    if name and len(matches) > 1:
+        exact = ", ".join(each.where for each in matches)
+        raise click.UsageError(f"{name!r} names {len(matches)} workflows in {package}; name one of them: {exact}.")
+    return [each.workflow for each in matches]
+
+
+def _names(declaration: "Declaration") -> tuple[str, str, str]:
+    variable = declaration.where.rpartition(":")[2]
+    return variable, declaration.workflow.workflow_name, declaration.workflow.dag_name
+
+
+def chosen_workflow(text: str) -> "Workflow":
+    """Return the one workflow that ``PACKAGE[:WORKFLOW]`` names; see `chosen_workflows`."""
+    workflows = chosen_workflows(text)
+    if len(workflows) != 1:
+        names = ", ".join(each.workflow_name for each in workflows)
+        raise click.UsageError(f"{text} has {len(workflows)} workflows; name one of them as {text}:WORKFLOW: {names}.")
+    return workflows[0]

@@ -1,0 +1,69 @@
+"""
+``dkist-processing-core validate``: check the workflows of a package.
+
+Runs in: author and CI.
+"""
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+from dkist_processing_core.cli.notices import waiting
+from dkist_processing_core.cli.packages import discovered, package_argument
+from dkist_processing_core.cli.tables import coloured, paragraph
+
+if TYPE_CHECKING:
+    from dkist_processing_core.faults import Report
+
+__all__ = ["validate"]
+
+NUMBERED = re.compile(r"^(fault|warning) \d+:")
+COLOURS = {"fault": "red", "warning": "yellow"}
+
+
+@click.command(short_help="Check every workflow of a package.")
+@package_argument
+@click.option("--require-airflow", is_flag=True, help="Fail if Airflow is not installed, as it should be in CI.")
+@click.option("--json", "is_json", is_flag=True, help="Write JSON, for a program to read.")
+@click.pass_context
+def validate(context: click.Context, package: str, require_airflow: bool, is_json: bool) -> None:
+    """
+    Check every workflow that PACKAGE declares, such as dkist_processing_example.workflows.
+
+    All faults of all workflows are told at once, and what is legal but probably not meant. Where Airflow is installed
+    it loads and serialises each file that an export would write. The exit status is 1 if there is a fault.
+    """
+    from dkist_processing_core import checks
+    from dkist_processing_core.exceptions import WorkflowValidationError
+
+    if require_airflow:
+        checks.require_airflow()
+    try:
+        found = discovered(package)
+        with waiting(f"Checking {package}"):
+            report = checks.check(found)
+    except WorkflowValidationError as error:
+        report = error.report
+    if is_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        _show(report)
+    context.exit(1 if report.faults else 0)
+
+
+def _show(report: "Report") -> None:
+    for line in str(report).split("\n"):
+        click.echo(NUMBERED.sub(lambda found: coloured(found[0], COLOURS[found[1]]), paragraph(line)))
+    click.echo(paragraph(_level(report)))
+
+
+def _level(report: "Report") -> str:
+    sound = f"{len(report.workflows)} sound workflow{'' if len(report.workflows) == 1 else 's'}"
+    if report.loaded_by_airflow:
+        return f"{sound}, checked by this library, then loaded and serialised by Airflow."
+    return (
+        f"{sound}, checked by this library alone. Where Airflow is installed it loads them as well: "
+        "pip install 'dkist-processing-core[airflow]'"
+    )

@@ -1,0 +1,61 @@
+"""Packages that a test writes and imports."""
+
+import importlib
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from dkist_processing_core.distributions import providing_distribution
+
+FLOW = """
+    from dkist_processing_core import TaskBase, Workflow
+
+    class MyTask1(TaskBase):
+        '''Do the first thing.'''
+        def run(self):
+            print(f"MyTask1 of {self.recipe_run_id}")
+        def rollback(self):
+            print(f"MyTask1 of {self.recipe_run_id} undone")
+
+    class MyTask2(TaskBase):
+        '''Do the second thing.'''
+        def run(self):
+            print(f"MyTask2 of {self.recipe_run_id}")
+
+    workflow = Workflow(input_data="a", output_data="b", category="cam", detail=DETAIL,
+                        workflow_package=__package__, workflow_version=VERSION)
+    workflow.add_node(MyTask1)
+    workflow.add_node(MyTask2, upstreams=MyTask1)
+"""
+
+
+def flow(detail: str = "one", version: str | None = "1.0") -> str:
+    """Return a module that declares a workflow of two tasks."""
+    return f"DETAIL, VERSION = {detail!r}, {version!r}\n" + textwrap.dedent(FLOW)
+
+
+def write_sources(folder: Path, files: dict[str, str], *, name: str) -> Path:
+    """Write the modules of a package into a folder, and return the package's folder."""
+    for path, text in {"__init__.py": "", **files}.items():
+        file = folder / name / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+    return folder / name
+
+
+@contextmanager
+def imported_sources(folder: Path, files: dict[str, str], *, name: str = "package_of_a_test") -> Iterator[ModuleType]:
+    """Write a package, import it, and forget it at the end."""
+    write_sources(folder, files, name=name)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield importlib.import_module(name)
+    finally:
+        sys.path.remove(str(folder))
+        providing_distribution.cache_clear()
+        for each in [each for each in sys.modules if each.partition(".")[0] == name]:
+            del sys.modules[each]

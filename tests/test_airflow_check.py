@@ -1,0 +1,150 @@
+"""What a real Airflow is asked about files before they are exported, and what stays of it: nothing."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from support.command_line import run_program
+from support.sources import flow, imported_sources
+
+from dkist_processing_core import airflow_check
+from dkist_processing_core.airflow_check import AirflowUnusableError, LoadedFile, load_by_airflow
+from dkist_processing_core.build_utils import validate_workflows
+from dkist_processing_core.rendering.dag import dag_file
+
+pytestmark = pytest.mark.airflow
+
+DAG = """
+try:
+    from airflow.sdk import DAG
+except ImportError:
+    from airflow import DAG
+{more}
+with DAG("{name}", schedule=None, catchup=False, tags=[{tag}]) as dag:
+    pass
+"""
+
+
+def commands():
+    """Return the command of every process."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(process.read_text(errors="replace"))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def installed():
+    """Skip where Airflow is not installed."""
+    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
+
+
+def test_each_file_is_judged_by_itself():
+    """One that is broken, one that moves, one that warns and one without a DAG hide nothing of one that is sound."""
+    found = load_by_airflow(
+        {
+            "sound.py": DAG.format(name="sound", tag="'a'", more=""),
+            "broken.py": DAG.format(name="broken", tag="'a'", more="import no_such_module"),
+            "syntax.py": "from airflow import DAG\ndag = (\n",
+            "moving.py": DAG.format(name="moving", tag="str(time.time())", more="import time"),
+            "warns.py": DAG.format(name="w", tag="'a'", more="import warnings; warnings.warn('old', FutureWarning)"),
+            "none.py": "# airflow DAG\nx = 1\n",
+        }
+    )
+    assert found["sound.py"] == LoadedFile("", ())
+    assert "No module named 'no_such_module'" in found["broken.py"].problem
+    assert "was never closed" in found["syntax.py"].problem
+    assert found["moving.py"].problem.startswith("it is another DAG each time that it is loaded")
+    assert found["warns.py"].problem == "it makes Airflow warn: old"
+    assert found["none.py"].problem == "Airflow finds no DAG in it"
+
+
+def test_what_is_rendered_is_loaded_with_its_tasks(tmp_path):
+    """Without a warning, for each operator."""
+    for operator in ("bash", "python_virtualenv"):
+        text = flow().replace("workflow_version=VERSION", f"workflow_version=VERSION, operator={operator!r}")
+        with imported_sources(tmp_path / operator, {"one.py": text}) as package:
+            from package_of_a_test.one import workflow
+
+            assert load_by_airflow({"x.py": dag_file(workflow.spec)}) == {
+                "x.py": LoadedFile("", ("MyTask1", "MyTask2"))
+            }
+            assert validate_workflows(package).loaded_by_airflow is True
+
+
+def test_a_file_that_airflow_refuses_is_a_fault_of_its_workflow(tmp_path, monkeypatch):
+    """With what Airflow says; a mock breaks one of the files, which our own rendering does not."""
+    from dkist_processing_core import checks
+
+    def rendered(spec):
+        return dag_file(spec) + ("import no_such_module\n" if "two" in spec.name else "")
+
+    monkeypatch.setattr(checks, "dag_file", rendered)
+    with (
+        imported_sources(tmp_path, {"one.py": flow("one"), "two.py": flow("two")}) as package,
+        pytest.raises(ValueError, match="1 fault") as caught,
+    ):
+        validate_workflows(package)
+    report = caught.value.report
+    assert [fault.workflow for fault in report.faults] == ["a_to_b_cam_two"]
+    assert report.faults[0].what.startswith("Airflow refuses it: ")
+    assert "No module named 'no_such_module'" in report.faults[0].what
+
+
+def test_an_airflow_that_cannot_be_run_is_one_fault(camera, tmp_path):
+    """Of the package, not of each workflow, with what it said."""
+    (tmp_path / "instead" / "airflow").mkdir(parents=True)
+    (tmp_path / "instead" / "airflow" / "__init__.py").write_text("raise RuntimeError('the database has no driver')\n")
+    status, output, _ = run_program("validate", camera, PYTHONPATH=str(tmp_path / "instead"))
+    assert status == 1
+    assert output.startswith(f"{camera}: 1 fault, ")
+    assert "Airflow is installed and cannot be run: exit status 1. It said:" in output
+    assert "RuntimeError: the database has no driver" in output
+    assert not (tmp_path / "dags").exists()
+
+
+def test_an_airflow_that_hangs_is_ended(monkeypatch, tmp_path):
+    """With all of its processes."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(airflow_check, "START_SECONDS", 8)
+    monkeypatch.setattr(airflow_check, "SECONDS_PER_FILE", 0)
+    hanging = DAG.format(name="hangs", tag="'a'", more="import time; time.sleep(25)")
+    with pytest.raises(AirflowUnusableError, match="it did not load the files within 8 s"):
+        load_by_airflow({"hangs.py": hanging, "hangs_too.py": hanging})
+    assert list(tmp_path.iterdir()) == []
+    assert not [process for process in commands() if str(tmp_path) in process]
+
+
+def test_nothing_stays_behind(tmp_path):
+    """No configuration in the home folder, no temporary folder, no part of Airflow in the process that asked."""
+    program = (
+        "import sys; from dkist_processing_core.airflow_check import load_by_airflow;"
+        "print(load_by_airflow({'x.py': 'x = 1'}), 'airflow' in sys.modules)"
+    )
+    home, temporary, work = (tmp_path / name for name in ("home", "temporary", "work"))
+    for each in (home, temporary, work):
+        each.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=work,
+        env={**environment, "HOME": str(home), "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "{'x.py': LoadedFile(problem='Airflow finds no DAG in it', tasks=())} False\n", done.stderr
+    assert [*home.iterdir(), *temporary.iterdir(), *work.iterdir()] == []
+
+
+def test_the_settings_of_another_airflow_do_not_matter(monkeypatch):
+    """Neither its home nor its variables, right or wrong, reach the one that checks."""
+    monkeypatch.setenv("AIRFLOW_HOME", "/proc/none")
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "NoSuchExecutor")
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "nonsense://")
+    monkeypatch.setenv("AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE", "perhaps")
+    assert load_by_airflow({"sound.py": DAG.format(name="sound", tag="'a'", more="")}) == {"sound.py": LoadedFile("")}

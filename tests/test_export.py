@@ -1,0 +1,484 @@
+"""What an export writes, and that it writes all of it or nothing."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+import zipfile
+
+import pytest
+from support.command_line import CAMERA, CAMERA_FILES
+from support.sources import flow, imported_sources, write_sources
+
+import dkist_processing_core
+from dkist_processing_core import artifacts, atomic, checks
+from dkist_processing_core.build_utils import export_archive, export_dags
+from dkist_processing_core.exceptions import ReleasedFileError
+
+
+@pytest.fixture(autouse=True)
+def without_airflow(monkeypatch):
+    """Check as on a machine without Airflow; the tests with a real one are in another module."""
+    real = checks.find_spec
+    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "airflow" else real(name))
+
+
+@pytest.fixture
+def export(tmp_path):
+    """Export a package of the given modules to a folder, by default the one called dags."""
+
+    def export(files, folder="dags", *, name="export_of_a_test", function=export_dags, **options):
+        if (tmp_path / "sources").exists():
+            shutil.rmtree(tmp_path / "sources")
+        with imported_sources(tmp_path / "sources", files, name=name) as package:
+            return function(package, tmp_path / folder, **options)
+
+    return export
+
+
+def listed(folder):
+    """Return the content of each file of a folder, hidden ones included."""
+    return {each.name: each.read_bytes() for each in sorted(folder.iterdir())}
+
+
+TWO = {"one.py": flow("one"), "two.py": flow("two")}
+
+
+def test_the_manifest_tells_of_each_file(export, tmp_path):
+    """What it is made from and needs, with the digest of its bytes."""
+    [first, second] = export(CAMERA_FILES, name=CAMERA)
+    manifest = json.loads((tmp_path / "dags" / "manifest.json").read_text())
+    assert manifest["schemaVersion"] == 1
+    assert manifest["queues"] == ["default", "high_memory"]
+    assert manifest["pools"] == ["default_pool", "high_memory_pool"]
+    assert manifest["files"][0] == {
+        "file": "l0_to_l1_camera_1.0.0.py",
+        "sha256": hashlib.sha256(first.read_bytes()).hexdigest(),
+        "dagId": "l0_to_l1_camera_1.0.0",
+        "workflow": "l0_to_l1_camera",
+        "version": "1.0.0",
+        "package": f"{CAMERA}.workflows",
+        "distribution": "camera-of-a-test",
+        "libraryVersion": dkist_processing_core.__version__,
+        "tasks": ["MakeDark", "MakeFlat", "Calibrate"],
+        "queues": ["default", "high_memory"],
+        "pools": ["default_pool", "high_memory_pool"],
+    }
+    assert [each["file"] for each in manifest["files"]] == [first.name, second.name]
+    assert manifest["files"][1]["sha256"] == hashlib.sha256(second.read_bytes()).hexdigest()
+
+
+def test_the_pools_are_those_that_airflow_does_not_have(export, tmp_path):
+    """In the form that ``airflow pools import`` takes."""
+    export(CAMERA_FILES, name=CAMERA)
+    pools = json.loads((tmp_path / "dags" / "pools.json").read_text())
+    assert pools == {
+        "high_memory_pool": {
+            "slots": 128,
+            "description": "Tasks of the queue high_memory that may run at once.",
+            "include_deferred": False,
+        }
+    }
+
+
+def test_packages_in_one_folder_keep_each_others_entries(export, tmp_path):
+    """So do versions of one package; an entry goes with its file."""
+    export(CAMERA_FILES, name=CAMERA)
+    export({"one.py": flow("one", "1.0")})
+    export({"one.py": flow("one", "1.1")})
+    folder = tmp_path / "dags"
+
+    def entries():
+        return [each["file"] for each in json.loads((folder / "manifest.json").read_text())["files"]]
+
+    everything = sorted(each.name for each in folder.glob("*.py"))
+    assert entries() == everything
+    assert len(everything) == 4
+    assert list(json.loads((folder / "pools.json").read_text())) == ["high_memory_pool"]
+    (folder / "l0_to_l1_camera_1.0.0.py").unlink()
+    export({"one.py": flow("one", "1.1")})
+    assert entries() == everything[:2] + everything[3:]
+    assert json.loads((folder / "pools.json").read_text()) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        '{"files": 3}',
+        '{"files": [3, {}]}',
+        '{"files": [{"file": "x.py", "pools": "abc", "queues": "abc"}]}',
+        '{"files": [{"file": 3, "pools": [], "queues": []}]}',
+        "[" * 100_000,
+    ],
+    ids=["empty", "half", "list", "number", "no-files", "no-entries", "no-lists", "no-name", "deep"],
+)
+def test_a_damaged_manifest_is_replaced(export, tmp_path, text):
+    """It is ours, and all that can be known anew is known anew."""
+    export(TWO)
+    whole = listed(tmp_path / "dags")
+    (tmp_path / "dags" / "manifest.json").write_text(text)
+    export(TWO)
+    assert listed(tmp_path / "dags") == whole
+
+
+def test_exports_at_once_lose_no_entry(tmp_path):
+    """Each waits for the other before it reads the manifest."""
+    names = [f"package{number}_of_a_test" for number in range(6)]
+    for name in names:
+        write_sources(tmp_path / "sources", {"one.py": flow(name.partition("_")[0])}, name=name)
+    program = (
+        "import importlib, sys; from dkist_processing_core import checks; checks.find_spec = lambda name: None;"
+        "from dkist_processing_core.build_utils import export_dags; "
+        "export_dags(importlib.import_module(sys.argv[1]), 'dags')"
+    )
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, name],
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "sources")},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in names
+    ]
+    assert [(process.communicate()[1], process.returncode)[1] for process in running] == [0] * 6
+    manifest = json.loads((tmp_path / "dags" / "manifest.json").read_text())
+    assert len(manifest["files"]) == 6
+
+
+def test_the_same_export_again_touches_nothing(export, tmp_path):
+    """Not even the times of the files change, so the DAG processor has nothing to do."""
+    export(TWO)
+    before = {each.name: each.stat().st_mtime_ns for each in (tmp_path / "dags").iterdir()}
+    export(TWO)
+    assert {each.name: each.stat().st_mtime_ns for each in (tmp_path / "dags").iterdir()} == before
+
+
+def test_a_released_file_is_not_changed(export, tmp_path):
+    """An export with another content is refused, names the files, and writes nothing at all."""
+    export({"one.py": flow("one")})
+    before = listed(tmp_path / "dags")
+    other = {"one.py": flow("one").replace("Do the first thing.", "Do it in another way."), "two.py": flow("two")}
+    with pytest.raises(ReleasedFileError, match=r"1 file\(s\) of a released version") as caught:
+        export(other)
+    assert caught.value.files == (str(tmp_path / "dags" / "a_to_b_cam_one_1.0.py"),)
+    assert isinstance(caught.value, FileExistsError)
+    assert "overwrite=True, or --overwrite on the command line" in str(caught.value)
+    assert listed(tmp_path / "dags") == before
+    [one, _] = export(other, overwrite=True)
+    assert "Do it in another way." in one.read_text()
+
+
+def test_a_released_file_that_a_person_has_edited_is_not_replaced(export, tmp_path):
+    """Nor is one that is no text at all."""
+    [file, _] = export(TWO)
+    original = file.read_bytes()
+    for content in (original + b"# mine\n", b"", b"\xff\xfe"):
+        file.write_bytes(content)
+        with pytest.raises(ReleasedFileError):
+            export(TWO)
+        assert file.read_bytes() == content
+    export(TWO, overwrite=True)
+    assert file.read_bytes() == original
+
+
+@pytest.mark.parametrize("version", ["dev", "1.0.dev3"])
+def test_what_is_no_release_may_be_replaced(export, version):
+    """While a version is being developed its file changes with it."""
+    [file] = export({"one.py": flow("one", version)})
+    file.write_text("x = 1\n")
+    export({"one.py": flow("one", version)})
+    assert file.read_text().startswith("# Airflow DAG")
+
+
+@pytest.mark.parametrize(
+    ("version", "is_release"),
+    [("1.0", True), ("1.0rc1", True), ("1.0.post1", True), ("2.0+local", True), ("dev", False), ("1.0.dev1", False)],
+)
+def test_a_release_is_what_is_published_once(version, is_release):
+    """A candidate is one as well; what is on the way to one is not."""
+    assert artifacts.is_release(version) is is_release
+
+
+def test_the_archive_holds_what_an_export_writes(export, tmp_path):
+    """The same bytes, under names without dots, by which Airflow can import them."""
+    files = export(TWO)
+    archive = export(TWO, "out", function=export_archive)
+    assert archive == tmp_path / "out" / "export-of-a-test-1.0-dags.zip"
+    with zipfile.ZipFile(archive) as opened:
+        assert opened.testzip() is None
+        assert opened.namelist() == [
+            "a_to_b_cam_one_1_0.py",
+            "a_to_b_cam_two_1_0.py",
+            "manifest.json",
+            "pools.json",
+        ]
+        for name, file in zip(opened.namelist(), files, strict=False):
+            assert opened.read(name) == file.read_bytes()
+        manifest = json.loads(opened.read("manifest.json"))
+        assert [each["file"] for each in manifest["files"]] == opened.namelist()[:2]
+        for each in manifest["files"]:
+            assert each["sha256"] == hashlib.sha256(opened.read(each["file"])).hexdigest()
+
+
+def test_names_that_differ_by_a_dot_stay_apart_in_the_archive(export):
+    """Each gets a part of its digest then."""
+    first, second = flow("one.two", "dev"), flow("one_two", "dev")
+    archive = export({"one.py": first, "two.py": second, "three.py": flow("three", "dev")}, function=export_archive)
+    with zipfile.ZipFile(archive) as opened:
+        names = [name for name in opened.namelist() if name.endswith(".py")]
+    assert len(set(names)) == 3
+    assert names[2] == "a_to_b_cam_three_dev.py"
+    assert all(re.fullmatch(r"a_to_b_cam_one_two_dev_[0-9a-f]{8}\.py", name) for name in names[:2])
+
+
+def test_a_released_archive_is_not_changed(export):
+    """As little as a released file; that of a version which is being developed may be."""
+    archive = export(TWO, function=export_archive)
+    before = archive.read_bytes()
+    assert export(TWO, function=export_archive) == archive
+    with pytest.raises(ReleasedFileError):
+        export({"one.py": flow("one")}, function=export_archive)
+    assert archive.read_bytes() == before
+    export({"one.py": flow("one")}, function=export_archive, overwrite=True)
+    assert archive.read_bytes() != before
+    archive = export({"one.py": flow("one", "dev")}, function=export_archive)
+    archive.write_bytes(b"")
+    assert export({"one.py": flow("one", "dev")}, function=export_archive).read_bytes()
+
+
+ARCHIVE = """
+    import os, sys
+    os.umask(int(sys.argv[2], 8))
+    from dkist_processing_core import checks
+    checks.find_spec = lambda name: None
+    from dkist_processing_core.build_utils import export_archive, export_dags
+    import camera_of_a_test.workflows as package
+    print(export_archive(package, sys.argv[1]))
+    export_dags(package, sys.argv[1])
+"""
+
+
+def test_two_machines_make_the_same_bytes(tmp_path):
+    """Whatever their time zone, umask, locale and hash seed, and wherever the sources and the output are."""
+    made = []
+    for number, (umask, environment) in enumerate(
+        [
+            ("022", {"TZ": "UTC", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}),
+            ("077", {"TZ": "Pacific/Honolulu", "LC_ALL": "C", "LANG": "C", "PYTHONHASHSEED": "1", "PYTHONUTF8": "0"}),
+            ("000", {"TZ": "Asia/Kathmandu", "LC_ALL": "tr_TR.UTF-8", "LANG": "de_DE", "PYTHONHASHSEED": "4711"}),
+        ]
+    ):
+        machine = tmp_path.joinpath(*["machine"] * (number + 1), str(number))
+        documented = {**CAMERA_FILES, "tasks.py": CAMERA_FILES["tasks.py"].replace("master dark", "größte Dunkel ☀")}
+        # On a slower machine the files are made in another order.
+        write_sources(machine, dict(sorted(documented.items(), reverse=number % 2 == 0)), name=CAMERA)
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(ARCHIVE), "out", umask],
+            cwd=machine,
+            env={**os.environ, **environment, "PYTHONPATH": str(machine)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        made.append(listed(machine / "out"))
+    assert list(made[0]) == [
+        "camera-of-a-test-1.0.0-dags.zip",
+        "l0_to_l1_camera_1.0.0.py",
+        "l1_to_l2_camera_1.0.0.py",
+        "manifest.json",
+        "pools.json",
+    ]
+    assert made[0] == made[1] == made[2]
+    assert "größte Dunkel ☀" in made[0]["l0_to_l1_camera_1.0.0.py"].decode()
+
+
+def test_the_archive_tells_nothing_of_the_machine(export):
+    """No time, no user, no folder; everyone may read what is in it."""
+    archive = export(TWO, function=export_archive)
+    with zipfile.ZipFile(io.BytesIO(archive.read_bytes())) as opened:
+        for member in opened.infolist():
+            assert member.date_time == (1980, 1, 1, 0, 0, 0)
+            assert (member.external_attr >> 16, member.create_system, member.extra) == (0o100644, 3, b"")
+
+
+@pytest.mark.parametrize("umask", ["022", "077"])
+def test_files_have_the_rights_that_the_umask_leaves(export, tmp_path, umask):
+    """Whatever those of the temporary file were."""
+    before = os.umask(int(umask, 8))
+    try:
+        export(TWO)
+    finally:
+        os.umask(before)
+    rights = {each.stat().st_mode & 0o777 for each in (tmp_path / "dags").iterdir()}
+    assert rights == {0o644 & ~int(umask, 8)}
+
+
+@pytest.mark.parametrize("name", ["a_to_b_cam_two_1.0.py", "manifest.json"])
+def test_a_folder_in_the_way_of_a_file_stops_all(export, tmp_path, name):
+    """Nothing is written, and the folder is named."""
+    (tmp_path / "dags" / name).mkdir(parents=True)
+    with pytest.raises(IsADirectoryError) as caught:
+        export(TWO)
+    assert caught.value.filename == str(tmp_path / "dags" / name)
+    assert [each.name for each in (tmp_path / "dags").iterdir()] == [name]
+
+
+def test_a_file_that_cannot_be_replaced_leaves_all_as_it_was(export, tmp_path, monkeypatch):
+    """Also those that had been replaced before it, and those that were new; a mock fails as a locked file would."""
+    export({"one.py": flow("one", "dev")})
+    before = listed(tmp_path / "dags")
+    real = os.replace
+
+    def replace(source, target):
+        if str(target).endswith("pools.json"):
+            raise PermissionError(1, "Operation not permitted", str(target))
+        real(source, target)
+
+    (tmp_path / "dags" / "pools.json").write_text("{}")
+    before["pools.json"] = b"{}"
+    monkeypatch.setattr(atomic.os, "replace", replace)
+    other = {"one.py": flow("one", "dev").replace("first", "very first"), "two.py": flow("two", "dev")}
+    with pytest.raises(PermissionError):
+        export(other)
+    assert listed(tmp_path / "dags") == before
+
+
+def test_a_file_system_without_links_does_as_well(export, tmp_path, monkeypatch):
+    """The old content is then copied for the time of the export; a mock refuses links as such a file system does."""
+
+    def link(source, target):
+        raise PermissionError(1, "Operation not permitted", str(source))
+
+    monkeypatch.setattr(atomic.os, "link", link)
+    export({"one.py": flow("one", "dev"), "two.py": flow("two", "dev")})
+    changed = {"one.py": flow("one", "dev").replace("first", "very first"), "two.py": flow("two", "dev")}
+    [file, _] = export(changed)
+    assert "very first" in file.read_text()
+    assert len(listed(tmp_path / "dags")) == 4
+
+
+def test_what_a_killed_export_left_is_removed_later(export, tmp_path):
+    """After an hour, when nobody can still be writing it; other hidden files are nobody's business."""
+    export(TWO)
+    old, young, other = (
+        tmp_path / "dags" / name
+        for name in (".a_to_b_cam_one_1.0.py.abcdefgh.part", ".manifest.json.abcdefgh.part", ".mine.py.abcdefgh.part")
+    )
+    for each in (old, young, other):
+        each.touch()
+    for each in (old, other):
+        os.utime(each, (0, 0))
+    export(TWO)
+    assert (old.exists(), young.exists(), other.exists()) == (False, True, True)
+
+
+def test_the_longest_name_can_be_written(export, tmp_path):
+    """250 characters are what Airflow takes; the temporary name is no longer than the file system allows."""
+    version = "1" + ".0" * 117
+    [file] = export({"one.py": flow("one", version)})
+    assert len(file.name) == 253
+    export({"one.py": flow("one", version).replace("first", "very first")}, overwrite=True)
+    assert len(listed(tmp_path / "dags")) == 3
+
+
+EXPORT = """
+    import importlib, sys
+    sys.path[:0] = [sys.argv[1]]
+    from dkist_processing_core import checks
+    checks.find_spec = lambda name: None
+    from dkist_processing_core.build_utils import export_dags
+    package = importlib.import_module("export_of_a_test")
+    try:
+        export_dags(package, sys.argv[2])
+    except OSError as error:
+        print(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_a_folder_that_cannot_be_written_stays_as_it_is(tmp_path):
+    """The error names the file as the reader knows it."""
+    setpriv = ["setpriv", "--reuid", "65534", "--clear-groups", "--inh-caps=-all", "--"]
+    if os.getuid() == 0 and (
+        shutil.which("setpriv") is None or subprocess.run([*setpriv, "true"], capture_output=True).returncode
+    ):
+        pytest.skip("this test runs as root, whom nothing is forbidden, and cannot become somebody else (setpriv)")
+    write_sources(tmp_path, TWO, name="export_of_a_test")
+    folder = tmp_path / "dags"
+    folder.mkdir()
+    folder.chmod(0o555)
+    for each in [tmp_path, *tmp_path.parents[:2]]:
+        each.chmod(each.stat().st_mode | 0o055)
+    program = [sys.executable, "-B", "-c", textwrap.dedent(EXPORT), str(tmp_path), str(folder)]
+    done = subprocess.run(
+        [*(setpriv if os.getuid() == 0 else []), *program], env=os.environ, capture_output=True, text=True
+    )
+    folder.chmod(0o755)
+    if "Permission denied" in done.stderr:
+        pytest.skip("another user cannot read the Python or the library of these tests")
+    assert done.stdout == f"PermissionError: [Errno 13] Permission denied: '{folder}/a_to_b_cam_one_1.0.py'\n"
+    assert list(folder.iterdir()) == []
+
+
+ON_A_SMALL_DISK = (
+    """
+    import importlib, subprocess, sys
+    from pathlib import Path
+
+    folder = Path(sys.argv[2])
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=True)
+    (folder / "a_to_b_cam_one_dev.py").write_text("old = True\\n")
+    (folder / "filler").write_bytes(bytes(20_000))
+"""
+    + EXPORT
+    + """
+    print(sorted(each.name for each in folder.iterdir()), (folder / "a_to_b_cam_one_dev.py").read_text())
+"""
+)
+
+
+def test_a_disk_that_is_full_keeps_what_was_there(tmp_path):
+    """Neither a new file nor a half one is left, and the old file is as it was."""
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    if shutil.which("unshare") is None or subprocess.run([*namespace, "true"], capture_output=True).returncode:
+        pytest.skip("this machine has no mount namespaces, in which a small disk can be had")
+    files = {f"{name}.py": flow(name, "dev") for name in ("one", "two", "three")}
+    write_sources(tmp_path / "sources", files, name="export_of_a_test")
+    done = subprocess.run(
+        [*namespace, sys.executable, "-c", textwrap.dedent(ON_A_SMALL_DISK), tmp_path / "sources", tmp_path / "dags"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    error, *rest = done.stdout.splitlines()
+    assert error.startswith(f"OSError: [Errno 28] No space left on device: '{tmp_path}/dags/a_to_b_cam_")
+    assert rest == ["['a_to_b_cam_one_dev.py', 'filler'] old = True", ""]
+
+
+def test_the_command_line_exports(command, camera, tmp_path):
+    """It prints the files alone on the standard output, refuses what the function refuses, and writes the archive."""
+    status, output, error = command("export", camera)
+    assert (status, output) == (0, "dags/l0_to_l1_camera_1.0.0.py\ndags/l1_to_l2_camera_1.0.0.py\n")
+    assert error.splitlines()[-1] == "2 DAG file(s), beside them manifest.json and pools.json, in dags"
+    (tmp_path / "dags" / "l1_to_l2_camera_1.0.0.py").write_text("mine = True\n")
+    status, output, error = command("export", camera)
+    assert (status, output) == (1, "")
+    assert "Error: 1 file(s) of a released version are there with another content, and nothing was written" in error
+    assert "\n    dags/l1_to_l2_camera_1.0.0.py\n" in error
+    status, output, _ = command("export", camera, "--overwrite", "--json")
+    assert (status, json.loads(output)) == (0, ["dags/l0_to_l1_camera_1.0.0.py", "dags/l1_to_l2_camera_1.0.0.py"])
+    status, output, _ = command("export", camera, "--zip", "--to", "somewhere/else")
+    assert (status, output) == (0, "somewhere/else/camera-of-a-test-1.0.0-dags.zip\n")
+    (tmp_path / output.strip()).write_text("mine")
+    assert command("export", camera, "--zip", "--to", "somewhere/else")[0] == 1
+    status, _, error = command("export", camera, "--to", "dags/manifest.json")
+    assert (status, "Directory 'dags/manifest.json' is a file" in error) == (2, True)

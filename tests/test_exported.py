@@ -1,0 +1,74 @@
+"""Loading and running exported files for the tests of a client package, with the real Airflow."""
+
+import shutil
+
+import pytest
+from support.releases import with_links
+from support.script_runs import new_spec
+
+from dkist_processing_core.rendering.dag import dag_file
+from dkist_processing_core.testing import ExportedDagError, load_exported_dag, run_exported_dag
+
+pytestmark = [pytest.mark.airflow, pytest.mark.network]
+
+
+@pytest.fixture(scope="module")
+def home(airflow):
+    """A migrated database, the same for all tests here."""
+    return airflow.home
+
+
+def exported(folder, task):
+    file = folder / f"{task}.py"
+    file.write_text(dag_file(new_spec(task)))
+    return file
+
+
+@pytest.mark.parametrize(("task", "state"), [("Good", "success"), ("Bad", "failed")])
+def test_an_exported_file_is_run_to_its_end(home, releases, warm_cache, tmp_path, task, state):
+    """In an environment of its release; what the task said can be read."""
+    environment = {**with_links(releases), "DKIST_ENVIRONMENT_CACHE": str(warm_cache)}
+    run = run_exported_dag(exported(tmp_path, task), {"recipe_run_id": 42}, airflow_home=home, environment=environment)
+    assert (run.state, dict(run.tasks), run.refusal) == (state, {task: state}, "")
+    assert ("good, recipe run 42" if task == "Good" else "the flat is missing") in run.output
+
+
+@pytest.mark.parametrize("conf", [{}, {"recipe_run_id": "1; ls"}], ids=["missing", "hostile"])
+def test_a_conf_that_airflow_refuses_is_told(home, tmp_path, conf):
+    """Nothing is run, and the param is named."""
+    run = run_exported_dag(exported(tmp_path, "Good"), conf, airflow_home=home)
+    assert (run.state, dict(run.tasks)) == ("", {})
+    assert "recipe_run_id" in run.refusal
+
+
+def test_a_file_is_loaded_as_airflow_does(airflow, releases, tmp_path):
+    """In a process that imports Airflow: its own object, and one clear error for what is no DAG."""
+    good, broken = exported(tmp_path, "Good"), tmp_path / "broken.py"
+    broken.write_text("import nothing_of_that_name  # airflow dag\n")
+    airflow.execute(
+        f"""
+        from dkist_processing_core.testing import ExportedDagError, load_exported_dag
+        assert load_exported_dag({str(good)!r}).dag_id == "a_to_b_script_1.0"
+        try:
+            load_exported_dag({str(broken)!r})
+        except ExportedDagError as error:
+            assert "nothing_of_that_name" in str(error)
+        else:
+            raise SystemExit("it was loaded")
+        """
+    )
+    shutil.rmtree(tmp_path)
+
+
+def test_without_airflow_the_error_says_what_to_install(monkeypatch):
+    """It names the extra."""
+    monkeypatch.setattr("dkist_processing_core.testing.exported.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'dkist-processing-core\[airflow\]'"):
+        load_exported_dag("x.py")
+    with pytest.raises(ImportError):
+        run_exported_dag("x.py", {})
+
+
+def test_the_error_of_a_refused_file_is_a_value_error():
+    """As every error that is the fault of an input."""
+    assert issubclass(ExportedDagError, ValueError)

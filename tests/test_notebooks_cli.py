@@ -1,0 +1,227 @@
+"""The commands for manual processing: notebooks, dockerfile and rollback."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from support.sources import flow, write_sources
+
+import dkist_processing_core
+from dkist_processing_core import checks
+from dkist_processing_core.cli.notebooks import dockerfile, notebooks
+from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
+
+PACKAGE = "package_of_a_command"
+# As the program itself does, with the command added if it is not there.
+ROLLBACK = (
+    "import sys; from dkist_processing_core.cli import main; from dkist_processing_core.cli.root import root; "
+    "from dkist_processing_core.cli.rollback import rollback; root.add_command(rollback); sys.exit(main())"
+)
+ARGUMENTS = ["--recipe-run-id", "7", "--workflow-name", "a_to_b_cam", "--workflow-version", "1.0"]
+
+TASKS = """
+    import logging
+    from dkist_processing_core import TaskBase
+
+    class Undoes(TaskBase):
+        def __enter__(self):
+            self.store = "the store"
+            return super().__enter__()
+        def run(self):
+            print("run")
+        def rollback(self):
+            logging.getLogger(__name__).info("Removed what %d put into %s", self.recipe_run_id, self.store)
+
+    class DoesNot(TaskBase):
+        def run(self): ...
+
+    class Fails(Undoes):
+        def rollback(self):
+            raise OSError("the store is away")
+"""
+
+
+@pytest.fixture(autouse=True)
+def package(tmp_path, monkeypatch):
+    """A package in the working folder, checked as on a machine without Airflow."""
+    write_sources(tmp_path, {"flow.py": flow(version=None), "tasks.py": TASKS}, name=PACKAGE)
+    real = checks.find_spec
+    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "airflow" else real(name))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("BUILD_VERSION", "1.0")
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+        del sys.modules[name]
+
+
+def invoke(command, *arguments):
+    return CliRunner().invoke(command, list(arguments), catch_exceptions=False)
+
+
+def test_notebooks_names_what_it_wrote():
+    """The files on the standard output, how many on the standard error stream."""
+    done = invoke(notebooks, PACKAGE)
+    assert (done.exit_code, done.stdout) == (0, "notebooks/a_to_b_cam_one_1.0.ipynb\n")
+    assert done.stderr.endswith("1 notebook(s) in notebooks\n")
+    assert Path("notebooks/a_to_b_cam_one_1.0.ipynb").is_file()
+
+
+def test_notebooks_writes_to_another_folder_and_json():
+    """For a program to read."""
+    done = invoke(notebooks, PACKAGE, "--to", "out/here", "--json")
+    assert json.loads(done.stdout) == ["out/here/a_to_b_cam_one_1.0.ipynb"]
+
+
+def test_notebooks_does_not_replace_what_somebody_has_filled_in():
+    """Unless it is told to."""
+    invoke(notebooks, PACKAGE)
+    file = Path("notebooks/a_to_b_cam_one_1.0.ipynb")
+    before = file.read_text()
+    file.write_text(before.replace("= None", "= 7"))
+    with pytest.raises(ChangedFileError, match="--overwrite on the command line"):
+        invoke(notebooks, PACKAGE)
+    assert invoke(notebooks, PACKAGE, "--overwrite").exit_code == 0
+    assert file.read_text() == before
+
+
+def test_dockerfile_writes_all_that_a_build_needs():
+    """Into the current folder, or into another."""
+    done = invoke(dockerfile, PACKAGE)
+    assert (done.exit_code, done.stdout) == (0, "Dockerfile\n")
+    assert done.stderr.endswith("Build the image: docker build .\n")
+    assert invoke(dockerfile, PACKAGE, "--to", "image", "--json").stdout == '[\n  "image/Dockerfile"\n]\n'
+    assert Path("Dockerfile").read_text() == Path("image/Dockerfile").read_text()
+    assert Path("image/notebooks/a_to_b_cam_one_1.0.ipynb").is_file()
+
+
+def test_dockerfile_of_no_release_says_what_to_set(monkeypatch):
+    """There is nothing that an image could install."""
+    monkeypatch.delenv("BUILD_VERSION")
+    with pytest.raises(WorkflowError, match="Set BUILD_VERSION to the version of the release"):
+        invoke(dockerfile, PACKAGE)
+
+
+@pytest.mark.parametrize("command", [notebooks, dockerfile], ids=["notebooks", "dockerfile"])
+def test_a_package_that_is_not_there_is_an_error_of_the_command_line(command):
+    """It suggests the name that is close."""
+    done = invoke(command, "package_of_a_comand")
+    assert done.exit_code == 2
+    assert f"did you mean '{PACKAGE}'?" in done.stderr
+
+
+@pytest.mark.parametrize("command", [notebooks, dockerfile], ids=["notebooks", "dockerfile"])
+def test_a_package_that_does_not_import_is_blamed_on_its_own_line(command):
+    """With file, line and text."""
+    Path(PACKAGE, "__init__.py").write_text("import no_such_module\n")
+    with pytest.raises(WorkflowValidationError, match="No module named 'no_such_module', line 1 of") as caught:
+        invoke(command, PACKAGE)
+    assert "__init__.py: import no_such_module" in str(caught.value)
+
+
+def rollback(*arguments, **options):
+    environment = {**os.environ, "PYTHONPATH": str(Path(dkist_processing_core.__file__).parents[1])}
+    return subprocess.run(
+        [sys.executable, "-c", ROLLBACK, "rollback", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        **{"stdin": subprocess.DEVNULL, **options},
+    )
+
+
+def test_a_task_is_rolled_back():
+    """Inside of its with statement, without being run; what it logs is shown."""
+    done = rollback(f"{PACKAGE}.tasks:Undoes", *ARGUMENTS, "--yes")
+    assert done.returncode == 0
+    *lines, last = done.stdout.splitlines()
+    assert any(line.endswith(f"INFO {PACKAGE}.tasks: Removed what 7 put into the store") for line in lines)
+    assert last == "rolled back: Undoes of recipe run 7, workflow a_to_b_cam 1.0"
+    assert "run" not in lines
+
+
+def test_where_nobody_can_be_asked_nothing_is_rolled_back():
+    """Such as in a script, unless --yes is given."""
+    done = rollback(f"{PACKAGE}.tasks:Undoes", *ARGUMENTS)
+    assert done.returncode == 2
+    assert "the standard input is no terminal, so nobody can be asked. Give --yes." in done.stdout
+    assert "Removed" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "removes"), [("y", 0, True), ("n", 1, False), ("", 1, False)], ids=["yes", "no", "enter"]
+)
+def test_a_person_at_a_terminal_is_asked(answer, status, removes):
+    """And nothing is the answer no."""
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, f"{answer}\n".encode())
+        done = rollback(f"{PACKAGE}.tasks:Undoes", *ARGUMENTS, stdin=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "Roll back Undoes of recipe run 7, workflow a_to_b_cam 1.0? [y/N]" in done.stdout
+    assert (done.returncode, "Removed" in done.stdout) == (status, removes)
+
+
+def test_a_task_without_rollback_has_nothing_to_undo():
+    """That is said, and is no error."""
+    done = rollback(f"{PACKAGE}.tasks:DoesNot", *ARGUMENTS, "--yes")
+    assert done.returncode == 0
+    assert done.stdout == "DoesNot does not override rollback, so there is nothing to undo.\n"
+
+
+def test_a_rollback_that_fails_says_so():
+    """With the traceback of the task, and a status that a script sees."""
+    done = rollback(f"{PACKAGE}.tasks:Fails", *ARGUMENTS, "--yes")
+    assert done.returncode == 1
+    assert "The rollback of Fails of recipe run 7, workflow a_to_b_cam 1.0 has failed" in done.stdout
+    assert "OSError: the store is away" in done.stdout
+    assert "rolled back" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({0: f"{PACKAGE}.tasks:Undos"}, "there is no 'Undos' in package_of_a_command.tasks (did you mean 'Undoes'?)"),
+        ({0: f"{PACKAGE}.task:Undoes"}, "there is no 'task' in package_of_a_command (did you mean 'tasks'?)"),
+        ({0: f"{PACKAGE}.tasks:logging"}, "not a subclass of dkist_processing_core.TaskBase"),
+        ({2: "seven"}, "--recipe-run-id must be an integer, not 'seven'."),
+    ],
+    ids=["class", "module", "no-task", "id"],
+)
+def test_a_wrong_command_line_is_an_error_that_undoes_nothing(changes, message):
+    """It says which word is wrong."""
+    words = [f"{PACKAGE}.tasks:Undoes", *ARGUMENTS, "--yes"]
+    for place, word in changes.items():
+        words[place] = word
+    done = rollback(*words)
+    assert done.returncode == 2
+    assert message in re.sub(r"\s+", " ", done.stdout)
+
+
+def test_a_task_whose_module_does_not_import_is_blamed_on_its_own_line():
+    """Not on ours."""
+    Path(PACKAGE, "tasks.py").write_text("x = 1\nx.nonsense\n")
+    done = rollback(f"{PACKAGE}.tasks:Undoes", *ARGUMENTS, "--yes")
+    assert done.returncode == 1
+    assert "AttributeError: 'int' object has no attribute 'nonsense', line 2 of" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("missing", ["--recipe-run-id", "--workflow-name", "--workflow-version"])
+def test_a_rollback_needs_to_know_of_what(missing):
+    """There is no default for what is deleted."""
+    words = list(ARGUMENTS)
+    place = words.index(missing)
+    del words[place : place + 2]
+    done = rollback(f"{PACKAGE}.tasks:Undoes", *words, "--yes")
+    assert done.returncode == 2
+    assert f"Missing option '{missing}'" in done.stdout

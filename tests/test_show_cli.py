@@ -1,0 +1,149 @@
+"""What ``list`` and ``show`` tell of a package."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from support.command_line import CAMERA, CAMERA_FILES, run_program
+from support.releases import with_links
+from support.sources import flow, write_sources
+
+pytest.importorskip("click", reason="click is not installed (pip install 'dkist-processing-core[build]')")
+
+
+def test_workflows_are_listed(command, camera):
+    """As a table, and as JSON for a program."""
+    status, output, error = command("list", camera)
+    assert (status, error) == (0, "")
+    assert output.splitlines() == [
+        "workflow         version  tasks  where",
+        f"l0_to_l1_camera  1.0.0    3      {camera}.level1:level1",
+        f"l1_to_l2_camera  1.0.0    1      {camera}.level2:level2",
+    ]
+    status, output, error = command("list", camera, "--json")
+    assert (status, error) == (0, "")
+    assert json.loads(output)[1] == {
+        "where": f"{camera}.level2:level2",
+        "workflow": "l1_to_l2_camera",
+        "version": "1.0.0",
+        "dagId": "l1_to_l2_camera_1.0.0",
+        "tasks": ["MakeDark"],
+    }
+
+
+def test_a_package_without_workflows_lists_none(command, tmp_path):
+    """In so many words, and with an empty list for a program; to show one of them is an error of usage."""
+    write_sources(tmp_path, {"_private.py": flow(), "_hidden/__init__.py": flow()}, name="empty_of_a_test")
+    assert command("list", "empty_of_a_test") == (0, "There is no workflow in empty_of_a_test.\n", "")
+    assert command("list", "empty_of_a_test", "--json") == (0, "[]\n", "")
+    status, _, error = command("show", "empty_of_a_test")
+    assert (status, "there is no workflow in empty_of_a_test." in error) == (2, True)
+
+
+def test_a_workflow_is_listed_once(command, tmp_path):
+    """Under the first of its names, also if another module imports it."""
+    files = {"__init__.py": "from .one import workflow as again\n", "one.py": f"{flow()}\nalias = workflow\n"}
+    write_sources(tmp_path, files, name="twice_of_a_test")
+    _, output, _ = command("list", "twice_of_a_test", "--json")
+    assert [each["where"] for each in json.loads(output)] == ["twice_of_a_test:again"]
+    assert command("export", "twice_of_a_test")[:2] == (0, "dags/a_to_b_cam_one_1.0.py\n")
+
+
+def test_a_module_that_fails_hides_no_other(command, tmp_path):
+    """The workflows of the others are listed and shown; the fault is told, and the exit status of list is 1."""
+    write_sources(tmp_path, {**CAMERA_FILES, "workflows/broken.py": "import no_such_module\n"}, name=CAMERA)
+    package = f"{CAMERA}.workflows"
+    status, output, error = command("list", package)
+    assert (status, len(output.splitlines())) == (1, 3)
+    assert error.startswith(f"Error: {package}: 1 fault, 0 warnings\nfault 1: {package}.broken\n")
+    status, output, error = command("list", package, "--json")
+    assert (status, len(json.loads(output))) == (1, 2)
+    assert "No module named 'no_such_module', line 1 of " in error
+    assert command("show", f"{package}:level2")[0] == 0
+    status, output, error = command("show", f"{package}:in_the_broken_one")
+    assert (status, output) == (1, "")
+    assert "No module named 'no_such_module'" in error
+
+
+def test_a_workflow_is_shown(command, camera):
+    """Its tasks in order, with what each waits for and where it runs; as JSON the whole of its description."""
+    status, output, error = command("show", f"{camera}:level1")
+    assert (status, error) == (0, "")
+    assert output.splitlines() == [
+        "l0_to_l1_camera, version 1.0.0, from camera-of-a-test, operator bash",
+        "task       waits for           queue        retries  class",
+        "MakeDark   -                   default      0        camera_of_a_test.tasks:MakeDark",
+        "MakeFlat   MakeDark            default      2        camera_of_a_test.tasks:MakeFlat",
+        "Calibrate  MakeDark, MakeFlat  high_memory  0        camera_of_a_test.tasks:Calibrate",
+    ]
+    status, output, _ = command("show", f"{camera}:level1", "--json")
+    spec = json.loads(output)
+    assert (status, spec["dag_id"], spec["nodes"][2]["upstreams"]) == (
+        0,
+        "l0_to_l1_camera_1.0.0",
+        ["MakeDark", "MakeFlat"],
+    )
+
+
+def test_the_only_workflow_need_not_be_named(command, camera):
+    """A module with one is enough."""
+    status, output, _ = command("show", f"{camera}.level2")
+    assert (status, output.partition(",")[0]) == (0, "l1_to_l2_camera")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["{}"], "has 2 workflows; name one of them as {}:WORKFLOW: l0_to_l1_camera, l1_to_l2_camera."),
+        (["{}:l0_to_l1_camra"], "no workflow 'l0_to_l1_camra' in {} (did you mean 'l0_to_l1_camera'?)"),
+        (["{}:level3"], "no workflow 'level3' in {} (did you mean 'level"),
+        (["{}:level1", "--node", "MakeDrak"], "no task 'MakeDrak' in l0_to_l1_camera (did you mean 'MakeDark'?)"),
+        (["{}:level1", "--node", "Nothing"], "no task 'Nothing' in l0_to_l1_camera."),
+    ],
+    ids=["several", "unknown", "variable", "task", "nothing-close"],
+)
+def test_a_name_that_is_not_there_is_an_error_of_usage(command, camera, arguments, told):
+    """Exit status 2, with the name that was probably meant."""
+    status, output, error = command("show", *[each.format(camera) for each in arguments])
+    assert (status, output) == (2, "")
+    assert told.format(camera) in error
+
+
+def test_a_name_of_several_workflows_is_an_error_of_usage(command, tmp_path):
+    """Exit status 2, with where each of them is; a dag id tells them apart."""
+    files = {"one.py": flow("one"), "two.py": flow("two")}
+    write_sources(tmp_path, files, name="pair_of_a_test")
+    status, _, error = command("show", "pair_of_a_test:workflow")
+    assert status == 2
+    assert "'workflow' names 2 workflows in pair_of_a_test" in error
+    assert "name one of them: pair_of_a_test.one:workflow, pair_of_a_test.two:workflow." in error
+    assert command("show", "pair_of_a_test.two:workflow")[0] == 0
+    assert command("show", "pair_of_a_test:a_to_b_cam_two_1.0")[0] == 0
+
+
+@pytest.mark.network
+def test_the_script_that_is_shown_runs(releases, warm_cache, tmp_path):
+    """Written to a file and run by bash, it does what the worker does."""
+    [wheel] = releases.glob("dkist_script_test-*.whl")
+    name = "dkist_script_test.workflows"
+    status, script, error = run_program("show", name, "--node", "Good", PYTHONPATH=str(wheel))
+    assert (status, error) == (0, "")
+    (tmp_path / "task.sh").write_text(script)
+    done = subprocess.run(
+        ["bash", "task.sh"],
+        env={
+            **os.environ,
+            **with_links(releases),
+            "DKIST_ENVIRONMENT_CACHE": str(warm_cache),
+            "DKIST_RECIPE_RUN_ID": "42",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "INFO team: good, recipe run 42" in done.stdout
+    assert "building the environment" not in done.stdout
+    assert not any(each.startswith("dkist_script_test") for each in sys.modules)
