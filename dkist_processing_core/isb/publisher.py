@@ -24,6 +24,7 @@ __all__ = ["TOTAL_SECONDS", "PublishError", "deliver", "publish"]
 
 TOTAL_SECONDS = 7.5
 PAUSE_SECONDS = 0.5
+LEAST_SECONDS = 1.0
 OPENING_SHARE = 0.9
 BEYOND_SECONDS = 0.5
 
@@ -147,7 +148,8 @@ class _Delivery:
         with quiet_pika():
             while left := self._left():
                 self._errors |= self._attempt(left, deadline - time.monotonic())
-                if deadline - time.monotonic() <= PAUSE_SECONDS:
+                # An attempt that has hardly any time would say no more than that, in place of what was wrong.
+                if deadline - time.monotonic() <= PAUSE_SECONDS + LEAST_SECONDS:
                     return
                 if self._left():
                     time.sleep(PAUSE_SECONDS)
