@@ -71,7 +71,7 @@ test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every sup
 	    -m 'not airflow and not rabbitmq and not client and not kills and not once' --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
 	done
 
-test-kills: $(DONE) ## Kill 200 builds of an environment, each followed by a normal start
+test-kills: $(DONE) ## Kill 200 builds of an environment and 100 exports, each followed by a normal start
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m kills -s $(PYTEST_ARGUMENTS)
 
 client: $(DONE) ## Run a real client package on this library: its own test, its exports, one of its workflows

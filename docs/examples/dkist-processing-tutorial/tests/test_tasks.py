@@ -22,11 +22,7 @@ def test_sunspots_are_counted_in_a_span(recorded):
     assert span.attributes == {"groups": 3}
     assert span.parent.name == "Run"
     assert recorded.tree() == (
-        "CountSunspots (sunspots 1.0.0, recipe run 1)\n"
-        "  Pre Run\n"
-        "  Run\n"
-        "    count [groups=3]\n"
-        "  Post Run"
+        "CountSunspots (sunspots 1.0.0, recipe run 1)\n  Pre Run\n  Run\n    count [groups=3]\n  Post Run"
     )
 
 
