@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from types import FrameType
 from typing import NoReturn
@@ -126,6 +127,28 @@ def _end_on_sigterm() -> None:
         raise Terminated(TERMINATED)
 
     signal.signal(signal.SIGTERM, end)
+    _give_forked_processes_the_default(end)
+
+
+def _give_forked_processes_the_default(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
+    """
+    Let a process that the task forks end by SIGTERM as it would without us.
+
+    With our handler a worker of ``multiprocessing.Pool`` that waits for work would not end when the pool terminates it,
+    and the task would wait for it for ever. The signal is blocked meanwhile, since Python forgets one that arrives
+    between the fork and the change.
+    """
+
+    def restore() -> None:
+        if signal.getsignal(signal.SIGTERM) is handler:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM}),
+        after_in_child=restore,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -31,6 +31,12 @@ TASKS = """
         def run(self):
             sys.exit(7)
 
+    class Pools(TaskBase):
+        def run(self):
+            import multiprocessing
+            with multiprocessing.get_context("fork").Pool(3) as pool:
+                print(sum(pool.map(abs, range(-4, 0))))
+
     class Outer:
         class Inner(Good):
             pass
@@ -96,6 +102,12 @@ def run(team, task, **environment):
     process = start(team, task, **environment)
     stdout, stderr = process.communicate(timeout=60)
     return process.returncode, stdout, stderr
+
+
+def test_a_pool_of_processes_ends_with_its_with_statement(team):
+    """A worker that waits for work ends by SIGTERM, so the task does not wait for it for ever; ten times."""
+    for _ in range(10):
+        assert run(team, "team_tasks:Pools")[:2] == (0, "10\n")
 
 
 def test_a_task_that_succeeds_gives_0_and_its_log(team):
