@@ -42,10 +42,10 @@ RUN groupadd --gid {USER_ID} worker && \\
 
 # pip's settings are a file that is there during the step and in no layer.
 PIP_STEP = """\
-RUN --mount=type=cache,target=/root/.cache/pip \\
+RUN --mount=type=cache,target=/var/cache/pip \\
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \\
     python -m venv {folder} && \\
-    {folder}/bin/python -m pip install --disable-pip-version-check \\
+    PIP_CACHE_DIR=/var/cache/pip {folder}/bin/python -m pip install --disable-pip-version-check \\
 """
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOLDERS = ("/opt/", "/notebooks", "/etc/pip.conf", "/root/.cache/pip")
+FOLDERS = ("/opt/", "/notebooks", "/etc/pip.conf", "/var/cache/pip")
 STAND_IN = """\
 #!/bin/sh
 echo "$(basename "$0") $*" >> {log}
