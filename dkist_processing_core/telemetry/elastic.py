@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import elasticapm
@@ -144,10 +144,10 @@ class ElasticTelemetry:
         except Exception as failure:
             logger.warning("The error is not recorded: %s: %s", type(failure).__name__, failure)
 
-    def flush(self) -> None:
-        """Send what is left; see `Backend.flush`."""
-        self._client.close()
-        self._client.wait()
+    @property
+    def flushes(self) -> dict[str, Callable[[], object]]:
+        """Send what is left; see `Backend.flushes`."""
+        return {"Elastic APM": self._client.close}
 
 
 class _Client(elasticapm.Client):
@@ -157,13 +157,14 @@ class _Client(elasticapm.Client):
         super().__init__(*arguments, **keywords)
         _clients.add(self)
 
-    def wait(self) -> None:
+    def close(self) -> None:
         """
-        Wait until all is sent.
+        Send what is left, and wait until all is sent.
 
         The agent waits for no longer than the time between two requests, and takes the end of any of them for that of
         the last one.
         """
+        super().close()
         thread = self._transport._thread  # noqa: SLF001
         if thread is not None:
             thread.join()

@@ -6,8 +6,8 @@ Runs in: task environment, when ``ELASTIC_APM_ENABLED`` says so. What the agent 
 
 import logging
 import math
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -23,6 +23,8 @@ __all__ = ["ElasticSpan", "end_open_spans", "enter", "labels", "leave"]
 logger = logging.getLogger(__name__)
 
 CUSTOM_SPAN_TYPE = "code.custom"
+CORE_SPAN_TYPE = "code.core"  # of the phases
+PHASES = 3
 LONGEST_LABEL = 1024
 OUTCOMES = {"OK": "success", "ERROR": "failure"}
 
@@ -115,9 +117,10 @@ class ElasticSpan(NoSpan):
             kinds = _kinds(span_type if type(span_type) is str else text(span_type or ""))
             if execution_context.get_transaction() is not transaction:
                 self._before = enter(transaction)
-            self._span = transaction.begin_span(
-                name if type(name) is str else text(name), kinds[0], span_subtype=kinds[1], span_action=kinds[2]
-            )
+            with _room_for_phases(transaction) if span_type == CORE_SPAN_TYPE else nullcontext():
+                self._span = transaction.begin_span(
+                    name if type(name) is str else text(name), kinds[0], span_subtype=kinds[1], span_action=kinds[2]
+                )
             if attributes:
                 self._span.labels.update(labels(attributes))
         except Exception as error:
@@ -182,6 +185,17 @@ class ElasticSpan(NoSpan):
                 client.capture_exception(exc_info=(type(exception), exception, exception.__traceback__), handled=True)
             except Exception as error:
                 _warn(error)
+
+
+@contextmanager
+def _room_for_phases(transaction: Any) -> Iterator[None]:
+    """Let the phases be recorded even if the task's own spans have reached the agent's limit."""
+    limit = transaction.config_transaction_max_spans
+    transaction.config_transaction_max_spans = limit and limit + PHASES
+    try:
+        yield
+    finally:
+        transaction.config_transaction_max_spans = limit
 
 
 @lru_cache(maxsize=256)

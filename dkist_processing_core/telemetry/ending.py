@@ -7,7 +7,7 @@ Runs in: task environment.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 __all__ = ["END_SECONDS", "run_within"]
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 END_SECONDS = 2.25
 
 
-def run_within(seconds: float, **functions: Callable[[], object]) -> None:
+def run_within(seconds: float, functions: Mapping[str, Callable[[], object]]) -> None:
     """
     Call functions at the same time, and return when they have, or after a limit.
 
@@ -29,7 +29,7 @@ def run_within(seconds: float, **functions: Callable[[], object]) -> None:
     ----------
     seconds
         The limit.
-    **functions
+    functions
         The functions, by the name that a warning tells.
     """
 
@@ -37,7 +37,7 @@ def run_within(seconds: float, **functions: Callable[[], object]) -> None:
         try:
             function()
         except Exception as error:
-            logger.warning("%s could not be closed: %s: %s", name.replace("_", " "), type(error).__name__, error)
+            logger.warning("%s could not be closed: %s: %s", name, type(error).__name__, error)
 
     deadline = time.monotonic() + seconds
     threads = [
@@ -51,6 +51,6 @@ def run_within(seconds: float, **functions: Callable[[], object]) -> None:
         if thread.is_alive():
             logger.warning(
                 "%s did not take the rest of the record of this task within %s s; it is lost",
-                name.replace("_", " "),
+                name,
                 seconds,
             )

@@ -6,8 +6,9 @@ Runs in: task environment, when there is an endpoint to send to. It needs the ex
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -108,11 +109,13 @@ class OpenTelemetry:
         if self._token is not None:
             otel_context.detach(self._token)
 
-    def flush(self) -> None:
-        """Send what is left; see `Backend.flush`."""
-        self._provider.shutdown()
+    @property
+    def flushes(self) -> dict[str, Callable[[], object]]:
+        """Send what is left of the spans and of the metrics; see `Backend.flushes`."""
+        flushes: dict[str, Callable[[], object]] = {"OpenTelemetry (spans)": self._provider.shutdown}
         if self._meter_provider is not None:
-            self._meter_provider.shutdown(FLUSH_MILLISECONDS)
+            flushes["OpenTelemetry (metrics)"] = partial(self._meter_provider.shutdown, FLUSH_MILLISECONDS)
+        return flushes
 
 
 def _parent() -> Context:

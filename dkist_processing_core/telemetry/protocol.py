@@ -4,7 +4,7 @@ What a telemetry back end has to offer.
 Runs in: task environment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -126,5 +126,10 @@ class Backend(Recorder, Protocol):
             What ended the task, None if it succeeded.
         """
 
-    def flush(self) -> None:
-        """Hand over what is left of the recording, in whatever thread; it may hang, and is then left behind."""
+    @property
+    def flushes(self) -> Mapping[str, Callable[[], object]]:
+        """
+        What hands over what is left of the recording, by what a warning calls it.
+
+        They are called at the same time, each in a thread of its own; one that hangs is left behind.
+        """

@@ -93,7 +93,7 @@ class Recording:
                 each.end(error)
             except Exception as failure:
                 logger.warning("%s could not be ended: %s: %s", type(each).__name__, type(failure).__name__, failure)
-        run_within(END_SECONDS, **{type(each).__name__: each.flush for each in self._backends})
+        run_within(END_SECONDS, {name: flush for each in self._backends for name, flush in each.flushes.items()})
 
 
 class _Spans:

@@ -5,7 +5,7 @@ Runs in: author and CI.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dkist_processing_core.telemetry.attributes import task_attributes
@@ -76,5 +76,7 @@ class InMemory:
         self.task.error = error
         self.task.is_ended = True
 
-    def flush(self) -> None:
-        """Do nothing; everything is where it belongs."""
+    @property
+    def flushes(self) -> dict[str, Callable[[], object]]:
+        """Nothing; everything is where it belongs."""
+        return {}
