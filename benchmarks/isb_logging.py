@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -131,8 +132,9 @@ def measure(broker: RabbitMQ, folder: Path, *, rounds: int, records: int) -> dic
         runs: dict[str, list[Run]] = {"off": [], **{name: [] for name in settings}}
         run_task(folder, records)
         for number in range(rounds):
-            # Not always the same one after the other.
-            names = list(runs)[number % len(runs) :] + list(runs)[: number % len(runs)]
+            # Not always the same one after the other: what one leaves behind must not always meet the same next one.
+            names = list(runs)
+            random.Random(number).shuffle(names)
             for name in names:
                 if name == "off":
                     run = run_task(folder, records)
