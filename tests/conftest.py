@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.command_line import CAMERA, CAMERA_FILES
+from support.made_once import made_once
 from support.rabbitmq import RabbitMQ, UnavailableError
 from support.real_airflow import Airflow
 from support.releases import REPOSITORY, build_wheel, write_package
@@ -172,9 +173,26 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory, isolated_environment: Non
 
 
 @pytest.fixture(scope="session")
-def airflow(tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Airflow:
-    """A migrated Airflow, the same for all tests."""
+def new_airflow(tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Callable[[str], Airflow]:
+    """Make an Airflow of its own, with a database in which nothing has happened."""
     pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
-    made = Airflow(tmp_path_factory.mktemp("airflow"))
-    made.migrate()
-    return made
+
+    def migrate(place: Path) -> None:
+        Airflow(place).migrate()
+
+    def make(name: str) -> Airflow:
+        # To migrate takes as long as twenty other tests.
+        template = made_once(tmp_path_factory, "migrated-airflow", migrate)
+        home = tmp_path_factory.mktemp(name)
+        for file in template.glob("airflow.db*"):
+            shutil.copy(file, home)
+        (home / "dags").mkdir()
+        return Airflow(home)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def airflow(new_airflow: Callable[[str], Airflow]) -> Airflow:
+    """A migrated Airflow, the same for all tests."""
+    return new_airflow("airflow")

@@ -10,7 +10,6 @@ import time
 
 import pytest
 from support.processes import parent_of, wait_for, wait_until_dead
-from support.real_airflow import Airflow
 from support.releases import build_wheel, with_links, write_package
 
 pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.rabbitmq, pytest.mark.timeout(600)]
@@ -63,11 +62,9 @@ EXPORT = """
 
 
 @pytest.fixture(scope="module")
-def deployed(core_wheel, rabbitmq, tmp_path_factory):
+def deployed(core_wheel, new_airflow, rabbitmq, tmp_path_factory):
     """An Airflow of its own with the exported workflows, and the settings of its workers."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
-    airflow = Airflow(tmp_path_factory.mktemp("failures"))
-    airflow.migrate()
+    airflow = new_airflow("failures")
     index = tmp_path_factory.mktemp("releases")
     for wheel in core_wheel.glob("*.whl"):
         shutil.copy(wheel, index)

@@ -9,7 +9,6 @@ import time
 
 import pytest
 from support.processes import parent_of, wait_for, wait_until_dead
-from support.real_airflow import Airflow
 from support.releases import build_wheel, with_links, write_package
 from support.script_package import FILES, NAME
 
@@ -40,11 +39,9 @@ EXPORT = """
 
 
 @pytest.fixture(scope="module")
-def airflow_of_signals(core_wheel, tmp_path_factory):
+def airflow_of_signals(core_wheel, new_airflow, tmp_path_factory):
     """An Airflow of its own with the exported workflows, and the settings of its workers."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
-    airflow = Airflow(tmp_path_factory.mktemp("signals"))
-    airflow.migrate()
+    airflow = new_airflow("signals")
     index = tmp_path_factory.mktemp("releases")
     for wheel in core_wheel.glob("*.whl"):
         shutil.copy(wheel, index)
