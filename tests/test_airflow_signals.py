@@ -136,12 +136,14 @@ def test_airflows_own_operator_leaves_no_process_of_an_ended_task(api, facts, en
 
 
 @pytest.mark.parametrize("task", ["Waits", "Stubborn"])
-def test_no_process_of_a_task_that_takes_too_long_is_left(airflow, airflow_of_signals, facts, task):
-    """After Airflow's execution timeout; in the database of another Airflow, whose scheduler takes no part in it."""
+def test_no_process_of_a_task_that_takes_too_long_is_left(new_airflow, airflow_of_signals, facts, task):
+    """After Airflow's execution timeout; in an Airflow whose scheduler is not there to take the run."""
     exported, worker = airflow_of_signals
+    airflow = new_airflow("timeouts")
+    shutil.copytree(exported.dags, airflow.dags, dirs_exist_ok=True)
     limits = {"AIRFLOW__CORE__DEFAULT_TASK_EXECUTION_TIMEOUT": "5"}
     done = airflow.drive(
-        "run", str(exported.dags), DAG_ID.format(task=task), '{"recipe_run_id": 1}', environment=worker | limits
+        "run", str(airflow.dags), DAG_ID.format(task=task), '{"recipe_run_id": 1}', environment=worker | limits
     )
     assert done["tasks"] == {task: "failed"}
     assert "AirflowTaskTimeout" in done["output"], done["output"][-6000:]

@@ -65,18 +65,16 @@ def exported(airflow, core_wheel, tmp_path_factory):
     archive.unlink()
 
 
-def test_airflow_takes_the_pools(airflow, exported):
+def test_airflow_takes_the_pools(new_airflow, exported):
     """By the command that the documentation shows."""
     _, folder = exported
-    try:
-        output = airflow.run(["airflow", "pools", "import", str(folder / "pools.json")])
-        assert "Uploaded 1 pool(s)" in output
-        listed = airflow.run(["airflow", "pools", "list", "--output", "json"])
-        pools = {each["pool"]: each for each in json.loads(listed[listed.index("[{") :])}
-        assert pools["multi_core_pool"]["slots"] == "128"
-        assert pools["multi_core_pool"]["description"] == "Tasks of the queue multi_core that may run at once."
-    finally:
-        airflow.run(["airflow", "pools", "import", str(airflow.home / "pools.json")])
+    airflow = new_airflow("pools")
+    output = airflow.run(["airflow", "pools", "import", str(folder / "pools.json")])
+    assert "Uploaded 1 pool(s)" in output
+    listed = airflow.run(["airflow", "pools", "list", "--output", "json"])
+    pools = {each["pool"]: each for each in json.loads(listed[listed.index("[{") :])}
+    assert pools["multi_core_pool"]["slots"] == "128"
+    assert pools["multi_core_pool"]["description"] == "Tasks of the queue multi_core that may run at once."
 
 
 def test_airflow_loads_the_archive_as_it_is(airflow, exported):
