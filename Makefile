@@ -8,7 +8,7 @@ UV_HOME := $(BUILD)/uv
 UV := "$(CURDIR)/$(UV_HOME)/bin/uv"
 # Tests run at the same time; most of them wait for something, so they may be more than there are processors.
 JOBS ?= 4
-PYTEST := pytest -n $(JOBS) --dist worksteal
+PYTEST := pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # WHEEL=1 tests the built wheel instead of the sources.
 VENV := $(BUILD)/venv$(if $(WHEEL),-wheel)
 BIN := $(VENV)/bin
