@@ -20,7 +20,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo airflow test test-kills test-pythons client check docs benchmarks constraints clean
+.PHONY: help setup demo airflow test test-kills test-pythons matrix client check docs benchmarks constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -76,6 +76,10 @@ test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every sup
 
 test-kills: $(DONE) ## Kill 200 builds of an environment and 100 exports, each followed by a normal start
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m kills -s $(PYTEST_ARGUMENTS)
+
+matrix: $(DONE) ## Try exported files on every Airflow from 2.10 on (AIRFLOWS="2.10.5 3.3.2": on these)
+	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) DKIST_MATRIX_AIRFLOW="$(AIRFLOWS)" \
+	  DKIST_MATRIX_PUBLISHED="$(PUBLISHED)" $(BIN)/pytest -m matrix $(PYTEST_ARGUMENTS)
 
 client: $(DONE) ## Run a real client package on this library: its own test, its exports, one of its workflows
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m client $(PYTEST_ARGUMENTS)

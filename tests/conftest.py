@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.command_line import CAMERA, CAMERA_FILES
 from support.made_once import made_once
+from support.matrix import table
 from support.rabbitmq import RabbitMQ, UnavailableError
 from support.real_airflow import Airflow
 from support.releases import REPOSITORY, build_wheel, write_package
@@ -66,6 +67,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
         report.outcome = "failed"
         report.longrepr = f"skipped where skipping is forbidden: {report.longrepr[2]}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the matrix, if it was run."""
+    reports = [
+        each for outcome in ("passed", "failed", "error", "skipped") for each in terminalreporter.getreports(outcome)
+    ]
+    for number, line in enumerate(table.lines(reports)):
+        if not number:
+            terminalreporter.section("matrix")
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session", autouse=True)

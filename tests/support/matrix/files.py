@@ -1,0 +1,177 @@
+"""The files that the matrix tries, and the releases that their tasks are run from."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.matrix import environments
+from support.releases import REPOSITORY, build_wheel, write_package
+
+OURS = "ours"
+INSTRUMENT = REPOSITORY / "examples" / "instrument"
+EXAMPLE = tomllib.loads((INSTRUMENT / "pyproject.toml").read_text())["project"]
+# The package and the classes that the golden files name. What is to fail is told by the recipe run id, for a file that
+# is kept for ever has to do for both. A task leaves a file, so that it can be seen that it ran, and where.
+CLIENT = "support"
+CLIENT_FILES = {
+    "tasks.py": '''
+        import os
+        import sys
+        from pathlib import Path
+
+        from dkist_processing_core import TaskBase
+
+        class First(TaskBase):
+            """Do the first thing."""
+            def run(self):
+                if self.recipe_run_id % 2:
+                    raise RuntimeError("the flat is missing")
+                Path(os.environ["FACTS"], f"{self.recipe_run_id}.{type(self).__name__}").write_text(sys.prefix)
+        class Second(First): pass
+        class Third(First): pass
+        class Fourth(First): pass
+    ''',
+    "workflows/chain.py": """
+        from dkist_processing_core import Workflow
+        from support.tasks import First, Second
+
+        chain = Workflow(input_data="l0", output_data="l1", category="cam", detail="published",
+                         workflow_package=__package__, workflow_version="1.0")
+        chain.add_node(First)
+        chain.add_node(Second, upstreams=First)
+    """,
+}
+CHAIN = {"First": [], "Second": ["First"]}
+DIAMOND = {"First": [], "Second": ["First"], "Third": ["First"], "Fourth": ["Second", "Third"]}
+EXAMPLE_DIAMOND = {
+    "SimulateFrames": [],
+    "MakeDark": ["SimulateFrames"],
+    "MakeFlat": ["SimulateFrames"],
+    "CalibrateScience": ["MakeDark", "MakeFlat"],
+    "MakePreview": ["CalibrateScience"],
+}
+EXAMPLE_FAILING = {"SimulateFrames": [], "FailOnPurpose": ["SimulateFrames"]}
+EXPORT = """
+import sys
+from importlib import import_module
+from dkist_processing_core.build_utils import export_dags
+export_dags(import_module(sys.argv[1]), sys.argv[2])
+"""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """
+    A file, and what is expected of it.
+
+    Attributes
+    ----------
+    path
+        The file.
+    group
+        Who has exported it: `OURS`, or a release of the published library.
+    tasks
+        The upstreams of each task.
+    runs
+        What it is run with, by what is to be seen: "good", "bad", "hostile" or "missing".
+    failing
+        The task that fails in the bad run.
+    """
+
+    path: Path
+    group: str
+    tasks: dict[str, list[str]]
+    runs: dict[str, dict[str, object]]
+    failing: str
+
+
+def all_files(folder: Path, releases: Path, client: Path, published: list[str]) -> list[Tried]:
+    """Return the golden file of every release, and what the example and releases of the published library export."""
+    found = [(path, OURS, DIAMOND) for path in sorted((REPOSITORY / "tests" / "golden").glob("*.py"))]
+    found += [
+        (path, OURS, EXAMPLE_FAILING if "_failing_" in path.name else EXAMPLE_DIAMOND)
+        for path in example(folder / OURS, releases)
+    ]
+    for version in published:
+        python = environments.published(version)
+        found += [(path, version, CHAIN) for path in export(python, client / "src", CLIENT, folder / version, "1.0")]
+    return [Tried(*each, *expected(each[2], number)) for number, each in enumerate(found, start=500)]
+
+
+def expected(tasks: dict[str, list[str]], number: int) -> tuple[dict[str, dict[str, object]], str]:
+    """Return what a file is run with, and the task of it that can fail; an odd recipe run id makes `CLIENT`'s fail."""
+    runs = {
+        "good": {"recipe_run_id": 2 * number},
+        "bad": {"recipe_run_id": 2 * number + 1},
+        "hostile": {"recipe_run_id": "1; ls"},
+        "missing": {},
+    }
+    if tasks is EXAMPLE_DIAMOND:
+        del runs["bad"]
+    if tasks is EXAMPLE_FAILING:
+        del runs["good"]
+    return runs, "FailOnPurpose" if tasks is EXAMPLE_FAILING else "First"
+
+
+def example(folder: Path, releases: Path) -> list[Path]:
+    """Export the example package, in an environment as its pipeline has it."""
+    author = folder.parent / "author"
+    environments.uv("venv", "--quiet", "--no-project", "--python", sys.executable, author)
+    requirement = f"{EXAMPLE['name']}[frozen]=={EXAMPLE['version']}"
+    links = ["--no-index", "--find-links", releases]
+    environments.uv("pip", "install", "--quiet", "--python", author / "bin/python", *links, requirement)
+    return export(author / "bin/python", INSTRUMENT, "dkist_processing_example", folder, EXAMPLE["version"])
+
+
+def export(python: Path, sources: Path, package: str, folder: Path, version: str) -> list[Path]:
+    """Let the library of some environment export the workflows of a package."""
+    folder.mkdir(parents=True)
+    settings = {"PYTHONPATH": str(sources), "BUILD_VERSION": version, "AIRFLOW_HOME": str(folder.parent / "airflow")}
+    done = subprocess.run(
+        [python, "-P", "-W", "ignore", "-c", EXPORT, f"{package}.workflows", folder],
+        env={**os.environ, **settings},
+        cwd=folder.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout
+    return sorted(folder.glob("*.py"))
+
+
+def write_client(folder: Path) -> Path:
+    """Write the sources of the package that the golden files name."""
+    return write_package(folder, CLIENT_FILES, name=CLIENT)
+
+
+def write_releases(folder: Path, core_wheel: Path, client: Path) -> None:
+    """Gather all that task environments are built from, so that no package index decides on what is run."""
+    folder.mkdir()
+    for wheel in [*wheels_of_others().glob("*.whl"), *core_wheel.glob("*.whl")]:
+        shutil.copy(wheel, folder)
+    build_wheel(client, folder)
+    build_wheel(INSTRUMENT, folder)
+
+
+def wheels_of_others() -> Path:
+    """Fetch what the example is frozen to and what installers need, unless that was done before."""
+    pins = [pin for pin in EXAMPLE["optional-dependencies"]["frozen"] if not pin.startswith("dkist-processing-core")]
+    pins += ["pip", "setuptools", "wheel"]  # which uv venv --seed looks for
+    place = environments.KEPT / "wheels"
+    kept, text = place / "pins.txt", "\n".join([sys.version, *pins])
+    if not kept.exists() or kept.read_text() != text:
+        shutil.rmtree(place, ignore_errors=True)
+        done = subprocess.run(
+            [environments.worker(), "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, *pins],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+        kept.write_text(text)
+    return place

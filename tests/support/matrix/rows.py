@@ -1,0 +1,160 @@
+"""The rows of the matrix: all files on each version of Airflow."""
+
+import json
+import os
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support.matrix import environments
+from support.matrix.files import Tried, all_files, write_client, write_releases
+from support.rabbitmq import RabbitMQ
+
+QUEUE = "recipe.run.failure.q"
+DRIVER = Path(__file__).with_name("driver.py")
+ROW_SECONDS = 1200
+
+
+@dataclass
+class Row:
+    """
+    What one version of Airflow has made of all files.
+
+    Attributes
+    ----------
+    version
+        Of Airflow, as the table names it.
+    folder
+        Where everything of it lies.
+    of_file
+        What it has made of each file, by the file's path.
+    messages
+        The failure messages of each run, by Airflow's id of the run.
+    airflow
+        The version of Airflow that has run.
+    seconds
+        How long it took, and how long of that it took to make the environment.
+    same_as
+        The version that this row would repeat, so that it was not tried.
+    error
+        What went wrong with the row as a whole.
+    """
+
+    version: str
+    folder: Path
+    of_file: dict[str, dict] = field(default_factory=dict)
+    messages: dict[str, list[dict]] = field(default_factory=dict)
+    airflow: str = ""
+    seconds: tuple[float, float] = (0.0, 0.0)
+    same_as: str = ""
+    error: Exception | None = None
+
+
+@dataclass
+class Matrix:
+    """All rows, the files that they are about, and messages that belong to none of them."""
+
+    files: list[Tried]
+    rows: dict[str, Row]
+    strays: list[dict]
+
+
+def run_matrix(
+    folder: Path,
+    airflows: list[str],
+    published: list[str],
+    *,
+    core_wheel: Path,
+    rabbitmq: RabbitMQ,
+    say: Callable[[str], None],
+) -> Matrix:
+    """Set up what all rows share, and try the versions, as many at a time as there are processors."""
+    began = time.monotonic()
+    client, releases = write_client(folder / "sources"), folder / "releases"
+    write_releases(releases, core_wheel, client)
+    files = all_files(folder, releases, client, published)
+    say(f"{len(files)} files were exported or found, in {time.monotonic() - began:.0f} s")
+    worker = {
+        **os.environ,
+        "PATH": f"{environments.worker().parent}{os.pathsep}{os.environ['PATH']}",
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_COMPILE": "1",
+        "PIP_FIND_LINKS": str(releases),
+        "UV_NO_INDEX": "1",
+        "UV_FIND_LINKS": str(releases),
+        "DKIST_ENVIRONMENT_CACHE": str(folder / "environments"),
+        "MESH_CONFIG": rabbitmq.mesh_config,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+
+    def tried(entry: dict[str, object]) -> Row:
+        row = Row(entry["version"], folder / f"airflow-{entry['version']}")
+        try:
+            try_version(row, entry, files, worker, core_wheel)
+        except Exception as error:
+            row.error = error
+        took = f"{row.seconds[0]:.0f} s, of which the environment took {row.seconds[1]:.0f} s"
+        say(f"Airflow {row.version} {f'is {row.same_as}' if row.same_as else f'took {took}'}")
+        return row
+
+    entries = [entry for entry in environments.TABLE["airflow"] if entry["version"] in airflows]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        rows = {row.version: row for row in pool.map(tried, entries)}
+    strays = []
+    for message in [json.loads(body) for _, body in rabbitmq.take_all(QUEUE)]:
+        for row in rows.values():
+            if message["dagRunId"] in row.messages:
+                row.messages[message["dagRunId"]].append(message)
+                break
+        else:
+            strays.append(message)
+    return Matrix(files, rows, strays)
+
+
+def try_version(
+    row: Row, entry: dict[str, object], files: list[Tried], worker: dict[str, str], core_wheel: Path
+) -> None:
+    """Let one version of Airflow load and run all files."""
+    if row.version == "newest":
+        newest = environments.newest_airflow(entry)
+        if newest in environments.versions("airflow"):
+            row.same_as = newest
+            return
+        entry = {**entry, "version": newest}
+    began = time.monotonic()
+    python = environments.airflow(entry, core_wheel)
+    set_up = time.monotonic() - began
+    for name in ("dags", "facts"):
+        (row.folder / name).mkdir(parents=True)
+    variables = {
+        **worker,
+        "AIRFLOW_HOME": str(row.folder),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(row.folder / "dags"),
+        "DKIST_EXAMPLE_SCRATCH": str(row.folder / "facts"),
+        "DKIST_ISB_SPOOL": str(row.folder / "spool"),
+        "FACTS": str(row.folder / "facts"),
+    }
+    plan, answer, log = (row.folder / name for name in ("plan.json", "answer.json", "output.log"))
+    plan.write_text(json.dumps({str(each.path): each.runs for each in files}))
+    for command in (["-m", "airflow", "db", "migrate"], ["-P", DRIVER, plan, answer]):
+        with log.open("a") as output:
+            done = subprocess.run(
+                [python, *command],
+                env=variables,
+                cwd=row.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=ROW_SECONDS,
+            )
+        assert done.returncode == 0, log.read_text()[-6000:]
+    told = json.loads(answer.read_text())
+    row.airflow, row.of_file = told["airflow"], told["files"]
+    ids = [run["run_id"] for of_file in row.of_file.values() for run in of_file["runs"].values() if run["run_id"]]
+    assert max(Counter(ids).values(), default=1) == 1, ids
+    row.messages = {run_id: [] for run_id in ids}
+    row.seconds = (time.monotonic() - began, set_up)

@@ -1,0 +1,53 @@
+"""The matrix as a table, made from what pytest reports."""
+
+import re
+from collections.abc import Iterator
+
+from support.matrix.environments import versions
+from support.matrix.files import OURS
+
+CHECKS = ("load", "serialise", "run", "fail", "refuse")
+NAME = re.compile(r"test_matrix\.py::test_(\w+)\[(.+)-([^-\]]+)\]$")
+NOTES = (
+    "[1] The file imports airflow.operators.bash, which Airflow 3 still has, and calls deprecated.",
+    "[2] Its start_date is two days ago, whatever today is.",
+    "[3] It runs whatever recipe run id it is given; the first task fails, with a message.",
+)
+
+
+def lines(reports: list) -> Iterator[str]:
+    """Yield the table, nothing if the reports have none of it."""
+    cells, seconds = read(reports)
+    if not cells:
+        return
+    groups = [OURS, *versions("published")]
+    order = versions("airflow")
+    rows = sorted({row[:2] for row in cells}, key=lambda row: (groups.index(row[1]), order.index(row[0])))
+    table = [("exported by", "Airflow", *CHECKS, "seconds")]
+    for version, group in rows:
+        found = (cells.get((version, group, check), "?") for check in CHECKS)
+        exporter, took = ("this library", seconds.get(version, "")) if group == OURS else (group, "")
+        table.append((exporter, version, *found, took))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+    yield from (note for note in NOTES if any(note[:3] in cell for cell in cells.values()))
+
+
+def read(reports: list) -> tuple[dict[tuple[str, str, str], str], dict[str, str]]:
+    """Return the cells by version, exporter and check, and how long each version took for all files."""
+    cells, seconds = {}, {}
+    for report in reports:
+        match = NAME.search(report.nodeid)
+        if not match or match[1] not in CHECKS:
+            continue
+        check, version, group = match.groups()
+        properties = dict(report.user_properties)
+        cells[version, group, check] = {
+            "passed": properties.get("cell", "ok"),
+            "failed": "FAILED",
+            "skipped": "-",
+        }[report.outcome]
+        if "seconds" in properties:
+            seconds[version] = f"{properties['seconds'][0]:.0f}"
+    return cells, seconds

@@ -1,0 +1,157 @@
+"""
+Exported files of every release on every version of Airflow.
+
+Run by ``make matrix``, which prints a table; a row is a version of Airflow, a column a test from below.
+"""
+
+import difflib
+import os
+import re
+
+import pytest
+from support.matrix import environments
+from support.matrix.files import EXAMPLE_DIAMOND, OURS
+from support.matrix.rows import run_matrix
+
+pytestmark = [
+    pytest.mark.matrix,
+    pytest.mark.airflow,
+    pytest.mark.network,
+    pytest.mark.rabbitmq,
+    pytest.mark.timeout(3600),
+]
+
+
+def chosen(kind):
+    known = environments.versions(kind)
+    wanted = os.environ.get(f"DKIST_MATRIX_{kind.upper()}", "").split()
+    assert set(wanted) <= set(known), f"{wanted} of the matrix: only {known} are known"
+    return wanted or known
+
+
+AIRFLOWS, PUBLISHED = chosen("airflow"), chosen("published")
+# What the published exporter has written, and nothing here can change. It is expected as it is, and nothing else.
+WARNS = {"5.1.1": r"airflow\.operators\.bash\.BashOperator` (class|attribute) is deprecated"}
+CHANGES = {"5.1.1"}
+
+
+@pytest.fixture(scope="module")
+def matrix(core_wheel, rabbitmq, tmp_path_factory, request):
+    """All rows."""
+    reporter = request.config.pluginmanager.getplugin("terminalreporter")
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def say(line):
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(line)
+
+    say("")
+    folder = tmp_path_factory.mktemp("matrix")
+    return run_matrix(folder, AIRFLOWS, PUBLISHED, core_wheel=core_wheel, rabbitmq=rabbitmq, say=say)
+
+
+@pytest.fixture(params=AIRFLOWS)
+def row(matrix, request):
+    """What one version of Airflow has made of all files."""
+    row = matrix.rows[request.param]
+    if row.error:
+        raise row.error
+    if row.same_as:
+        pytest.skip(f"optional: {row.version} is {row.same_as}, which has a row of its own")
+    request.node.user_properties.append(("seconds", row.seconds))
+    return row
+
+
+@pytest.fixture(params=[OURS, *PUBLISHED])
+def files(matrix, row, request):
+    """The files that one library has exported, and what became of each."""
+    return [(each, row.of_file[str(each.path)]) for each in matrix.files if each.group == request.param]
+
+
+@pytest.fixture
+def cell(request):
+    """Say in the table what is not as it should be, and cannot be."""
+    return lambda text: request.node.user_properties.append(("cell", text))
+
+
+def test_load(row, files, cell):
+    """Without an error, and without a warning by whomever; what Airflow says of itself does not count."""
+    assert row.version in {row.airflow, "newest"}
+    for tried, found in files:
+        told = found["first"]
+        assert (told["errors"], told["tasks"]) == ([], {name: sorted(each) for name, each in tried.tasks.items()})
+        if tried.group in WARNS and row.airflow.startswith("3."):
+            [warning] = told["warnings"]
+            assert re.search(WARNS[tried.group], warning)
+            cell("warns [1]")
+        else:
+            assert told["warnings"] == [], tried.path.name
+
+
+def test_serialise(row, files, cell):
+    """To the same twice, on two days; and the scheduler reads the same tasks from it."""
+    for tried, found in files:
+        [first], [second] = found["first"]["serialised"], found["second"]["serialised"]
+        assert first["tasks"] == second["tasks"] == sorted(tried.tasks), tried.path.name
+        changes = [
+            line
+            for line in difflib.unified_diff(first["text"].splitlines(), second["text"].splitlines(), lineterm="", n=0)
+            if line[0] in "+-" and line[:3] not in {"+++", "---"}
+        ]
+        if tried.group in CHANGES:
+            assert len(changes) == 2, changes
+            assert all("start_date" in line for line in changes)
+            cell("new each day [2]")
+        else:
+            assert changes == [], tried.path.name
+
+
+def test_run(row, files):
+    """To success, with every task in an environment of its release, and without a message."""
+    runs = [(tried, found["runs"]["good"]) for tried, found in files if "good" in tried.runs]
+    assert runs
+    for tried, run in runs:
+        assert (run["state"], run["tasks"]) == ("success", dict.fromkeys(tried.tasks, "success")), tried.path.name
+        assert row.messages[run["run_id"]] == []
+        number = tried.runs["good"]["recipe_run_id"]
+        if tried.tasks is EXAMPLE_DIAMOND:
+            assert [*row.folder.glob(f"facts/recipe_run_{number:06d}/**/*.png")]
+            continue
+        left = {each.suffix[1:]: each.read_text() for each in row.folder.glob(f"facts/{number}.*")}
+        assert sorted(left) == sorted(tried.tasks)
+        own = "/environments/" if tried.group == OURS else "/.task_venv"
+        assert all(own in prefix for prefix in left.values()), left
+
+
+def test_fail(row, files):
+    """With one message, which names the task that failed and not those that were never run."""
+    runs = [(tried, found["runs"]["bad"]) for tried, found in files if "bad" in tried.runs]
+    assert runs
+    for tried, run in runs:
+        before = dict.fromkeys(tried.tasks[tried.failing], "success")
+        states = {**dict.fromkeys(tried.tasks, "upstream_failed"), **before, tried.failing: "failed"}
+        assert (run["state"], run["tasks"]) == ("failed", states), tried.path.name
+        [message] = row.messages[run["run_id"]]
+        told = (message["taskName"], message["recipeRunId"], message["tryNumber"])
+        assert told == (tried.failing, tried.runs["bad"]["recipe_run_id"], 1)
+
+
+def test_refuse(row, files, cell):
+    """A recipe run id that is none, or is missing: nothing is run. Published files fail, since nobody refuses."""
+    for tried, found in files:
+        for name in ("hostile", "missing"):
+            run = found["runs"][name]
+            if tried.group == OURS:
+                assert re.search("ParamValidationError.*recipe_run_id", run["refusal"]), (tried.path.name, name)
+                assert (run["state"], run["run_id"]) == ("", "")
+            else:
+                assert (run["state"], run["tasks"]) == ("failed", {"First": "failed", "Second": "upstream_failed"})
+                [message] = row.messages[run["run_id"]]
+                assert message["taskName"] == "First"
+                cell("fails [3]")
+        assert tried.group == OURS or not [*row.folder.glob("facts/1.*")]
+
+
+def test_no_message_belongs_to_no_run(matrix):
+    """So none was sent twice under another name."""
+    assert matrix.strays == []
