@@ -6,10 +6,9 @@ be sent is held up to a limit; then the oldest records go. They are counted by t
 the way they were lost, and a message tells how many they were in their place.
 """
 
-import logging
+import os
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -23,6 +22,8 @@ __all__ = ["Message", "Outbox"]
 HELD_RECORDS = 200_000
 HELD_BYTES = 32 << 20
 
+# Of the module logging, which takes long to import.
+WARNING, ERROR = 30, 40
 # What our own records say where they come from.
 LOGGER = "dkist_processing_core.isb.log_shipper"
 THREAD = "log shipper"
@@ -62,7 +63,7 @@ class Outbox:
     """
 
     def __init__(self, most_records: int = HELD_RECORDS, most_bytes: int = HELD_BYTES) -> None:
-        self.run = uuid.uuid4().hex
+        self.run = os.urandom(16).hex()
         self.is_ended = False
         self.is_time_over = False
         self.reason: str | None = None
@@ -99,7 +100,7 @@ class Outbox:
 
     def add_last_words(self, text: str) -> None:
         """Add a record of our own after all those of the task."""
-        self.add(packed_records(self._came + 1, [time.time(), logging.ERROR, LOGGER, text, THREAD, None]))
+        self.add(packed_records(self._came + 1, [time.time(), ERROR, LOGGER, text, THREAD, None]))
 
     def end(self, total: int | None) -> None:
         """
@@ -175,7 +176,7 @@ class Outbox:
         reason = self._why_dropped or OVERFLOW
         self._why_dropped = None
         text = f"{lost} log records of the task were dropped: {reason}"
-        record = Record(until, time.time(), logging.WARNING, "WARNING", LOGGER, text, THREAD)
+        record = Record(until, time.time(), WARNING, "WARNING", LOGGER, text, THREAD)
         return Message(until, record.seconds, body(record, self._facts, dropped=lost), is_of_task=False)
 
     def take_again(self, messages: list[Message]) -> None:

@@ -5,7 +5,6 @@ Runs in: task environment, in both of these processes. Records are plain values 
 costs the task a tenth of a microsecond. Both run the same interpreter, so the format needs no version.
 """
 
-import logging
 import marshal
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -114,6 +113,9 @@ def packed_records(first: int, values: list[Any]) -> Frame:
     values
         The values of them all.
     """
+    # The task has this module; the shipper is ready sooner without it.
+    import logging
+
     # The name of a level can be chosen, and is known in the process of the task only.
     names = {level: logging.getLevelName(level) for level in set(values[1::VALUES])}
     try:

@@ -7,12 +7,10 @@ however that was, and says nothing on any other way: nobody would hear it.
 """
 
 import os
-import random
 import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dkist_processing_core.isb.log_outbox import Outbox
@@ -93,11 +91,11 @@ class Shipper:
         while place is not None and time.monotonic() - began < HOLD_BACK_SECONDS and not self._outbox.is_half_full:
             if self._is_ended.wait(HOLD_BACK_SECONDS / 10):
                 return
-        _let_others_go_first()
 
     def _pause(self, seconds: float) -> None:
-        # At random, so that all the tasks of a site do not come back to a broker in the same moment.
-        if self._is_ended.wait(seconds * random.uniform(0.5, 1)):  # noqa: S311 - no secret
+        # At random, so that all the tasks of a site do not come back to a broker in the same moment. The module random
+        # takes longer to import than all the rest.
+        if self._is_ended.wait(seconds * (0.5 + os.urandom(1)[0] / 512)):
             time.sleep(LAST_PAUSE_SECONDS)
 
     def _send(self) -> None:
@@ -182,12 +180,13 @@ def _let_others_go_first() -> None:
     with suppress(OSError):
         os.nice(NICENESS)
     # Where Linux schedules by session (sched_autogroup_enabled), it is the priority of the session that counts.
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text(f"{NICENESS}\n", encoding="ascii")
+    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as file:  # noqa: PTH123 - pathlib takes long to import
+        file.write(f"{NICENESS}\n")
 
 
 def main() -> None:
     """Run until there is nothing more to send."""
+    _let_others_go_first()
     shipper = Shipper(int(sys.argv[1]))
     shipper.run()
     # What pika may have left behind is of no interest any more.
