@@ -67,6 +67,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the tests of real client packages counted."""
+    counts: dict[str, list[str]] = {}
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if report.when == "call" and name.startswith("client "):
+                counts.setdefault(name, []).append(text)
+    for name, texts in counts.items():
+        terminalreporter.write_line(f"{name}: {', '.join(texts)}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Take away what this machine and user have set, so that no test passes or fails because of it."""
