@@ -177,7 +177,9 @@ def _outcomes(report: Path) -> dict[str, str]:
     for case in ET.parse(report).getroot().iter("testcase"):
         names = {each.tag for each in case}
         outcome = next((name for name in ("error", "failure", "skipped") if name in names), "passed")
-        key = f"{case.get('classname')}::{case.get('name')}"
+        # What is before the name of the package depends on where the environment is.
+        module = case.get("classname", "").partition("dkist_processing_")
+        key = f"{module[1]}{module[2]}::{case.get('name')}"
         # A test that fails and whose teardown then fails as well is in the report twice.
         if outcomes.get(key, "passed") == "passed":
             outcomes[key] = outcome
