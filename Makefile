@@ -20,7 +20,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo airflow test test-kills test-pythons matrix client check docs benchmarks constraints clean
+.PHONY: help setup demo airflow test test-kills test-pythons matrix client client-compare check docs benchmarks constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -71,7 +71,7 @@ test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every sup
 	  $(UV) venv --quiet --allow-existing --python "$$python" "$$venv" && \
 	  $(UV) pip install --quiet --python "$$venv/bin/python" --constraint constraints.txt uv --editable '.[build,test]' && \
 	  PATH="$$venv/bin:$(CURDIR)/$(UV_HOME)/bin:$$PATH" "$$venv/bin/$(PYTEST)" --quiet \
-	    -m 'not airflow and not rabbitmq and not client and not kills and not once' --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
+	    -m 'not airflow and not rabbitmq and not client and not client_comparison and not kills and not once' --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
 	done
 
 test-kills: $(DONE) ## Kill 200 builds of an environment and 100 exports, each followed by a normal start
@@ -81,8 +81,11 @@ matrix: $(DONE) ## Try exported files on every Airflow from 2.10 on (AIRFLOWS="2
 	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) DKIST_MATRIX_AIRFLOW="$(AIRFLOWS)" \
 	  DKIST_MATRIX_PUBLISHED="$(PUBLISHED)" $(BIN)/pytest -m matrix $(PYTEST_ARGUMENTS)
 
-client: $(DONE) ## Run a real client package on this library: its own test, its exports, one of its workflows
+client: $(DONE) ## Run real client packages on this library: their workflow tests, exports, and workflows
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m client $(PYTEST_ARGUMENTS)
+
+client-compare: $(DONE) ## Compare what the tests of real client packages say of the published library and of this one
+	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m client_comparison $(PYTEST_ARGUMENTS)
 
 check: $(DONE) ## Run the linters, the type checker and the contract of the layers
 	@$(BIN)/ruff check --quiet .

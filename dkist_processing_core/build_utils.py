@@ -25,7 +25,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_EXPORT_PATH = "dags"
+DEFAULT_EXPORT_PATH = "export"  # where the releases that had this function put them
 
 
 def validate_workflows(
@@ -74,7 +74,7 @@ def export(workflow_package: ModuleType, export_path: str | Path | None = None) 
     workflow_package
         The imported package that declares the workflows.
     export_path
-        The folder to write to, ``dags`` by default.
+        The folder to write to, ``export`` by default.
     """
     return export_dags(workflow_package, export_path or DEFAULT_EXPORT_PATH)
 

@@ -183,6 +183,58 @@ class InterserviceBusConfiguration(BaseSettings):
         """Arguments with which queues are declared."""
         return {"x-queue-type": self.isb_queue_type}
 
+    @property
+    def isb_publish_exchange(self) -> Any:
+        """
+        The exchange that messages are published to, as talus has it.
+
+        It and the next two are for client packages that publish messages of their own with talus; this library does
+        not use it.
+
+        Raises
+        ------
+        MissingDistributionError
+            If talus is not installed. It is also an `ImportError`.
+        """
+        from dkist_processing_core.isb import talus_settings
+
+        return talus_settings.exchange(self.isb_exchange)
+
+    @property
+    def isb_producer_connection_parameters(self) -> Any:
+        """
+        What makes a producer's connection parameters, as talus has it; it knows neither TLS nor virtual hosts.
+
+        Raises
+        ------
+        MissingDistributionError
+            If talus is not installed. It is also an `ImportError`.
+        """
+        from dkist_processing_core.isb import talus_settings
+
+        broker = self.isb_mesh_service
+        return talus_settings.connection_parameters(
+            host=broker.host,
+            port=broker.port,
+            username=self.isb_username,
+            password=self.isb_password,
+            connection_name=self.isb_connection_name,
+        )
+
+    @property
+    def isb_connection_retryer(self) -> Any:
+        """
+        What makes the retries of a connection that failed, as talus has it: three tries, some seconds apart.
+
+        Raises
+        ------
+        MissingDistributionError
+            If talus is not installed. It is also an `ImportError`.
+        """
+        from dkist_processing_core.isb import talus_settings
+
+        return talus_settings.connection_retryer()
+
 
 class DKISTProcessingCoreConfiguration(InterserviceBusConfiguration):
     """
@@ -239,6 +291,8 @@ class DKISTProcessingCoreConfiguration(InterserviceBusConfiguration):
     @property
     def cpu_count(self) -> int:
         """Number of processors that this process may use."""
+        if hasattr(os, "process_cpu_count"):  # since Python 3.13; it also heeds PYTHON_CPU_COUNT
+            return os.process_cpu_count() or 1
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0)) or 1
         return os.cpu_count() or 1

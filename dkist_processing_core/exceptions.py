@@ -21,6 +21,7 @@ __all__ = [
     "DuplicateTaskError",
     "EmptyWorkflowError",
     "IllegalNameError",
+    "MissingDistributionError",
     "MissingExtraError",
     "NamingSchemeError",
     "NotATaskError",
@@ -129,6 +130,24 @@ class MissingExtraError(DKISTProcessingCoreError, ImportError):
         super().__init__(
             f"{feature} needs the extra {extra!r}. Install it with: pip install 'dkist-processing-core[{extra}]'"
         )
+
+
+class MissingDistributionError(DKISTProcessingCoreError, ImportError):
+    """
+    A feature for client packages needs a distribution that those bring.
+
+    Parameters
+    ----------
+    feature
+        What was asked for.
+    distribution
+        Name of the distribution.
+    """
+
+    def __init__(self, feature: str, distribution: str) -> None:
+        self.feature = feature
+        self.distribution = distribution
+        super().__init__(f"{feature} needs {distribution}. Install it with: pip install {distribution}")
 
 
 class WorkflowError(DKISTProcessingCoreError, ValueError):

@@ -1,18 +1,19 @@
 """
 What a task in a notebook needs: wait until the notebook is saved, and turn it into a document.
 
-Runs in: task environment, inside of a notebook. The exporter comes with the extra ``build`` and is imported when it is
-used.
+Runs in: task environment, inside of a notebook. The exporter of choice comes with the extra ``build`` and is imported
+when it is used.
 """
 
+import logging
 import sys
 import time
 from pathlib import Path
 from uuid import uuid4
 
-from dkist_processing_core.exceptions import MissingExtraError
-
 __all__ = ["export_notebook_by_path", "wait_for_notebook_save"]
+
+logger = logging.getLogger(__name__)
 
 
 def wait_for_notebook_save(
@@ -58,6 +59,10 @@ def export_notebook_by_path(notebook_path: str | Path) -> bytes:
     """
     Return a notebook, with its outputs, as a Markdown document.
 
+    nbconvert makes it if that is installed, as it is with the extra ``build`` and with Jupyter's servers. Without it
+    the document holds the texts, the code and what was put out as text, and names what it leaves out. A task that
+    keeps its notebook does so at its very end, and does not fail for want of an exporter.
+
     Parameters
     ----------
     notebook_path
@@ -70,14 +75,17 @@ def export_notebook_by_path(notebook_path: str | Path) -> bytes:
 
     Raises
     ------
-    MissingExtraError
-        If nbformat or nbconvert is not installed.
+    ValueError
+        If the file is no notebook, or one of an older format than 4 and nbconvert is not installed.
     """
     try:
         import nbformat
         from nbconvert import MarkdownExporter
-    except ImportError as error:
-        raise MissingExtraError("Exporting a notebook", extra="build") from error
+    except ImportError:
+        from dkist_processing_core.notebook_document import markdown_document
+
+        logger.info("nbconvert is not installed; the document of the notebook has no pictures")
+        return markdown_document(Path(notebook_path).read_text(encoding="utf-8")).encode()
     notebook = nbformat.read(notebook_path, as_version=nbformat.NO_CONVERT)
     body, _ = MarkdownExporter().from_notebook_node(notebook)
     return str(body).encode()

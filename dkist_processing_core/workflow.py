@@ -309,8 +309,8 @@ class Workflow:
         return atomic.write_text(folder / f"{self.dag_name}.py", text)
 
     def export(self, export_path: str | Path | None = None) -> Path:
-        """Write the DAG file; the older spelling of `export_dag`."""
-        return self.export_dag(export_path)
+        """Write the DAG file; the older spelling of `export_dag`, whose default folder is ``export``."""
+        return self.export_dag(export_path or "export")
 
     def export_notebook(self, path: str | Path | None = None, *, overwrite: bool = False) -> Path:
         """

@@ -43,6 +43,8 @@ numpydoc_validation_checks = set()
 
 html_theme = "sphinx_rtd_theme"
 html_theme_options = {"navigation_depth": 2}
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False

@@ -70,7 +70,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the matrix, if it was run."""
+    """Print the matrix, and what the tests of real client packages counted, if these were run."""
+    _print_matrix(terminalreporter)
+    _print_counts(terminalreporter)
+
+
+def _print_matrix(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [
         each for outcome in ("passed", "failed", "error", "skipped") for each in terminalreporter.getreports(outcome)
     ]
@@ -78,6 +83,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if not number:
             terminalreporter.section("matrix")
         terminalreporter.write_line(line)
+
+
+def _print_counts(terminalreporter: pytest.TerminalReporter) -> None:
+    counts: dict[str, list[str]] = {}
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if report.when == "call" and name.startswith("client "):
+                counts.setdefault(name, []).append(text)
+    for name, texts in counts.items():
+        terminalreporter.write_line(f"{name}: {', '.join(texts)}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -90,7 +90,7 @@ def test_the_exports_write_one_file_a_workflow(make_package, tmp_path):
     assert [each.name for each in written] == ["a_to_b_c_one_1.0.py", "a_to_b_c_two_1.0.py"]
     assert all(each.is_file() for each in written)
     assert [each.name for each in export(package)] == [each.name for each in written]
-    assert (tmp_path / "dags" / "a_to_b_c_one_1.0.py").is_file()
+    assert (tmp_path / "export" / "a_to_b_c_one_1.0.py").is_file()
 
 
 def test_workflows_are_found_once_in_public_modules_only(make_package):

@@ -3,6 +3,7 @@
 import json
 import logging
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,3 +195,13 @@ def test_the_password_is_not_in_the_text_form(monkeypatch):
     """Neither is it shown when the object itself is."""
     monkeypatch.setenv("ISB_PASSWORD", "s3cret")
     assert "s3cret" not in repr(DKISTProcessingCoreConfiguration())
+
+
+@pytest.mark.parametrize(
+    "name", ["isb_publish_exchange", "isb_producer_connection_parameters", "isb_connection_retryer"]
+)
+def test_what_is_made_with_talus_says_what_is_missing(monkeypatch, name):
+    """Only client packages install it; that it works there is what make client shows."""
+    monkeypatch.setitem(sys.modules, "talus", None)
+    with pytest.raises(ImportError, match=f"The setting {name} needs talus. Install it with: pip install talus"):
+        getattr(DKISTProcessingCoreConfiguration(), name)

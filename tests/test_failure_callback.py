@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from typing import ClassVar
 
+import pika
 import pytest
 from support.ports import free_ports
 
@@ -348,3 +349,20 @@ def test_messages_can_be_made_of_what_consumers_hold():
     assert RecipeRunFailureMessage(facts).routing_key == "recipe.run.failure.m"
     assert RecipeRunFailureMessage(json.dumps(facts)).body.taskName == "T"
     assert failure_callback.RecipeRunFailureMessage is RecipeRunFailureMessage
+
+
+def test_a_message_tells_the_properties_it_is_published_with():
+    """A producer of talus, given as producer_factory, asks the message for them."""
+    message = RecipeRunFailureMessage({"workflowName": "w", "workflowVersion": "1", "taskName": "T"}, message_id="m")
+    assert vars(message.properties) == vars(
+        pika.BasicProperties(
+            content_type="text/plain",
+            content_encoding="UTF-8",
+            delivery_mode=2,
+            priority=0,
+            message_id="m",
+            app_id="dkist-processing-core",
+            type="recipe.run.failure",
+            timestamp=message.timestamp,
+        )
+    )

@@ -260,11 +260,12 @@ def test_export_writes_one_file_of_the_dag_name(tmp_path):
     assert [each.name for each in exported.parent.iterdir()] == ["l0_to_l1_cam_1.0.py"]
 
 
-def test_export_goes_to_dags_by_default(tmp_path):
-    """The folder is the one that CI deploys."""
+def test_export_goes_to_dags_by_default_and_the_older_spelling_to_export(tmp_path):
+    """The folders are those that CI deploys, as it was written for the one spelling or the other."""
     workflow = new_workflow()
     workflow.add_node(First)
     assert workflow.export_dag().resolve() == tmp_path / "dags" / "l0_to_l1_cam_1.0.py"
+    assert workflow.export().resolve() == tmp_path / "export" / "l0_to_l1_cam_1.0.py"
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

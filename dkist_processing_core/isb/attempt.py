@@ -15,7 +15,7 @@ from pika.exceptions import ChannelClosedByBroker
 from pika.exchange_type import ExchangeType
 
 from dkist_processing_core.config import InterserviceBusConfiguration
-from dkist_processing_core.isb.connection import Connection, PublishError, explained
+from dkist_processing_core.isb.connection import APP_ID, Connection, PublishError, explained, message_properties
 from dkist_processing_core.isb.envelope import Envelope
 
 __all__ = ["Attempt"]
@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 GOODBYE_SECONDS = 0.5
 TIDY_SECONDS = 0.05
-APP_ID = "dkist-processing-core"
 
 
 class Attempt:
@@ -219,16 +218,7 @@ class _Group:
                 self._exchange,
                 envelope.routing_key,
                 envelope.body.encode(),
-                pika.BasicProperties(
-                    content_type="text/plain",
-                    content_encoding="UTF-8",
-                    delivery_mode=pika.DeliveryMode.Persistent,
-                    priority=0,
-                    message_id=envelope.message_id,
-                    app_id=APP_ID,
-                    type=envelope.type or None,
-                    timestamp=envelope.timestamp or None,
-                ),
+                message_properties(envelope),
                 mandatory=True,
             )
 

@@ -21,8 +21,19 @@ from pika.exceptions import (
 
 from dkist_processing_core.config import InterserviceBusConfiguration
 from dkist_processing_core.exceptions import ConfigurationError, DKISTProcessingCoreError
+from dkist_processing_core.isb.envelope import Envelope
 
-__all__ = ["Connection", "PublishError", "connection_parameters", "explained", "quiet_pika"]
+__all__ = [
+    "APP_ID",
+    "Connection",
+    "PublishError",
+    "connection_parameters",
+    "explained",
+    "message_properties",
+    "quiet_pika",
+]
+
+APP_ID = "dkist-processing-core"
 
 # Reply codes of AMQP 0-9-1 that trying again does not mend, with what to check.
 REMEDIES = {
@@ -51,6 +62,20 @@ class PublishError(DKISTProcessingCoreError):
     def __init__(self, reason: str, *, can_pass: bool) -> None:
         self.can_pass = can_pass
         super().__init__(reason)
+
+
+def message_properties(envelope: Envelope) -> pika.BasicProperties:
+    """Return the properties that a message is published with."""
+    return pika.BasicProperties(
+        content_type="text/plain",
+        content_encoding="UTF-8",
+        delivery_mode=pika.DeliveryMode.Persistent,
+        priority=0,
+        message_id=envelope.message_id,
+        app_id=APP_ID,
+        type=envelope.type or None,
+        timestamp=envelope.timestamp or None,
+    )
 
 
 class Connection(pika.SelectConnection):

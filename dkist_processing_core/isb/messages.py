@@ -82,5 +82,12 @@ class RecipeRunFailureMessage:
             timestamp=self.timestamp,
         )
 
+    @property
+    def properties(self) -> Any:
+        """The properties that it is published with, pika's, so that a producer of talus can publish it as well."""
+        from dkist_processing_core.isb.connection import message_properties
+
+        return message_properties(self.envelope())
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.body!r})"
