@@ -37,12 +37,14 @@ def test_a_row_is_a_version_and_a_column_a_check():
         report("load", "3.3.2", "5.1.1", cell="warns [1]"),
         report("run", "3.3.2", "ours", "failed", seconds=(12.3, 4.5)),
         report("run", "2.10.5", "ours"),
+        report("run", "newest", "ours", "skipped", **{"same as": "3.3.2"}),
         SimpleNamespace(nodeid="tests/test_other.py::test_run[3.3.2-ours]", outcome="failed", user_properties=[]),
     ]
     assert list(table.lines(reports)) == [
         "exported by   Airflow  load       serialise  run     fail  refuse  seconds",
         "this library  2.10.5   ?          ?          ok      ?     ?",
         "this library  3.3.2    ?          ?          FAILED  ?     ?       12",
+        "this library  newest   ?          ?          -       ?     ?       is 3.3.2",
         "5.1.1         3.3.2    warns [1]  ?          ?       ?     ?",
         table.NOTES[0],
     ]

@@ -17,7 +17,7 @@ NOTES = (
 
 def lines(reports: list) -> Iterator[str]:
     """Yield the table, nothing if the reports have none of it."""
-    cells, seconds = read(reports)
+    cells, of_version = read(reports)
     if not cells:
         return
     groups = [OURS, *versions("published")]
@@ -26,8 +26,8 @@ def lines(reports: list) -> Iterator[str]:
     table = [("exported by", "Airflow", *CHECKS, "seconds")]
     for version, group in rows:
         found = (cells.get((version, group, check), "?") for check in CHECKS)
-        exporter, took = ("this library", seconds.get(version, "")) if group == OURS else (group, "")
-        table.append((exporter, version, *found, took))
+        exporter, told = ("this library", of_version.get(version, "")) if group == OURS else (group, "")
+        table.append((exporter, version, *found, told))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -35,8 +35,8 @@ def lines(reports: list) -> Iterator[str]:
 
 
 def read(reports: list) -> tuple[dict[tuple[str, str, str], str], dict[str, str]]:
-    """Return the cells by version, exporter and check, and how long each version took for all files."""
-    cells, seconds = {}, {}
+    """Return the cells by version, exporter and check, and by version how long all took or why nothing was tried."""
+    cells, of_version = {}, {}
     for report in reports:
         match = NAME.search(report.nodeid)
         if not match or match[1] not in CHECKS:
@@ -49,5 +49,7 @@ def read(reports: list) -> tuple[dict[tuple[str, str, str], str], dict[str, str]
             "skipped": "-",
         }[report.outcome]
         if "seconds" in properties:
-            seconds[version] = f"{properties['seconds'][0]:.0f}"
-    return cells, seconds
+            of_version[version] = f"{properties['seconds'][0]:.0f}"
+        if "same as" in properties:
+            of_version[version] = f"is {properties['same as']}"
+    return cells, of_version
