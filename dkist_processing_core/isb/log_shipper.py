@@ -91,6 +91,8 @@ class Shipper:
         while place is not None and time.monotonic() - began < HOLD_BACK_SECONDS and not self._outbox.is_half_full:
             if self._is_ended.wait(HOLD_BACK_SECONDS / 10):
                 return
+        # Not before: on a busy machine a short task would have ended long before its log is sent.
+        _let_others_go_first()
 
     def _pause(self, seconds: float) -> None:
         # At random, so that all the tasks of a site do not come back to a broker in the same moment. The module random
@@ -186,7 +188,6 @@ def _let_others_go_first() -> None:
 
 def main() -> None:
     """Run until there is nothing more to send."""
-    _let_others_go_first()
     shipper = Shipper(int(sys.argv[1]))
     shipper.run()
     # What pika may have left behind is of no interest any more.
