@@ -8,7 +8,7 @@ UV_HOME := $(BUILD)/uv
 UV := "$(CURDIR)/$(UV_HOME)/bin/uv"
 # Tests run at the same time; most of them wait for something, so they may be more than there are processors.
 JOBS ?= 4
-PYTEST := pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # WHEEL=1 tests the built wheel instead of the sources.
 VENV := $(BUILD)/venv$(if $(WHEEL),-wheel)
 BIN := $(VENV)/bin
@@ -58,7 +58,7 @@ airflow: $(DONE) ## Run the example package in a standalone Airflow with its web
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/standalone_airflow.py
 
 test: $(DONE) ## Run the tests (WHEEL=1: of the built wheel)
-	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) $(BIN)/$(PYTEST) $(PYTEST_ARGUMENTS)
+	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) $(BIN)/pytest $(SPREAD) $(PYTEST_ARGUMENTS)
 
 # Without Airflow and RabbitMQ, which are the same whatever the Python; a Python that is not there is passed over.
 test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every supported Python that is there
@@ -70,7 +70,7 @@ test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every sup
 	  venv="$(CURDIR)/$(BUILD)/venv-$$version"; \
 	  $(UV) venv --quiet --allow-existing --python "$$python" "$$venv" && \
 	  $(UV) pip install --quiet --python "$$venv/bin/python" --constraint constraints.txt uv --editable '.[build,test]' && \
-	  PATH="$$venv/bin:$(CURDIR)/$(UV_HOME)/bin:$$PATH" "$$venv/bin/$(PYTEST)" --quiet \
+	  PATH="$$venv/bin:$(CURDIR)/$(UV_HOME)/bin:$$PATH" "$$venv/bin/pytest" $(SPREAD) --quiet \
 	    -m 'not airflow and not rabbitmq and not client and not client_comparison and not kills and not once' --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
 	done
 
