@@ -124,6 +124,7 @@ def test_no_test_of_the_bus_passes_with_the_published_library_alone(both, tmp_pa
     except UnavailableError as reason:
         pytest.skip(str(reason))
     try:
-        compare(both, COMMON, ("-k", "test_isb"), {}, record_property)
+        with running_redis(tmp_path) as redis:
+            compare(both, COMMON, ("-k", "test_isb"), redis, record_property)
     finally:
         server.close()
