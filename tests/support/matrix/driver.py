@@ -4,12 +4,14 @@ Run in a Python that has one version of Airflow: load files, serialise their DAG
 The arguments are two files: what to do, and where to write what came of it.
 """
 
+import ctypes
 import importlib.metadata
 import json
 import logging
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -125,5 +127,12 @@ def main(plan, answer):
     answer.write_text(json.dumps({"airflow": version, "of_airflow": of_airflow["warnings"], "files": told}, indent=1))
 
 
+def end_with_parent():
+    """Let the kernel end this process when the tests are killed (PR_SET_PDEATHSIG, 1), on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 if __name__ == "__main__":
+    end_with_parent()
     main(*map(Path, sys.argv[1:]))
