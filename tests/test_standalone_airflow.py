@@ -48,6 +48,9 @@ def standalone(tmp_path_factory):
     with output.open("w") as file:
         process = subprocess.Popen(
             [
+                # What runs in the background of a shell ignores Ctrl-C, and so does all that it starts.
+                "env",
+                "--default-signal=INT",
                 sys.executable,
                 REPOSITORY / "examples" / "standalone_airflow.py",
                 "--folder",
