@@ -102,8 +102,7 @@ def before(line, insertion, script):
     return script.replace(f"\n{line}\n", f"\n{insertion}\n{line}\n")
 
 
-BEGINNING_OF_THE_TASK = 'set -m\n"$dkist_environment/bin/python" -P -m dkist_processing_core.run_task "$DKIST_TASK" \\'
-
+BEGINNING_OF_THE_TASK = "start_task"
 
 BEGINNING_OF_THE_WAIT = "dkist_status="
 

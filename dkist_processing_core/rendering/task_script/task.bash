@@ -171,7 +171,16 @@ watch_parent() {
 }
 
 # Job control is on where something is started, which gives it a process group of its own: so all of it, and nothing
-# else, can be ended.
+# else, can be ended. A function does it, since between the commands of a script that has job control on bash tells of
+# jobs that have ended, on standard error.
+start_task() {
+  set -m
+  "$dkist_environment/bin/python" -P -m dkist_processing_core.run_task "$DKIST_TASK" \
+    --workflow-name "$DKIST_WORKFLOW_NAME" --workflow-version "$DKIST_WORKFLOW_VERSION" </dev/null &
+  dkist_task=$!
+  set +m
+}
+
 start_helper() {
   set -m
   "$1" </dev/null >/dev/null 2>&1 {dkist_use_lock}>&- &
@@ -195,11 +204,7 @@ trap on_signal TERM INT HUP
 export DKIST_RECIPE_RUN_ID=$dkist_run PYTHONUNBUFFERED=1 PYTHONNOUSERSITE=1
 export VIRTUAL_ENV=$dkist_environment PATH=$dkist_environment/bin:$PATH
 dkist_started=$SECONDS
-set -m
-"$dkist_environment/bin/python" -P -m dkist_processing_core.run_task "$DKIST_TASK" \
-  --workflow-name "$DKIST_WORKFLOW_NAME" --workflow-version "$DKIST_WORKFLOW_VERSION" </dev/null &
-dkist_task=$!
-set +m
+start_task
 if [[ -n $dkist_told_to_end ]]; then start_helper end_task; fi
 if [[ -n ${AIRFLOW_CTX_DAG_ID:-} && -r /proc/$$/stat ]]; then start_helper watch_parent; fi
 
