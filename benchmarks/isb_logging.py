@@ -2,28 +2,35 @@
 What it costs a task to send its log to the interservice bus: a task that logs in a tight loop, with it and without.
 
 The same task runs in turn with ``DKIST_ISB_LOGGING`` off and on, the latter with a broker that is up, away (connections
-are refused), slow (100 KB in a second), and silent (it takes connections and says nothing). A process of its own reads
-what the task writes, as Airflow would. The run time is that of the whole process of the task, start and end included.
-Each run that is on is given time until its log shipper has gone, so it is not measured with the next one.
+are refused), slow (100 KB in a second), and silent (it takes connections and says nothing). The run time is that of the
+whole process of the task, start and end included. Each run that is on is given time until its log shipper has gone, so
+it is not measured with the next one.
 
-What is printed are medians, and the quickest run of each situation: what others do on the machine only ever adds to a
-run. The processor time is that of the task's process and all its threads.
+What the task writes goes to a file, where nobody is in its way, and, on its own, to what reads it in Airflow: the hook
+of Airflow's bash operator. A third reader, ``--sink reader``, does nothing but read. It is quicker than the task, so it
+sleeps before each line, and what the task then feels most is the price of waking it, which a virtual machine asks.
+
+What is printed are the quickest run of each situation, since what others do on the machine only ever adds to a run, and
+the medians. The processor time is that of the task's process and all its threads.
 """
 
 import argparse
 import contextlib
+import importlib.util
 import json
+import multiprocessing
 import os
 import random
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, Protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -63,8 +70,8 @@ class Run(NamedTuple):
     told_dropped: int = 0
 
 
-def run_task(folder: Path, records: int, **settings: str) -> Run:
-    """Run the task once while somebody reads its output."""
+def run_task(sink: "Sink", folder: Path, records: int, **settings: str) -> Run:
+    """Run the task once while its output goes to the sink."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(folder),
@@ -74,24 +81,82 @@ def run_task(folder: Path, records: int, **settings: str) -> Run:
         "PEAK": str(folder / "peak"),
         **settings,
     }
+    # As in the environment of a task, where what is compiled once is kept.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-P", "-m", "dkist_processing_core.run_task", "bench_tasks:Logs"]
-    reader = subprocess.Popen([sys.executable, "-c", READ_LINES], stdin=subprocess.PIPE)
-    time.sleep(0.1)  # its own start is not what is measured
-    began = time.perf_counter()
-    task = subprocess.Popen(
-        [*command, "--workflow-name", "bench", "--workflow-version", "1"],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=reader.stdin,
-        stderr=reader.stdin,
+    status, seconds, processor_seconds = sink(
+        [*command, "--workflow-name", "bench", "--workflow-version", "1"], environment
     )
+    if status != 0:
+        sys.exit(f"the task failed with exit status {status}")
+    return Run(seconds, processor_seconds, int((folder / "peak").read_text()) / 1024)
+
+
+class Sink(Protocol):
+    """Where the output of a task goes."""
+
+    def __call__(self, command: list[str], environment: Mapping[str, str]) -> tuple[int, float, float]:
+        """Run a command; return its exit status, how long it took, and its processor time."""
+
+
+def timed(command: list[str], environment: Mapping[str, str], output: IO[bytes]) -> tuple[int, float, float]:
+    """Run a command whose output goes to a file or a pipe."""
+    began = time.perf_counter()
+    task = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     _, status, used = os.wait4(task.pid, 0)
     seconds = time.perf_counter() - began
     task.returncode = os.waitstatus_to_exitcode(status)
+    return task.returncode, seconds, used.ru_utime + used.ru_stime
+
+
+def to_file(command: list[str], environment: Mapping[str, str]) -> tuple[int, float, float]:
+    """Run a command whose output goes to a file."""
+    with tempfile.TemporaryFile() as output:
+        return timed(command, environment, output)
+
+
+def to_reader(command: list[str], environment: Mapping[str, str]) -> tuple[int, float, float]:
+    """Run a command whose output is read, and no more, by another process."""
+    reader = subprocess.Popen([sys.executable, "-c", READ_LINES], stdin=subprocess.PIPE)
+    assert reader.stdin
+    time.sleep(0.1)  # its own start is not what is measured
+    done = timed(command, environment, reader.stdin)
     reader.communicate()
-    if task.returncode != 0:
-        sys.exit(f"the task failed with exit status {task.returncode}")
-    return Run(seconds, used.ru_utime + used.ru_stime, int((folder / "peak").read_text()) / 1024)
+    return done
+
+
+def by_the_hook(command: list[str], environment: Mapping[str, str]) -> tuple[int, float, float]:
+    """Run a command as Airflow's bash operator does; to be called in a process of its own."""
+    from airflow.providers.standard.hooks.subprocess import SubprocessHook
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    result = SubprocessHook().run_command(command, env=dict(environment))
+    seconds = time.perf_counter() - began
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return result.exit_code, seconds, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+
+
+def log_to(path: Path) -> None:
+    """Let what this process prints, which is Airflow's log of the task, go to a file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+
+
+@contextlib.contextmanager
+def sinks(names: list[str], folder: Path) -> Iterator[dict[str, Sink]]:
+    """Yield what has these names and can be had here."""
+    found: dict[str, Sink] = {"file": to_file, "reader": to_reader}
+    with contextlib.ExitStack() as stack:
+        if "airflow" in names and importlib.util.find_spec("airflow"):
+            os.environ["AIRFLOW_HOME"] = str(folder / "airflow")
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(context.Pool(1, initializer=log_to, initargs=[folder / "airflow.log"]))
+            found["airflow"] = lambda *arguments: pool.apply(by_the_hook, arguments)
+        elif "airflow" in names:
+            print("Airflow is not installed; what its hook adds is not measured")
+        yield {name: found[name] for name in names if name in found}
 
 
 def take_all(broker: RabbitMQ) -> tuple[int, int]:
@@ -126,33 +191,56 @@ def places(broker: RabbitMQ) -> Iterator[dict[str, str]]:
         }
 
 
-def measure(broker: RabbitMQ, folder: Path, *, rounds: int, records: int) -> dict[str, list[Run]]:
+def measure(
+    broker: RabbitMQ, folder: Path, names: list[str], *, rounds: int, records: int
+) -> dict[tuple[str, str], list[Run]]:
     """Run the task in all situations in turn."""
-    with places(broker) as settings:
-        runs: dict[str, list[Run]] = {"off": [], **{name: [] for name in settings}}
-        run_task(folder, records)
-        for number in range(rounds):
+    with places(broker) as settings, sinks(names, folder) as found:
+        runs: dict[tuple[str, str], list[Run]] = {(sink, name): [] for sink in found for name in ["off", *settings]}
+        for number in range(-1, rounds):  # the first round is for the caches
             # Not always the same one after the other: what one leaves behind must not always meet the same next one.
-            names = list(runs)
-            random.Random(number).shuffle(names)
-            for name in names:
+            order = list(runs)
+            random.Random(number).shuffle(order)
+            for sink, name in order:
                 if name == "off":
-                    run = run_task(folder, records)
+                    run = run_task(found[sink], folder, records)
                 else:
-                    run = run_task(folder, records, DKIST_ISB_LOGGING="true", MESH_CONFIG=settings[name])
+                    run = run_task(found[sink], folder, records, DKIST_ISB_LOGGING="true", MESH_CONFIG=settings[name])
                     wait_until_nobody_sends(settings[name])
                     arrived, dropped = take_all(broker)
                     run = run._replace(arrived=arrived, told_dropped=dropped)
-                runs[name].append(run)
-                print(f"  {name}: {run.seconds:.2f} s", flush=True)
+                if number >= 0:
+                    runs[sink, name].append(run)
+                    print(f"  {sink} {name}: {run.seconds:.2f} s", flush=True)
     return runs
+
+
+def show(sink: str, runs: Mapping[str, list[Run]], records: int) -> None:
+    """Print what was measured with one sink."""
+    print(
+        f"\n{sink:<10}{'quickest':>16}{'median':>16}{'processor time':>18}{'memory':>10}{'arrived':>10}"
+        f"{'told dropped':>14}{'missing':>9}"
+    )
+    quickest = {name: Run(*(min(values) for values in zip(*its, strict=True))) for name, its in runs.items()}
+    medians = {name: Run(*(statistics.median(each) for each in zip(*its, strict=True))) for name, its in runs.items()}
+    for name in runs:
+        best, middle = quickest[name], medians[name]
+        missing = 0 if name == "off" else records + LIFE_CYCLE_RECORDS - middle.arrived
+        print(
+            f"{name:<10}{best.seconds:>9.2f} s{best.seconds / quickest['off'].seconds:>6.2f}"
+            f"{middle.seconds:>9.2f} s{middle.seconds / medians['off'].seconds:>6.2f}"
+            f"{best.processor_seconds:>10.2f} s{best.processor_seconds / quickest['off'].processor_seconds:>6.2f}"
+            f"{max(each.megabytes for each in runs[name]):>7.0f} MB"
+            f"{middle.arrived:>10.0f}{middle.told_dropped:>14.0f}{missing:>9.0f}"
+        )
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9, help="runs in each situation")
+    parser.add_argument("--rounds", type=int, default=11, help="runs in each situation")
     parser.add_argument("--records", type=int, default=100_000, help="records of a run")
+    parser.add_argument("--sink", nargs="+", choices=["file", "airflow", "reader"], default=["file", "airflow"])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -160,28 +248,14 @@ def main() -> None:
         broker = RabbitMQ.new(folder)
         broker.start()
         try:
-            runs = measure(broker, folder, rounds=options.rounds, records=options.records)
+            runs = measure(broker, folder, options.sink, rounds=options.rounds, records=options.records)
         finally:
             broker.close()
-    print(f"\n{options.records} records, medians of {options.rounds} runs")
-    print(
-        f"{'':<8}{'run time':>16}{'quickest':>16}{'processor time':>18}{'memory':>10}{'arrived':>10}"
-        f"{'told dropped':>14}{'missing':>9}"
-    )
-    medians = {
-        name: Run(*(statistics.median(values) for values in zip(*its, strict=True))) for name, its in runs.items()
-    }
-    off = medians["off"]
-    quickest = {name: min(run.seconds for run in its) for name, its in runs.items()}
-    for name, run in medians.items():
-        missing = 0 if name == "off" else options.records + LIFE_CYCLE_RECORDS - run.arrived
-        print(
-            f"{name:<8}{run.seconds:>9.2f} s{run.seconds / off.seconds:>6.2f}"
-            f"{quickest[name]:>9.2f} s{quickest[name] / quickest['off']:>6.2f}"
-            f"{run.processor_seconds:>10.2f} s{run.processor_seconds / off.processor_seconds:>6.2f}"
-            f"{max(each.megabytes for each in runs[name]):>7.0f} MB"
-            f"{run.arrived:>10.0f}{run.told_dropped:>14.0f}{missing:>9.0f}"
-        )
+    print(f"\n{options.records} records, {options.rounds} runs")
+    for sink in options.sink:
+        of_sink = {name: its for (its_sink, name), its in runs.items() if its_sink == sink}
+        if of_sink:
+            show(sink, of_sink, options.records)
 
 
 if __name__ == "__main__":

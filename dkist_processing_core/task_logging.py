@@ -5,11 +5,10 @@ Runs in: task environment. The task's standard error stream is what Airflow read
 """
 
 import logging
-from collections.abc import Callable
 
 from dkist_processing_core.environment import DEFAULT_LOG_LEVEL, log_level
 
-__all__ = ["listen", "show_log_records"]
+__all__ = ["show_log_records"]
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -60,43 +59,3 @@ def _let_null_handlers_not_count() -> None:
             logging.lastResort.handle(record)
 
     logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
-
-
-def listen(handler: logging.Handler) -> Callable[[], None]:
-    """
-    Let a handler have every record, after the handlers that show it, without being one of those of a logger.
-
-    A handler on the root logger would be in the way: it keeps `logging.basicConfig` from doing anything, and the
-    records that nobody shows from `logging.lastResort`; it gets nothing of a logger that does not propagate, and
-    ``basicConfig(force=True)`` and `logging.config` throw it out.
-
-    Parameters
-    ----------
-    handler
-        The handler. Its level and its filters do not count, only its ``handle`` is called.
-
-    Returns
-    -------
-    callable
-        Ends it.
-    """
-    standard_call = logging.Logger.callHandlers
-    take: Callable[[logging.LogRecord], object] = handler.handle
-
-    def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
-        standard_call(self, record)
-        take(record)
-
-    def stop() -> None:
-        nonlocal take
-        if logging.Logger.callHandlers is call_handlers:
-            logging.Logger.callHandlers = standard_call  # type: ignore[method-assign]
-        else:  # somebody else has put something on top of it meanwhile
-            take = _take_nothing
-
-    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
-    return stop
-
-
-def _take_nothing(_record: logging.LogRecord) -> bool:
-    return False

@@ -33,10 +33,9 @@ from support.ports import free_ports
 from support.processes import is_alive, wait_for, wait_until_dead
 from support.releases import REPOSITORY
 
-from dkist_processing_core import task_logging
-from dkist_processing_core.isb import log_handler
+from dkist_processing_core.isb import log_intake
 from dkist_processing_core.isb.log_body import body, unpacked_records
-from dkist_processing_core.isb.log_handler import TaskLogHandler
+from dkist_processing_core.isb.log_intake import LogIntake
 from dkist_processing_core.isb.log_outbox import Outbox
 from dkist_processing_core.isb.log_record import packed_records
 
@@ -283,7 +282,7 @@ def test_the_console_shows_the_same_with_and_without(team, broker, task):
     outputs = [run(team, task, DKIST_ISB_LOGGING=value) for value in ("false", "true")]
     off, on = ([status, without_times(stdout), without_times(stderr)] for status, stdout, stderr in outputs)
     # The traceback of a failed formatting goes through the frames that logged it, and one of them is ours.
-    frames = r'  File ".*task_logging.py", line \d+, in call_handlers\n.*\n(    [~^]+\n)?'
+    frames = r'  File ".*log_intake.py", line \d+, in call_handlers_and_take\n.*\n(    [~^]+\n)?'
     assert re.sub(frames, "", on[2]) == re.sub(frames, "", off[2])
     assert on[:2] == off[:2]
 
@@ -597,49 +596,77 @@ def test_a_child_that_is_left_behind_does_not_keep_the_shipper(team, received):
 # ---- the parts -------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def intake():
+    """It listens as long as the test runs."""
+    intake = LogIntake()
+    intake.listen()
+    yield intake
+    intake.stop()
+
+
+@pytest.fixture
+def unseen():
+    """A logger of which nothing is shown, not even by pytest."""
+    logger = logging.Logger("unseen", logging.INFO)  # noqa: LOG001 - it has no parent
+    logger.addHandler(logging.NullHandler())
+    return logger
+
+
 def record(msg="x", **facts):
     return logging.makeLogRecord({"name": "team", "levelno": 20, "msg": msg, **facts})
 
 
-def taken_out(handler):
-    found = []
-    while frames := handler.take_out():
-        found += [each for frame in frames for each in unpacked_records(frame)]
-    return found
+def taken_out(intake):
+    return [each for load in intake.loads() for frame in load for each in unpacked_records(frame)]
 
 
 @pytest.mark.parametrize("size", [10, 900, 31_000, 1_000_000])
-def test_what_waits_in_the_process_of_the_task_is_bounded(size):
+def test_what_waits_in_the_process_of_the_task_is_bounded(intake, unseen, size):
     """However many records there are and however long, the oldest are dropped above a limit, and the gap shows it."""
-    handler = TaskLogHandler()
-    count = 3 * log_handler.WAITING_BYTES // min(size + 60, log_handler.LONG_TEXT)
+    count = 3 * log_intake.WAITING_BYTES // min(size + 60, log_intake.LONG_TEXT)
     for number in range(count):
-        handler.handle(record(f"{number} {'x' * size}"))
-    assert sum(len(frame.payload) for frame in handler._packed) <= log_handler.WAITING_BYTES
-    assert len(handler._values) <= log_handler.ENOUGH + log_handler.VALUES
-    found = taken_out(handler)
-    assert handler.total == count
+        unseen.info("%s %s", number, "x" * size)
+    assert sum(len(frame.payload) for frame in intake._packed) <= log_intake.WAITING_BYTES
+    assert len(intake._rows) <= log_intake.PACKED_RECORDS
+    found = taken_out(intake)
+    assert intake.total == count
     assert [each.sequence for each in found] == list(range(count - len(found) + 1, count + 1))
     assert 0 < len(found) < count
 
 
-def test_records_of_many_threads_are_numbered_without_a_gap():
+def test_the_pump_is_woken_before_anything_is_dropped(intake, unseen):
+    """It may pause for longer than it takes to fill what can wait."""
+    while intake.wakes.empty():
+        unseen.info("x" * 900)
+    assert [each.sequence for each in taken_out(intake)] == list(range(1, intake.total + 1))
+
+
+def test_records_that_come_while_others_are_taken_out_are_left_for_the_next_time(intake, unseen):
+    """Otherwise a task that floods its log would have to share the interpreter's lock for each of them."""
+    unseen.info("first")
+    for load in intake.loads():
+        assert [each.message for frame in load for each in unpacked_records(frame)] == ["first"]
+        unseen.info("second")
+    assert [each.message for each in taken_out(intake)] == ["second"]
+
+
+def test_records_of_many_threads_are_numbered_without_a_gap(intake, unseen):
     """Each is there once, and those of one thread are in their order."""
-    handler = TaskLogHandler()
 
     def work(number):
         for each in range(2000):
-            handler.handle(record(f"{number} {each}"))
+            unseen.info("%s %s", number, each)
 
     threads = [threading.Thread(target=work, args=[number]) for number in range(8)]
     found = []
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        found += taken_out(handler)
+        found += taken_out(intake)
     for thread in threads:
         thread.join()
-    found += taken_out(handler)
+    found += taken_out(intake)
     assert [each.sequence for each in found] == list(range(1, 16_001))
     for number in range(8):
         assert [each.message for each in found if each.message.startswith(f"{number} ")] == [
@@ -647,43 +674,37 @@ def test_records_of_many_threads_are_numbered_without_a_gap():
         ]
 
 
-def test_a_message_that_the_console_has_made_is_not_made_again():
+def test_a_message_that_the_console_has_made_is_not_made_again(intake, unseen):
     """It is taken from the record, unless a formatter left nothing useful there."""
-    handler = TaskLogHandler()
-    handler.handle(record("of the record", message="of the console"))
-    handler.handle(record({"a": 1}, message=""))
-    handler.handle(record({"a": 1}, message={"a": 2}))
-    shown = [json.loads(body(each, {}))["message"] for each in taken_out(handler)]
+    unseen.handle(record("of the record", message="of the console"))
+    unseen.handle(record({"a": 1}, message=""))
+    unseen.handle(record({"a": 1}, message={"a": 2}))
+    shown = [json.loads(body(each, {}))["message"] for each in taken_out(intake)]
     assert shown == ["of the console", "{'a': 1}", "{'a': 2}"]
 
 
-def test_a_listener_gets_what_no_handler_gets_and_disturbs_none(monkeypatch):
-    """It is no handler of the root logger, and is gone without a trace, or silent where something came on top of it."""
-    heard = []
-
-    class Listener(logging.Handler):
-        def handle(self, record):
-            heard.append(record.getMessage())
-            return True
-
+def test_the_intake_gets_what_no_handler_gets_and_disturbs_none(monkeypatch):
+    """It is no handler of a logger, and is gone without a trace, or silent where something came on top of it."""
+    intake = LogIntake()
     alone = logging.getLogger("alone")
     before = logging.Logger.callHandlers
-    stop = task_logging.listen(Listener())
+    intake.listen()
+    assert alone.handlers == []
     alone.warning("one")
-    stop()
+    intake.stop()
     alone.warning("two")
     assert logging.Logger.callHandlers is before
-    stop = task_logging.listen(Listener())
+    intake.listen()
     ours = logging.Logger.callHandlers
     monkeypatch.setattr(logging.Logger, "callHandlers", lambda *arguments: ours(*arguments))  # noqa: PLW0108
     alone.warning("three")
-    stop()
+    intake.stop()
     alone.warning("four")
-    assert heard == ["one", "three"]
+    assert [each.message for each in taken_out(intake)] == ["one", "three"]
 
 
 def frame(first, count=1, text="x"):
-    return packed_records(first, [0.0, 20, "team", text, "MainThread", None] * count)
+    return packed_records(first, [(0.0, 20, "team", text, "MainThread", None, None)] * count)
 
 
 def taken(outbox):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from dkist_processing_core.isb.log_record import VALUES, Frame, Rare
+from dkist_processing_core.isb.log_record import Frame, Rare
 
 __all__ = ["SCHEMA_VERSION", "Record", "body", "unpacked_records"]
 
@@ -34,11 +34,10 @@ class Record(NamedTuple):
 
 def unpacked_records(frame: Frame) -> list[Record]:
     """Return the records of a frame."""
-    names, values = marshal.loads(frame.payload)  # noqa: S302 - from our own process
-    columns = [iter(values)] * VALUES
+    names, rows = marshal.loads(frame.payload)  # noqa: S302 - from our own process
     return [
-        Record(sequence, _sane(seconds), level, names[level], *rest)
-        for sequence, (seconds, level, *rest) in enumerate(zip(*columns, strict=True), start=frame.first)
+        Record(sequence, _sane(seconds), level, names[level], logger, message, thread, rare or None)
+        for sequence, (seconds, level, logger, message, thread, rare, _) in enumerate(rows, start=frame.first)
     ]
 
 

@@ -100,7 +100,7 @@ class Outbox:
 
     def add_last_words(self, text: str) -> None:
         """Add a record of our own after all those of the task."""
-        self.add(packed_records(self._came + 1, [time.time(), ERROR, LOGGER, text, THREAD, None]))
+        self.add(packed_records(self._came + 1, [(time.time(), ERROR, LOGGER, text, THREAD, None, None)]))
 
     def end(self, total: int | None) -> None:
         """

@@ -3,7 +3,8 @@ Hand the log records of a task over to the log shipper, the process that sends t
 
 Runs in: task environment, in a background thread of the process of the task. This thread does little but write to a
 pipe, for which it does not need the interpreter's lock; JSON, AMQP and waiting are the business of the other process.
-That one outlives the task for a moment, and a task that is killed loses a few hundredths of a second of its log.
+That one outlives the task for a moment, and a task that is killed loses a few hundredths of a second of its log, or
+some tenths if it logs faster than anybody can read.
 """
 
 import contextlib
@@ -13,18 +14,27 @@ import select
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from queue import Empty
 from typing import Any
 
-from dkist_processing_core.isb.log_handler import TaskLogHandler
-from dkist_processing_core.isb.log_record import STATUS_BYTES, Frame, Status, packed, packed_facts, unpacked_status
+from dkist_processing_core.isb.log_intake import LogIntake
+from dkist_processing_core.isb.log_record import STATUS_BYTES, Frame, Status, header, packed_facts, unpacked_status
 
 __all__ = ["Pump"]
 
 # Linux allows everybody this much, and a pipe that holds more makes the pump wait less.
 PIPE_BYTES = 1 << 20
+# Linux takes no more at once (IOV_MAX).
+MOST_PARTS = 1024
+# Whenever this thread goes on after a pause or a system call, the task waits for the interpreter's lock. So there are
+# few of both, and fewer still where the task floods its log.
 PAUSE_SECONDS = 0.05
+FLOOD_PAUSE_SECONDS = 0.2
+# So many frames that have come during one pause are a flood.
+FLOOD_FRAMES = 10
+STATUS_SECONDS = 1.0
 
 
 class Pump(threading.Thread):
@@ -33,7 +43,7 @@ class Pump(threading.Thread):
 
     Parameters
     ----------
-    handler
+    intake
         Where the records are taken from.
     facts
         What is the same for all records of the task.
@@ -50,9 +60,9 @@ class Pump(threading.Thread):
         Why the shipper does not get everything.
     """
 
-    def __init__(self, handler: TaskLogHandler, facts: Mapping[str, Any]) -> None:
+    def __init__(self, intake: LogIntake, facts: Mapping[str, Any]) -> None:
         super().__init__(name="isb-log-pump", daemon=True)
-        self._handler = handler
+        self._intake = intake
         self._facts = packed_facts(facts)
         self._is_last = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -88,7 +98,7 @@ class Pump(threading.Thread):
         try:
             self._write(self._facts)
             self._hand_over()
-            self._write(self._handler.end())
+            self._write(self._intake.end())
             self._close_ends("_write_end")
             self.handed_over.set()
             while self._read_status(seconds=1):
@@ -108,7 +118,7 @@ class Pump(threading.Thread):
     def finish(self) -> None:
         """Say that no more records come."""
         self._is_last = True
-        self._handler.wakes.put(None)
+        self._intake.wakes.put(None)
 
     def forget(self) -> None:
         """
@@ -139,32 +149,42 @@ class Pump(threading.Thread):
         self._close_ends("_read_end", "_status_write_end")
 
     def _hand_over(self) -> None:
+        status_at = time.monotonic()
         while True:
             is_last = self._is_last
-            while frames := self._handler.take_out():
-                self._write(*frames)
+            frames = 0
+            for load in self._intake.loads():
+                self._write(*load)
+                frames += len(load)
             if is_last:
                 return
-            self._read_status(seconds=0)
-            if self._handler.await_records():
-                self._handler.wakes.get()
+            if not frames or time.monotonic() - status_at > STATUS_SECONDS:
+                self._read_status(seconds=0)
+                status_at = time.monotonic()
+            if not frames and self._intake.await_records():
+                self._intake.wakes.get()
             if not self._is_last:
                 # More records follow the first one as a rule, and to pack them together costs less.
                 with contextlib.suppress(Empty):
-                    self._handler.wakes.get(timeout=PAUSE_SECONDS)
+                    self._intake.wakes.get(timeout=FLOOD_PAUSE_SECONDS if frames > FLOOD_FRAMES else PAUSE_SECONDS)
 
     def _write(self, *frames: Frame) -> None:
         """Write whole frames, however long the shipper takes to read; others wait or are dropped meanwhile."""
         if self._write_end is None:
             raise BrokenPipeError
-        left = memoryview(b"".join(packed(frame) for frame in frames))
+        left = [memoryview(part) for frame in frames for part in (header(frame), frame.payload)]
         while left:
             try:
-                left = left[os.write(self._write_end, left) :]
+                written = os.writev(self._write_end, left[:MOST_PARTS])
             except BlockingIOError:
                 waiting = select.poll()
                 waiting.register(self._write_end, select.POLLOUT)
                 waiting.poll()
+                continue
+            while left and written >= len(left[0]):
+                written -= len(left.pop(0))
+            if written:
+                left[0] = left[0][written:]
 
     def _read_status(self, *, seconds: float) -> bool:
         """Note what the shipper has told last; return whether it may tell more."""

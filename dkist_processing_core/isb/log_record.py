@@ -15,12 +15,12 @@ __all__ = [
     "FACTS",
     "RECORDS",
     "STATUS_BYTES",
-    "VALUES",
     "Frame",
     "Rare",
+    "Row",
     "Status",
     "cut",
-    "packed",
+    "header",
     "packed_facts",
     "packed_records",
     "packed_status",
@@ -39,8 +39,8 @@ REASON_CHARACTERS = 400
 
 # Traceback, event, phase, and duration in seconds; most records have none of them.
 Rare = tuple[str | None, str | None, str | None, float | None]
-# A record is so many values one after the other: seconds since the epoch, level, logger, message, thread, what is rare.
-VALUES = 6
+# A record: seconds since the epoch, level, logger, message, thread, what is rare if it has it, and nothing.
+Row = tuple[float, int, str, str, str, Rare | None, None]
 
 
 class Frame(NamedTuple):
@@ -65,10 +65,10 @@ class Frame(NamedTuple):
     payload: bytes
 
 
-def packed(frame: Frame) -> bytes:
-    """Return a frame as it stands in the pipe."""
+def header(frame: Frame) -> bytes:
+    """Return what stands before the payload of a frame in the pipe."""
     kind, records, first, payload = frame
-    return HEADER.pack(kind, records, first, len(payload)) + payload
+    return HEADER.pack(kind, records, first, len(payload))
 
 
 def read_frames(read: Callable[[int], bytes]) -> Iterator[Frame]:
@@ -102,7 +102,7 @@ def unpacked_facts(frame: Frame) -> dict[str, Any]:
     return facts
 
 
-def packed_records(first: int, values: list[Any]) -> Frame:
+def packed_records(first: int, rows: list[Row]) -> Frame:
     """
     Return the frame of some records.
 
@@ -110,19 +110,19 @@ def packed_records(first: int, values: list[Any]) -> Frame:
     ----------
     first
         Number of the first record.
-    values
-        The values of them all.
+    rows
+        The records.
     """
     # The task has this module; the shipper is ready sooner without it.
     import logging
 
     # The name of a level can be chosen, and is known in the process of the task only.
-    names = {level: logging.getLevelName(level) for level in set(values[1::VALUES])}
+    names = {level: logging.getLevelName(level) for level in {row[1] for row in rows}}
     try:
-        payload = marshal.dumps((names, values))
+        payload = marshal.dumps((names, rows))
     except ValueError:  # such as a name that is no text, or of a class derived from it
-        payload = marshal.dumps((_plain(names), [_plain(value) for value in values]))
-    return Frame(RECORDS, len(values) // VALUES, first, payload)
+        payload = marshal.dumps((_plain(names), [_plain(row) for row in rows]))
+    return Frame(RECORDS, len(rows), first, payload)
 
 
 class Status(NamedTuple):

@@ -11,9 +11,8 @@ import time
 import traceback
 from contextlib import AbstractContextManager
 
-from dkist_processing_core.isb.log_handler import TaskLogHandler
+from dkist_processing_core.isb.log_intake import LogIntake
 from dkist_processing_core.isb.log_pump import Pump
-from dkist_processing_core.task_logging import listen
 from dkist_processing_core.telemetry.protocol import TaskFacts
 
 __all__ = ["TaskLog"]
@@ -43,10 +42,10 @@ class TaskLog:
         self._pid = os.getpid()
         self._began = time.monotonic()
         self._is_told_of = False
-        self._handler = TaskLogHandler()
+        self._intake = LogIntake()
         try_number = os.environ.get("AIRFLOW_CTX_TRY_NUMBER", "")
         self._pump = Pump(
-            self._handler,
+            self._intake,
             {
                 "recipeRunId": facts.recipe_run_id,
                 "workflowName": facts.workflow_name,
@@ -60,7 +59,7 @@ class TaskLog:
         )
         self._task_name = facts.task_name
         self._pump.start()
-        self._stop_listening = listen(self._handler)
+        self._intake.listen()
         _open_logs.add(self)
         # For a task whose own __enter__ fails; no __exit__ follows then.
         atexit.register(self._close)
@@ -68,11 +67,11 @@ class TaskLog:
     def started(self) -> None:
         """Tell that the task has started."""
         self._is_told_of = True
-        self._handler.tell("started", f"Task {self._task_name} started")
+        self._intake.tell("started", f"Task {self._task_name} started")
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Tell when a phase of the task begins and ends; to be used in a ``with`` statement around it."""
-        return self._handler.phase(name)
+        return self._intake.phase(name)
 
     def close(self, error: BaseException | None) -> None:
         """
@@ -95,14 +94,14 @@ class TaskLog:
         if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
             if self._is_told_of:
                 text = f"Task {self._task_name} succeeded after {seconds:.3f} s"
-                self._handler.tell("succeeded", text, seconds=seconds)
+                self._intake.tell("succeeded", text, seconds=seconds)
             return
         what = traceback.format_exception_only(error)[-1].rstrip()
         text = f"Task {self._task_name} failed after {seconds:.3f} s: {what}"
-        self._handler.tell("failed", text, seconds=seconds, error=error)
+        self._intake.tell("failed", text, seconds=seconds, error=error)
 
     def _close(self) -> None:
-        self._stop_listening()
+        self._intake.stop()
         _open_logs.discard(self)
         if os.getpid() != self._pid:
             return
@@ -119,7 +118,7 @@ class TaskLog:
     def _trouble(self) -> str | None:
         """Return what to tell about records that have not reached the bus, if there is something wrong."""
         status = self._pump.status
-        total = self._handler.total
+        total = self._intake.total
         missing = max(0, total - status.confirmed)
         reason = self._pump.fault or status.reason
         if not self._pump.handed_over.is_set():
@@ -134,8 +133,8 @@ class TaskLog:
 
     def forget(self) -> None:
         """Do nothing any more: this is a copy in a forked process, and not the task."""
-        self._handler.tell_nothing()
-        self._stop_listening()
+        self._intake.tell_nothing()
+        self._intake.stop()
         self._pump.forget()
 
 

@@ -10,22 +10,21 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from operator import itemgetter
 from queue import SimpleQueue
-from typing import Any
 
-from dkist_processing_core.isb.log_record import END, VALUES, Frame, Rare, cut, packed_records
+from dkist_processing_core.isb.log_record import END, Frame, Rare, Row, cut, packed_records
 
-__all__ = ["TaskLogHandler"]
+__all__ = ["LogIntake"]
 
 # What may wait in the process of the task for the pipe to the shipper. The shipper holds more than that.
 WAITING_BYTES = 8 << 20
-# What is taken out at once. Each time the interpreter's lock changes hands, so it should not be too often.
+# What the pump takes out at once.
 LOAD_BYTES = 1 << 19
 # So many records are packed together, while they are still in the processor's cache.
 PACKED_RECORDS = 200
-ENOUGH = PACKED_RECORDS * VALUES
 # Longer texts are cut; what is shorter than the second need not be looked at twice.
 LONG_TEXT = 32_000
 SHORT_TEXT = 1_000
@@ -34,59 +33,78 @@ PACKED_CHARACTERS = 200_000
 
 LIFE_CYCLE_LOGGER = "dkist_processing_core.task"
 
+# A hundred thousand records per second must not be felt, so a row is made in one go. A record has a message once a
+# formatter has had it, as for the console. Where there is a traceback or a stack, the row is made otherwise.
+_row = itemgetter("created", "levelno", "name", "message", "threadName", "exc_info", "stack_info")
 
-class TaskLogHandler(logging.Handler):
+
+class LogIntake:
     """
     Packs records and holds them, up to a limit, until the pump takes them away.
 
     Above the limit the oldest ones are dropped. Each record has a number, from 1 on in the order in which they came, so
     whoever gets them sees by a gap how many are missing. Nothing is formatted but the message, and not even that if a
     handler on the console has done so.
+
+    It is no handler of a logger. One on the root logger would be in the way: it keeps `logging.basicConfig` from doing
+    anything, and the records that nobody shows from `logging.lastResort`; it gets nothing of a logger that does not
+    propagate, and ``basicConfig(force=True)`` and `logging.config` throw it out.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         # Records come in by one atomic operation from any thread. They are numbered and packed by whoever gets the
         # lock; nobody who logs ever waits for it, so it does not matter in what a signal's handler logs.
-        self._values: list[Any] = []
-        self._extend = self._values.extend
+        self._rows: list[Row] = []
         self._packing = threading.Lock()
         self._packed: deque[Frame] = deque()
         self._packed_bytes = 0
         self._long_characters = 0
         self._next = 1
-        self._enough = ENOUGH
+        self._enough = PACKED_RECORDS
         # Its put may be interrupted by another one of the same thread, which cannot be said of an Event's set.
         self.wakes: SimpleQueue[None] = SimpleQueue()
+        self._stop: Callable[[], None] = _ignore
 
-    def handle(self, record: logging.LogRecord) -> bool:
-        """Take a record. Whatever is wrong with it, this does not raise."""
-        # A hundred thousand of these per second must not be felt, so there is neither a filter nor a call too many.
-        try:
-            facts = record.__dict__
+    def listen(self) -> None:
+        """Take every record from now on, after the handlers that show it."""
+        call_handlers = logging.Logger.callHandlers
+        rows, append = self._rows, self._rows.append
+        is_listening = True
+
+        def call_handlers_and_take(logger: logging.Logger, record: logging.LogRecord) -> None:
+            call_handlers(logger, record)
+            if not is_listening:
+                return
+            # Nothing is called here that need not be, and whatever is wrong with a record, this does not raise.
             try:
-                message = facts["message"]  # of a formatter on the console
-            except KeyError:
-                message = record.getMessage()
-            if (
-                not 0 < len(message) <= SHORT_TEXT
-                or facts["exc_info"]
-                or facts["stack_info"]
-                or "dkist_told" in facts  # see life_cycle.TOLD
-            ):
-                self._take_rare(record)
-                return True
-            self._extend((facts["created"], facts["levelno"], facts["name"], message, facts["threadName"], None))
-            if len(self._values) > self._enough:
-                self._act()
-        except Exception as error:
-            with suppress(Exception):
-                self._take_odd(record, error)
-        return True
+                facts = record.__dict__
+                try:
+                    row = _row(facts)
+                except KeyError:
+                    row = _row({**facts, "message": record.getMessage()})
+                if row[5] or row[6] or not row[3] or len(row[3]) > SHORT_TEXT or "dkist_told" in facts:
+                    self._take_rare(record)
+                    return
+                append(row)
+                if len(rows) >= self._enough:
+                    self._act()
+            except Exception as error:
+                with suppress(Exception):
+                    self._take_odd(record, error)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Take a record."""
-        self.handle(record)
+        def stop() -> None:
+            nonlocal is_listening
+            is_listening = False
+            # Unless somebody else has put something on top of it meanwhile.
+            if logging.Logger.callHandlers is call_handlers_and_take:
+                logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
+
+        logging.Logger.callHandlers = call_handlers_and_take  # type: ignore[method-assign, assignment]
+        self._stop = stop
+
+    def stop(self) -> None:
+        """Take nothing any more."""
+        self._stop()
 
     def tell(
         self,
@@ -117,7 +135,7 @@ class TaskLogHandler(logging.Handler):
 
     def _take_rare(self, record: logging.LogRecord) -> None:
         facts = record.__dict__
-        if "dkist_told" in facts:
+        if "dkist_told" in facts:  # see life_cycle.TOLD
             return
         text = None
         if facts["exc_info"]:
@@ -142,14 +160,14 @@ class TaskLogHandler(logging.Handler):
             rare = (cut(rare[0], LONG_TEXT), *rare[1:])
             self._long_characters += len(rare[0])
         self._long_characters += len(message)
-        self._extend((created, level, name, message, thread, rare))
-        if len(self._values) > self._enough or self._long_characters > PACKED_CHARACTERS:
+        self._rows.append((created, level, name, message, thread, rare, None))
+        if len(self._rows) >= self._enough or self._long_characters > PACKED_CHARACTERS:
             self._act()
 
     def _act(self) -> None:
         """Wake the pump, if that is what there is enough for, and pack what there is, unless somebody else does."""
-        if self._enough < ENOUGH:
-            self._enough = ENOUGH
+        if self._enough < PACKED_RECORDS:
+            self._enough = PACKED_RECORDS
             self.wakes.put(None)
         elif self._packing.acquire(blocking=False):
             try:
@@ -158,31 +176,42 @@ class TaskLogHandler(logging.Handler):
                 self._packing.release()
 
     def _pack(self) -> None:
-        size = len(self._values)
-        if not size:
+        rows = self._rows[:]
+        if not rows:
             return
         self._long_characters = 0
-        values = self._values[:size]
         first = self._next
-        self._next += size // VALUES
-        del self._values[:size]
+        self._next += len(rows)
+        del self._rows[: len(rows)]
         try:
-            frame = packed_records(first, values)
+            frame = packed_records(first, rows)
         except Exception:  # whatever is in them; that they are missing shows by their numbers
             return
         self._packed.append(frame)
+        before = self._packed_bytes
         self._packed_bytes += len(frame.payload)
+        if before <= WAITING_BYTES // 2 < self._packed_bytes:
+            self.wakes.put(None)
         while self._packed_bytes > WAITING_BYTES:
             self._packed_bytes -= len(self._packed.popleft().payload)
 
     # ---- the other end -----------------------------------------------------------------------------------------------
-    def take_out(self) -> list[Frame]:
-        """Return the oldest records, as many as make up a good load for the pipe; none if there are none."""
+    def loads(self) -> Iterator[list[Frame]]:
+        """
+        Yield what there is, the oldest records first, in loads of a good size for the pipe.
+
+        Records that come meanwhile are left for the next time, unless they are many. Who took them one by one would
+        have the interpreter's lock change hands for each of them.
+        """
+        with self._packing:
+            self._pack()
+        while load := self._load():
+            yield load
+
+    def _load(self) -> list[Frame]:
         taken: list[Frame] = []
         size = 0
         with self._packing:
-            if not self._packed:
-                self._pack()
             while self._packed and size < LOAD_BYTES:
                 taken.append(self._packed.popleft())
                 size += len(taken[-1].payload)
@@ -192,8 +221,8 @@ class TaskLogHandler(logging.Handler):
     def await_records(self) -> bool:
         """Ask to be woken by the next record; return whether there is none yet."""
         self._enough = 0
-        if self._values or self._packed:
-            self._enough = ENOUGH
+        if self._rows or self._packed:
+            self._enough = PACKED_RECORDS
         return self._enough == 0
 
     def end(self) -> Frame:
@@ -203,7 +232,7 @@ class TaskLogHandler(logging.Handler):
     @property
     def total(self) -> int:
         """Number of records until now."""
-        return self._next - 1 + len(self._values) // VALUES
+        return self._next - 1 + len(self._rows)
 
     def tell_nothing(self) -> None:
         """Ignore from now on what is told. No lock is touched: who held it may not exist in this process."""
