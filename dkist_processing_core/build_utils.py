@@ -248,7 +248,7 @@ def extract_workflows_from_package(workflow_package: ModuleType) -> list[Workflo
 
 def _validated(workflow_package: ModuleType) -> Report:
     report = checks.check(discover(workflow_package))
+    report.raise_faults()  # the error has the warnings as well
     for warning in report.warnings:
         logger.warning("%s", warning)
-    report.raise_faults()
     return report

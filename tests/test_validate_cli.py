@@ -1,6 +1,7 @@
 """What ``validate`` and the functions behind it find in a package, and how it is told."""
 
 import json
+import re
 import textwrap
 
 import pytest
@@ -225,3 +226,16 @@ def test_a_terminal_shows_colours_and_a_file_does_not(camera):
     status, output, error = run_program("validate", camera)
     assert "\x1b" not in output + error
     assert "Checking" not in output + error
+
+
+@pytest.mark.parametrize("verb", ["export", "list", "notebooks"])
+def test_faults_look_the_same_whatever_command_meets_them(faulty, tmp_path, verb):
+    """On a terminal, coloured and broken where it ends, and every warning once."""
+    status, written = run_on_terminal(verb, faulty)
+    assert status == 1
+    assert "\x1b[31m\x1b[1mError:\x1b[0m faulty_of_a_test: " in written
+    assert "\x1b[31m\x1b[1mfault 1:\x1b[0m faulty_of_a_test.a_import\n" in written
+    plain = re.sub(r"\x1b\[\d*[mK]", "", written).rpartition("\r")[2]
+    assert max(len(line) for line in plain.splitlines() if str(tmp_path) not in line) <= 80
+    assert written.lower().count("warning 1:") == (verb != "list")
+    assert "Warning:" not in written

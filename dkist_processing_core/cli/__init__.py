@@ -19,6 +19,7 @@ def main() -> int:
     try:
         from dkist_processing_core.cli.notices import show_warnings
         from dkist_processing_core.cli.root import root
+        from dkist_processing_core.cli.tables import say
     except ImportError as error:
         if error.name != "click":
             raise
@@ -28,6 +29,6 @@ def main() -> int:
     try:
         root.main(prog_name="dkist-processing-core")
     except (DKISTProcessingCoreError, OSError) as error:
-        sys.stderr.write(f"Error: {error}\n")
+        say(f"Error: {error}", err=True)
         return FAILED
     return 0

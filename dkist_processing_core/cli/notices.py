@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import click
 
-from dkist_processing_core.cli.tables import coloured, paragraph
+from dkist_processing_core.cli.tables import say
 
 __all__ = ["show_warnings", "waiting"]
 
@@ -25,9 +25,7 @@ class _Handler(logging.Handler):
         """Print one record, where something may be waited for."""
         if sys.stderr.isatty():
             click.echo(ERASED, err=True, nl=False)
-        for number, line in enumerate(f"Warning: {record.getMessage()}".split("\n")):
-            shown = paragraph(line, err=True)
-            click.echo(shown if number else shown.replace("Warning:", coloured("Warning:", "yellow"), 1), err=True)
+        say(f"Warning: {record.getMessage()}", err=True)
 
 
 def show_warnings() -> None:

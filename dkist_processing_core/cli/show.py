@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dkist_processing_core.cli.packages import chosen_workflow, discovered, package_argument
-from dkist_processing_core.cli.tables import paragraph, table
+from dkist_processing_core.cli.tables import paragraph, say, table
 from dkist_processing_core.exceptions import did_you_mean
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def list_command(context: click.Context, package: str, is_json: bool) -> None:
             for each in found.declarations
         ]
         table(("workflow", "version", "tasks", "where"), rows)
-    else:
+    elif not found.faults:
         click.echo(f"There is no workflow in {package}.")
     if found.faults:
-        click.echo(f"Error: {Report(found.package, faults=found.faults)}", err=True)
+        say(f"Error: {Report(found.package, faults=found.faults)}", err=True)
     context.exit(1 if found.faults else 0)
 
 

@@ -6,6 +6,7 @@ set; a file or another program gets each line as it is, without colours.
 """
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -15,7 +16,11 @@ from itertools import zip_longest
 
 import click
 
-__all__ = ["age", "coloured", "paragraph", "size", "table"]
+__all__ = ["age", "coloured", "paragraph", "say", "size", "table"]
+
+# How lines begin that are to be seen first.
+BEGINNING = re.compile(r"^(Error|Warning|fault \d+|warning \d+):")
+COLOURS = {"e": "red", "f": "red", "w": "yellow"}
 
 NARROWEST = 12
 
@@ -51,6 +56,13 @@ def paragraph(line: str, *, err: bool = False) -> str:
     further = f"{indent}  "
     broken = textwrap.wrap(line, columns, subsequent_indent=further, break_long_words=False, break_on_hyphens=False)
     return "\n".join(broken)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text line by line, each as a paragraph; what begins with an error, a fault or a warning is coloured."""
+    for line in text.split("\n"):
+        shown = paragraph(line, err=err)
+        click.echo(BEGINNING.sub(lambda found: coloured(found[0], COLOURS[found[0][0].lower()]), shown), err=err)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -5,22 +5,18 @@ Runs in: author and CI.
 """
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 import click
 
 from dkist_processing_core.cli.notices import waiting
 from dkist_processing_core.cli.packages import discovered, package_argument
-from dkist_processing_core.cli.tables import coloured, paragraph
+from dkist_processing_core.cli.tables import say
 
 if TYPE_CHECKING:
     from dkist_processing_core.faults import Report
 
 __all__ = ["validate"]
-
-NUMBERED = re.compile(r"^(fault|warning) \d+:")
-COLOURS = {"fault": "red", "warning": "yellow"}
 
 
 @click.command(short_help="Check every workflow of a package.")
@@ -49,14 +45,8 @@ def validate(context: click.Context, package: str, require_airflow: bool, is_jso
     if is_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
-        _show(report)
+        say(f"{report}\n{_level(report)}")
     context.exit(1 if report.faults else 0)
-
-
-def _show(report: "Report") -> None:
-    for line in str(report).split("\n"):
-        click.echo(NUMBERED.sub(lambda found: coloured(found[0], COLOURS[found[1]]), paragraph(line)))
-    click.echo(paragraph(_level(report)))
 
 
 def _level(report: "Report") -> str:
