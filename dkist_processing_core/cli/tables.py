@@ -19,8 +19,7 @@ import click
 __all__ = ["age", "coloured", "paragraph", "say", "size", "table"]
 
 # How lines begin that are to be seen first.
-BEGINNING = re.compile(r"^(Error|Warning|fault \d+|warning \d+):")
-COLOURS = {"e": "red", "f": "red", "w": "yellow"}
+BEGINNING = re.compile(r"^(?:(?P<red>Error|fault \d+)|(?P<yellow>Warning|warning \d+)):")
 
 NARROWEST = 12
 
@@ -62,7 +61,7 @@ def say(text: str, *, err: bool = False) -> None:
     """Print a text line by line, each as a paragraph; what begins with an error, a fault or a warning is coloured."""
     for line in text.split("\n"):
         shown = paragraph(line, err=err)
-        click.echo(BEGINNING.sub(lambda found: coloured(found[0], COLOURS[found[0][0].lower()]), shown), err=err)
+        click.echo(BEGINNING.sub(lambda found: coloured(found[0], str(found.lastgroup)), shown), err=err)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
