@@ -83,7 +83,7 @@ def run_task(sink: "Sink", folder: Path, records: int, **settings: str) -> Run:
     }
     # As in the environment of a task, where what is compiled once is kept.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-P", "-m", "dkist_processing_core.run_task", "bench_tasks:Logs"]
+    command = [sys.executable, "-P", "-m", "dkist_processing_core.runtime", "bench_tasks:Logs"]
     status, seconds, processor_seconds = sink(
         [*command, "--workflow-name", "bench", "--workflow-version", "1"], environment
     )

@@ -8,9 +8,12 @@ import logging
 from pathlib import Path
 from types import ModuleType
 
-from dkist_processing_core import artifacts, checks, manual_processing
-from dkist_processing_core.discovery import discover
-from dkist_processing_core.faults import Report
+from dkist_processing_core.export import bundle as artifacts
+from dkist_processing_core.export import manual_processing
+from dkist_processing_core.scheduling import loading
+from dkist_processing_core.validation import rules
+from dkist_processing_core.validation.discovery import discover
+from dkist_processing_core.validation.report import Report
 from dkist_processing_core.workflow import Workflow
 
 __all__ = [
@@ -58,7 +61,7 @@ def validate_workflows(
         As from `export_dags`.
     """
     if require_airflow:
-        checks.require_airflow()
+        loading.require_airflow("Validation by Airflow")
     report = _validated(workflow_package)
     if export_path is not None:
         artifacts.write(report.workflows, Path(export_path), has_companions=False)
@@ -109,7 +112,7 @@ def export_dags(workflow_package: ModuleType, path: str | Path, *, overwrite: bo
     OSError
         If a file cannot be written. What was there before is then untouched.
     """
-    return artifacts.write(_validated(workflow_package).workflows, Path(path), is_overwriting=overwrite)
+    return artifacts.write(_validated(workflow_package).workflows, Path(path), overwrite=overwrite)
 
 
 def export_archive(workflow_package: ModuleType, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -141,7 +144,7 @@ def export_archive(workflow_package: ModuleType, path: str | Path, *, overwrite:
     OSError
         If the file cannot be written. What was there before is then untouched.
     """
-    return artifacts.write_archive(_validated(workflow_package).workflows, Path(path), is_overwriting=overwrite)
+    return artifacts.write_archive(_validated(workflow_package).workflows, Path(path), overwrite=overwrite)
 
 
 def export_notebooks(
@@ -174,7 +177,7 @@ def export_notebooks(
         If a file cannot be written. What was there before is then untouched.
     """
     workflows = _validated(workflow_package).workflows
-    return manual_processing.write_notebooks(workflows, Path(path), is_overwriting=overwrite)
+    return manual_processing.write_notebooks(workflows, Path(path), overwrite=overwrite)
 
 
 def export_notebook_dockerfile(
@@ -223,7 +226,7 @@ def export_notebook_dockerfile(
         ),
         context=Path(context),
         notebooks=Path(path),
-        is_overwriting=overwrite,
+        overwrite=overwrite,
     )
 
 
@@ -247,7 +250,7 @@ def extract_workflows_from_package(workflow_package: ModuleType) -> list[Workflo
 
 
 def _validated(workflow_package: ModuleType) -> Report:
-    report = checks.check(discover(workflow_package))
+    report = rules.check(discover(workflow_package))
     report.raise_faults()  # the error has the warnings as well
     for warning in report.warnings:
         logger.warning("%s", warning)

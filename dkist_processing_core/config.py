@@ -3,23 +3,20 @@ Every setting from the environment, with its type, default and description.
 
 Runs in: task environment, author and CI, and the worker once a task has failed. Client packages subclass
 `DKISTProcessingCoreConfiguration` and add fields. The module loads pydantic, so nothing imports it before it needs a
-setting that `environment` does not have.
+setting that `common.settings` does not have.
 """
 
-import json
 import logging
 import os
-import re
-import socket
 from collections.abc import Mapping
 from inspect import get_annotations
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, Field
 
-from dkist_processing_core.environment import DEFAULT_BUILD_VERSION
+from dkist_processing_core.common.redaction import REDACTED, is_secret_name, redact_urls
+from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
+from dkist_processing_core.isb.settings import DEFAULT_MESH_SERVICE, InterserviceBusConfiguration, MeshService
 
 __all__ = [
     "DEFAULT_MESH_SERVICE",
@@ -32,39 +29,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-SECRET_NAME = re.compile("pass|secret|token|credential|api_?key|access_key|private_key", re.IGNORECASE)
-USER_INFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
-REDACTED = "<redacted>"
-
-
-class MeshService(BaseModel):
-    """
-    Where a service of the data centre's service mesh is reached from this machine.
-
-    It compares equal to any other object with the same ``host`` and ``port``, whichever library made that one.
-    """
-
-    model_config = ConfigDict(populate_by_name=True, frozen=True)
-
-    host: str = Field(alias="mesh_address", description="Host name or address.")
-    port: int = Field(alias="mesh_port", description="TCP port.")
-
-    def __eq__(self, other: object) -> bool:
-        try:
-            return (self.host, self.port) == (other.host, other.port)  # type: ignore[attr-defined]
-        except AttributeError:
-            return NotImplemented
-
-    def __hash__(self) -> int:
-        return hash((self.host, self.port))
-
-
-DEFAULT_MESH_SERVICE = MeshService(host="127.0.0.1", port=0)
-DEFAULT_ISB_SERVICE = MeshService(host="localhost", port=5672)
-DEFAULT_ISB_TLS_SERVICE = MeshService(host="localhost", port=5671)
-MESH_CONFIG_EXAMPLE = '{"interservice-bus": {"mesh_address": "localhost", "mesh_port": 5672}}'
-SHOWN_CHARACTERS = 200
-
 
 class RetryConfig(BaseModel):
     """How client packages retry a call to a service that failed. Times are in seconds."""
@@ -74,166 +38,6 @@ class RetryConfig(BaseModel):
     retry_jitter: tuple[int, int] = Field(default=(1, 10), description="Least and most time added at random.")
     retry_max_delay: int = Field(default=300, description="The most that the time grows to.")
     retry_tries: int = Field(default=-1, description="Number of tries; -1 for no limit.")
-
-
-class InterserviceBusConfiguration(BaseSettings):
-    """
-    The settings that publishing a message needs, so that no other one can keep a message from going out.
-
-    Raises
-    ------
-    pydantic.ValidationError
-        If a variable holds a value of another type. It is also a `ValueError`.
-    """
-
-    # A value that is refused may be a secret, so no error shows it.
-    model_config = SettingsConfigDict(
-        extra="ignore", populate_by_name=True, env_ignore_empty=True, hide_input_in_errors=True
-    )
-
-    # Not decoded by pydantic-settings, whose error about malformed JSON tells neither variable nor what is expected.
-    service_mesh: Annotated[dict[str, MeshService], NoDecode] = Field(
-        default_factory=dict,
-        validation_alias="MESH_CONFIG",
-        description="Addresses of the services of the mesh (MESH_CONFIG, JSON).",
-        examples=[{"interservice-bus": {"mesh_address": "localhost", "mesh_port": 5672}}],
-    )
-    isb_username: str = Field(default="guest", description="User name on the interservice bus.")
-    isb_password: str = Field(default="guest", description="Password on the interservice bus.", repr=False)
-    isb_exchange: str = Field(default="master.direct.x", description="Exchange that messages are published to.")
-    isb_queue_type: str = Field(
-        default="classic",
-        description="Type of the queues that are declared.",
-        examples=["classic", "quorum"],
-    )
-    isb_virtual_host: str = Field(
-        default="/",
-        validation_alias="DKIST_ISB_VIRTUAL_HOST",
-        description="Virtual host on the interservice bus (DKIST_ISB_VIRTUAL_HOST).",
-    )
-    isb_connection_name: str = Field(
-        default_factory=lambda: f"dkist-processing-core@{socket.gethostname()}",
-        validation_alias="DKIST_ISB_CONNECTION_NAME",
-        description="How the broker's own tools name our connections (DKIST_ISB_CONNECTION_NAME).",
-    )
-    isb_tls: bool = Field(
-        default=False,
-        validation_alias="DKIST_ISB_TLS",
-        description="Whether the interservice bus is reached by TLS (DKIST_ISB_TLS).",
-    )
-    isb_ca_file: Path | None = Field(
-        default=None,
-        validation_alias="DKIST_ISB_CA_FILE",
-        description="File with the certificates to trust in place of the system's (DKIST_ISB_CA_FILE, PEM).",
-    )
-
-    @field_validator("service_mesh", mode="before")
-    @classmethod
-    def _parse_service_mesh(cls, value: object) -> object:
-        """Parse MESH_CONFIG, with one error that shows what it has to look like."""
-        parsed = value
-        if isinstance(value, str):
-            try:
-                parsed = json.loads(value)
-            except ValueError as error:
-                raise _mesh_config_error(value, f"is no JSON ({error})") from None
-        if not isinstance(parsed, Mapping):
-            raise _mesh_config_error(value, "is no JSON object")
-        services = {}
-        for name, service in parsed.items():
-            try:
-                services[name] = MeshService.model_validate(service)
-            except ValidationError as error:
-                faults = "; ".join(
-                    f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in error.errors()
-                )
-                raise _mesh_config_error(value, f"does not say where {name!r} is ({faults})") from None
-        return services
-
-    def service_mesh_detail(self, service_name: str, default_mesh_service: Any = DEFAULT_MESH_SERVICE) -> Any:
-        """
-        Return where a service of the mesh is reached.
-
-        Parameters
-        ----------
-        service_name
-            Name of the service in ``MESH_CONFIG``.
-        default_mesh_service
-            What to return if it is not there.
-
-        Returns
-        -------
-        MeshService
-            An object with ``host`` and ``port``.
-        """
-        return self.service_mesh.get(service_name, default_mesh_service)
-
-    @property
-    def isb_mesh_service(self) -> Any:
-        """
-        Where the interservice bus is reached.
-
-        It is ``localhost`` unless ``MESH_CONFIG`` says otherwise, at port 5672, or 5671 with TLS.
-        """
-        default = DEFAULT_ISB_TLS_SERVICE if self.isb_tls else DEFAULT_ISB_SERVICE
-        return self.service_mesh_detail("interservice-bus", default_mesh_service=default)
-
-    @property
-    def isb_queue_arguments(self) -> dict[str, str]:
-        """Arguments with which queues are declared."""
-        return {"x-queue-type": self.isb_queue_type}
-
-    @property
-    def isb_publish_exchange(self) -> Any:
-        """
-        The exchange that messages are published to, as talus has it.
-
-        It and the next two are for client packages that publish messages of their own with talus; this library does
-        not use it.
-
-        Raises
-        ------
-        MissingDistributionError
-            If talus is not installed. It is also an `ImportError`.
-        """
-        from dkist_processing_core.isb import talus_settings
-
-        return talus_settings.exchange(self.isb_exchange)
-
-    @property
-    def isb_producer_connection_parameters(self) -> Any:
-        """
-        What makes a producer's connection parameters, as talus has it; it knows neither TLS nor virtual hosts.
-
-        Raises
-        ------
-        MissingDistributionError
-            If talus is not installed. It is also an `ImportError`.
-        """
-        from dkist_processing_core.isb import talus_settings
-
-        broker = self.isb_mesh_service
-        return talus_settings.connection_parameters(
-            host=broker.host,
-            port=broker.port,
-            username=self.isb_username,
-            password=self.isb_password,
-            connection_name=self.isb_connection_name,
-        )
-
-    @property
-    def isb_connection_retryer(self) -> Any:
-        """
-        What makes the retries of a connection that failed, as talus has it: three tries, some seconds apart.
-
-        Raises
-        ------
-        MissingDistributionError
-            If talus is not installed. It is also an `ImportError`.
-        """
-        from dkist_processing_core.isb import talus_settings
-
-        return talus_settings.connection_retryer()
 
 
 class DKISTProcessingCoreConfiguration(InterserviceBusConfiguration):
@@ -328,16 +132,9 @@ class DKISTProcessingCoreConfiguration(InterserviceBusConfiguration):
                 logger.info("%s: %s", name, redacted(name, getattr(self, name)))
 
 
-def _mesh_config_error(value: object, fault: str) -> ValueError:
-    shown = USER_INFO.sub(REDACTED, str(value))
-    if len(shown) > SHOWN_CHARACTERS:
-        shown = f"{shown[:SHOWN_CHARACTERS]}..."
-    return ValueError(f"MESH_CONFIG {fault}. It is {shown!r}, and must look like {MESH_CONFIG_EXAMPLE}")
-
-
 def redacted(name: str, value: object) -> object:
     """Return the value with everything in it that is a secret by its name, or a password in an address, replaced."""
-    if SECRET_NAME.search(name) and value not in (None, ""):
+    if is_secret_name(name) and value not in (None, ""):
         return REDACTED
     if isinstance(value, BaseModel):
         return redacted(name, value.model_dump())
@@ -346,7 +143,7 @@ def redacted(name: str, value: object) -> object:
     if isinstance(value, (list, tuple)):
         return type(value)(redacted(name, each) for each in value)
     if isinstance(value, str):
-        return USER_INFO.sub(REDACTED, value)
+        return redact_urls(value)
     return value
 
 

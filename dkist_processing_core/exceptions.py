@@ -8,10 +8,7 @@ own message from them: what is wrong, with which value, and what to do.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from dkist_processing_core.faults import Report
+from typing import Any
 
 __all__ = [
     "ChangedFileError",
@@ -257,9 +254,9 @@ class WorkflowValidationError(DKISTProcessingCoreError, ValueError):
     Parameters
     ----------
     report
-        All faults of all workflows.
+        All faults of all workflows, a `validation.report.Report`; untyped here, below all that it is made of.
     """
 
-    def __init__(self, report: "Report") -> None:
+    def __init__(self, report: Any) -> None:
         self.report = report
         super().__init__(str(report))

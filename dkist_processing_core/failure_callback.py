@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any
 
-    from dkist_processing_core.isb.failure import Producer
+    from dkist_processing_core.isb.failures.message import Producer
     from dkist_processing_core.isb.messages import RecipeRunFailureMessage, RecipeRunFailureMessageBody
 
 __all__ = [
@@ -44,7 +44,7 @@ def __getattr__(name: str) -> object:
 @contextmanager
 def recipe_run_failure_message_producer_factory() -> Iterator[Producer]:
     """Yield what publishes failure messages to the interservice bus that the settings name."""
-    from dkist_processing_core.isb.failure import ConfiguredProducer
+    from dkist_processing_core.isb.failures.message import ConfiguredProducer
 
     yield ConfiguredProducer()
 
@@ -100,8 +100,8 @@ def chat_ops_notification(
         The message; None if not even that could be made.
     """
     try:
-        from dkist_processing_core.isb.failure import message_from_context, publish_or_keep
-        from dkist_processing_core.isb.reported import is_repetition, remember
+        from dkist_processing_core.isb.failures.message import message_from_context, publish_or_keep
+        from dkist_processing_core.isb.failures.reported import is_repetition, remember
 
         message = message_from_context(context, workflow_name, workflow_version, task_name)
         if is_repetition(context, message.message_id):
@@ -143,8 +143,8 @@ def dag_run_failure_notification(
     """
     messages = []
     try:
-        from dkist_processing_core.isb.failure import publish_or_keep
-        from dkist_processing_core.isb.unreported import unreported_failures
+        from dkist_processing_core.isb.failures.lost import unreported_failures
+        from dkist_processing_core.isb.failures.message import publish_or_keep
 
         for message in unreported_failures(context, workflow_name, workflow_version):
             publish_or_keep(message, producer_factory)

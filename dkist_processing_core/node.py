@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
-from dkist_processing_core.constraints import read_constraints
-from dkist_processing_core.distributions import derived_name, providing_distribution
+from dkist_processing_core.authoring.constraints import read_constraints
+from dkist_processing_core.authoring.distributions import derived_name, providing_distribution
+from dkist_processing_core.authoring.names import check_name
+from dkist_processing_core.authoring.naming import dag_name
+from dkist_processing_core.authoring.spec import OPERATORS, NodeSpec, WorkflowSpec
 from dkist_processing_core.exceptions import NotATaskError, TaskSettingError, WorkflowError, did_you_mean
-from dkist_processing_core.names import check_name, dag_name
 from dkist_processing_core.resource_queue import ResourceQueue
-from dkist_processing_core.spec import OPERATORS, NodeSpec, WorkflowSpec
 from dkist_processing_core.task import TaskBase
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ class Node:
     def run_command(self) -> str:
         """The shell command that runs the task in its environment, given ``DKIST_RECIPE_RUN_ID``."""
         words = [
-            *["python", "-P", "-m", "dkist_processing_core.run_task", self.spec.task],
+            *["python", "-P", "-m", "dkist_processing_core.runtime", self.spec.task],
             *["--workflow-name", self.workflow_name, "--workflow-version", self.workflow_version],
         ]
         return " ".join(map(quote, words))
@@ -244,7 +245,7 @@ class Node:
     def python(self) -> str:
         """The Python statements that run the task in its environment, given ``DKIST_RECIPE_RUN_ID``."""
         return (
-            "from dkist_processing_core.run_task import run_task\n"
+            "from dkist_processing_core.runtime.main import run_task\n"
             f"run_task({self.spec.task!r}, workflow_name={self.workflow_name!r}, "
             f"workflow_version={self.workflow_version!r})\n"
         )
@@ -273,9 +274,12 @@ class Node:
         MissingExtraError
             If Airflow is not installed.
         """
-        from dkist_processing_core.native import operator
+        from dkist_processing_core.rendering.dag import node_call, preamble
+        from dkist_processing_core.scheduling.loading import execute
 
-        return operator(self._alone, self.spec)
+        text = f"{preamble(self._alone)}\noperator = {node_call(self._alone, self.spec)}"
+        loaded: BashOperator = execute(text, self.name)["operator"]
+        return loaded
 
     def __repr__(self) -> str:
         upstreams = ", ".join(each.__name__ for each in self.upstreams)

@@ -8,20 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dkist_processing_core import atomic
-from dkist_processing_core.constraints import read_constraints
-from dkist_processing_core.environment import build_version
+from dkist_processing_core.authoring.constraints import read_constraints
+from dkist_processing_core.authoring.graph import order
+from dkist_processing_core.authoring.names import check_name, check_workflow_name_length
+from dkist_processing_core.authoring.naming import dag_name, dag_tags, workflow_name_from_details
+from dkist_processing_core.authoring.spec import OPERATORS, WorkflowSpec
+from dkist_processing_core.common import atomic
+from dkist_processing_core.common.settings import build_version
 from dkist_processing_core.exceptions import DuplicateTaskError, NamingSchemeError, WorkflowError
-from dkist_processing_core.names import (
-    check_name,
-    check_workflow_name_length,
-    dag_name,
-    dag_tags,
-    workflow_name_from_details,
-)
 from dkist_processing_core.node import Node, Upstreams, check_operator, distribution_name
 from dkist_processing_core.resource_queue import ResourceQueue
-from dkist_processing_core.spec import OPERATORS, WorkflowSpec, order
 from dkist_processing_core.task import TaskBase
 
 if TYPE_CHECKING:
@@ -274,9 +270,11 @@ class Workflow:
         ValueError
             As from `topological_sort`.
         """
-        from dkist_processing_core import native
+        from dkist_processing_core.rendering.dag import dag_file
+        from dkist_processing_core.scheduling.loading import execute
 
-        return native.dag(self.spec)
+        loaded: DAG = execute(dag_file(self.spec), self.dag_name)["dag"]
+        return loaded
 
     def export_dag(self, path: str | Path | None = None) -> Path:
         """
@@ -339,11 +337,11 @@ class Workflow:
         OSError
             If the file cannot be written. What was there before is then untouched.
         """
-        from dkist_processing_core import seals
+        from dkist_processing_core.export import overwrite as guard
         from dkist_processing_core.rendering.notebook import notebook
 
         file = Path(path or "notebooks") / f"{self.dag_name}.ipynb"
-        seals.write(file.parent, {file.name: notebook(self.spec)}, is_overwriting=overwrite)
+        guard.write(file.parent, {file.name: notebook(self.spec)}, overwrite=overwrite)
         return file
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from support.script_runs import run
 from support.sources import write_sources
 
 import dkist_processing_core
-from dkist_processing_core.distributions import providing_distribution
+from dkist_processing_core.authoring.distributions import providing_distribution
 
 # What a reason for skipping says of a part that nobody has to have, not even where skipping is forbidden.
 OPTIONAL = "optional: "
@@ -133,11 +133,11 @@ def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Run the command line in this process, where Airflow seems not to be installed; nothing of it stays."""
-    from dkist_processing_core import checks, cli
+    from dkist_processing_core import cli
+    from dkist_processing_core.scheduling import loading
 
     logger = logging.getLogger("dkist_processing_core.build_utils")
-    real = checks.find_spec
-    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "airflow" else real(name))
+    monkeypatch.setattr(loading, "find_spec", lambda _: None)
     monkeypatch.setattr(sys, "path", [*sys.path])
     importlib.invalidate_caches()
 

@@ -11,10 +11,11 @@ import pytest
 from support.command_line import run_program
 from support.sources import flow, imported_sources
 
-from dkist_processing_core import airflow_check
-from dkist_processing_core.airflow_check import AirflowUnusableError, LoadedFile, load_by_airflow
 from dkist_processing_core.build_utils import validate_workflows
 from dkist_processing_core.rendering.dag import dag_file
+from dkist_processing_core.validation import airflow as airflow_check
+from dkist_processing_core.validation import rules
+from dkist_processing_core.validation.airflow import AirflowUnusableError, LoadedFile, load_by_airflow
 
 pytestmark = pytest.mark.airflow
 
@@ -79,12 +80,11 @@ def test_what_is_rendered_is_loaded_with_its_tasks(tmp_path):
 
 def test_a_file_that_airflow_refuses_is_a_fault_of_its_workflow(tmp_path, monkeypatch):
     """With what Airflow says; a mock breaks one of the files, which our own rendering does not."""
-    from dkist_processing_core import checks
 
     def rendered(spec):
         return dag_file(spec) + ("import no_such_module\n" if "two" in spec.name else "")
 
-    monkeypatch.setattr(checks, "dag_file", rendered)
+    monkeypatch.setattr(rules, "dag_file", rendered)
     with (
         imported_sources(tmp_path, {"one.py": flow("one"), "two.py": flow("two")}) as package,
         pytest.raises(ValueError, match="1 fault") as caught,
@@ -123,7 +123,7 @@ def test_an_airflow_that_hangs_is_ended(monkeypatch, tmp_path):
 def test_nothing_stays_behind(tmp_path):
     """No configuration in the home folder, no temporary folder, no part of Airflow in the process that asked."""
     program = (
-        "import sys; from dkist_processing_core.airflow_check import load_by_airflow;"
+        "import sys; from dkist_processing_core.validation.airflow import load_by_airflow;"
         "print(load_by_airflow({'x.py': 'x = 1'}), 'airflow' in sys.modules)"
     )
     home, temporary, work = (tmp_path / name for name in ("home", "temporary", "work"))

@@ -18,7 +18,7 @@ from support.ports import free_ports
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.sender import send_waiting
+from dkist_processing_core.isb.drain import send_waiting
 
 pytestmark = pytest.mark.rabbitmq
 

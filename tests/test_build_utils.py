@@ -8,10 +8,11 @@ import textwrap
 import pytest
 from support.original_example import ORIGINAL_EXAMPLE
 
-from dkist_processing_core import checks
+from dkist_processing_core.authoring.distributions import providing_distribution
 from dkist_processing_core.build_utils import export, export_dags, extract_workflows_from_package, validate_workflows
-from dkist_processing_core.distributions import providing_distribution
 from dkist_processing_core.exceptions import WorkflowValidationError
+from dkist_processing_core.scheduling import loading
+from dkist_processing_core.validation import rules
 
 WORKFLOW = '''
     from dkist_processing_core import TaskBase, Workflow
@@ -54,8 +55,7 @@ def make_package(tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def without_airflow(monkeypatch):
     """Check as on a machine without Airflow; the tests with a real one are in another module."""
-    real = checks.find_spec
-    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "airflow" else real(name))
+    monkeypatch.setattr(loading, "find_spec", lambda _: None)
 
 
 def good_module(detail):
@@ -194,7 +194,7 @@ def test_an_abstract_task_is_a_fault(make_package):
 
 def test_another_version_than_the_installed_one_is_a_warning(make_package, monkeypatch):
     """The workers would install another release than the one that was checked."""
-    monkeypatch.setattr(checks, "providing_distribution", lambda package: "dkist-processing-core")
+    monkeypatch.setattr(rules, "providing_distribution", lambda package: "dkist-processing-core")
     report = validate_workflows(make_package({"one.py": good_module("one")}))
     [warning] = report.warnings
     assert "its version is 1.0, while dkist-processing-core 8" in warning.what

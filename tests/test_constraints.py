@@ -4,7 +4,7 @@ import pytest
 from support.tasks import First, Second
 
 from dkist_processing_core import Workflow
-from dkist_processing_core.constraints import read_constraints
+from dkist_processing_core.authoring.constraints import read_constraints
 from dkist_processing_core.exceptions import WorkflowError
 from dkist_processing_core.rendering.dag import dag_file
 

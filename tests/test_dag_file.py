@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from support.tasks import First, Fourth, Second, Third
 
 from dkist_processing_core import ResourceQueue, Workflow, __version__
+from dkist_processing_core.authoring.spec import OPERATORS, NodeSpec, WorkflowSpec
 from dkist_processing_core.rendering.dag import dag_file
 from dkist_processing_core.rendering.task_script import task_script
-from dkist_processing_core.spec import OPERATORS, NodeSpec, WorkflowSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITE_GOLDEN = os.environ.get("DKIST_WRITE_GOLDEN") == "1"

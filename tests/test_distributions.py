@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from dkist_processing_core.distributions import derived_name, providing_distribution
+from dkist_processing_core.authoring.distributions import derived_name, providing_distribution
 
 
 @pytest.fixture

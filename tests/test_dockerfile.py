@@ -21,10 +21,11 @@ from support.releases import REPOSITORY, build_wheel, run_uv, with_links
 from support.sources import flow, imported_sources
 from support.tasks import First, Second
 
-from dkist_processing_core import Workflow, checks
+from dkist_processing_core import Workflow
 from dkist_processing_core.build_utils import export_notebook_dockerfile
 from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
 from dkist_processing_core.rendering.dockerfile import dockerfile
+from dkist_processing_core.scheduling import loading
 
 pytestmark = pytest.mark.once
 
@@ -35,8 +36,7 @@ TOKEN = "only-for-this-test"
 @pytest.fixture(autouse=True)
 def without_airflow(monkeypatch):
     """Check as on a machine without Airflow, whose judgement is tested elsewhere."""
-    real = checks.find_spec
-    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "airflow" else real(name))
+    monkeypatch.setattr(loading, "find_spec", lambda _: None)
 
 
 def spec(**constraints):

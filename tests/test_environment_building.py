@@ -22,8 +22,8 @@ from support.releases import VERSION, build_wheel, with_links, write_package
 from support.script_package import FILES, NAME
 from support.script_runs import environments, new_spec, run, start
 
-from dkist_processing_core.environments import prune
 from dkist_processing_core.rendering.task_script import runnable_script
+from dkist_processing_core.worker.cache import prune
 
 pytestmark = pytest.mark.network
 REQUIREMENT = f"{NAME}[frozen]==1.0"

@@ -10,8 +10,8 @@ from datetime import timedelta
 
 import pytest
 
-from dkist_processing_core import environments as cache
 from dkist_processing_core.exceptions import ConfigurationError
+from dkist_processing_core.worker import cache
 
 DAY = 86400
 
@@ -108,7 +108,7 @@ def test_many_collectors_at_once_do_not_hurt_each_other(folder):
     for number in range(40):
         add(folder, f"e{number}", days=40, kilobytes=50)
     program = (
-        "from datetime import timedelta; from dkist_processing_core.environments import prune;"
+        "from datetime import timedelta; from dkist_processing_core.worker.cache import prune;"
         "print(len(prune(older_than=timedelta(days=30))))"
     )
     processes = [

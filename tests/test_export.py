@@ -16,16 +16,17 @@ from support.command_line import CAMERA, CAMERA_FILES
 from support.sources import flow, imported_sources, write_sources
 
 import dkist_processing_core
-from dkist_processing_core import artifacts, atomic, checks
 from dkist_processing_core.build_utils import export_archive, export_dags
+from dkist_processing_core.common import atomic
 from dkist_processing_core.exceptions import ReleasedFileError
+from dkist_processing_core.export import bundle as artifacts
+from dkist_processing_core.scheduling import loading
 
 
 @pytest.fixture(autouse=True)
 def without_airflow(monkeypatch):
     """Check as on a machine without Airflow; the tests with a real one are in another module."""
-    real = checks.find_spec
-    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "airflow" else real(name))
+    monkeypatch.setattr(loading, "find_spec", lambda _: None)
 
 
 @pytest.fixture
@@ -136,7 +137,8 @@ def test_exports_at_once_lose_no_entry(tmp_path):
     for name in names:
         write_sources(tmp_path / "sources", {"one.py": flow(name.partition("_")[0])}, name=name)
     program = (
-        "import importlib, sys; from dkist_processing_core import checks; checks.find_spec = lambda name: None;"
+        "import importlib, sys; from dkist_processing_core.scheduling import loading; "
+        "loading.find_spec = lambda name: None;"
         "from dkist_processing_core.build_utils import export_dags; "
         "export_dags(importlib.import_module(sys.argv[1]), 'dags')"
     )
@@ -258,8 +260,8 @@ def test_a_released_archive_is_not_changed(export):
 ARCHIVE = """
     import os, sys
     os.umask(int(sys.argv[2], 8))
-    from dkist_processing_core import checks
-    checks.find_spec = lambda name: None
+    from dkist_processing_core.scheduling import loading
+    loading.find_spec = lambda name: None
     from dkist_processing_core.build_utils import export_archive, export_dags
     import camera_of_a_test.workflows as package
     print(export_archive(package, sys.argv[1]))
@@ -393,8 +395,8 @@ def test_the_longest_name_can_be_written(export, tmp_path):
 EXPORT = """
     import importlib, sys
     sys.path[:0] = [sys.argv[1]]
-    from dkist_processing_core import checks
-    checks.find_spec = lambda name: None
+    from dkist_processing_core.scheduling import loading
+    loading.find_spec = lambda name: None
     from dkist_processing_core.build_utils import export_dags
     package = importlib.import_module("export_of_a_test")
     try:

@@ -62,7 +62,7 @@ def test_a_file_is_loaded_as_airflow_does(airflow, releases, tmp_path):
 
 def test_without_airflow_the_error_says_what_to_install(monkeypatch):
     """It names the extra."""
-    monkeypatch.setattr("dkist_processing_core.testing.exported.find_spec", lambda name: None)
+    monkeypatch.setattr("dkist_processing_core.scheduling.loading.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'dkist-processing-core\[airflow\]'"):
         load_exported_dag("x.py")
     with pytest.raises(ImportError):

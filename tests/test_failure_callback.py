@@ -21,8 +21,9 @@ from dkist_processing_core.failure_callback import (
     parse_dag_run_id_from_context,
     parse_log_url_from_context,
 )
-from dkist_processing_core.isb import last_words, spool
+from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.isb.failures import details as last_words
 
 
 class TaskInstance:

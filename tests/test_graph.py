@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from support.command_line import CAMERA_FILES
 from support.sources import write_sources
 
+from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec, order
 from dkist_processing_core.rendering import diagram
-from dkist_processing_core.spec import NodeSpec, WorkflowSpec, order
 
 SVG = "{http://www.w3.org/2000/svg}"
 

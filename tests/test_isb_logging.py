@@ -33,11 +33,11 @@ from support.ports import free_ports
 from support.processes import is_alive, wait_for, wait_until_dead
 from support.releases import REPOSITORY
 
-from dkist_processing_core.isb import log_intake
-from dkist_processing_core.isb.log_body import body, unpacked_records
-from dkist_processing_core.isb.log_intake import LogIntake
-from dkist_processing_core.isb.log_outbox import Outbox
-from dkist_processing_core.isb.log_record import packed_records
+from dkist_processing_core.isb.logs import intake as log_intake
+from dkist_processing_core.isb.logs.body import body, unpacked_records
+from dkist_processing_core.isb.logs.intake import LogIntake
+from dkist_processing_core.isb.logs.outbox import Outbox
+from dkist_processing_core.isb.logs.record import packed_records
 
 
 @pytest.fixture
@@ -358,7 +358,7 @@ def test_a_bus_that_cannot_be_used_costs_the_task_nothing_but_a_line(team, way):
         wait_until_dead([shipper], 10)
     [warning] = [line for line in stderr.splitlines() if "interservice bus" in line]
     total = int((team / "ticks").read_text()) + 8
-    assert f"WARNING dkist_processing_core.isb.task_log: {total} of {total} log records have not reached" in warning
+    assert f"WARNING dkist_processing_core.isb.logs.task_log: {total} of {total} log records have not" in warning
     assert f"interservice bus at 127.0.0.1:{port}" in warning
     assert reason in warning
 

@@ -13,7 +13,7 @@ HEAVY = ["airflow", "elasticapm", "jinja2", "nbformat", "opentelemetry", "pika",
     [
         "import dkist_processing_core as core; core.TaskBase; core.Workflow; core.ResourceQueue; core.__version__",
         "import dkist_processing_core.failure_callback",
-        "import dkist_processing_core.run_task",
+        "import dkist_processing_core.runtime.main",
         "import dkist_processing_core.build_utils",
         "from dkist_processing_core import testing, TaskBase\nwith testing.recorded(): pass",
     ],

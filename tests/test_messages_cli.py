@@ -13,7 +13,8 @@ from support.peers import mesh_config
 from support.ports import free_ports
 
 from dkist_processing_core.cli.root import root
-from dkist_processing_core.isb import sender, spool
+from dkist_processing_core.isb import drain as sender
+from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
 
 QUEUE = "recipe.run.failure.q"

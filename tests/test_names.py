@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dkist_processing_core.authoring.names import check_name, dag_name, dag_tags, workflow_name_from_details
 from dkist_processing_core.exceptions import IllegalNameError
-from dkist_processing_core.names import check_name, dag_name, dag_tags, workflow_name_from_details
 
 LEGAL = string.ascii_letters + string.digits + "-._"
 

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from support.sources import flow, imported_sources
 from support.tasks import First, Fourth, Second, Third
 
-from dkist_processing_core import Workflow, checks, seals
+from dkist_processing_core import Workflow
 from dkist_processing_core.build_utils import export_notebooks
 from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
+from dkist_processing_core.rendering import checksum
 from dkist_processing_core.rendering.notebook import notebook
+from dkist_processing_core.scheduling import loading
 
 nbformat = pytest.importorskip(
     "nbformat", reason="nbformat is not installed (pip install 'dkist-processing-core[build]')"
@@ -42,8 +44,7 @@ NASTY = [
 @pytest.fixture(autouse=True)
 def without_airflow(monkeypatch):
     """Check as on a machine without Airflow, whose judgement is tested elsewhere."""
-    real = checks.find_spec
-    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "airflow" else real(name))
+    monkeypatch.setattr(loading, "find_spec", lambda _: None)
 
 
 def new_workflow(**changes):
@@ -318,18 +319,18 @@ def test_a_notebook_that_somebody_has_changed_is_not_replaced(change):
 
 @given(st.text(), st.text(), st.text())
 def test_a_seal_notices_every_change(before, after, other):
-    """A sealed text is untouched, and with any other text in it it is not."""
-    text = seals.sealed(f"{before}\n{seals.SEAL}\n{after}")
-    assert seals.is_untouched(text)
+    """A text with a checksum is unchanged, and with any other text in it it is not."""
+    text = checksum.with_checksum(f"{before}\n{checksum.PLACEHOLDER}\n{after}")
+    assert checksum.is_unchanged(text)
     for changed in {text + other, other + text, text.replace(before, other)} - {text}:
-        assert not seals.is_untouched(changed)
+        assert not checksum.is_unchanged(changed)
 
 
 def test_a_docstring_cannot_take_the_place_of_the_seal():
     """The last one counts, which comes after the cells."""
-    text = notebook(with_doc(f"Has {seals.SEAL} in it."))
-    assert seals.is_untouched(text)
-    assert seals.SEAL in cells(text)["about-First"]
+    text = notebook(with_doc(f"Has {checksum.PLACEHOLDER} in it."))
+    assert checksum.is_unchanged(text)
+    assert checksum.PLACEHOLDER in cells(text)["about-First"]
 
 
 def test_the_notebooks_of_a_package_are_written(tmp_path):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from dkist_processing_core.exceptions import TaskImportError
-from dkist_processing_core.run_task import load_task, run_task
+from dkist_processing_core.runtime.main import load_task, run_task
 
 TASKS = """
     import logging, os, signal, sys, time
@@ -84,7 +84,7 @@ def start(team, task, **environment):
         [
             sys.executable,
             "-m",
-            "dkist_processing_core.run_task",
+            "dkist_processing_core.runtime",
             task,
             "--workflow-name",
             "w",
@@ -152,7 +152,7 @@ def test_a_task_that_raises_gives_1_and_the_traceback(team):
     """The last lines of the log are the traceback."""
     status, _, stderr = run(team, "team_tasks:Bad")
     assert status == 1
-    assert "ERROR dkist_processing_core.run_task: Task team_tasks:Bad failed" in stderr
+    assert "ERROR dkist_processing_core.runtime: Task team_tasks:Bad failed" in stderr
     assert stderr.endswith("RuntimeError: the flat is missing\n")
 
 
@@ -239,7 +239,7 @@ def test_a_teardown_runs_to_its_end_although_nobody_reads(team):
     (team / "talking_tasks.py").write_text(program)
     command = [
         "-m",
-        "dkist_processing_core.run_task",
+        "dkist_processing_core.runtime",
         "talking_tasks:Talks",
         "--workflow-name=w",
         "--workflow-version=1",

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from support.tasks import First, Fourth, Second, Third
 
 from dkist_processing_core import Workflow
+from dkist_processing_core.authoring.spec import graph_errors, order
 from dkist_processing_core.exceptions import CycleError, UnknownUpstreamError
-from dkist_processing_core.spec import graph_errors, order
 
 
 @st.composite

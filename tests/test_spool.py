@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from dkist_processing_core.isb import last_words, reported, spool
+from dkist_processing_core.isb import spool
+from dkist_processing_core.isb.drain import send_waiting
 from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.isb.failures import details as last_words
+from dkist_processing_core.isb.failures import reported
 from dkist_processing_core.isb.publisher import deliver
-from dkist_processing_core.isb.sender import send_waiting
 
 QUEUE = "recipe.run.failure.q"
 

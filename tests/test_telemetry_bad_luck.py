@@ -184,7 +184,7 @@ def started(source, **environment):
     """A task that runs beside the test."""
     write_task(source)
     process = subprocess.Popen(
-        [sys.executable, "-m", "dkist_processing_core.run_task", "recorded_task:Calibrate", *WORKFLOW],
+        [sys.executable, "-m", "dkist_processing_core.runtime", "recorded_task:Calibrate", *WORKFLOW],
         env={**os.environ, "PYTHONPATH": str(Path.cwd()), "DKIST_RECIPE_RUN_ID": "7", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

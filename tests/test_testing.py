@@ -15,19 +15,20 @@ import pytest
 from support.apm import intake
 from support.releases import REPOSITORY
 
-from dkist_processing_core import TaskBase, life_cycle, telemetry, testing
+from dkist_processing_core import TaskBase, telemetry, testing
 from dkist_processing_core.failure_callback import (
     RecipeRunFailureMessage,
     chat_ops_notification,
     dag_run_failure_notification,
     recipe_run_failure_message_producer_factory,
 )
-from dkist_processing_core.isb import context as of_context
 from dkist_processing_core.isb import spool
+from dkist_processing_core.isb.drain import send_waiting
 from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.isb.failures import context as of_context
 from dkist_processing_core.isb.publisher import PublishError, deliver, publish
-from dkist_processing_core.isb.sender import send_waiting
-from dkist_processing_core.isb.substitute import Substitute
+from dkist_processing_core.isb.transport import Substitute
+from dkist_processing_core.runtime import listeners as life_cycle
 
 
 class Calibrate(TaskBase):

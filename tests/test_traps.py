@@ -5,8 +5,8 @@ import textwrap
 import pytest
 from support.sources import imported_sources
 
-from dkist_processing_core import checks
 from dkist_processing_core.build_utils import validate_workflows
+from dkist_processing_core.scheduling import loading
 
 PREAMBLE = '''
     from dkist_processing_core import ResourceQueue, TaskBase, Workflow
@@ -28,7 +28,7 @@ PREAMBLE = '''
 @pytest.fixture
 def warnings_of(tmp_path, monkeypatch):
     """Validate a module and return task and text of each warning but the one that the package is not installed."""
-    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading, "find_spec", lambda _: None)
 
     def validate(text):
         source = textwrap.dedent(PREAMBLE) + textwrap.dedent(text)
@@ -93,7 +93,7 @@ def test_each_pool_that_must_be_made_is_named_once(warnings_of):
 
 def test_a_workflow_with_a_fault_gives_no_warnings_besides(tmp_path, monkeypatch):
     """What is broken comes first."""
-    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading, "find_spec", lambda _: None)
     source = textwrap.dedent(PREAMBLE) + "class Silent(One): pass\nw.add_node(Silent, upstreams=Two)\n"
     with (
         imported_sources(tmp_path, {"one.py": source}, name="trap_of_a_test") as package,

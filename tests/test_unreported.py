@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from dkist_processing_core.failure_callback import chat_ops_notification, dag_run_failure_notification
-from dkist_processing_core.isb import context as of_context
+from dkist_processing_core.isb.failures import context as of_context
 
 RUN = SimpleNamespace(conf={"recipe_run_id": 42}, start_date=datetime(2026, 1, 1, tzinfo=UTC), run_id="r")
 

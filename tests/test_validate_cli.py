@@ -8,9 +8,9 @@ import pytest
 from support.command_line import CAMERA_FILES, run_on_terminal, run_program
 from support.sources import flow, imported_sources, write_sources
 
-from dkist_processing_core import checks
 from dkist_processing_core.build_utils import export_dags, validate_workflows
 from dkist_processing_core.exceptions import WorkflowValidationError
+from dkist_processing_core.scheduling import loading
 
 pytest.importorskip("click", reason="click is not installed (pip install 'dkist-processing-core[build]')")
 
@@ -118,7 +118,7 @@ def test_twelve_faults_are_told_by_the_command_line(command, faulty, tmp_path):
 
 def test_twelve_faults_are_told_by_the_python_api(tmp_path, monkeypatch):
     """The same ones, in the error's report as well as in its text, and nothing is written."""
-    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading, "find_spec", lambda _: None)
     with imported_sources(tmp_path, TWELVE_FAULTS, name="faulty_of_a_test") as package:
         for verb in (validate_workflows, lambda package: export_dags(package, "dags")):
             with pytest.raises(ValueError, match="12 faults") as caught:
@@ -168,10 +168,10 @@ def test_airflow_can_be_required(command, camera):
 
 def test_a_folder_called_airflow_is_not_airflow(tmp_path, monkeypatch):
     """As deployments have one, next to where validation runs."""
-    real = checks.find_spec
+    real = loading.find_spec
     (tmp_path / "folder_of_a_test" / "dags").mkdir(parents=True)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(checks, "find_spec", lambda name: real("folder_of_a_test" if name == "airflow" else name))
+    monkeypatch.setattr(loading, "find_spec", lambda name: real("folder_of_a_test" if name == "airflow" else name))
     with imported_sources(tmp_path / "sources", {"one.py": flow()}) as package:
         assert validate_workflows(package).loaded_by_airflow is False
 

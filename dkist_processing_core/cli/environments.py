@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from dkist_processing_core import environments as cache
 from dkist_processing_core.cli.tables import age, size, table
 from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
+from dkist_processing_core.worker import cache
 
 __all__ = ["environments"]
 

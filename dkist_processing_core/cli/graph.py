@@ -33,7 +33,7 @@ def graph(workflow: str, kind: str, output: Path | None) -> None:
     WORKFLOW is the name of a workflow or its dag id; without it all workflows of PACKAGE are drawn, except as svg,
     which holds one.
     """
-    from dkist_processing_core import atomic
+    from dkist_processing_core.common import atomic
     from dkist_processing_core.rendering import diagram
 
     specs = [each.spec for each in chosen_workflows(workflow)]

@@ -64,7 +64,7 @@ def send(context: click.Context, names: tuple[str, ...], folder: Path | None, is
     A message is forgotten as soon as the broker has confirmed it. One that the broker refuses stays and holds up no
     other. The exit status is 1 if any is left.
     """
-    from dkist_processing_core.isb.sender import send_waiting
+    from dkist_processing_core.isb.drain import send_waiting
 
     only = frozenset(each.file for each in _chosen(names, _known(folder))) if names else None
     try:

@@ -18,7 +18,7 @@ import click
 from dkist_processing_core.exceptions import did_you_mean
 
 if TYPE_CHECKING:
-    from dkist_processing_core.discovery import Declaration, Discovery
+    from dkist_processing_core.validation.discovery import Declaration, Discovery
     from dkist_processing_core.workflow import Workflow
 
 __all__ = ["chosen_workflow", "chosen_workflows", "discovered", "imported", "package_argument", "told_on_stderr"]
@@ -49,9 +49,9 @@ def imported(name: str) -> ModuleType:
     WorkflowValidationError
         If it does not import; the fault names the last line of theirs that ran.
     """
-    from dkist_processing_core.discovery import import_fault
     from dkist_processing_core.exceptions import WorkflowValidationError
-    from dkist_processing_core.faults import Report
+    from dkist_processing_core.validation.discovery import import_fault
+    from dkist_processing_core.validation.report import Report
 
     if not _is_dotted_name(name):
         raise click.UsageError(f"{name!r} is not the dotted name of a package, such as {_as_name(name)!r}.")
@@ -101,7 +101,7 @@ def _not_there(name: str, missing: str) -> str:
 
 def discovered(package: str) -> "Discovery":
     """Return the workflows that a package declares, and the faults of modules that do not import; see `imported`."""
-    from dkist_processing_core.discovery import discover
+    from dkist_processing_core.validation.discovery import discover
 
     module = imported(package)
     with told_on_stderr():
@@ -126,7 +126,7 @@ def chosen_workflows(text: str) -> "list[Workflow]":
     WorkflowValidationError
         If a module of the package does not import, in which it may be.
     """
-    from dkist_processing_core.faults import Report
+    from dkist_processing_core.validation.report import Report
 
     package, _, name = text.partition(":")
     found = discovered(package)

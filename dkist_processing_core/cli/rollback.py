@@ -34,9 +34,9 @@ def rollback(  # noqa: PLR0913, PLR0917 - one for each option
     of that class to know. Run this in an environment of the release that ran the task. It asks before it begins; where
     nobody can be asked it does nothing without --yes.
     """
-    from dkist_processing_core.run_task import load_task
-    from dkist_processing_core.task import TaskBase, as_recipe_run_id
-    from dkist_processing_core.task_logging import show_log_records
+    from dkist_processing_core.runtime.logging import show_log_records
+    from dkist_processing_core.runtime.main import load_task
+    from dkist_processing_core.runtime.task import TaskBase, as_recipe_run_id
 
     try:
         number = as_recipe_run_id(recipe_run_id)

@@ -14,7 +14,7 @@ from dkist_processing_core.cli.tables import paragraph, say, table
 from dkist_processing_core.exceptions import did_you_mean
 
 if TYPE_CHECKING:
-    from dkist_processing_core.discovery import Declaration
+    from dkist_processing_core.validation.discovery import Declaration
 
 __all__ = ["list_command", "show"]
 
@@ -31,7 +31,7 @@ def list_command(context: click.Context, package: str, is_json: bool) -> None:
 
     A module that does not import hides none of the others; what is wrong with it is told, and the exit status is 1.
     """
-    from dkist_processing_core.faults import Report
+    from dkist_processing_core.validation.report import Report
 
     found = discovered(package)
     if is_json:

@@ -14,7 +14,7 @@ from dkist_processing_core.cli.packages import discovered, package_argument
 from dkist_processing_core.cli.tables import say
 
 if TYPE_CHECKING:
-    from dkist_processing_core.faults import Report
+    from dkist_processing_core.validation.report import Report
 
 __all__ = ["validate"]
 
@@ -31,15 +31,16 @@ def validate(context: click.Context, package: str, require_airflow: bool, is_jso
     All faults of all workflows are told at once, and what is legal but probably not meant. Where Airflow is installed
     it loads and serialises each file that an export would write. The exit status is 1 if there is a fault.
     """
-    from dkist_processing_core import checks
     from dkist_processing_core.exceptions import WorkflowValidationError
+    from dkist_processing_core.scheduling import loading
+    from dkist_processing_core.validation import rules
 
     if require_airflow:
-        checks.require_airflow()
+        loading.require_airflow("Validation by Airflow")
     try:
         found = discovered(package)
         with waiting(f"Checking {package}"):
-            report = checks.check(found)
+            report = rules.check(found)
     except WorkflowValidationError as error:
         report = error.report
     if is_json:

@@ -14,9 +14,9 @@ import pika
 from pika.exceptions import ChannelClosedByBroker
 from pika.exchange_type import ExchangeType
 
-from dkist_processing_core.config import InterserviceBusConfiguration
 from dkist_processing_core.isb.connection import APP_ID, Connection, PublishError, explained, message_properties
 from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.isb.settings import InterserviceBusConfiguration
 
 __all__ = ["Attempt"]
 

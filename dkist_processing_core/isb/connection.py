@@ -19,9 +19,9 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
-from dkist_processing_core.config import InterserviceBusConfiguration
 from dkist_processing_core.exceptions import ConfigurationError, DKISTProcessingCoreError
 from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.isb.settings import InterserviceBusConfiguration
 
 __all__ = [
     "APP_ID",

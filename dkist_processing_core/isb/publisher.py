@@ -13,12 +13,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dkist_processing_core.config import InterserviceBusConfiguration
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.isb.attempt import Attempt
 from dkist_processing_core.isb.connection import PublishError, connection_parameters, explained, quiet_pika
 from dkist_processing_core.isb.envelope import Envelope
-from dkist_processing_core.isb.substitute import Substitute
+from dkist_processing_core.isb.settings import InterserviceBusConfiguration
+from dkist_processing_core.isb.transport import Substitute
 
 __all__ = ["TOTAL_SECONDS", "PublishError", "deliver", "publish"]
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dkist_processing_core import atomic
+from dkist_processing_core.common import atomic
 from dkist_processing_core.isb.envelope import Envelope
-from dkist_processing_core.isb.substitute import Substitute
+from dkist_processing_core.isb.transport import Substitute
 
 __all__ = ["WaitingMessage", "forget_old", "keep", "lock", "spool_folder", "waiting"]
 

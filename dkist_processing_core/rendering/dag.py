@@ -9,9 +9,9 @@ blocks, which no supported Airflow warns about, and hence no import of this libr
 from collections.abc import Iterable, Iterator
 
 from dkist_processing_core._version import __version__
+from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from dkist_processing_core.rendering.literals import argument
 from dkist_processing_core.rendering.operators import constraints_of, operator_preamble
-from dkist_processing_core.spec import NodeSpec, WorkflowSpec
 
 __all__ = ["dag_file", "node_call", "preamble"]
 

@@ -6,8 +6,8 @@ Runs in: author and CI. The same spec gives the same text, so a drawing can be k
 
 import json
 
+from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.rendering.layers import Drawing
-from dkist_processing_core.spec import WorkflowSpec
 
 __all__ = ["dot", "mermaid", "svg", "text"]
 

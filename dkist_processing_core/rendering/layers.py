@@ -10,7 +10,7 @@ which `diagram.dot` writes; but it needs nothing to be installed, and gives the 
 from html import escape
 from itertools import pairwise
 
-from dkist_processing_core.spec import WorkflowSpec
+from dkist_processing_core.authoring.spec import WorkflowSpec
 
 __all__ = ["Drawing"]
 

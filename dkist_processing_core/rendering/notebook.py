@@ -15,10 +15,10 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from dkist_processing_core._version import __version__
-from dkist_processing_core.environment import DEFAULT_BUILD_VERSION
+from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
+from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
 from dkist_processing_core.exceptions import WorkflowError
-from dkist_processing_core.seals import SEAL, sealed
-from dkist_processing_core.spec import NodeSpec, WorkflowSpec
+from dkist_processing_core.rendering.checksum import PLACEHOLDER, with_checksum
 
 __all__ = ["notebook", "task_code"]
 
@@ -95,14 +95,20 @@ def notebook(workflow: WorkflowSpec) -> str:
     content = {
         "cells": cells,
         "metadata": {
-            "dkist_processing_core": {"dag_id": workflow.dag_id, "library_version": __version__, "seal": SEAL},
+            "dkist_processing_core": {
+                "dag_id": workflow.dag_id,
+                "library_version": __version__,
+                "checksum": PLACEHOLDER,
+            },
             "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
         },
         "nbformat": 4,
         "nbformat_minor": 5,
     }
-    return sealed(json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True, separators=(",", ": ")) + "\n")
+    return with_checksum(
+        json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True, separators=(",", ": ")) + "\n"
+    )
 
 
 def task_code(workflow: WorkflowSpec, node: NodeSpec) -> str:

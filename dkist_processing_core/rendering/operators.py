@@ -5,9 +5,9 @@ Runs in: author and CI. Which one a workflow uses is visible in its exported fil
 task code, with the same requirement, variables, callback, queue and pool.
 """
 
+from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.rendering.literals import multiline_literal
 from dkist_processing_core.rendering.task_script import task_script
-from dkist_processing_core.spec import WorkflowSpec
 
 __all__ = ["constraints_of", "operator_preamble"]
 
@@ -98,7 +98,7 @@ def run_task(task, recipe_run_id, workflow_name, workflow_version, traceparent):
         # Airflow does not end a virtual environment's process with its own; the kernel can (PR_SET_PDEATHSIG, 1).
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
-    from dkist_processing_core.run_task import main
+    from dkist_processing_core.runtime.main import main
 
     status = main([task, "--workflow-name", workflow_name, "--workflow-version", workflow_version])
     if status:

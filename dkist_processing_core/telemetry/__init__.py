@@ -9,12 +9,13 @@ import logging
 import os
 from collections.abc import Callable
 
-from dkist_processing_core.environment import is_true
+from dkist_processing_core.common.metadata import TaskMetadata
+from dkist_processing_core.common.settings import is_true
 from dkist_processing_core.exceptions import MissingExtraError
-from dkist_processing_core.telemetry.none import NoTelemetry
-from dkist_processing_core.telemetry.protocol import Backend, Span, TaskFacts, Telemetry, TraceIds
+from dkist_processing_core.telemetry.null import NoTelemetry
+from dkist_processing_core.telemetry.protocol import Backend, Span, Telemetry, TraceIds
 
-__all__ = ["Span", "TaskFacts", "Telemetry", "TraceIds", "last_ids", "start"]
+__all__ = ["Span", "TaskMetadata", "Telemetry", "TraceIds", "last_ids", "start"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +31,11 @@ class _State:
     """What is known in this process beyond one task."""
 
     # Stands in for what is configured; `dkist_processing_core.testing` sets it.
-    substitute: Callable[[TaskFacts], Telemetry] | None = None
+    substitute: Callable[[TaskMetadata], Telemetry] | None = None
     ids: TraceIds | None = None
 
 
-def start(facts: TaskFacts) -> Telemetry:
+def start(facts: TaskMetadata) -> Telemetry:
     """
     Begin to record a task on the configured back ends: none, Elastic APM, OpenTelemetry, or the last two.
 
@@ -55,12 +56,12 @@ def last_ids() -> TraceIds | None:
     return _State.ids
 
 
-def _start_configured(facts: TaskFacts) -> Telemetry:
+def _start_configured(facts: TaskMetadata) -> Telemetry:
     started: list[Backend] = []
     # OpenTelemetry first, so that its ids are the ones that are told where both are on.
     if is_opentelemetry_configured():
         try:
-            from dkist_processing_core.telemetry.otel import OpenTelemetry
+            from dkist_processing_core.telemetry.otel.backend import OpenTelemetry
 
             started.append(OpenTelemetry(facts))
         except ImportError as error:
@@ -71,7 +72,7 @@ def _start_configured(facts: TaskFacts) -> Telemetry:
             logger.warning("OpenTelemetry is configured but cannot be started: %s: %s", type(error).__name__, error)
     if is_true(os.environ.get("ELASTIC_APM_ENABLED", "")):
         try:
-            from dkist_processing_core.telemetry.elastic import ElasticTelemetry
+            from dkist_processing_core.telemetry.elastic.backend import ElasticTelemetry
 
             started.append(ElasticTelemetry(facts, started[0].ids if started else None))
         except Exception as error:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from dkist_processing_core.telemetry.protocol import TaskFacts
+from dkist_processing_core.common.metadata import TaskMetadata
 
 __all__ = ["LEFT_OPEN", "LONGEST", "exception_attributes", "plain", "task_attributes", "text"]
 
@@ -30,7 +30,7 @@ ALLOCATION = {
 }
 
 
-def task_attributes(facts: TaskFacts) -> dict[str, str | int]:
+def task_attributes(facts: TaskMetadata) -> dict[str, str | int]:
     """Return what is recorded about a task, and where it runs, by its names in OpenTelemetry."""
     return {
         "recipe.run.id": facts.recipe_run_id,

@@ -9,25 +9,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["AttributeValue", "Backend", "Span", "TaskFacts", "Telemetry", "TraceIds"]
+__all__ = ["AttributeValue", "Backend", "Span", "Telemetry", "TraceIds"]
 
 # What OpenTelemetry takes; Elastic APM takes no sequences, and is given their text.
 AttributeValue = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskFacts:
-    """What telemetry says about every task."""
-
-    recipe_run_id: int
-    workflow_name: str
-    workflow_version: str
-    task_name: str
-
-    @property
-    def transaction_name(self) -> str:
-        """Name of the transaction, or root span, of the task."""
-        return f"{self.workflow_name}.{self.task_name}"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any
 
-from dkist_processing_core.telemetry.ending import END_SECONDS, run_within
+from dkist_processing_core.common.waits import END_SECONDS, run_within
 from dkist_processing_core.telemetry.protocol import Backend, TraceIds
 from dkist_processing_core.telemetry.trace_context import TRACEPARENT
 

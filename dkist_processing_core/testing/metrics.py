@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from dkist_processing_core.telemetry.none import NoInstrument, NoMeter
+from dkist_processing_core.telemetry.null import NoInstrument, NoMeter
 
 __all__ = ["Measurement", "RecordedMetric", "RecordingMeter"]
 

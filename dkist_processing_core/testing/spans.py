@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from dkist_processing_core.telemetry.attributes import plain
-from dkist_processing_core.telemetry.none import NoSpan
+from dkist_processing_core.telemetry.null import NoSpan
 from dkist_processing_core.telemetry.protocol import TraceIds
 
 __all__ = ["CUSTOM_SPAN_TYPE", "Opening", "RecordedSpan", "RecordedTask", "no_open_span"]

@@ -171,7 +171,7 @@ def write_tasks(folder: Path) -> None:
 
 def start(folder, task, *, program=None, pass_fds=(), **environment):
     """Start the program that runs one task, in a folder with the module."""
-    command = ["-m", "dkist_processing_core.run_task", f"team_tasks:{task}", "--workflow-name", "w"]
+    command = ["-m", "dkist_processing_core.runtime", f"team_tasks:{task}", "--workflow-name", "w"]
     pythonpath = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, *(["-c", program] if program else [*command, "--workflow-version", "1"])],
@@ -203,7 +203,7 @@ def shippers():
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            is_shipper = b"dkist_processing_core.isb.log_shipper" in (process / "cmdline").read_bytes()
+            is_shipper = b"dkist_processing_core.isb.logs.shipper" in (process / "cmdline").read_bytes()
             if is_shipper and is_alive(int(process.name)):
                 found.append(process)
     return found

@@ -4,8 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from dkist_processing_core.rendering.task_script import runnable_script
-from dkist_processing_core.spec import NodeSpec, WorkflowSpec
 from support.releases import with_links
 from support.script_package import NAME
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from dkist_processing_core.distributions import providing_distribution
+from dkist_processing_core.authoring.distributions import providing_distribution
 
 FLOW = """
     from dkist_processing_core import TaskBase, Workflow

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from shlex import quote
 
-from dkist_processing_core.spec import NodeSpec, WorkflowSpec
+from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 
 __all__ = ["node_environment", "runnable_script", "task_script"]
 

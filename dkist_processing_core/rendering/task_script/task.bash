@@ -112,7 +112,7 @@ build() {
     fail 69 "the environment $dkist_environment was built but cannot be marked as ready. Is the disk full?"
   say "environment built in $((SECONDS - dkist_began)) s"
   # There is more on the disk now, so it is time to look for what nobody uses any more.
-  "$dkist_environment/bin/python" -P -m dkist_processing_core.environments "$dkist_cache" </dev/null
+  "$dkist_environment/bin/python" -P -m dkist_processing_core.worker.cache "$dkist_cache" </dev/null
 }
 
 # The lock for use is held, shared, by whoever builds or runs, and by nobody who merely waits for a builder to finish.
@@ -175,7 +175,7 @@ watch_parent() {
 # jobs that have ended, on standard error.
 start_task() {
   set -m
-  "$dkist_environment/bin/python" -P -m dkist_processing_core.run_task "$DKIST_TASK" \
+  "$dkist_environment/bin/python" -P -m dkist_processing_core.runtime "$DKIST_TASK" \
     --workflow-name "$DKIST_WORKFLOW_NAME" --workflow-version "$DKIST_WORKFLOW_VERSION" </dev/null &
   dkist_task=$!
   set +m

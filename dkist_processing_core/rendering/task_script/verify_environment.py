@@ -19,7 +19,7 @@ missing = [
 if missing:
     sys.exit(f"{len(missing)} files of the environment are missing, such as {missing[0]}")
 try:
-    import_module("dkist_processing_core.run_task")
+    import_module("dkist_processing_core.runtime.main")
 except ImportError as error:
     sys.exit(
         f"this environment cannot run a task: {error}. The release that is installed here must depend on "

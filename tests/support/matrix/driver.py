@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pendulum
 
-from dkist_processing_core.airflow_check import dag_bag
+from dkist_processing_core.validation.airflow import dag_bag
 
 
 class Heard(logging.Handler):

@@ -1,0 +1,37 @@
+"""
+Which variables of the worker never reach a task, nor the programs that build its environment.
+
+Runs in: worker, and task environment for the operator ``python_virtualenv``, with the standard library alone.
+"""
+
+from collections.abc import Iterable
+
+__all__ = ["is_unwanted", "unwanted"]
+
+# Airflow's settings, connections and variables hold secrets. AIRFLOW_CTX_... names the run, and stays.
+PREFIXES = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "_AIRFLOW_", "PYTHONUSER")
+# Each would let the worker's own Python, or files of its user, decide what a task runs.
+NAMES = frozenset(
+    {
+        "AIRFLOW_CONFIG",
+        "AIRFLOW_HOME",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "PYTHONPYCACHEPREFIX",
+        "PYTHONSTARTUP",
+        "VIRTUAL_ENV",
+        "VIRTUAL_ENV_PROMPT",
+        "__PYVENV_LAUNCHER__",
+    }
+)
+
+
+def is_unwanted(name: str) -> bool:
+    """Tell whether a variable of this name is taken away."""
+    return name in NAMES or name.startswith(PREFIXES)
+
+
+def unwanted(names: Iterable[str]) -> list[str]:
+    """Return those of the names whose variables are taken away."""
+    return [name for name in names if is_unwanted(name)]

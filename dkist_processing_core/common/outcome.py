@@ -1,0 +1,71 @@
+"""
+How a task has ended, as the processes that know it tell those that do not.
+
+Runs in: task environment, which writes the file that ``DKIST_OUTCOME`` names; worker program, which reads it, adds the
+exit status, and tells Airflow's operator; and the failure callback. It is JSON with the attributes of `Outcome` as its
+keys; a key that is not known is passed over, and one that is missing is None. This format is part of the ABI.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+
+__all__ = ["OUTCOME_VARIABLE", "Outcome"]
+
+OUTCOME_VARIABLE = "DKIST_OUTCOME"
+LONGEST_SUMMARY = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """
+    How a task has ended.
+
+    Attributes
+    ----------
+    state
+        ``succeeded`` or ``failed``.
+    summary
+        The error in one line, such as ``ValueError: the flat is missing``; None if there is none.
+    error
+        The last lines of the error, for a message.
+    exit_status
+        Exit status of the task; only the worker program knows it.
+    trace_id, transaction_id
+        Ids of the trace and of the transaction, or root span, with telemetry.
+    """
+
+    state: str
+    summary: str | None = None
+    error: str | None = None
+    exit_status: int | None = None
+    trace_id: str | None = None
+    transaction_id: str | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the task ran to its end."""
+        return self.state == "succeeded"
+
+    def with_exit_status(self, status: int) -> "Outcome":
+        """Return the outcome with the exit status, which only the parent process knows."""
+        return replace(self, exit_status=status)
+
+    def to_json(self) -> str:
+        """Return the outcome as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Outcome":
+        """
+        Return the outcome that a text says, whichever release has written it.
+
+        Raises
+        ------
+        ValueError
+            If the text says none.
+        """
+        try:
+            told = json.loads(text)
+            return cls(**{each.name: told.get(each.name) for each in fields(cls)})
+        except (AttributeError, RecursionError, TypeError) as error:
+            raise ValueError(f"this is no outcome of a task: {text[:80]!r}") from error

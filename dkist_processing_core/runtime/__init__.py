@@ -1,0 +1,5 @@
+"""
+What runs inside of a task environment: the base class of tasks, and the program that starts one.
+
+Runs in: task environment.
+"""

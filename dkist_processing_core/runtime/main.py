@@ -1,0 +1,206 @@
+"""
+Run one task in its own environment: what the task script starts.
+
+Runs in: task environment. ``python -m dkist_processing_core.runtime module:Class --workflow-name NAME
+--workflow-version VERSION`` with the recipe run id in ``DKIST_RECIPE_RUN_ID``, where no shell looks at it. A task that
+raises gives exit status 1, one that is ended by SIGTERM gives 143 after its ``__exit__`` ran.
+"""
+
+import argparse
+import logging
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+from dkist_processing_core import telemetry
+from dkist_processing_core.exceptions import RecipeRunIdError, TaskImportError, did_you_mean
+from dkist_processing_core.runtime.logging import show_log_records
+from dkist_processing_core.runtime.task import TaskBase, as_recipe_run_id
+
+__all__ = ["load_task", "main", "run_task"]
+
+logger = logging.getLogger("dkist_processing_core.runtime")
+
+FAILED = 1
+BAD_RECIPE_RUN_ID = 65  # EX_DATAERR of sysexits.h, as the task script has it
+TERMINATED = 128 + signal.SIGTERM
+
+
+class Terminated(SystemExit):
+    """The task was told to end. It is a `SystemExit` so that no ``except Exception`` in a task holds it up."""
+
+
+def run_task(task_path: str, *, workflow_name: str, workflow_version: str, recipe_run_id: object = None) -> None:
+    """
+    Run one task to its end.
+
+    Parameters
+    ----------
+    task_path
+        Where the task class is, as ``module:Class``.
+    workflow_name, workflow_version
+        The workflow that the task runs in.
+    recipe_run_id
+        Id of the recipe run; taken from ``DKIST_RECIPE_RUN_ID`` if it is not given.
+
+    Raises
+    ------
+    RecipeRunIdError
+        If the recipe run id is no integer.
+    TaskImportError
+        If there is no such task.
+    Exception
+        Whatever the task raises.
+    """
+    if recipe_run_id is None:
+        recipe_run_id = os.environ.get("DKIST_RECIPE_RUN_ID", "")
+    number = as_recipe_run_id(recipe_run_id)
+    task_class = load_task(task_path)
+    with task_class(recipe_run_id=number, workflow_name=workflow_name, workflow_version=workflow_version) as task:
+        task()
+
+
+def load_task(task_path: str) -> type[TaskBase]:
+    """
+    Import a task class from its path.
+
+    Parameters
+    ----------
+    task_path
+        Where the task class is, as ``module:Class``.
+
+    Raises
+    ------
+    TaskImportError
+        If the module is not there, has no such name, or the name is no subclass of `TaskBase`. What a module that is
+        there raises while it is imported comes through as it is.
+    """
+    module_name, _, qualified_name = task_path.partition(":")
+    try:
+        value: object = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise TaskImportError(
+            f"task {task_path!r}: there is no module {error.name!r} in the environment {sys.prefix}. "
+            "Check that the release that is installed there contains it."
+        ) from error
+    for name in qualified_name.split("."):
+        if not hasattr(value, name):
+            known = [key for key, each in vars(value).items() if isinstance(each, type)]
+            raise TaskImportError(
+                f"task {task_path!r}: there is no {name!r} in {module_name}{did_you_mean(name, known)}. "
+                "Check that the release that is installed contains it."
+            )
+        value = getattr(value, name)
+    if not (isinstance(value, type) and issubclass(value, TaskBase)):
+        raise TaskImportError(f"task {task_path!r} is {value!r}, not a subclass of dkist_processing_core.TaskBase.")
+    return value
+
+
+def _forget_outputs_that_nobody_reads() -> None:
+    """
+    Let what is written to a pipe without a reader go nowhere.
+
+    If Airflow's own process has died, the first line that a teardown prints would otherwise end it.
+    """
+    for descriptor in (1, 2):
+        outputs = select.poll()
+        outputs.register(descriptor, 0)
+        if any(event & select.POLLERR for _, event in outputs.poll(0)):
+            with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device, not a file
+                os.dup2(nowhere.fileno(), descriptor)
+
+
+def _end_on_sigterm() -> None:
+    def end(_signal: int, _frame: FrameType | None) -> NoReturn:
+        # Once is enough: a second one must not interrupt the teardown that the first one began. SIG_IGN would do for
+        # this process, but what the teardown starts would inherit it.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        _forget_outputs_that_nobody_reads()
+        raise Terminated(TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)
+    _give_forked_processes_the_default(end)
+
+
+def _give_forked_processes_the_default(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
+    """
+    Let a process that the task forks end by SIGTERM as it would without us.
+
+    With our handler a worker of ``multiprocessing.Pool`` that waits for work would not end when the pool terminates it,
+    and the task would wait for it for ever. The signal is blocked meanwhile, since Python forgets one that arrives
+    between the fork and the change.
+    """
+
+    def restore() -> None:
+        if signal.getsignal(signal.SIGTERM) is handler:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM}),
+        after_in_child=restore,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """
+    Run the task that the command line names and return the exit status.
+
+    Parameters
+    ----------
+    arguments
+        The command line without the program's name; that of the process by default.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m dkist_processing_core.runtime",
+        description="Run one task of a workflow. The recipe run id is taken from DKIST_RECIPE_RUN_ID.",
+    )
+    parser.add_argument("task", help="where the task class is, as module:Class")
+    parser.add_argument("--workflow-name", required=True)
+    parser.add_argument("--workflow-version", required=True)
+    options = parser.parse_args(arguments)
+    show_log_records()
+    _end_on_sigterm()
+    try:
+        run_task(options.task, workflow_name=options.workflow_name, workflow_version=options.workflow_version)
+    except RecipeRunIdError as error:
+        logger.error("Task %s refused: %s", options.task, error)
+        return BAD_RECIPE_RUN_ID
+    except TaskImportError as error:
+        logger.error("%s", error)
+        _leave_last_words(str(error))
+        return FAILED
+    except Terminated:
+        logger.error("Task %s was terminated (SIGTERM)", options.task)
+        raise
+    except Exception as error:
+        logger.exception("Task %s failed", options.task)
+        _leave_last_words("".join(traceback.format_exception(error)))
+        return FAILED
+    return 0
+
+
+def _leave_last_words(error: str) -> None:
+    """Tell the failure message, which Airflow's process sends, what the error was."""
+    try:
+        from dkist_processing_core.isb.failures import details as last_words
+
+        facts = {"error": last_words.last_lines(error), "exitCode": str(FAILED)}
+        if ids := telemetry.last_ids():
+            facts |= {"traceId": ids.trace_id, "transactionId": ids.transaction_id}
+        last_words.write(facts)
+    except Exception:
+        logger.debug("The failure message will not tell the error", exc_info=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""
+The class that a team subclasses to write a task.
+
+Runs in: task environment, and author and CI, where workflows refer to the classes. It imports neither Airflow nor
+anything of rendering, and before a task starts neither a telemetry back end nor anything of the interservice bus.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+from dkist_processing_core import telemetry
+from dkist_processing_core.common.metadata import TaskMetadata
+from dkist_processing_core.exceptions import RecipeRunIdError
+from dkist_processing_core.runtime import listeners as life_cycle
+from dkist_processing_core.runtime.listeners import TOLD, LifeCycle
+from dkist_processing_core.telemetry import Span, Telemetry
+from dkist_processing_core.telemetry.protocol import AttributeValue
+
+__all__ = ["TaskBase", "as_recipe_run_id"]
+
+logger = logging.getLogger(__name__)
+
+CORE_SPAN_TYPE = "code.core"
+CORE_LABELS = {"type": "core"}
+CUSTOM_SPAN_TYPE = "code.custom"
+NO_OPTIONS: Mapping[str, Any] = {}
+
+
+def as_recipe_run_id(value: object) -> int:
+    """
+    Return the recipe run id as the integer that it stands for.
+
+    Parameters
+    ----------
+    value
+        An integer, or a text or a number that stands for one.
+
+    Raises
+    ------
+    RecipeRunIdError
+        If it stands for no integer.
+    """
+    try:
+        number = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        raise RecipeRunIdError(value) from None
+    if isinstance(value, bool) or (not isinstance(value, (str, bytes)) and number != value):
+        raise RecipeRunIdError(value)
+    return int(number)
+
+
+class TaskBase(ABC):
+    """
+    One task of a workflow, written in plain Python.
+
+    Subclass it and write `run`. Nothing in a subclass needs to know that Airflow runs it, which recipe run it works
+    on is in ``self.recipe_run_id``. Airflow's task id is the name of the class.
+
+    Parameters
+    ----------
+    recipe_run_id
+        Id of the recipe run that the task works on; anything that stands for an integer.
+    workflow_name, workflow_version
+        The workflow that the task runs in.
+
+    Attributes
+    ----------
+    retries : int
+        How often Airflow tries again after a failure (class attribute, 0 unless overridden).
+    retry_delay_seconds : float
+        Time between two tries, in seconds (class attribute, 60 unless overridden).
+    task_name : str
+        Name of the class.
+
+    Raises
+    ------
+    RecipeRunIdError
+        If ``recipe_run_id`` is no integer. It is also a `ValueError`.
+
+    Notes
+    -----
+    A task is used as a context manager and called inside of it. `__enter__` and `__exit__` may be overridden for
+    what must be set up and torn down whatever happens; both must then call the overridden method. Calling a task
+    outside of a ``with`` statement runs it as well.
+
+    Examples
+    --------
+    >>> class Greet(TaskBase):
+    ...     def run(self):
+    ...         with self.apm_step("greet", labels={"manner": "kind"}):
+    ...             print(f"hello, recipe run {self.recipe_run_id}")
+    >>> with Greet(recipe_run_id=1, workflow_name="demo", workflow_version="1.0") as task:
+    ...     task()
+    hello, recipe run 1
+    """
+
+    retries: int = 0
+    retry_delay_seconds: float = 60
+
+    def __init__(self, recipe_run_id: int, workflow_name: str, workflow_version: str) -> None:
+        self.recipe_run_id = as_recipe_run_id(recipe_run_id)
+        self.workflow_name = workflow_name
+        self.workflow_version = workflow_version
+        self.task_name = type(self).__name__
+        self._life_cycle: LifeCycle | None = None
+        self._telemetry: Telemetry | None = None
+        self._is_entered = False
+        logger.info("Task %s initialized", self.task_name)
+
+    def pre_run(self) -> None:
+        """Do what comes before `run`. Does nothing unless overridden; inside the span ``Pre Run``."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Do the work of the task. To be overridden; inside the span ``Run``."""
+
+    def post_run(self) -> None:
+        """Do what comes after a `run` that succeeded. Does nothing unless overridden; inside the span ``Post Run``."""
+
+    def rollback(self) -> None:
+        """
+        Undo what the task did to persistent stores for its recipe run.
+
+        Does nothing unless overridden. No workflow calls it; a person does, from a notebook or by
+        ``dkist-processing-core rollback``, inside of the task's ``with`` statement, in a process in which neither
+        `pre_run`, `run` nor `post_run` has run. It undoes what this task did for this recipe run and nothing else. It
+        may be called whatever happened before: after a success, half a run, no run, or another rollback; what is not
+        there any more is no error. It raises if something could not be undone, and can then be called again.
+        """
+
+    def __call__(self) -> None:
+        """
+        Run the task: `pre_run`, `run`, `post_run`, each inside a span of its own.
+
+        Raises
+        ------
+        Exception
+            Whatever one of them raises. The ones after it do not run.
+        """
+        if self._is_entered:
+            self._run_phases()
+            return
+        try:
+            self._run_phases()
+        except BaseException as error:
+            self._close(error)
+            raise
+        self._close(None)
+
+    def _run_phases(self) -> None:
+        told = self._open_life_cycle()
+        told.started()
+        self._count_execution()
+        logger.info("Task %s started", self.task_name, extra=TOLD)
+        for name, phase in (("Pre Run", self.pre_run), ("Run", self.run), ("Post Run", self.post_run)):
+            with told.phase(name), self.apm_step(name, span_type=CORE_SPAN_TYPE, labels=CORE_LABELS):
+                phase()
+        logger.info("Task %s complete", self.task_name, extra=TOLD)
+
+    def _count_execution(self) -> None:
+        try:
+            self.task_execution_counter.add(1, self.base_telemetry_attributes)
+        except Exception as error:
+            logger.warning("The task is not counted: %s: %s", type(error).__name__, error)
+
+    def apm_step(
+        self,
+        name: str,
+        span_type: str = CUSTOM_SPAN_TYPE,
+        labels: Mapping[str, AttributeValue] | None = None,
+        **_: Any,
+    ) -> AbstractContextManager[Span]:
+        """
+        Record a stretch of work as a span, in the spelling of Elastic APM.
+
+        Parameters
+        ----------
+        name
+            What the work is.
+        span_type
+            Kind of work, dotted (Elastic's ``type.subtype.action``).
+        labels
+            Facts about the work.
+
+        Returns
+        -------
+        context manager
+            To be used in a ``with`` statement around the work; it yields the span, which has ``set_attribute`` and
+            ``set_attributes``. Without telemetry it does nothing.
+        """
+        return self._open_telemetry().span(name, span_type, labels or {}, NO_OPTIONS)
+
+    def telemetry_span(
+        self,
+        name: str,
+        context: Any = None,
+        kind: Any = None,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        **options: Any,
+    ) -> AbstractContextManager[Any]:
+        """
+        Record a stretch of work as a span, in the spelling of OpenTelemetry.
+
+        Parameters
+        ----------
+        name
+            What the work is.
+        context, kind, **options
+            As of OpenTelemetry's ``start_as_current_span``; other back ends pass over them.
+        attributes
+            Facts about the work.
+
+        Returns
+        -------
+        context manager
+            As from `apm_step`. With OpenTelemetry it yields a span of its own kind; the others have its methods.
+        """
+        options |= {key: value for key, value in (("context", context), ("kind", kind)) if value is not None}
+        return self._open_telemetry().span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)
+
+    @property
+    def base_telemetry_attributes(self) -> dict[str, str | int]:
+        """What is recorded about the task; for the attributes of a team's own metrics."""
+        from dkist_processing_core.telemetry.attributes import task_attributes
+
+        return task_attributes(self._facts())
+
+    @property
+    def tracer(self) -> Any:
+        """OpenTelemetry's tracer of this task; without OpenTelemetry, what has its methods."""
+        return self._open_telemetry().tracer
+
+    @property
+    def meter(self) -> Any:
+        """OpenTelemetry's meter of this task; without OpenTelemetry, what has its methods and measures nothing."""
+        return self._open_telemetry().meter
+
+    @property
+    def task_execution_counter(self) -> Any:
+        """The counter of the tasks that were run, ``dkist.processing.tasks.executed``."""
+        return self.meter.create_counter(
+            self.format_metric_name("tasks.executed"), unit="1", description="Number of tasks that were run."
+        )
+
+    def format_metric_name(self, name: str) -> str:
+        """
+        Return the full name of a metric of a processing task.
+
+        Parameters
+        ----------
+        name
+            Words separated by dots, such as ``tasks.executed``.
+        """
+        return f"{self.meter.name}.processing.{name}"
+
+    def _facts(self) -> TaskMetadata:
+        return TaskMetadata(
+            recipe_run_id=self.recipe_run_id,
+            workflow_name=self.workflow_name,
+            workflow_version=self.workflow_version,
+            task_name=self.task_name,
+        )
+
+    def _open_life_cycle(self) -> LifeCycle:
+        if self._life_cycle is None:
+            self._life_cycle = life_cycle.start(self._facts())
+        return self._life_cycle
+
+    def _open_telemetry(self) -> Telemetry:
+        if self._telemetry is None:
+            self._telemetry = telemetry.start(self._facts())
+        return self._telemetry
+
+    def _close(self, error: BaseException | None) -> None:
+        recorded, self._telemetry = self._telemetry, None
+        if recorded is not None:
+            recorded.close(error)
+        # Last, so that what the others log while they are closed is heard.
+        told, self._life_cycle = self._life_cycle, None
+        if told is not None:
+            told.close(error)
+
+    def __enter__(self) -> Self:
+        """Begin to record the task. An override must return what this returns."""
+        self._is_entered = True
+        self._open_life_cycle()
+        self._open_telemetry()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """End the recording of the task. It runs whether or not the task succeeded."""
+        self._is_entered = False
+        self._close(exc_val)
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.task_name}(recipe_run_id={self.recipe_run_id!r}, workflow_name={self.workflow_name!r}, "
+            f"workflow_version={self.workflow_version!r})"
+        )

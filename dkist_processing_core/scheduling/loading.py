@@ -1,0 +1,59 @@
+"""
+Detect Airflow, and load the text of an exported file into it.
+
+Runs in: author and CI. There is one rendering path: what is loaded here is what ships.
+"""
+
+from importlib.util import find_spec
+from typing import Any
+
+from dkist_processing_core.exceptions import MissingExtraError
+
+__all__ = ["execute", "is_airflow_installed", "require_airflow"]
+
+
+def is_airflow_installed() -> bool:
+    """Tell whether Airflow can be imported."""
+    found = find_spec("airflow")
+    # A folder named airflow without anything of Airflow's in it is a namespace package, which has no origin.
+    return found is not None and found.origin is not None
+
+
+def require_airflow(feature: str) -> None:
+    """
+    Do nothing if Airflow is installed.
+
+    Parameters
+    ----------
+    feature
+        What needs it, for the error.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not installed.
+    """
+    if not is_airflow_installed():
+        raise MissingExtraError(feature, extra="airflow")
+
+
+def execute(text: str, name: str) -> dict[str, Any]:
+    """
+    Execute the text of an exported file and return its global names.
+
+    Parameters
+    ----------
+    text
+        The text, as this library renders it.
+    name
+        Name of the file without ``.py``, for tracebacks.
+
+    Raises
+    ------
+    MissingExtraError
+        If Airflow is not installed.
+    """
+    require_airflow("Loading a workflow into Airflow")
+    namespace: dict[str, Any] = {"__name__": name}
+    exec(compile(text, f"{name}.py", "exec"), namespace)  # noqa: S102 - our own text, see above
+    return namespace
