@@ -7,8 +7,9 @@ own message from them: what is wrong, with which value, and what to do.
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
+
+from dkist_processing_core._version import __version__
 
 __all__ = [
     "ChangedFileError",
@@ -27,6 +28,7 @@ __all__ = [
     "TaskImportError",
     "TaskSettingError",
     "UnknownUpstreamError",
+    "UnsupportedDagFileError",
     "WorkflowError",
     "WorkflowValidationError",
 ]
@@ -34,6 +36,8 @@ __all__ = [
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the closest of the known names, or an empty string."""
+    from difflib import get_close_matches
+
     close = get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
@@ -103,6 +107,29 @@ class ChangedFileError(DKISTProcessingCoreError, FileExistsError):
             "    -> Move them away. If they are to be replaced, say so: overwrite=True, or --overwrite on the command "
             "line."
         )
+
+
+class UnsupportedDagFileError(DKISTProcessingCoreError, ValueError):
+    """
+    An exported DAG file says something that this release of the library does not know.
+
+    Parameters
+    ----------
+    what
+        What it says.
+    exported_by
+        The release that wrote the file; empty if that is not known.
+    """
+
+    def __init__(self, what: str, exported_by: str = "") -> None:
+        self.exported_by = exported_by
+        remedy = (
+            f"The file was exported by dkist-processing-core {exported_by} and {__version__} is installed: install "
+            f"dkist-processing-core {exported_by} or later where Airflow runs."
+            if exported_by
+            else "Export the workflow anew."
+        )
+        super().__init__(f"{what}. {remedy}")
 
 
 class TaskImportError(DKISTProcessingCoreError, ImportError):

@@ -23,8 +23,7 @@ from dkist_processing_core.resource_queue import ResourceQueue
 from dkist_processing_core.task import TaskBase
 
 if TYPE_CHECKING:
-    from airflow.providers.standard.operators.bash import BashOperator
-    from airflow.providers.standard.operators.python import PythonVirtualenvOperator
+    from dkist_processing_core.scheduling import TaskOperator, VirtualenvTaskOperator
 
 __all__ = ["Node"]
 
@@ -259,13 +258,13 @@ class Node:
 
     @property
     def operator_definition(self) -> str:
-        """The expression that stands for the node in the DAG file; it calls the function ``node`` defined there."""
+        """The expression that stands for the node in the DAG file: the class of its operator, with names and data."""
         from dkist_processing_core.rendering.dag import node_call
 
         return node_call(self._alone, self.spec)
 
     @property
-    def operator(self) -> "BashOperator | PythonVirtualenvOperator":
+    def operator(self) -> "TaskOperator | VirtualenvTaskOperator":
         """
         The Airflow operator, in no DAG yet.
 
@@ -274,11 +273,19 @@ class Node:
         MissingExtraError
             If Airflow is not installed.
         """
-        from dkist_processing_core.rendering.dag import node_call, preamble
+        from dkist_processing_core._version import __version__
+        from dkist_processing_core.rendering.dag import operator_text
         from dkist_processing_core.scheduling.loading import execute
+        from dkist_processing_core.scheduling.workflow import FileWorkflow, in_workflow
 
-        text = f"{preamble(self._alone)}\noperator = {node_call(self._alone, self.spec)}"
-        loaded: BashOperator = execute(text, self.name)["operator"]
+        workflow = FileWorkflow(
+            name=self.workflow_name,
+            version=self.workflow_version,
+            distribution=self._alone.distribution,
+            exported_by=__version__,
+        )
+        with in_workflow(workflow):
+            loaded: TaskOperator = execute(operator_text(self._alone, self.spec), self.name)["operator"]
         return loaded
 
     def __repr__(self) -> str:

@@ -7,7 +7,17 @@ Runs in: author and CI.
 import ast
 from collections.abc import Iterator
 
-__all__ = ["argument", "multiline_literal"]
+__all__ = ["argument", "literal", "multiline_literal"]
+
+
+def literal(value: object) -> str:
+    """Return the `repr` of a text, a number or a list of texts, with double quotes where Python has the choice."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(literal, value))}]"
+    if not isinstance(value, str) or '"' in value:
+        return repr(value)
+    # Python shows a text in double quotes if there is a single one in it, and no double one.
+    return f'"{repr(chr(39) + value)[2:]}'
 
 
 def multiline_literal(text: str) -> str:
@@ -26,8 +36,8 @@ def argument(name: str, value: str, *, indent: int) -> Iterator[str]:
     space = " " * indent
     lines = value.splitlines(keepends=True)
     if len(lines) <= 1:
-        yield f"{space}{name}={value!r},"
+        yield f"{space}{name}={literal(value)},"
         return
     yield f"{space}{name}=("
-    yield from (f"{space}    {line!r}" for line in lines)
+    yield from (f"{space}    {literal(line)}" for line in lines)
     yield f"{space}),"

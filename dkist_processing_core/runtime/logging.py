@@ -5,57 +5,75 @@ Runs in: task environment. The task's standard error stream is what Airflow read
 """
 
 import logging
+from datetime import datetime
 
+from dkist_processing_core.common.log_lines import mark
+from dkist_processing_core.common.log_records import listen
 from dkist_processing_core.common.settings import DEFAULT_LOG_LEVEL, log_level
+from dkist_processing_core.runtime.streams import mark_log_records
 
-__all__ = ["show_log_records"]
+__all__ = ["format_line", "show_log_records"]
 
+# Airflow's log adds the time and the level to a line that is marked.
+MARKED_FORMAT = "%(name)s: %(message)s"
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 logger = logging.getLogger(__name__)
 
 
+class _Formatter(logging.Formatter):
+    """Times with their zone."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - the name and the arguments are those of `logging`
+        """Return the time of a record (ISO 8601)."""
+        return datetime.fromtimestamp(record.created).astimezone().isoformat(sep=" ", timespec="milliseconds")
+
+
+def format_line(record: logging.LogRecord) -> str:
+    """Return a record as it is shown where no handler of the task's own shows it."""
+    return _formatter().format(record)
+
+
+def _formatter() -> logging.Formatter:
+    return logging.Formatter(MARKED_FORMAT) if mark() else _Formatter(FORMAT)
+
+
 def show_log_records() -> None:
     """
-    Let log records reach the standard error stream, with time, level and logger, if nobody else shows them.
+    Let log records reach the standard error stream, with time, level and logger, unless another handler shows them.
 
-    Whether somebody does is decided record by record, by the handlers on its way. So a handler that a team sets up, at
-    whatever moment and on whatever logger, is not disturbed, and no record is shown twice. In particular the root
-    logger gets no handler, which would keep `logging.basicConfig` from doing anything.
+    That is decided record by record, by the handlers on its way. So a handler that a team sets up, at whatever moment
+    and on whatever logger, works as it would without this, and no record is shown twice. In particular the root logger
+    gets no handler, which would keep `logging.basicConfig` from doing anything.
     """
+    mark_log_records()
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(_formatter())
     logging.lastResort = handler
-    _let_null_handlers_not_count()
+    listen(_show_what_null_handlers_swallow)
     level = logging.getLevelNamesMapping().get(log_level())
     root = logging.getLogger()
     root.setLevel(DEFAULT_LOG_LEVEL if level is None else level)
     if level is None:
         known = ", ".join(logging.getLevelNamesMapping())
-        logger.warning("DKIST_LOG_LEVEL is %r, not one of %s; INFO is used", log_level(), known)
+        logger.warning("DKIST_LOG_LEVEL is %r, which is not one of %s; INFO is used", log_level(), known)
 
 
-def _let_null_handlers_not_count() -> None:
+def _show_what_null_handlers_swallow(record: logging.LogRecord) -> None:
     """
     Show a record that only null handlers have handled.
 
-    `logging.lastResort` is asked if a record meets no handler at all. A `logging.NullHandler`, which libraries attach
-    to their own logger as a matter of course, is one to it, although it shows nothing.
+    `logging.lastResort` gets a record that meets no handler at all. A `logging.NullHandler`, which libraries attach to
+    their own logger as a matter of course, counts as one although it shows nothing.
     """
-    standard_call = logging.Logger.callHandlers
-
-    def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
-        standard_call(self, record)
-        # Each record comes by here, so no list is made, and the first handler that shows something ends it.
-        current: logging.Logger | None = self
-        has_met_one = False
-        while current is not None:
-            for handler in current.handlers:
-                if not isinstance(handler, logging.NullHandler):
-                    return
-                has_met_one = True
-            current = current.parent if current.propagate else None
-        if has_met_one and logging.lastResort:
-            logging.lastResort.handle(record)
-
-    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
+    # Every record passes here, so no list is made, and the first handler that shows something ends the search.
+    current: logging.Logger | None = logging.getLogger(record.name)
+    has_met_one = False
+    while current is not None:
+        for handler in current.handlers:
+            if not isinstance(handler, logging.NullHandler):
+                return
+            has_met_one = True
+        current = current.parent if current.propagate else None
+    if has_met_one and logging.lastResort:
+        logging.lastResort.handle(record)

@@ -1,9 +1,10 @@
 """
-Run one task in its own environment: what the task script starts.
+Run one task in its own environment: what the worker program starts.
 
-Runs in: task environment. ``python -m dkist_processing_core.runtime module:Class --workflow-name NAME
+Runs in: task environment. ``python -P -m dkist_processing_core.runtime module:Class --workflow-name NAME
 --workflow-version VERSION`` with the recipe run id in ``DKIST_RECIPE_RUN_ID``, where no shell looks at it. A task that
-raises gives exit status 1, one that is ended by SIGTERM gives 143 after its ``__exit__`` ran.
+raises gives exit status 1, one that is ended by SIGTERM gives 143 after its ``__exit__`` ran. How the task has ended is
+written to the file that ``DKIST_OUTCOME`` names. This command line is part of the ABI.
 """
 
 import argparse
@@ -12,24 +13,30 @@ import os
 import select
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from dkist_processing_core import telemetry
+from dkist_processing_core.common.log_lines import mark, write_marked
+from dkist_processing_core.common.outcome import OUTCOME_VARIABLE, Outcome
+from dkist_processing_core.common.redaction import redact_urls
 from dkist_processing_core.exceptions import RecipeRunIdError, TaskImportError, did_you_mean
-from dkist_processing_core.runtime.logging import show_log_records
+from dkist_processing_core.runtime.logging import format_line, show_log_records
 from dkist_processing_core.runtime.task import TaskBase, as_recipe_run_id
+from dkist_processing_core.runtime.tracebacks import format_error, last_lines, summarize
 
 __all__ = ["load_task", "main", "run_task"]
 
 logger = logging.getLogger("dkist_processing_core.runtime")
 
 FAILED = 1
-BAD_RECIPE_RUN_ID = 65  # EX_DATAERR of sysexits.h, as the task script has it
+BAD_RECIPE_RUN_ID = 65  # EX_DATAERR of sysexits.h, as the worker program has it
+INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
+LARGEST_STATUS = 255
 
 
 class Terminated(SystemExit):
@@ -168,39 +175,83 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workflow-name", required=True)
     parser.add_argument("--workflow-version", required=True)
     options = parser.parse_args(arguments)
+    # The task may close its streams or put others in their place; its error is shown all the same.
+    error_stream = os.dup(2)
     show_log_records()
     _end_on_sigterm()
     try:
         run_task(options.task, workflow_name=options.workflow_name, workflow_version=options.workflow_version)
-    except RecipeRunIdError as error:
-        logger.error("Task %s refused: %s", options.task, error)
-        return BAD_RECIPE_RUN_ID
-    except TaskImportError as error:
-        logger.error("%s", error)
-        _leave_last_words(str(error))
-        return FAILED
-    except Terminated:
-        logger.error("Task %s was terminated (SIGTERM)", options.task)
-        raise
-    except Exception as error:
-        logger.exception("Task %s failed", options.task)
-        _leave_last_words("".join(traceback.format_exception(error)))
-        return FAILED
+    except BaseException as error:
+        status = _status(error)
+        if status:
+            _report(error, options.task, status, error_stream)
+            return status
+    _write_outcome(Outcome(state="succeeded"))
     return 0
 
 
-def _leave_last_words(error: str) -> None:
-    """Tell the failure message, which Airflow's process sends, what the error was."""
+def _status(error: BaseException) -> int:
+    """Return the exit status for what has ended a task; 0 if it left by ``sys.exit()`` or ``sys.exit(0)``."""
+    if isinstance(error, RecipeRunIdError):
+        return BAD_RECIPE_RUN_ID
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if not isinstance(error, SystemExit):
+        return FAILED
+    if error.code is None:
+        return 0
+    # Of any other number the operating system keeps the lowest 8 bits, in which a failure may look like a success.
+    return error.code if isinstance(error.code, int) and 0 <= error.code <= LARGEST_STATUS else FAILED
+
+
+def _report(error: BaseException, task: str, status: int, error_stream: int) -> None:
+    """Show why a task has failed, and leave it to the failure message."""
+    summary = summarize(error)
+    if isinstance(error, RecipeRunIdError):
+        shown = f"Task {task} refused: {error}"
+    elif isinstance(error, TaskImportError):
+        shown = str(error)
+    elif isinstance(error, Terminated):
+        shown = summary = f"Task {task} was terminated (SIGTERM)"
+    else:
+        shown = f"Task {task} failed: {summary}\n{format_error(error)}"
+    shown = redact_urls(shown)
+    _show(shown, error_stream)
+    ids = telemetry.last_ids()
+    _write_outcome(
+        Outcome(
+            state="failed",
+            summary=redact_urls(summary),
+            error=last_lines(shown.partition("\n")[2] or shown),
+            exit_status=status,
+            trace_id=ids.trace_id if ids else None,
+            transaction_id=ids.transaction_id if ids else None,
+        )
+    )
+
+
+def _show(text: str, descriptor: int) -> None:
+    """Write an error to where Airflow reads, whatever the task has done to logging and to its streams."""
+    its = mark()
+    record = logging.LogRecord(logger.name, logging.ERROR, "", 0, text, None, None)
+    line = write_marked(logging.ERROR, text, mark=its) if its else f"{format_line(record)}\n"
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # noqa: S112 - whatever the task has put there
+            continue
     try:
-        from dkist_processing_core.isb.failures import details as last_words
-
-        facts = {"error": last_words.last_lines(error), "exitCode": str(FAILED)}
-        if ids := telemetry.last_ids():
-            facts |= {"traceId": ids.trace_id, "transactionId": ids.transaction_id}
-        last_words.write(facts)
-    except Exception:
-        logger.debug("The failure message will not tell the error", exc_info=True)
+        with open(descriptor, "wb", buffering=0) as file:
+            file.write(line.encode(errors="backslashreplace"))
+    except OSError:
+        logger.debug("The error of the task cannot be shown", exc_info=True)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _write_outcome(outcome: Outcome) -> None:
+    """Tell the process that started this one how the task has ended, if it wants to know."""
+    place = os.environ.get(OUTCOME_VARIABLE)
+    if place:
+        try:
+            Path(place).write_text(outcome.to_json(), encoding="utf-8")
+        except OSError as error:
+            logger.warning("How the task has ended cannot be written to %s: %s", place, error)

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
+from datetime import datetime
 
 import pytest
 
+from dkist_processing_core.common.log_lines import parse
+from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.exceptions import TaskImportError
 from dkist_processing_core.runtime.main import load_task, run_task
 
@@ -67,6 +69,69 @@ TASKS = """
             os.kill(os.getpid(), signal.SIGTERM)
             print("torn down", error[0].__name__, flush=True)
 
+    class Speaks(TaskBase):
+        def run(self):
+            print("printed")
+            print("no end of the line, then a record", end="")
+            logger.error("an error\\nof two lines")
+            logger.warning("a warning")
+            logger.debug("a detail")
+            logging.getLogger("theirs").addHandler(logging.StreamHandler(sys.stdout))
+            logging.getLogger("theirs").critical("by a handler of theirs")
+            os.write(1, b"written\\n")
+
+    class ConfiguresAll(TaskBase):
+        def run(self):
+            import logging.config
+            logging.config.dictConfig({"version": 1})
+            raise ValueError("the flat is missing")
+
+    class ClosesItsStreams(TaskBase):
+        def run(self):
+            sys.stderr.close()
+            sys.stdout = None
+            os.close(2)
+            raise ValueError("the flat is missing")
+
+    class Silent(Exception):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    class RaisesTheUntellable(TaskBase):
+        def run(self):
+            raise Silent
+
+    class RaisesAGroup(TaskBase):
+        def run(self):
+            raise ExceptionGroup("two", [ValueError("one"), KeyError("two")])
+
+    class LeavesWithText(TaskBase):
+        def run(self):
+            sys.exit("nothing to do")
+
+    class LeavesWith256(TaskBase):
+        def run(self):
+            sys.exit(256)
+
+    class LeavesInPeace(TaskBase):
+        def run(self):
+            sys.exit(0)
+
+    class Interrupted(TaskBase):
+        def run(self):
+            raise KeyboardInterrupt
+
+    class RaisesALongOne(TaskBase):
+        def run(self):
+            raise ValueError("x" * 50_000_000)
+
+    class RaisesFromAnother(TaskBase):
+        def run(self):
+            try:
+                {}["key"]
+            except KeyError as error:
+                raise ValueError("http://me:p@ss@host/ has no key") from error
+
     not_a_task = 3
 """
 
@@ -118,7 +183,7 @@ def test_a_task_that_succeeds_gives_0_and_its_log(team):
     assert len(lines) == 4
     date, clock, rest = lines[2].split(" ", 2)
     assert rest == "INFO team: recipe run 42"
-    assert time.strptime(f"{date} {clock.partition(',')[0]}", "%Y-%m-%d %H:%M:%S")
+    assert datetime.fromisoformat(f"{date} {clock}").tzinfo is not None
 
 
 def test_the_log_level_is_a_setting(team):
@@ -126,7 +191,7 @@ def test_the_log_level_is_a_setting(team):
     assert "DEBUG team: a debug record" in run(team, "team_tasks:Good", DKIST_LOG_LEVEL="debug")[2]
     assert run(team, "team_tasks:Good", DKIST_LOG_LEVEL="ERROR")[2] == ""
     wrong = run(team, "team_tasks:Good", DKIST_LOG_LEVEL="LOUD")[2]
-    assert "DKIST_LOG_LEVEL is 'LOUD', not one of" in wrong
+    assert "DKIST_LOG_LEVEL is 'LOUD', which is not one of" in wrong
     assert "INFO team: recipe run 42" in wrong
 
 
@@ -154,6 +219,106 @@ def test_a_task_that_raises_gives_1_and_the_traceback(team):
     assert status == 1
     assert "ERROR dkist_processing_core.runtime: Task team_tasks:Bad failed" in stderr
     assert stderr.endswith("RuntimeError: the flat is missing\n")
+
+
+MARK = "0123"
+
+
+def marked(team, task, **environment):
+    """Run a task as the operator does; return the exit status and (kind, text) of each line."""
+    environment = {"DKIST_LOG_MARK": MARK, "PYTHONUNBUFFERED": "1", **environment}
+    status, stdout, stderr = run(team, task, **environment)
+    return status, [tuple(parse(line, mark=MARK)) for line in [*stdout.split("\n"), *stderr.split("\n")] if line]
+
+
+def outcome_of(team, task, **environment):
+    """Run a task; return the exit status, how it says that it has ended, and its standard error."""
+    place = team / "outcome.json"
+    status, _, stderr = run(team, task, DKIST_OUTCOME=str(place), **environment)
+    return status, Outcome.from_json(place.read_text()), stderr
+
+
+def test_log_records_keep_their_level(team):
+    """Each record is one line that states its level, whichever handler writes it; what is printed states none."""
+    status, lines = marked(team, "team_tasks:Speaks", DKIST_LOG_LEVEL="DEBUG")
+    assert status == 0
+    assert [each for each in lines if "dkist_processing_core" not in each[1]] == [
+        ("", "printed"),
+        ("", "no end of the line, then a record"),
+        ("50", "by a handler of theirs"),
+        ("", "written"),
+        ("40", "team: an error\nof two lines"),
+        ("30", "team: a warning"),
+        ("10", "team: a detail"),
+    ]
+    assert all(kind for kind, text in lines if "dkist_processing_core" in text)
+
+
+def test_the_last_error_is_the_traceback_of_the_task(team):
+    """It is one record at ERROR, without the frames of this library, and with short paths."""
+    status, lines = marked(team, "team_tasks:RaisesFromAnother")
+    assert status == 1
+    kind, text = lines[-1]
+    assert kind == "40"
+    assert text.startswith(
+        "Task team_tasks:RaisesFromAnother failed: ValueError: http://<redacted>@host/ has no key\nTraceback"
+    )
+    assert text.endswith("ValueError: http://<redacted>@host/ has no key")
+    assert "KeyError: 'key'" in text
+    assert text.count("in run") == 2
+    assert "runtime/task.py" not in text
+    assert "/lib/python" not in text
+
+
+@pytest.mark.parametrize(
+    ("task", "status", "summary"),
+    [
+        ("Bad", 1, "RuntimeError: the flat is missing"),
+        ("RaisesFromAnother", 1, "ValueError: http://<redacted>@host/ has no key"),
+        ("ConfiguresAll", 1, "ValueError: the flat is missing"),
+        ("ClosesItsStreams", 1, "ValueError: the flat is missing"),
+        ("RaisesTheUntellable", 1, "team_tasks.Silent: <exception str() failed>"),
+        ("RaisesAGroup", 1, "ExceptionGroup: two (2 sub-exceptions)"),
+        ("LeavesWithText", 1, "SystemExit: nothing to do"),
+        ("LeavesWith256", 1, "SystemExit: 256"),
+        ("Leaves", 7, "SystemExit: 7"),
+        ("Interrupted", 130, "KeyboardInterrupt"),
+        ("Nowhere", 1, None),
+    ],
+)
+def test_a_failed_task_says_why(team, task, status, summary):
+    """In its log and to who started it, whatever it did to logging and to its streams, and however it failed."""
+    ended, outcome, stderr = outcome_of(team, f"team_tasks:{task}")
+    assert (ended, outcome.state, outcome.exit_status) == (status, "failed", status)
+    if summary is not None:
+        assert outcome.summary == summary
+        assert outcome.error.splitlines()[-1].lstrip(" +-").startswith(summary) or task == "RaisesAGroup"
+    if task != "ClosesItsStreams":
+        assert outcome.error.splitlines()[-1] in stderr
+    assert "ERROR dkist_processing_core.runtime: " in stderr
+
+
+def test_a_huge_error_is_shown_in_part(team):
+    """The type stays, in the log and in the outcome."""
+    _, outcome, stderr = outcome_of(team, "team_tasks:RaisesALongOne")
+    assert len(outcome.to_json()) < 10_000
+    assert outcome.summary.startswith("ValueError: xxx")
+    assert "characters removed" in outcome.error
+    assert len(stderr) < 200_000
+
+
+@pytest.mark.parametrize("task", ["Good", "LeavesInPeace"])
+def test_a_task_that_succeeds_says_so(team, task):
+    """So a process that ends before its task does is not mistaken for one."""
+    status, outcome, _ = outcome_of(team, f"team_tasks:{task}")
+    assert (status, outcome) == (0, Outcome(state="succeeded"))
+
+
+def test_a_bad_recipe_run_id_is_an_outcome_as_well(team):
+    """With the value."""
+    status, outcome, _ = outcome_of(team, "team_tasks:Good", DKIST_RECIPE_RUN_ID="x")
+    assert (status, outcome.state) == (65, "failed")
+    assert "recipe_run_id must be an integer, not 'x'" in outcome.summary
 
 
 def test_a_task_may_choose_its_exit_status(team):

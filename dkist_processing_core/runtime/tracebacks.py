@@ -1,0 +1,76 @@
+"""
+The error of a task as a person wants to read it.
+
+Runs in: task environment.
+"""
+
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+
+__all__ = ["format_error", "last_lines", "summarize"]
+
+LIBRARY = str(Path(__file__).parent.parent) + "/"
+LINES = 20
+CHARACTERS = 4000
+SUMMARY_CHARACTERS = 500
+LOG_CHARACTERS = 50_000
+LOG_FRAMES = 100
+
+
+def format_error(error: BaseException) -> str:
+    """
+    Return the traceback of an error, without the frames of this library and with short paths.
+
+    Parameters
+    ----------
+    error
+        The error. Whatever its text does, this does not raise.
+    """
+    known: set[int] = set()
+    told = traceback.TracebackException.from_exception(error, limit=-LOG_FRAMES, compact=True)
+    _remove_own_frames(told, known)
+    return _truncate(_short_paths("".join(told.format())).rstrip("\n"), LOG_CHARACTERS)
+
+
+def _remove_own_frames(told: traceback.TracebackException, known: set[int]) -> None:
+    if id(told) in known:
+        return
+    known.add(id(told))
+    told.stack[:] = [frame for frame in told.stack if not frame.filename.startswith(LIBRARY)]
+    for each in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
+        if each is not None:
+            _remove_own_frames(each, known)
+
+
+def _short_paths(text: str) -> str:
+    """Return the text with paths relative to where the environment and the interpreter keep modules."""
+    for name in ("purelib", "platlib", "stdlib"):
+        text = text.replace(f'File "{sysconfig.get_path(name)}/', 'File "')
+    return text.replace(f'File "{sys.base_prefix}/', 'File "')
+
+
+def summarize(error: BaseException) -> str:
+    """Return an error in one line, such as ``ValueError: the flat is missing``."""
+    told = traceback.TracebackException(type(error), error, None, compact=True)
+    lines = "".join(told.format_exception_only()).strip().splitlines()
+    # A syntax error shows the line first, and the notes of an exception follow it.
+    name = type(error).__name__
+    line = next(
+        (each for each in lines if each.partition(":")[0].rpartition(".")[2] == name), lines[0] if lines else name
+    )
+    return _truncate(line, SUMMARY_CHARACTERS)
+
+
+def last_lines(text: str) -> str:
+    """Return the end of an error, as much of it as is useful in a message."""
+    return _truncate("\n".join(text.splitlines()[-LINES:]), CHARACTERS)
+
+
+def _truncate(text: str, limit: int) -> str:
+    """Return the text, and if it is longer than the limit its beginning and end."""
+    if len(text) <= limit:
+        return text
+    mark = f" [... {len(text) - limit} characters removed ...] "
+    return f"{text[: limit // 2]}{mark}{text[-(limit // 2) :]}"

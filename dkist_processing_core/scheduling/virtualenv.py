@@ -1,0 +1,116 @@
+"""
+The Airflow operator that runs a task in a virtual environment that Airflow itself makes.
+
+Runs in: scheduler and DAG processor, which load it, and worker, where it is executed.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dkist_processing_core.common.outcome import Outcome
+from dkist_processing_core.common.settings import environment_cache
+from dkist_processing_core.scheduling.failure import TaskFailedError
+from dkist_processing_core.scheduling.operators import OF_AIRFLOW, RECIPE_RUN_ID, TEMPLATE_FIELDS, traceparent
+from dkist_processing_core.scheduling.workflow import current_workflow, reject_unknown, task_failed
+
+try:  # Airflow 3, or Airflow 2 with the standard provider
+    from airflow.providers.standard.operators.python import PythonVirtualenvOperator
+except ImportError:
+    from airflow.operators.python import PythonVirtualenvOperator
+
+__all__ = ["VirtualenvTaskOperator"]
+
+
+def run_task(task, recipe_run_id, workflow_name, workflow_version, traceparent, outcome):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Airflow copies the text of this function
+    """Run one task; Airflow copies this function into the virtual environment and calls it there."""
+    from dkist_processing_core.runtime.virtualenv import run
+
+    run(task, recipe_run_id, workflow_name, workflow_version, traceparent, outcome)
+
+
+class VirtualenvTaskOperator(PythonVirtualenvOperator):
+    """
+    Run a task by Airflow's own `PythonVirtualenvOperator`, with the parameters of `TaskOperator`.
+
+    It takes no constraints, and Airflow logs all of its output at the level INFO.
+    """
+
+    template_fields: Sequence[str] = TEMPLATE_FIELDS
+    template_fields_renderers: Mapping[str, str] = {}
+    template_ext: Sequence[str] = ()
+    outcome: Outcome | None = None
+
+    def __init__(
+        self,
+        *,
+        task_id: str,
+        task: str,
+        extras: Sequence[str],
+        queue: str,
+        pool: str,
+        retries: int,
+        retry_delay_seconds: float,
+        doc_md: str,
+        **unknown: Any,
+    ) -> None:
+        workflow = current_workflow()
+        if unknown:
+            reject_unknown(f"The task {task_id!r} of {workflow.name!r}", unknown.keys() - OF_AIRFLOW, workflow)
+        self.requirement = workflow.requirement(extras)
+        super().__init__(
+            task_id=task_id,
+            python_callable=run_task,
+            requirements=[self.requirement],
+            system_site_packages=False,
+            expect_airflow=False,
+            owner=workflow.distribution,
+            queue=queue,
+            pool=pool,
+            retries=retries,
+            retry_delay=timedelta(seconds=retry_delay_seconds),
+            do_xcom_push=False,
+            on_failure_callback=partial(task_failed, workflow.name, workflow.version, task_id),
+            doc_md=doc_md,
+            **unknown,
+        )
+        self.task = task
+        self.workflow = f"{workflow.name} {workflow.version}"
+        self.recipe_run_id = RECIPE_RUN_ID
+        self.file_workflow = workflow
+
+    def pre_execute(self, context: Any) -> None:
+        """Set what is known only now: the run, and where this worker keeps environments."""
+        super().pre_execute(context)
+        # Hidden in the cache of the other operator, whose collector passes over it.
+        self.venv_cache_path = environment_cache() / ".python_virtualenv"
+        self.op_kwargs = {
+            "task": self.task,
+            "recipe_run_id": str(self.recipe_run_id),
+            "workflow_name": self.file_workflow.name,
+            "workflow_version": self.file_workflow.version,
+            "traceparent": traceparent(context),
+        }
+
+    def execute_callable(self) -> None:
+        """
+        Run the task.
+
+        Raises
+        ------
+        TaskFailedError
+            If it has failed.
+        """
+        with tempfile.TemporaryDirectory(prefix="dkist-outcome-") as folder:
+            file = Path(folder, "outcome.json")
+            self.op_kwargs = {**self.op_kwargs, "outcome": str(file)}
+            try:
+                super().execute_callable()
+            except Exception:
+                if not file.exists():
+                    raise
+                self.outcome = Outcome.from_json(file.read_text(encoding="utf-8"))
+                raise TaskFailedError(self.outcome) from None
