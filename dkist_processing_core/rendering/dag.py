@@ -67,13 +67,19 @@ def node_call(workflow: WorkflowSpec, node: NodeSpec) -> str:
         f"{OPERATOR_CLASSES[workflow.operator]}(",
         f"    task_id={literal(node.name)},",
         f"    task={literal(node.task)},",
-        f"    extras={literal(node.extras)},",
-        f"    queue={literal(node.queue)},",
-        f"    pool={literal(node.pool)},",
-        f"    retries={literal(node.retries)},",
-        f"    retry_delay_seconds={literal(node.retry_delay_seconds)},",
-        *argument("doc_md", node.doc, indent=4),
     ]
+    # What protocol 1 has a default for is left out: every parse of every file pays for what stands in it.
+    for key, value, default in (
+        ("extras", node.extras, ("frozen",)),
+        ("queue", node.queue, "default"),
+        ("pool", node.pool, f"{node.queue}_pool"),
+        ("retries", node.retries, 0),
+        ("retry_delay_seconds", node.retry_delay_seconds, 60 if node.retries else node.retry_delay_seconds),
+    ):
+        if value != default:
+            lines.append(f"    {key}={literal(value)},")
+    if node.doc:
+        lines += argument("doc_md", node.doc, indent=4)
     if node.constraints:
         lines.append(f"    constraints=CONSTRAINTS_{_different_constraints(workflow).index(node.constraints) + 1},")
     return "\n".join([*lines, ")"])

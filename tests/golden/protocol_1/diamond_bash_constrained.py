@@ -17,11 +17,6 @@ with workflow_dag(
     nodes["First"] = TaskOperator(
         task_id="First",
         task="support.tasks:First",
-        extras=["frozen"],
-        queue="default",
-        pool="default_pool",
-        retries=0,
-        retry_delay_seconds=60,
         doc_md=(
             "Do the first thing.\n"
             "\n"
@@ -32,9 +27,7 @@ with workflow_dag(
     nodes["Second"] = TaskOperator(
         task_id="Second",
         task="support.tasks:Second",
-        extras=["frozen"],
         queue="high_memory",
-        pool="high_memory_pool",
         retries=2,
         retry_delay_seconds=5,
         doc_md="Do the second thing.",
@@ -45,22 +38,12 @@ with workflow_dag(
         task_id="Third",
         task="support.tasks:Third",
         extras=["frozen", "asdf"],
-        queue="default",
-        pool="default_pool",
-        retries=0,
-        retry_delay_seconds=60,
-        doc_md="",
         constraints=CONSTRAINTS_1,
     )
     nodes["Third"].set_upstream([nodes["First"]])
     nodes["Fourth"] = TaskOperator(
         task_id="Fourth",
         task="support.tasks:Fourth",
-        extras=["frozen"],
-        queue="default",
-        pool="default_pool",
-        retries=0,
-        retry_delay_seconds=60,
         doc_md="Do the fourth thing.",
         constraints=CONSTRAINTS_1,
     )

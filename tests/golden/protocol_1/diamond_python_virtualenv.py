@@ -14,11 +14,6 @@ with workflow_dag(
     nodes["First"] = VirtualenvTaskOperator(
         task_id="First",
         task="support.tasks:First",
-        extras=["frozen"],
-        queue="default",
-        pool="default_pool",
-        retries=0,
-        retry_delay_seconds=60,
         doc_md=(
             "Do the first thing.\n"
             "\n"
@@ -28,9 +23,7 @@ with workflow_dag(
     nodes["Second"] = VirtualenvTaskOperator(
         task_id="Second",
         task="support.tasks:Second",
-        extras=["frozen"],
         queue="high_memory",
-        pool="high_memory_pool",
         retries=2,
         retry_delay_seconds=5,
         doc_md="Do the second thing.",
@@ -40,21 +33,11 @@ with workflow_dag(
         task_id="Third",
         task="support.tasks:Third",
         extras=["frozen", "asdf"],
-        queue="default",
-        pool="default_pool",
-        retries=0,
-        retry_delay_seconds=60,
-        doc_md="",
     )
     nodes["Third"].set_upstream([nodes["First"]])
     nodes["Fourth"] = VirtualenvTaskOperator(
         task_id="Fourth",
         task="support.tasks:Fourth",
-        extras=["frozen"],
-        queue="default",
-        pool="default_pool",
-        retries=0,
-        retry_delay_seconds=60,
         doc_md="Do the fourth thing.",
     )
     nodes["Fourth"].set_upstream([nodes["Second"], nodes["Third"]])

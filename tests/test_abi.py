@@ -1,0 +1,166 @@
+"""What exported files and task environments rely on across releases: docs/abi.rst and every golden file."""
+
+import ast
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from dkist_processing_core.common import log_lines, outcome
+from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.worker import cache
+
+PAGE = Path(__file__).parent.parent / "docs" / "abi.rst"
+GOLDEN = Path(__file__).parent / "golden"
+GOLDEN_FILES = sorted(GOLDEN.rglob("*.py"))
+
+
+def section(title):
+    """Return the text below a title, up to the next one."""
+    _, _, rest = PAGE.read_text().partition(f"\n{title}\n")
+    assert rest, title
+    return re.split(r"\n[^\n]+\n-{3,}\n", rest.partition("\n")[2])[0]
+
+
+def rows(title):
+    """Return the cells of each row of the table below a title, without its header."""
+    table = section(title).partition(".. list-table::")[2]
+    found = re.split(r"\n   \* - ", table)[2:]
+    return [[" ".join(cell.split()) for cell in re.split(r"\n     - ", row.split("\n\n")[0])] for row in found]
+
+
+def names(text):
+    """Return what stands in double backquotes."""
+    return re.findall(r"``([^`]+)``", text)
+
+
+def resolve(dotted):
+    """Import what a dotted name stands for."""
+    module, _, name = dotted.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def golden_imports():
+    """Return each name that a golden file imports of this library, as the file spells it."""
+    found = set()
+    for file in GOLDEN_FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("dkist_processing_core"):
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return sorted(found)
+
+
+def test_every_protocol_has_golden_files():
+    """One folder for each protocol that is known, none of them empty."""
+    from dkist_processing_core.rendering.dag import PROTOCOL
+
+    folders = {file.parent.name for file in GOLDEN_FILES}
+    assert folders == {f"protocol_{number}" for number in range(1, PROTOCOL + 1)}
+
+
+def test_what_golden_files_import_is_on_the_page():
+    """A file never relies on something that nobody has promised."""
+    assert set(golden_imports()) <= {name for row in rows("What exported files import") for name in names(row[0])}
+
+
+@pytest.mark.airflow
+def test_what_exported_files_import_is_there():
+    """Every name on the page, and every one in a golden file, can be imported."""
+    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
+    promised = [name for row in rows("What exported files import") for name in names(row[0])]
+    assert len(promised) == 6
+    for dotted in {*promised, *golden_imports()}:
+        assert callable(resolve(dotted)), dotted
+
+
+@pytest.mark.airflow
+def test_the_keys_of_the_protocol_are_accepted():
+    """Each key on the page, with its name, and no other one; and the golden files use no other ones."""
+    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
+    promised = {names(call)[0]: set(names(keys)) for call, keys in rows("Protocols")}
+    for call, keys in promised.items():
+        accepted = inspect.signature(resolve(f"dkist_processing_core.scheduling.{call}")).parameters
+        assert {name for name, each in accepted.items() if each.kind is each.KEYWORD_ONLY} == keys, call
+    for file in GOLDEN_FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert {keyword.arg for keyword in node.keywords} <= promised[node.func.id], file
+
+
+def test_the_programs_start():
+    """The worker program asks for its variables; the runtime describes its arguments, and takes those on the page."""
+    commands = [names(row[0])[0] for row in rows("Programs")]
+    worker, runtime, function = commands
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DKIST_")}
+    done = subprocess.run(
+        [sys.executable, *shlex.split(worker)[1:]], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 78
+    assert "DKIST_TASK" in done.stdout + done.stderr
+    program = [sys.executable, *shlex.split(runtime)[1:]]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 65
+    assert "recipe_run_id must be an integer" in done.stderr
+    parameters = names(" ".join(rows("Programs")[2][1:]))[1:]
+    assert list(inspect.signature(resolve(function)).parameters) == parameters
+
+
+@pytest.mark.airflow
+def test_the_variables_are_those_that_are_set():
+    """By the operator, for the worker program; and by the worker program, for the runtime."""
+    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
+    from dkist_processing_core.scheduling import TaskOperator
+    from dkist_processing_core.scheduling.workflow import FileWorkflow, in_workflow
+
+    with in_workflow(FileWorkflow(name="w", version="1", distribution="d", exported_by="8.0.0")):
+        operator = TaskOperator(
+            task_id="t",
+            task="m:T",
+            extras=["frozen"],
+            queue="default",
+            pool="default_pool",
+            retries=0,
+            retry_delay_seconds=1,
+            doc_md="",
+        )
+    is_set = {*operator.variables({}), *operator.subprocess_hook.variables, outcome.OUTCOME_VARIABLE}
+    promised = {names(row[0])[0] for row in rows("Variables")}
+    # With which Python the constant command of the operator starts the worker program is between these two.
+    assert is_set - {"DKIST_WORKER_PYTHON"} == promised
+
+
+def test_a_marked_line_is_what_the_page_says():
+    """Byte for byte, and back."""
+    line = log_lines.write_marked(40, "two\nlines", mark="0123")
+    assert line == "\x1e0123:40:two\x1flines\n"
+    assert log_lines.parse(line.rstrip(), mark="0123") == ("40", "two\nlines")
+    assert log_lines.parse("\x1e9999:40:forged", mark="0123") == ("", "\x1e9999:40:forged")
+    assert (log_lines.MARK_VARIABLE, log_lines.OUTCOME) == ("DKIST_LOG_MARK", "outcome")
+
+
+def test_an_outcome_has_the_keys_of_the_page():
+    """And one of another release is read as far as it is known."""
+    assert {each.name for each in fields(outcome.Outcome)} == {names(row[0])[0] for row in rows("Outcome")}
+    read = outcome.Outcome.from_json('{"state": "failed", "summary": "no", "something_new": 1}')
+    assert read == outcome.Outcome(state="failed", summary="no")
+
+
+def test_the_cache_has_the_layout_of_the_page():
+    """The names of the folder, the marker and the locks."""
+    promised = [names(row[0])[0] for row in rows("Cache of environments")]
+    assert promised == [cache.LAYOUT, cache.MARKER, cache.USE_LOCK, cache.BUILD_LOCK]
+
+
+def test_a_spooled_message_has_the_keys_of_the_page():
+    """And one with a key of a later release is read."""
+    _, _, keys = section("Spool of messages").partition("with the keys")
+    assert {each.name for each in fields(Envelope)} == set(names(keys))
+    text = '{"routing_key": "r", "queue": "q", "body": "{}", "message_id": "m", "type": "t", "timestamp": 1, "priority": 2}'
+    assert Envelope.from_json(text).message_id == "m"
