@@ -9,21 +9,20 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from support.processes import wait_for
 from support.releases import VERSION, build_wheel, with_links, write_package
 from support.script_package import FILES, NAME
-from support.script_runs import environments, new_spec, run, start
+from support.script_runs import environments, new_spec, run, start, worker_without_uv
 
-from dkist_processing_core.rendering.task_script import runnable_script
-from dkist_processing_core.worker.cache import prune
+from dkist_processing_core.rendering.script import runnable_script
+from dkist_processing_core.worker.cache import LAYOUT
+from dkist_processing_core.worker.collector import prune
 
 pytestmark = pytest.mark.network
 REQUIREMENT = f"{NAME}[frozen]==1.0"
@@ -155,14 +154,18 @@ def test_a_half_built_environment_is_built_anew(releases, warm_cache, tmp_path):
     """Without the ready marker nothing of it is trusted."""
     cache = tmp_path / "cache"
     [ready] = environments(warm_cache)
-    half = cache / ready.name
+    half = cache / LAYOUT / ready.name
+    (cache / LAYOUT).mkdir(parents=True)
+    (cache / LAYOUT).chmod(0o700)
     (half / "bin").mkdir(parents=True)
     (half / "bin" / "python").write_text("#!/bin/sh\nexit 0\n")
     (half / "bin" / "python").chmod(0o755)
     done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
     assert done.returncode == 0, done.stdout
     assert "INFO team: good, recipe run 42" in done.stdout
-    assert (half / ".ready").read_text() == f"{REQUIREMENT}\n"
+    marker = json.loads((half / ".ready").read_text())
+    assert marker["requirement"] == REQUIREMENT
+    assert {"dkist_script_test-1.0", f"dkist_processing_core-{VERSION}"} <= set(marker["distributions"])
 
 
 def test_a_killed_build_is_no_environment(releases, tmp_path):
@@ -222,15 +225,15 @@ def test_a_build_removes_what_nobody_uses_any_more(releases, warm_cache, tmp_pat
     """By age, and never what a task runs in at that moment."""
     cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
     for name in ("unused-1-x", "used-1-x"):
-        (cache / name).mkdir()
-        (cache / name / ".ready").write_text("old[frozen]==1\n")
-        (cache / f"{name}.use").touch()
-        os.utime(cache / f"{name}.use", (0, 0))
-    with (cache / "used-1-x.use").open() as lock:
+        (cache / LAYOUT / name).mkdir()
+        (cache / LAYOUT / name / ".ready").write_text('{"requirement": "old[frozen]==1"}')
+        (cache / LAYOUT / f"{name}.use").touch()
+        os.utime(cache / LAYOUT / f"{name}.use", (0, 0))
+    with (cache / LAYOUT / "used-1-x.use").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         done = run(new_spec(extras=("frozen", "other")), releases, DKIST_ENVIRONMENT_CACHE=str(cache))
     assert done.returncode == 0, done.stdout
-    assert f"removed the unused environment {cache / 'unused-1-x'}" in done.stdout
+    assert f"removed the unused environment {cache / LAYOUT / 'unused-1-x'}" in done.stdout
     assert "used-1-x" in {each.name for each in environments(cache)}
     assert len(environments(cache)) == 3
 
@@ -270,25 +273,15 @@ def test_a_task_that_starts_while_its_environment_is_removed_builds_it_anew(rele
     assert any("building the environment" in each.stdout for each in done)
 
 
-@pytest.mark.parametrize(
-    "flock", [None, "#!/bin/sh\necho flock: No locks available >&2; exit 71\n"], ids=["absent", "unsupported"]
-)
-def test_a_cache_that_cannot_be_locked_is_refused(releases, tmp_path, flock):
-    """Without flock, or on a file system without it, nothing would keep two builders apart."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name in ("bash", "mkdir", "sed", "touch"):
-        (tools / name).symlink_to(shutil.which(name))
-    (tools / "python3").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
-    if flock:
-        (tools / "flock").write_text(flock)
-        (tools / "flock").chmod(0o755)
-    done = run("Good", releases, PATH=str(tools))
+def test_a_cache_that_others_can_write_is_refused(releases, tmp_path):
+    """They would decide what the tasks run."""
+    folder = tmp_path / "cache" / LAYOUT
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(folder.parent))
     assert done.returncode == 78
-    what = (
-        "cannot be locked (flock). Set DKIST_ENVIRONMENT_CACHE to a local folder." if flock else "there is no flock on"
-    )
-    assert what in done.stdout
+    assert f"the environment cache {folder} belongs to user {os.getuid()} and has mode 777" in done.stdout
+    assert list(folder.iterdir()) == []
 
 
 def test_a_release_that_does_not_exist_is_an_error_of_its_own(releases, tmp_path):
@@ -363,13 +356,7 @@ def test_dev_without_a_checkout_says_what_to_set(releases):
 
 def test_without_uv_pip_does_the_work(releases, tmp_path):
     """On a worker that has Python and bash only, the same environment is built, more slowly."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name in ("bash", "flock", "mkdir", "mv", "rm", "sed", "sleep", "touch"):
-        (tools / name).symlink_to(shutil.which(name))
-    python = tools / "python3"
-    python.symlink_to(Path(sys.base_prefix) / "bin" / "python3")
-    done = run("Good", releases, PATH=str(tools))
+    done = run("Good", releases, **worker_without_uv(tmp_path / "tools"))
     assert done.returncode == 0, done.stdout
     assert "there is no uv on PATH" in done.stdout
     assert "INFO team: good, recipe run 42" in done.stdout

@@ -16,7 +16,7 @@ from support.script_runs import environments, new_spec, run, start
 from support.tasks import First
 
 from dkist_processing_core.node import Node
-from dkist_processing_core.rendering.task_script import node_environment, runnable_script, task_script
+from dkist_processing_core.rendering.script import node_environment, runnable_script, task_script
 
 pytestmark = pytest.mark.network
 
