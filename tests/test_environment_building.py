@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -21,8 +22,9 @@ from support.script_package import FILES, NAME
 from support.script_runs import environments, new_spec, run, start, worker_without_uv
 
 from dkist_processing_core.rendering.script import runnable_script
-from dkist_processing_core.worker.cache import LAYOUT
+from dkist_processing_core.worker.cache import LAYOUT, EnvironmentLocks
 from dkist_processing_core.worker.collector import prune
+from dkist_processing_core.worker.errors import WorkerError
 
 pytestmark = pytest.mark.network
 REQUIREMENT = f"{NAME}[frozen]==1.0"
@@ -360,3 +362,77 @@ def test_without_uv_pip_does_the_work(releases, tmp_path):
     assert done.returncode == 0, done.stdout
     assert "there is no uv on PATH" in done.stdout
     assert "INFO team: good, recipe run 42" in done.stdout
+
+
+UV_THAT_RECORDS = """\
+#!/bin/sh
+printf '%s\\n' "$@" "$PWD" >>{file}
+test "$1" = venv
+"""
+
+
+def test_credentials_of_the_index_are_in_no_argument_list(releases, tmp_path):
+    """They reach the installer by its environment, since everybody can read arguments."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "uv").write_text(UV_THAT_RECORDS.format(file=tmp_path / "arguments"))
+    (tools / "uv").chmod(0o755)
+    path = f"{tools}:{os.environ['PATH']}"
+    settings = {"PIP_INDEX_URL": "http://user:s3cret@127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "http://u:s3cret@h/"}
+    done = run("Good", releases, PATH=path, **settings)
+    assert done.returncode == 69
+    arguments = (tmp_path / "arguments").read_text()
+    assert "venv" in arguments
+    assert "s3cret" not in arguments + done.stdout
+
+
+def test_nothing_of_the_current_folder_decides_what_is_installed(releases, tmp_path):
+    """Neither settings of uv there, nor those in a folder above the cache, nor a version of Python."""
+    (tmp_path / "uv.toml").write_text('no-index = true\nfind-links = ["/none"]\n')
+    (tmp_path / "pyproject.toml").write_text('[tool.uv]\nindex-url = "http://127.0.0.1:9/simple"\n')
+    (tmp_path / ".python-version").write_text("2.7\n")
+    (tmp_path / "packaging.py").write_text("raise RuntimeError\n")
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
+    """Nothing would keep two builders apart. The kernel's refusal is simulated: such file systems are rare."""
+
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(WorkerError, match="cannot be locked .flock.: No locks available. Set DKIST_") as caught:
+        EnvironmentLocks(tmp_path / "x-1-y", patience=1, check=lambda: None)
+    assert caught.value.status == 78
+
+
+def test_a_task_that_waits_for_a_builder_gives_up(releases, warm_cache, tmp_path):
+    """After the time that is set, with exit status 69; a signal ends the wait at once."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    [environment] = environments(cache)
+    (environment / ".ready").unlink()
+    with environment.with_name(f"{environment.name}.build").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache), DKIST_BUILD_WAIT_SECONDS="1")
+        assert done.returncode == 69
+        assert "gave up waiting after 1 s for another task that builds" in done.stdout
+        process = start(new_spec(), releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+        while "waiting for it" not in process.stdout.readline():
+            pass
+        process.terminate()
+        assert process.wait(5) == 143
+        process.communicate()
+
+
+def test_a_build_is_ended_by_a_signal(releases, tmp_path):
+    """The installer as well, and what it has built so far is removed."""
+    cache = tmp_path / "cache"
+    process = start(new_spec(), releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    while "building the environment" not in process.stdout.readline():
+        pass
+    process.terminate()
+    stdout, _ = process.communicate(timeout=20)
+    assert process.returncode == 143, stdout
+    assert environments(cache) == []
