@@ -86,7 +86,7 @@ def test_settings_of_pip_reach_uv(tmp_path):
         UV_FIND_LINKS="/c",
     )
     assert found["UV_DEFAULT_INDEX"] == "http://env/simple"
-    assert "UV_FIND_LINKS" not in found
+    assert found["UV_FIND_LINKS"] == "/c"
 
 
 def test_a_broken_configuration_of_pip_is_named_and_not_shown(tmp_path, capfd):

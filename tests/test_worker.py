@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from support.processes import is_alive, wait_for, wait_until_dead
+from support.processes import is_alive, session_members, wait_for, wait_until_dead
 from support.releases import with_links
 from support.script_runs import environments, new_spec, run, start
 from support.tasks import First
@@ -162,8 +162,7 @@ def test_a_signal_is_not_lost_at_any_moment(releases, warm_cache, tmp_path):
         stdout, _ = process.communicate(timeout=30)
         # Python itself ends by the signal before the program has begun.
         assert process.returncode == (143 if "dkist: " in stdout else -signal.SIGTERM), stdout
-        if facts.exists():
-            wait_until_dead([int(facts.read_text())], 5)
+        assert session_members(process.pid) == []
 
 
 def test_names_of_the_worker_are_not_changed_for_the_task(releases, warm_cache, tmp_path):
