@@ -4,14 +4,7 @@ What keeps the worker program from running a task, with the exit status that say
 Runs in: worker.
 """
 
-__all__ = [
-    "INCOMPLETE",
-    "INVALID_RECIPE_RUN_ID",
-    "MISCONFIGURED",
-    "UNAVAILABLE",
-    "InterruptedBySignalError",
-    "WorkerError",
-]
+__all__ = ["INCOMPLETE", "INVALID_RECIPE_RUN_ID", "MISCONFIGURED", "UNAVAILABLE", "WorkerError"]
 
 # The numbers of sysexits.h.
 INVALID_RECIPE_RUN_ID = 65  # EX_DATAERR
@@ -35,7 +28,3 @@ class WorkerError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-class InterruptedBySignalError(WorkerError):
-    """The worker program was asked to end before the task had started."""

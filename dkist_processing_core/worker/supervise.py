@@ -4,9 +4,9 @@ Run a program such that nothing of it is left when it ends, when this process is
 Runs in: worker.
 """
 
+import ctypes
 import math
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -14,19 +14,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.errors import InterruptedBySignalError
+from dkist_processing_core.worker.errors import WorkerError
 
 __all__ = ["SIGNALLED", "Supervisor"]
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 SIGNALLED = 128  # what a shell adds to the number of a signal
-POLL_SECONDS_OF_PARENT = 0.5
 # Time for what ends by itself once the program has, such as the resource tracker of multiprocessing.
 REMAINDER_SECONDS = 0.3
 KILL_SECONDS = 5.0  # a process that the kernel does not let go must not hold up the exit
+PARENT_POLL_SECONDS = 0.5
 POLL_SECONDS = 0.02
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -35,7 +34,8 @@ class Supervisor:
     """
     Runs programs, one after the other, and ends them.
 
-    From its construction on no signal is lost: it is passed on to the program that runs, or to the next one's place.
+    From its construction on this process blocks the signals that end it, and asks for them. So none is ever lost: each
+    is passed on to the program that runs, or keeps the next one from being started.
 
     Attributes
     ----------
@@ -49,18 +49,15 @@ class Supervisor:
         self.grace_seconds = 10
         self.is_watching_parent = False
         self._parent = os.getppid()
-        self._received: signal.Signals | None = None
-        # Signals write into a pipe, so that one that arrives just before the wait ends the wait.
-        self._wakeup, write = os.pipe()
-        for descriptor in (self._wakeup, write):
-            os.set_blocking(descriptor, False)
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
-                signal.signal(number, self._on_signal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, *SIGNALS})
-        _become_subreaper()
+        self._received = ""
+        # A signal that is ignored, as nohup does, stays so; but not the one that tells the end of a child.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._blocked = {signal.SIGCHLD, *(each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN)}
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked)
+        if sys.platform == "linux":
+            # Orphans among the descendants become children of this process, so that it can end them.
+            with suppress(AttributeError, OSError):
+                ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def check(self) -> None:
         """
@@ -68,13 +65,12 @@ class Supervisor:
 
         Raises
         ------
-        InterruptedBySignalError
+        WorkerError
             If it was, or the process that started it has ended.
         """
         if reason := self._reason_to_end():
-            raise InterruptedBySignalError(
-                SIGNALLED + (self._received or signal.SIGTERM), f"{reason} before the task was started."
-            )
+            number = signal.Signals[self._received] if self._received else signal.SIGTERM
+            raise WorkerError(SIGNALLED + number, f"{reason} before the task was started.")
 
     def run(  # noqa: PLR0913 - by name, like those of subprocess
         self,
@@ -102,7 +98,7 @@ class Supervisor:
         descriptors
             What it inherits besides the standard streams.
         on_line
-            Called with each line that it writes; by default it writes to the streams of this process.
+            Called with each line that it writes, in a thread; by default it writes to the streams of this process.
 
         Returns
         -------
@@ -111,35 +107,35 @@ class Supervisor:
 
         Raises
         ------
-        InterruptedBySignalError
+        WorkerError
             If this process was asked to end before the program was started.
         OSError
             If it cannot be started.
         """
         self.check()
-        with subprocess.Popen(  # noqa: S603 - no shell, and arguments of ours
+        process = subprocess.Popen(  # noqa: S603 - no shell, and arguments of ours
             [str(word) for word in command],
             env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if on_line else None,
             stderr=subprocess.STDOUT if on_line else None,
-            bufsize=0,
             pass_fds=tuple(descriptors),
             process_group=0,
-        ) as process:
-            try:
-                lines = _Lines(process.stdout.fileno(), on_line) if process.stdout and on_line else None
-                status = process.returncode = self._wait(process.pid, name, lines)
-                self._end_remainder(process.pid, name)
-                if lines:
-                    lines.read(is_last=True)
-            except BaseException:
-                _kill(process.pid)
-                raise
-        return status
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, self._blocked),  # noqa: PLW1509 - no threads
+        )
+        try:
+            join = _read_lines(process, on_line) if on_line else None
+            process.returncode = self._wait(process.pid, name)
+            self._end_remainder(process.pid, name)
+            if join:
+                join(KILL_SECONDS)
+        except BaseException:
+            _kill(process.pid)
+            raise
+        return process.returncode
 
-    def _wait(self, pid: int, name: str, lines: "_Lines | None") -> int:
+    def _wait(self, pid: int, name: str) -> int:
         deadline = math.inf
         while True:
             ended = _reap()
@@ -150,125 +146,86 @@ class Supervisor:
                 _signal_group(pid, signal.SIGTERM)
                 deadline = now + self.grace_seconds
                 log.info(f"{reason}; {name} has {self.grace_seconds} s to end")
-            if now >= deadline:
-                _kill(pid)
             if now >= deadline + KILL_SECONDS:
                 return SIGNALLED + signal.SIGKILL
-            pause = POLL_SECONDS if now >= deadline else min(POLL_SECONDS_OF_PARENT, deadline - now)
-            self._sleep(pause, lines)
+            if now >= deadline:
+                _kill(pid)
+            self._sleep(POLL_SECONDS if now >= deadline else min(PARENT_POLL_SECONDS, deadline - now))
 
-    def _end_remainder(self, pid: int, name: str) -> None:
+    def _end_remainder(self, group: int, name: str) -> None:
         """End what a program has left behind, in whatever session or process group it is."""
-        began = time.monotonic()
-        deadline = began + REMAINDER_SECONDS
+        deadline = time.monotonic() + REMAINDER_SECONDS
         has_killed = False
-        while _is_anything_left(pid):
+        while _is_anything_left(group):
             now = time.monotonic()
             if now >= deadline + KILL_SECONDS:
                 log.warning(f"processes that {name} had left behind could not be killed")
                 return
             if now >= deadline:
-                _kill(pid)
+                _kill(group)
                 has_killed = True
             self._sleep(POLL_SECONDS)
         if has_killed:
             log.info(f"processes that {name} had left behind were killed")
 
-    def _sleep(self, seconds: float, lines: "_Lines | None" = None) -> None:
-        """Wait for a signal, the end of a process, or output."""
-        sources = [self._wakeup, *([lines.descriptor] if lines and not lines.is_at_end else [])]
-        ready, _, _ = select.select(sources, [], [], max(seconds, 0.001))
-        if self._wakeup in ready:
-            with suppress(BlockingIOError):
-                os.read(self._wakeup, 4096)
-        if lines and lines.descriptor in ready:
-            lines.read()
+    def _sleep(self, seconds: float) -> None:
+        """Wait for a signal, which may be that of a child that has ended."""
+        received = signal.sigtimedwait(self._blocked, max(seconds, 0))
+        if received and received.si_signo in SIGNALS:
+            self._received = self._received or signal.Signals(received.si_signo).name
 
     def _reason_to_end(self) -> str:
+        while not self._received and signal.sigpending() & SIGNALS:
+            self._sleep(0)
         if self._received:
-            return f"{self._received.name} was received"
+            return f"{self._received} was received"
         if self.is_watching_parent and os.getppid() != self._parent:
             return "the process that started this one has ended"
         return ""
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._received = self._received or signal.Signals(number)
 
+def _read_lines(process: "subprocess.Popen[bytes]", on_line: Callable[[bytes], None]) -> Callable[[float], None]:
+    """Pass on the output of a process in a thread; return the function that waits for its end."""
+    import threading
 
-class _Lines:
-    """The output of a program, passed on line by line."""
+    def read() -> None:
+        for line in process.stdout or ():
+            on_line(line.removesuffix(b"\n") + b"\n")
 
-    def __init__(self, descriptor: int, on_line: Callable[[bytes], None]) -> None:
-        os.set_blocking(descriptor, False)
-        self.descriptor = descriptor
-        self.is_at_end = False
-        self._on_line = on_line
-        self._rest = b""
-
-    def read(self, *, is_last: bool = False) -> None:
-        """Pass on what there is, without waiting; a last line without an end only at the last time."""
-        with suppress(BlockingIOError):
-            while not self.is_at_end:
-                data = os.read(self.descriptor, 65536)
-                self.is_at_end = not data
-                *lines, self._rest = (self._rest + data).split(b"\n")
-                for line in lines:
-                    self._on_line(line + b"\n")
-                if not is_last:
-                    break
-        if is_last and self._rest:
-            self._on_line(self._rest + b"\n")
-
-
-def _become_subreaper() -> None:
-    """Let orphans among the descendants of this process become its children, so that it can end them (Linux)."""
-    if sys.platform == "linux":
-        import ctypes
-
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread.join
 
 
 def _reap() -> dict[int, int]:
     """Return the exit status of each child that has ended."""
     ended = {}
     with suppress(ChildProcessError):
-        while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if not pid:
-                break
-            code = os.waitstatus_to_exitcode(status)
-            ended[pid] = SIGNALLED - code if code < 0 else code
+        while (child := os.waitpid(-1, os.WNOHANG))[0]:
+            code = os.waitstatus_to_exitcode(child[1])
+            ended[child[0]] = SIGNALLED - code if code < 0 else code
     return ended
 
 
 def _is_anything_left(group: int) -> bool:
     """Return whether this process has children, or a process group members."""
+    _reap()
     try:
-        while True:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                return True
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return _signal_group(group, 0)
+    return True
 
 
 def _kill(group: int) -> None:
     """Kill a process group, and the children of this process. What these leave become its children in turn."""
     _signal_group(group, signal.SIGKILL)
-    for child in _children():
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(child, signal.SIGKILL)
-
-
-def _children() -> list[int]:
-    found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, IndexError):
             # The name of the program is in parentheses and may hold any character.
             parent = (process / "stat").read_bytes().rpartition(b")")[2].split()[1]
             if int(parent) == os.getpid():
-                found.append(int(process.name))
-    return found
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _signal_group(group: int, number: int) -> bool:
