@@ -417,7 +417,7 @@ def test_a_task_that_waits_for_a_builder_gives_up(releases, warm_cache, tmp_path
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache), DKIST_BUILD_WAIT_SECONDS="1")
         assert done.returncode == 69
-        assert "gave up waiting after 1 s for another task that builds" in done.stdout
+        assert "gave up waiting after 1 s for another task that is building" in done.stdout
         process = start(new_spec(), releases, DKIST_ENVIRONMENT_CACHE=str(cache))
         while "waiting for it" not in process.stdout.readline():
             pass

@@ -8,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dkist_processing_core.worker.errors import WorkerError
-from dkist_processing_core.worker.interpreter import find_interpreter, identity
+from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
-from dkist_processing_core.worker.pip_settings import pip_settings, pip_variables, uv_variables
+from dkist_processing_core.worker.pip_settings import installer_variables
 from dkist_processing_core.worker.request import Request
 
 NODE = {"DKIST_TASK": "m:T", "DKIST_WORKFLOW_NAME": "w", "DKIST_WORKFLOW_VERSION": "1", "DKIST_RECIPE_RUN_ID": "1"}
 
 
 def describe(**environment):
-    """Return the name of the folder that an environment has, and the settings for uv."""
+    """Return the name of the folder that an environment has, and the variables of the installer."""
     variables = {"HOME": "/nobody", **NODE, **environment}
-    settings = uv_variables(pip_settings(variables, "/nobody"), variables)
-    return environment_name(Request.from_environment(variables), identity(), {**variables, **settings}), settings
+    settings = installer_variables(variables, "/nobody")
+    return environment_name(Request.from_environment(variables), Interpreter.own().identity, settings), settings
 
 
 @pytest.mark.parametrize(
@@ -157,13 +157,12 @@ def test_uvs_own_configuration_changes_the_key(tmp_path):
 
 def test_another_interpreter_is_described_as_it_describes_itself():
     """DKIST_PYTHON that names the Python of this program makes no other environment."""
-    assert find_interpreter("", None).identity == find_interpreter(sys.executable, None).identity
-    assert find_interpreter(sys.executable, None).prefix == sys.prefix
+    assert find_interpreter("", None) == find_interpreter(sys.executable, None)
 
 
 def test_a_program_that_is_no_python_is_refused():
     """With the variable and its value."""
-    with pytest.raises(WorkerError, match="DKIST_PYTHON is /bin/false, which cannot be used"):
+    with pytest.raises(WorkerError, match="DKIST_PYTHON is '/bin/false', which cannot be used"):
         find_interpreter("/bin/false", None)
 
 
@@ -174,7 +173,7 @@ def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):
     (tmp_path / "pip.conf").write_text(
         "[global]\nindex-url = http://h/simple\n[install]\nconstraint = constraints.txt\nuser = true\ntarget = /t\n"
     )
-    found = pip_variables(pip_settings({"HOME": "/nobody", "PIP_RETRIES": "3"}, str(tmp_path)))
+    found = installer_variables({"HOME": "/nobody", "PIP_RETRIES": "3"}, str(tmp_path))
     assert found["PIP_INDEX_URL"] == "http://h/simple"
     assert found["PIP_CONSTRAINT"] == str(tmp_path / "constraints.txt")
     assert (found["PIP_RETRIES"], found["PIP_USER"]) == ("3", "0")
@@ -185,4 +184,4 @@ def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):
 def test_pip_may_be_told_to_read_no_file(tmp_path, nothing):
     """PIP_CONFIG_FILE that names the null device means that."""
     (tmp_path / "pip.conf").write_text("[global]\nindex-url = http://h/simple\n")
-    assert "index-url" not in pip_settings({"PIP_CONFIG_FILE": nothing}, str(tmp_path))
+    assert "PIP_INDEX_URL" not in installer_variables({"PIP_CONFIG_FILE": nothing}, str(tmp_path))

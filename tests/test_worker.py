@@ -390,7 +390,10 @@ def test_without_a_mark_a_line_has_the_time_with_its_zone(releases, warm_cache):
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"DKIST_PYTHON": "no-such-python"}, "DKIST_PYTHON is 'no-such-python'; no such program on PATH="),
+        (
+            {"DKIST_PYTHON": "no-such-python"},
+            "DKIST_PYTHON is 'no-such-python', which cannot be used: no such program on PATH=",
+        ),
         ({"DKIST_ENVIRONMENT_CACHE": "/proc/none"}, "the environment cache /proc/none cannot be written"),
     ],
     ids=["python", "cache"],

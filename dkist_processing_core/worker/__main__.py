@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from dkist_processing_core.common.clean_room import cleaned
@@ -21,7 +22,7 @@ from dkist_processing_core.worker.cache import EnvironmentLocks, is_ready, open_
 from dkist_processing_core.worker.errors import INCOMPLETE, WorkerError
 from dkist_processing_core.worker.interpreter import find_interpreter
 from dkist_processing_core.worker.key import environment_name
-from dkist_processing_core.worker.pip_settings import pip_settings, pip_variables, uv_variables
+from dkist_processing_core.worker.pip_settings import installer_variables
 from dkist_processing_core.worker.request import Request
 from dkist_processing_core.worker.supervise import SIGNALLED, Supervisor
 
@@ -58,7 +59,8 @@ def main() -> int:
 def _run(supervisor: Supervisor) -> Outcome:
     request = Request.from_environment(os.environ)
     supervisor.grace_seconds = request.grace_seconds
-    supervisor.is_watching_parent = request.is_run_by_airflow
+    # Airflow forgets a task when the process that runs it dies; the task must not live on.
+    supervisor.is_watching_parent = bool(os.environ.get("AIRFLOW_CTX_DAG_ID"))
     _log_worker(request)
     variables = cleaned(os.environ)
     environment, locks = _environment(request, variables, supervisor)
@@ -66,56 +68,43 @@ def _run(supervisor: Supervisor) -> Outcome:
 
 
 def _log_worker(request: Request) -> None:
-    log.info(
-        f"task {request.task} of {request.workflow_name} {request.workflow_version}, recipe run {request.recipe_run_id}"
-    )
-    log.info(
-        f"worker {os.uname().nodename}, folder {os.environ.get('PWD', 'unknown')}, Python {sys.version.split()[0]}"
-    )
+    workflow = f"{request.workflow_name} {request.workflow_version}"
+    log.info(f"task {request.task} of {workflow}, recipe run {request.recipe_run_id}")
+    folder = os.environ.get("PWD", "unknown")
+    log.info(f"worker {os.uname().nodename}, folder {folder}, Python {sys.version.split()[0]}")
     for name in sorted(os.environ):
         if name.startswith(NOMAD_PREFIXES):
             log.info(f"{name}={os.environ[name]}")
     limits = {what: resource.getrlimit(number)[0] for what, number in LIMITS.items()}
-    unlimited = resource.RLIM_INFINITY
-    log.info(
-        "limits: "
-        + ", ".join(f"{what} {'unlimited' if limit == unlimited else limit}" for what, limit in limits.items())
-    )
+    shown = {what: "unlimited" if limit == resource.RLIM_INFINITY else limit for what, limit in limits.items()}
+    log.info("limits: " + ", ".join(f"{what} {limit}" for what, limit in shown.items()))
 
 
 def _environment(
     request: Request, variables: Mapping[str, str], supervisor: Supervisor
 ) -> tuple[Path, EnvironmentLocks]:
     """Find the environment of the task, or build it; return it with its locks."""
-    interpreter = find_interpreter(request.python, variables.get("PATH"))
-    settings = pip_settings(variables, interpreter.prefix)
-    uv = {**variables, **uv_variables(settings, variables)}
+    interpreter = find_interpreter(variables.get("DKIST_PYTHON", ""), variables.get("PATH"))
+    settings = installer_variables(variables, interpreter.prefix)
     folder = open_cache(cache_folder(variables))
-    environment = folder / environment_name(request, interpreter.identity, uv)
+    environment = folder / environment_name(request, interpreter.identity, settings)
     locks = EnvironmentLocks(environment, patience=request.build_wait_seconds, check=supervisor.check)
     if is_ready(environment):
         log.info(f"environment reused: {environment}")
-        locks.end_build()
-        return environment, locks
-    if not locks.try_to_build():
-        log.info("another task is building this environment; waiting for it")
-        locks.wait_to_build()
-    if is_ready(environment):
-        log.info(f"environment reused: {environment}, built meanwhile")
     else:
-        from dkist_processing_core.worker.install import Installation
+        locks.begin_build()
+        if is_ready(environment):
+            log.info(f"environment reused: {environment}, built meanwhile")
+        else:
+            from dkist_processing_core.worker.install import build
 
-        pip = {**variables, **pip_variables(settings)}
-        Installation(environment, request, interpreter, uv=uv, pip=pip).run(supervisor, locks)
-        _collect(folder, supervisor)
+            run = partial(supervisor.run, name="the installer", descriptors=locks.descriptors)
+            build(environment, request, interpreter, settings, run)
+            # There is more on the disk now, so it is time to remove what nobody uses any more.
+            collect = [sys.executable, "-P", "-m", "dkist_processing_core.worker.collector", folder.parent]
+            supervisor.run(collect, os.environ, name="the removal of unused environments")
     locks.end_build()
     return environment, locks
-
-
-def _collect(folder: Path, supervisor: Supervisor) -> None:
-    """Remove what nobody uses any more, since there is more on the disk now."""
-    command = [sys.executable, "-P", "-m", "dkist_processing_core.worker.collector", folder.parent]
-    supervisor.run(command, name="the removal of unused environments", environment=os.environ)
 
 
 def _run_task(
@@ -133,8 +122,7 @@ def _run_task(
                 *(environment / "bin" / "python", "-P", "-m", "dkist_processing_core.runtime", request.task),
                 *("--workflow-name", request.workflow_name, "--workflow-version", request.workflow_version),
             ],
-            name="the task",
-            environment={
+            {
                 **variables,
                 OUTCOME_VARIABLE: f"/dev/fd/{file.fileno()}",
                 "DKIST_RECIPE_RUN_ID": request.recipe_run_id,
@@ -143,7 +131,8 @@ def _run_task(
                 "PYTHONUNBUFFERED": "1",
                 "VIRTUAL_ENV": str(environment),
             },
-            descriptors=[locks.use, file.fileno()],
+            name="the task",
+            descriptors=[*locks.descriptors, file.fileno()],
         )
         file.seek(0)
         outcome = _outcome(file.read(), status)

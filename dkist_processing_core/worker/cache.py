@@ -8,6 +8,7 @@ exclusively may remove the environment, and the locks too, since a process that 
 is still the one in the folder. All of this is part of the ABI: another release of this library may share the cache.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from dkist_processing_core.worker import log
 from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, WorkerError
 
 __all__ = [
@@ -40,16 +42,14 @@ def open_cache(root: Path) -> Path:
     """
     Return the folder of the environments in a cache, which is made if it does not exist.
 
-    Raises
-    ------
-    WorkerError
-        If it cannot be written, or others could write to it: they would decide what a task runs.
+    One that others could write to is refused, since they would decide what a task runs.
     """
     folder = root.absolute() / LAYOUT
     try:
         folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-        folder = folder.resolve()
         status = folder.stat()
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise WorkerError(
             MISCONFIGURED, f"the environment cache {root} cannot be written: {error.strerror}. {REMEDY}"
@@ -60,9 +60,7 @@ def open_cache(root: Path) -> Path:
             f"the environment cache {folder} belongs to user {status.st_uid} and has mode {status.st_mode & 0o777:o}; "
             f"it must belong to user {os.geteuid()}, and nobody else may write to it. {REMEDY}",
         )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise WorkerError(MISCONFIGURED, f"the environment cache {folder} cannot be written. {REMEDY}")
-    return folder
+    return folder.resolve()
 
 
 def lock_paths(environment: Path) -> tuple[Path, Path]:
@@ -93,83 +91,44 @@ def write_marker(environment: Path, content: Mapping[str, object]) -> None:
 
 class EnvironmentLocks:
     """
-    The locks of an environment, held by this process and by those that inherit their descriptors.
+    The locks of an environment, held by this process and by programs that inherit ``descriptors``.
 
-    Parameters
-    ----------
-    environment
-        The environment; it need not exist.
-    patience
-        How long to wait for a lock, in seconds.
-    check
-        Called again and again while this waits; what it raises ends the waiting.
-
-    Attributes
-    ----------
-    use
-        Descriptor of the shared lock.
-
-    Raises
-    ------
-    WorkerError
-        If the file system has no locks, or the environment is being removed for all of this time.
+    A lock is waited for, for ``patience`` seconds; ``check`` is called meanwhile and ends the wait by raising.
     """
 
     def __init__(self, environment: Path, *, patience: float, check: Callable[[], None]) -> None:
         self._environment = environment
         self._patience = patience
         self._check = check
-        paths = lock_paths(environment)
-        while True:
-            self.use, self._build = map(_open, paths)
-            if not self._acquire(self.use, fcntl.LOCK_SH, patience):
-                raise WorkerError(UNAVAILABLE, f"gave up waiting for the removal of {environment}, by another process.")
-            # Whoever removes an environment removes its locks; a file that is no longer in the folder protects nothing.
-            if all(map(_is_same_file, (self.use, self._build), paths)):
-                break
-            os.close(self.use)
-            os.close(self._build)
-        os.utime(self.use)
+        self.descriptors: list[int] = []
+        # Whoever removes an environment removes its locks; a file that is no longer in the folder protects nothing.
+        while not self.descriptors or not all(map(_is_same_file, self.descriptors, lock_paths(environment))):
+            for descriptor in self.descriptors:
+                os.close(descriptor)
+            self.descriptors = [
+                os.open(each, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for each in lock_paths(environment)
+            ]
+            self._acquire(self.descriptors[0], fcntl.LOCK_SH, "removes")
+        os.utime(self.descriptors[0])
 
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """The descriptors that a program inherits which works on the environment."""
-        return (self.use, self._build) if self._build >= 0 else (self.use,)
-
-    def try_to_build(self) -> bool:
-        """Return whether this process may build the environment now."""
-        return self._acquire(self._build, fcntl.LOCK_EX, 0)
-
-    def wait_to_build(self) -> None:
-        """
-        Wait until nobody else builds the environment.
-
-        Raises
-        ------
-        WorkerError
-            If that takes too long.
-        """
-        if not self._acquire(self._build, fcntl.LOCK_EX, self._patience):
-            raise WorkerError(
-                UNAVAILABLE,
-                f"gave up waiting after {self._patience:g} s for another task that builds {self._environment}. "
-                "See the log of that task, or set DKIST_BUILD_WAIT_SECONDS to a longer time.",
-            )
+    def begin_build(self) -> None:
+        """Wait until nobody else builds the environment, and keep others from building it."""
+        self._acquire(self.descriptors[1], fcntl.LOCK_EX, "is building")
 
     def end_build(self) -> None:
         """Let others build; the lock of those who use the environment stays."""
-        os.close(self._build)
-        self._build = -1
+        os.close(self.descriptors.pop())
 
-    def _acquire(self, descriptor: int, operation: int, seconds: float) -> bool:
-        # Not a blocking call, which would return into the wait after each signal.
-        deadline = time.monotonic() + seconds
+    def _acquire(self, descriptor: int, operation: int, what_others_do: str) -> None:
+        # Not a blocking call, during which nobody would ask for signals.
+        deadline = time.monotonic() + self._patience
+        is_waiting = False
         while True:
+            self._check()
             try:
                 fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    return False
+                pass
             except OSError as error:
                 raise WorkerError(
                     MISCONFIGURED,
@@ -177,16 +136,17 @@ class EnvironmentLocks:
                     f"{REMEDY}",
                 ) from error
             else:
-                return True
-            self._check()
+                return
+            if not is_waiting:
+                log.info(f"another task {what_others_do} this environment; waiting for it")
+                is_waiting = True
+            if time.monotonic() >= deadline:
+                raise WorkerError(
+                    UNAVAILABLE,
+                    f"gave up waiting after {self._patience:g} s for another task that {what_others_do} "
+                    f"{self._environment}. See its log, or set DKIST_BUILD_WAIT_SECONDS to a longer time.",
+                )
             time.sleep(LOCK_POLL_SECONDS)
-
-
-def _open(path: Path) -> int:
-    try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError as error:
-        raise WorkerError(MISCONFIGURED, f"the lock {path} cannot be opened: {error.strerror}. {REMEDY}") from error
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:

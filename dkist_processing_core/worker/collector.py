@@ -31,7 +31,7 @@ PAUSE_SECONDS = 0.01
 DEFAULT_MAX_AGE = "30d"
 DEFAULT_MAX_SIZE = "50G"
 UNITS_OF_SIZE = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
-UNITS_OF_AGE = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+UNITS_OF_AGE = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +46,11 @@ class Environment:
     requirement
         What it was built from; empty if its build was never completed.
     size
-        Disk space that it takes, in bytes. Files that it shares with an installer's cache count in full.
+        Disk space in bytes. Files that it shares with an installer's cache count in full.
     last_used
         When a task last began to run in it.
     is_in_use
-        Whether a task runs in it, or somebody builds it, at this moment.
+        Whether a task runs in it, or it is being built.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class Environment:
 
     @property
     def name(self) -> str:
-        """Name of its folder, which is the key that it was built for."""
+        """Name of its folder."""
         return self.path.name
 
     @property
@@ -71,14 +71,7 @@ class Environment:
 
 
 def environments(folder: Path | None = None) -> list[Environment]:
-    """
-    Return the environments in a cache, the one that was not used for the longest time first.
-
-    Parameters
-    ----------
-    folder
-        The cache, `cache_folder` by default.
-    """
+    """Return the environments in a cache, by default `cache_folder`, the least recently used first."""
     folder = _layout(folder)
     if not folder.is_dir():
         return []
@@ -87,19 +80,7 @@ def environments(folder: Path | None = None) -> list[Environment]:
 
 
 def remove(environment: Environment) -> bool:
-    """
-    Remove an environment unless it is in use.
-
-    Returns
-    -------
-    bool
-        Whether it was removed.
-
-    Raises
-    ------
-    OSError
-        If it cannot be removed.
-    """
+    """Remove an environment unless it is in use, and return whether it was removed."""
     with _exclusively(environment.path) as is_free:
         if is_free:
             # Renamed first, so that not even a removal that is interrupted leaves a part that looks like a whole.
@@ -158,32 +139,18 @@ def prune(
 
 
 def parse_age(text: str) -> timedelta:
-    """
-    Return the time that a text such as ``30d`` stands for; units are s, m, h, d and w.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is not an age. It is also a `ValueError`.
-    """
+    """Return the time that a text such as ``30d`` stands for; `ConfigurationError` if it is not an age."""
     match = re.fullmatch(r"(\d+)([smhdw])", text.strip())
     if match is None:
         raise ConfigurationError(f"{text!r} is not an age; give a number with a unit of s, m, h, d or w, such as 30d")
     try:
-        return timedelta(**{UNITS_OF_AGE[match[2]]: int(match[1])})
+        return timedelta(seconds=int(match[1]) * UNITS_OF_AGE[match[2]])
     except OverflowError:
         raise ConfigurationError(f"{text!r} is too long an age; leave the limit out instead") from None
 
 
 def parse_size(text: str) -> int:
-    """
-    Return the number of bytes that a text such as ``50G`` stands for; units are K, M, G and T, powers of 1024.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is not a size. It is also a `ValueError`.
-    """
+    """Return the number of bytes that a text such as ``50G`` stands for; `ConfigurationError` if it is not a size."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text.strip().upper())
     if match is None:
         raise ConfigurationError(
@@ -256,31 +223,17 @@ def _tidy(folder: Path) -> None:
 
 def _size(path: Path) -> int:
     """Return the disk space of a folder in bytes; a file with several links in it counts once."""
-    seen: set[int] = set()
-    total = 0
+    sizes = {}
     for parent, _, names in os.walk(path):
         for name in names:
-            try:
+            with suppress(FileNotFoundError):
                 status = Path(parent, name).lstat()
-            except FileNotFoundError:
-                continue
-            if status.st_ino not in seen:
-                seen.add(status.st_ino)
-                total += status.st_blocks * 512
-    return total
+                sizes[status.st_ino] = status.st_blocks * 512
+    return sum(sizes.values())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """
-    Remove what exceeds the limits of the environment variables; return the exit status.
-
-    ``DKIST_ENVIRONMENT_MAX_AGE`` is an age (``30d``), ``DKIST_ENVIRONMENT_MAX_SIZE`` a size (``50G``).
-
-    Parameters
-    ----------
-    arguments
-        The cache; the arguments of the process by default.
-    """
+    """Remove what exceeds ``DKIST_ENVIRONMENT_MAX_AGE`` or ``_SIZE`` in the cache that the argument names."""
     [folder] = sys.argv[1:] if arguments is None else arguments
     try:
         removed = prune(

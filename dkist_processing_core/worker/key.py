@@ -17,16 +17,8 @@ __all__ = ["environment_name"]
 
 # What decides which files a requirement resolves to.
 INDEX_SETTINGS = (
-    "UV_DEFAULT_INDEX",
-    "UV_EXCLUDE_NEWER",
-    "UV_EXTRA_INDEX_URL",
-    "UV_FIND_LINKS",
-    "UV_INDEX",
-    "UV_INDEX_STRATEGY",
-    "UV_INDEX_URL",
-    "UV_NO_INDEX",
-    "UV_PRERELEASE",
-    "UV_RESOLUTION",
+    *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX"),
+    *("UV_INDEX_STRATEGY", "UV_PRERELEASE", "UV_RESOLUTION", "UV_EXCLUDE_NEWER"),
 )
 FILE_SETTINGS = ("UV_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_OVERRIDE")
 
@@ -35,19 +27,8 @@ def environment_name(request: Request, interpreter: list[str], settings: Mapping
     """
     Return the name of the folder of an environment.
 
-    Parameters
-    ----------
-    request
-        What the environment is for.
-    interpreter
-        Identity of the Python that it is built with.
-    settings
-        The environment variables that uv is given; user names and passwords in addresses do not count.
-
-    Raises
-    ------
-    WorkerError
-        If a file that is part of the key cannot be read.
+    ``interpreter`` identifies the Python that it is built with, ``settings`` are the environment variables of the
+    installer. User names and passwords in them do not count.
     """
     parts: dict[str, object] = {
         "name": request.name,
@@ -66,7 +47,7 @@ def environment_name(request: Request, interpreter: list[str], settings: Mapping
 
 
 def _uv_files(settings: Mapping[str, str]) -> list[Path]:
-    """Return uv's own configuration files of the machine and of the user."""
+    """Return uv's own configuration files: the one that is named, or those of the machine and of the user."""
     if named := settings.get("UV_CONFIG_FILE"):
         return [Path(named)]
     user = settings.get("XDG_CONFIG_HOME") or Path(settings.get("HOME") or Path.home(), ".config")

@@ -12,82 +12,73 @@ from pathlib import Path
 
 from dkist_processing_core.worker import log
 
-__all__ = ["pip_settings", "pip_variables", "uv_variables"]
+__all__ = ["installer_variables"]
 
+FOR_UV = {
+    "UV_DEFAULT_INDEX": "index-url",
+    "UV_INDEX": "extra-index-url",
+    "UV_FIND_LINKS": "find-links",
+    "UV_CONSTRAINT": "constraint",
+    "UV_INSECURE_HOST": "trusted-host",
+    "SSL_CERT_FILE": "cert",
+    "SSL_CLIENT_CERT": "client-cert",
+}
+# The installers work in another folder, where a relative path would name another file.
+UV_PATHS = ("UV_BUILD_CONSTRAINT", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_FIND_LINKS", "UV_OVERRIDE")
+PIP_PATHS = ("cert", "client-cert", "constraint", "find-links")
 TRUE_WORDS = frozenset({"1", "true", "yes", "on", "y", "t"})
-LISTS_OF_PATHS = ("constraint", "find-links", "cert", "client-cert")
 # They would install somewhere else than into the environment.
-NOT_FOR_ENVIRONMENTS = frozenset({"user", "target", "prefix", "root", "require-virtualenv"})
+ELSEWHERE = frozenset({"prefix", "require-virtualenv", "root", "target", "user"})
 
 
-def pip_settings(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
+def installer_variables(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
     """
-    Return pip's settings for an installation, from its files and the environment, which wins.
+    Return the environment variables of the installer, be it uv or pip: those of the worker, and pip's settings.
 
-    Parameters
-    ----------
-    environment
-        The environment variables.
-    prefix
-        Folder of the Python whose ``pip.conf`` counts.
+    What is set for uv itself wins. ``prefix`` is the folder of the Python whose ``pip.conf`` counts.
     """
-    settings: dict[str, str] = {}
-    if files := [each for each in _configuration_files(environment, prefix) if each.is_file()]:
-        settings = _read(files)
+    settings = _pip_settings(environment, prefix)
+    for_pip = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in settings.items() if key not in ELSEWHERE}
+    return {**environment, **for_pip, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", **_for_uv(settings, environment)}
+
+
+def _pip_settings(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """Return pip's settings for an installation, from its files and the environment, which wins."""
+    files = [each for each in _configuration_files(environment, prefix) if each.is_file()]
+    settings = _read(files) if files else {}
     for name, value in environment.items():
         if name.startswith("PIP_") and value:
             settings[name.removeprefix("PIP_").lower().replace("_", "-")] = value
-    for key in LISTS_OF_PATHS:
+    for key in PIP_PATHS:
         if key in settings:
-            settings[key] = " ".join(_absolute(each) for each in settings[key].split())
+            settings[key] = " ".join(map(_absolute, settings[key].split()))
     return settings
 
 
-def uv_variables(settings: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that make uv follow pip's settings; those that are set for uv itself stay as they are."""
+def _for_uv(settings: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that make uv follow pip's settings."""
     variables = {
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
         "UV_HTTP_TIMEOUT": _whole_seconds(settings.get("timeout") or settings.get("default-timeout") or "15"),
         "UV_HTTP_RETRIES": settings.get("retries") or "5",
     }
-    for name, key, separator in (
-        ("UV_DEFAULT_INDEX", "index-url", " "),
-        ("UV_INDEX", "extra-index-url", " "),
-        ("UV_FIND_LINKS", "find-links", ","),
-        ("UV_CONSTRAINT", "constraint", " "),
-        ("UV_INSECURE_HOST", "trusted-host", " "),
-        ("SSL_CERT_FILE", "cert", " "),
-        ("SSL_CLIENT_CERT", "client-cert", " "),
-    ):
+    for name, key in FOR_UV.items():
         if settings.get(key):
-            variables[name] = separator.join(settings[key].split())
+            variables[name] = _separator(name).join(settings[key].split())
     if settings.get("no-index", "").lower() in TRUE_WORDS:
         variables["UV_NO_INDEX"] = "1"
     if settings.get("pre", "").lower() in TRUE_WORDS:
         variables["UV_PRERELEASE"] = "allow"
-    old_names = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
-    variables = {
-        name: value
-        for name, value in variables.items()
-        if name not in environment and old_names.get(name, name) not in environment
-    }
-    for name, separator in (("UV_CONSTRAINT", " "), ("UV_BUILD_CONSTRAINT", " "), ("UV_OVERRIDE", " ")):
-        if environment.get(name):
-            variables[name] = separator.join(_absolute(each) for each in environment[name].split())
-    if environment.get("UV_FIND_LINKS"):
-        variables["UV_FIND_LINKS"] = ",".join(_absolute(each) for each in environment["UV_FIND_LINKS"].split(","))
+    for new, old in (("UV_DEFAULT_INDEX", "UV_INDEX_URL"), ("UV_INDEX", "UV_EXTRA_INDEX_URL")):
+        if old in environment:
+            variables.pop(new, None)
+    for name, value in environment.items():
+        if name in UV_PATHS:
+            variables[name] = _separator(name).join(map(_absolute, value.split(_separator(name))))
+        elif name in variables:
+            del variables[name]
     return variables
-
-
-def pip_variables(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings as variables for pip itself."""
-    variables = {
-        f"PIP_{key.upper().replace('-', '_')}": value
-        for key, value in settings.items()
-        if key not in NOT_FOR_ENVIRONMENTS
-    }
-    return {**variables, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
 
 
 def _configuration_files(environment: Mapping[str, str], prefix: str) -> list[Path]:
@@ -125,8 +116,11 @@ def _read(files: list[Path]) -> dict[str, str]:
     }
 
 
+def _separator(name: str) -> str:
+    return "," if name == "UV_FIND_LINKS" else " "
+
+
 def _absolute(path: str) -> str:
-    """Return a path that also holds in another working folder, which the installers have; an address as it is."""
     return path if "://" in path or not path or not Path(path).exists() else str(Path(path).absolute())
 
 

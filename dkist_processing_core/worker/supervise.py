@@ -35,14 +35,8 @@ class Supervisor:
     Runs programs, one after the other, and ends them.
 
     From its construction on this process blocks the signals that end it, and asks for them. So none is ever lost: each
-    is passed on to the program that runs, or keeps the next one from being started.
-
-    Attributes
-    ----------
-    grace_seconds
-        How long a program may take to end when it is asked to.
-    is_watching_parent
-        Whether to end as well when the process that started this one has ended.
+    is passed on to the program that runs, or keeps the next one from being started. A program has ``grace_seconds`` to
+    end. With ``is_watching_parent`` it is also ended when the process that started this one has ended.
     """
 
     def __init__(self) -> None:
@@ -60,57 +54,26 @@ class Supervisor:
                 ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def check(self) -> None:
-        """
-        Do nothing unless this process was asked to end.
-
-        Raises
-        ------
-        WorkerError
-            If it was, or the process that started it has ended.
-        """
+        """Raise `WorkerError` if this process was asked to end, or the process that started it has ended."""
         if reason := self._reason_to_end():
             number = signal.Signals[self._received] if self._received else signal.SIGTERM
             raise WorkerError(SIGNALLED + number, f"{reason} before the task was started.")
 
-    def run(  # noqa: PLR0913 - by name, like those of subprocess
+    def run(  # noqa: PLR0913 - like that of subprocess
         self,
         command: Sequence[object],
-        *,
-        name: str,
         environment: Mapping[str, str],
         folder: Path | None = None,
-        descriptors: Iterable[int] = (),
         on_line: Callable[[bytes], None] | None = None,
+        *,
+        name: str,
+        descriptors: Iterable[int] = (),
     ) -> int:
         """
-        Run a program in a process group of its own, and end all that it leaves behind.
+        Run a program in a process group of its own, end all that it leaves behind, and return its exit status.
 
-        Parameters
-        ----------
-        command
-            The program and its arguments.
-        name
-            What to call it in the log.
-        environment
-            Its environment variables.
-        folder
-            Its working folder; that of this process by default.
-        descriptors
-            What it inherits besides the standard streams.
-        on_line
-            Called with each line that it writes, in a thread; by default it writes to the streams of this process.
-
-        Returns
-        -------
-        int
-            Its exit status; 128 and the number of the signal that killed it.
-
-        Raises
-        ------
-        WorkerError
-            If this process was asked to end before the program was started.
-        OSError
-            If it cannot be started.
+        That is 128 and the number of the signal for one that a signal has ended. ``name`` is what the log calls the
+        program. It inherits ``descriptors`` besides the standard streams. ``on_line`` takes its output, in a thread.
         """
         self.check()
         process = subprocess.Popen(  # noqa: S603 - no shell, and arguments of ours
