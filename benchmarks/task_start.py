@@ -4,17 +4,20 @@ What it costs to start a task that does nothing: this library against the publis
 For a package that needs nothing but the library, and with ``--client`` for a real instrument package as well, it runs
 
 * the script that the published library (7.5.0) generates, which installs everything anew each time,
-* the script of this library with an empty cache (cold) and with a ready environment (warm),
+* the worker program of this library with an empty cache (cold) and with a ready environment (warm),
 * Airflow's own PythonVirtualenvOperator, cold and warm, as ``operator="python_virtualenv"`` uses it,
 * ``python -c pass`` in an environment that was prepared beforehand,
 
 in turn, all with the same Python and the same package index, and the caches of pip and uv as they are after one
-unmeasured run of each. It needs Python 3.13, which the published library wants, and some 15 minutes with ``--client``.
+unmeasured run of each. Then it compares the resident memory of the worker program, while a task runs, with that of a
+bash that waits for a program. It needs Python 3.13, which the published library wants, and some 15 minutes with
+``--client``.
 """
 
 import argparse
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -44,21 +47,29 @@ PACKAGE = {
         """,
     "dkist_do_nothing/__init__.py": "",
     "dkist_do_nothing/tasks.py": """\
+        import time
+
         from dkist_processing_core import TaskBase
 
         class DoNothing(TaskBase):
             def run(self):
                 pass
+
+        class Wait(TaskBase):
+            def run(self):
+                print("waits", flush=True)
+                time.sleep(60)
         """,
     "dkist_do_nothing/workflows/__init__.py": "",
     "dkist_do_nothing/workflows/flow.py": """\
         from dkist_processing_core import Workflow
-        from dkist_do_nothing.tasks import DoNothing
+        from dkist_do_nothing.tasks import DoNothing, Wait
 
         flow = Workflow(
             input_data="a", output_data="b", category="c", workflow_package=__package__, workflow_version="1.0"
         )
         flow.add_node(DoNothing)
+        flow.add_node(Wait)
         """,
 }
 PRINT_SCRIPT = """
@@ -121,9 +132,12 @@ class Bench:
             "PIP_FIND_LINKS": links,
             "UV_FIND_LINKS": links.replace(" ", ","),
             "DKIST_ENVIRONMENT_CACHE": str(self.cache),
-            "DKIST_PYTHON": str(self.host / "bin" / "python3"),
             "DKIST_RECIPE_RUN_ID": "1",
         }
+
+    def path_with(self, python: Path) -> str:
+        """Return the folders of programs, that of a Python first."""
+        return f"{python.parent}{os.pathsep}{self.environment['PATH']}"
 
     def uv(self, *arguments: object, **environment: str) -> None:
         """Run uv."""
@@ -194,7 +208,7 @@ def disk(folder: Path) -> tuple[int, int]:
 def compare(
     bench: Bench, subject: str, published: Path, ours: Path, *, rounds: int, warm: int, settings: dict[str, str]
 ) -> None:
-    """Run the published script and ours in turn."""
+    """Run the published script and ours in turn, ours with the Python in which its library is installed."""
 
     def cold() -> float:
         shutil.rmtree(bench.cache, ignore_errors=True)
@@ -219,14 +233,39 @@ def do_nothing(bench: Bench, rounds: int) -> None:
     published = bench.script(old, module, "flow", "DoNothing", "published")
     ours = bench.script(new, module, "flow", "DoNothing", "ours")
     # Both are given the library that they belong to by a constraint, each in the words of its installer.
-    settings = {"PIP_CONSTRAINT": "", "UV_CONSTRAINT": str(bench.new_pin)}
+    settings = {"PIP_CONSTRAINT": "", "UV_CONSTRAINT": str(bench.new_pin), "PATH": bench.path_with(new)}
     bench.environment["PIP_CONSTRAINT"] = str(old_pin)
     compare(bench, subject, published, ours, rounds=rounds, warm=5, settings=settings)
-    [environment] = [each for each in bench.cache.iterdir() if each.is_dir()]
+    [environment] = [each for each in (bench.cache / "v1").iterdir() if each.is_dir()]
     for _ in range(5 * rounds):
         bench.measure(subject, "bare", lambda: bench.seconds([environment / "bin/python", "-c", "pass"]))
     print_disk("ours", environment)
     print_disk("published", old.parents[1])
+    memory(bench, bench.script(new, module, "flow", "Wait", "waits"), settings)
+
+
+def memory(bench: Bench, script: Path, settings: dict[str, str]) -> None:
+    """Print the resident memory of the worker program while a task runs, and of a bash that waits for a program."""
+    waiting = ["bash", "-c", "set -m; sleep 60 & echo waits; wait; :"]
+    for label, command in (("the worker program", ["bash", str(script)]), ("bash", waiting)):
+        process = subprocess.Popen(
+            command,
+            env=bench.environment | settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        while process.stdout.readline() not in {"waits\n", ""}:
+            pass
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+        lines = [line.split() for line in (status + rollup).splitlines() if line.endswith(" kB")]
+        values = {words[0]: int(words[1]) / 1024 for words in lines}
+        private = values["Private_Clean:"] + values["Private_Dirty:"]
+        print(f"  memory of {label}: {values['VmRSS:']:.1f} MB resident, {private:.1f} MB of it shared with nobody")
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate()
 
 
 def print_disk(label: str, folder: Path) -> None:
@@ -275,7 +314,7 @@ def client(bench: Bench, rounds: int) -> None:
     module = "dkist_processing_test.workflows.noop"
     published = bench.script(old, module, "noop", "NoOpTask", "published-client")
     ours = bench.script(new, module, "noop", "NoOpTask", "our-client")
-    settings = {"UV_OVERRIDE": str(bench.new_pin)}
+    settings = {"UV_OVERRIDE": str(bench.new_pin), "PATH": bench.path_with(new)}
     compare(bench, f"{CLIENT} {CLIENT_VERSION}", published, ours, rounds=rounds, warm=2, settings=settings)
 
 

@@ -218,17 +218,17 @@ class Node:
     @property
     def bash_script(self) -> str:
         """
-        The script that runs the task on a worker.
+        The shell script that runs the task as a worker does.
 
-        ``DKIST_RECIPE_RUN_ID=1 bash script.sh`` runs it by hand just as Airflow does.
+        Run it with ``DKIST_RECIPE_RUN_ID=1 bash script.sh``.
         """
-        from dkist_processing_core.rendering.task_script import runnable_script
+        from dkist_processing_core.rendering.script import runnable_script
 
         return runnable_script(self._alone, self.spec)
 
     @property
     def install_command(self) -> str:
-        """The shell command that installs what the task needs; the script does it in an environment of its own."""
+        """The shell command that installs what the task needs; the worker does it in an environment of its own."""
         return f"uv pip install {quote(self._alone.requirement(self.spec))}"
 
     @property

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -9,21 +10,21 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from support.processes import wait_for
 from support.releases import VERSION, build_wheel, with_links, write_package
 from support.script_package import FILES, NAME
-from support.script_runs import environments, new_spec, run, start
+from support.script_runs import environments, new_spec, run, start, worker_without_uv
 
-from dkist_processing_core.rendering.task_script import runnable_script
-from dkist_processing_core.worker.cache import prune
+from dkist_processing_core.rendering.script import runnable_script
+from dkist_processing_core.worker.cache import LAYOUT, EnvironmentLocks
+from dkist_processing_core.worker.collector import prune
+from dkist_processing_core.worker.errors import WorkerError
 
 pytestmark = pytest.mark.network
 REQUIREMENT = f"{NAME}[frozen]==1.0"
@@ -155,14 +156,18 @@ def test_a_half_built_environment_is_built_anew(releases, warm_cache, tmp_path):
     """Without the ready marker nothing of it is trusted."""
     cache = tmp_path / "cache"
     [ready] = environments(warm_cache)
-    half = cache / ready.name
+    half = cache / LAYOUT / ready.name
+    (cache / LAYOUT).mkdir(parents=True)
+    (cache / LAYOUT).chmod(0o700)
     (half / "bin").mkdir(parents=True)
     (half / "bin" / "python").write_text("#!/bin/sh\nexit 0\n")
     (half / "bin" / "python").chmod(0o755)
     done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
     assert done.returncode == 0, done.stdout
     assert "INFO team: good, recipe run 42" in done.stdout
-    assert (half / ".ready").read_text() == f"{REQUIREMENT}\n"
+    marker = json.loads((half / ".ready").read_text())
+    assert marker["requirement"] == REQUIREMENT
+    assert {"dkist_script_test-1.0", f"dkist_processing_core-{VERSION}"} <= set(marker["distributions"])
 
 
 def test_a_killed_build_is_no_environment(releases, tmp_path):
@@ -222,15 +227,15 @@ def test_a_build_removes_what_nobody_uses_any_more(releases, warm_cache, tmp_pat
     """By age, and never what a task runs in at that moment."""
     cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
     for name in ("unused-1-x", "used-1-x"):
-        (cache / name).mkdir()
-        (cache / name / ".ready").write_text("old[frozen]==1\n")
-        (cache / f"{name}.use").touch()
-        os.utime(cache / f"{name}.use", (0, 0))
-    with (cache / "used-1-x.use").open() as lock:
+        (cache / LAYOUT / name).mkdir()
+        (cache / LAYOUT / name / ".ready").write_text('{"requirement": "old[frozen]==1"}')
+        (cache / LAYOUT / f"{name}.use").touch()
+        os.utime(cache / LAYOUT / f"{name}.use", (0, 0))
+    with (cache / LAYOUT / "used-1-x.use").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         done = run(new_spec(extras=("frozen", "other")), releases, DKIST_ENVIRONMENT_CACHE=str(cache))
     assert done.returncode == 0, done.stdout
-    assert f"removed the unused environment {cache / 'unused-1-x'}" in done.stdout
+    assert f"removed the unused environment {cache / LAYOUT / 'unused-1-x'}" in done.stdout
     assert "used-1-x" in {each.name for each in environments(cache)}
     assert len(environments(cache)) == 3
 
@@ -270,25 +275,15 @@ def test_a_task_that_starts_while_its_environment_is_removed_builds_it_anew(rele
     assert any("building the environment" in each.stdout for each in done)
 
 
-@pytest.mark.parametrize(
-    "flock", [None, "#!/bin/sh\necho flock: No locks available >&2; exit 71\n"], ids=["absent", "unsupported"]
-)
-def test_a_cache_that_cannot_be_locked_is_refused(releases, tmp_path, flock):
-    """Without flock, or on a file system without it, nothing would keep two builders apart."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name in ("bash", "mkdir", "sed", "touch"):
-        (tools / name).symlink_to(shutil.which(name))
-    (tools / "python3").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
-    if flock:
-        (tools / "flock").write_text(flock)
-        (tools / "flock").chmod(0o755)
-    done = run("Good", releases, PATH=str(tools))
+def test_a_cache_that_others_can_write_is_refused(releases, tmp_path):
+    """They would decide what the tasks run."""
+    folder = tmp_path / "cache" / LAYOUT
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(folder.parent))
     assert done.returncode == 78
-    what = (
-        "cannot be locked (flock). Set DKIST_ENVIRONMENT_CACHE to a local folder." if flock else "there is no flock on"
-    )
-    assert what in done.stdout
+    assert f"the environment cache {folder} belongs to user {os.getuid()} and has mode 777" in done.stdout
+    assert list(folder.iterdir()) == []
 
 
 def test_a_release_that_does_not_exist_is_an_error_of_its_own(releases, tmp_path):
@@ -363,13 +358,81 @@ def test_dev_without_a_checkout_says_what_to_set(releases):
 
 def test_without_uv_pip_does_the_work(releases, tmp_path):
     """On a worker that has Python and bash only, the same environment is built, more slowly."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name in ("bash", "flock", "mkdir", "mv", "rm", "sed", "sleep", "touch"):
-        (tools / name).symlink_to(shutil.which(name))
-    python = tools / "python3"
-    python.symlink_to(Path(sys.base_prefix) / "bin" / "python3")
-    done = run("Good", releases, PATH=str(tools))
+    done = run("Good", releases, **worker_without_uv(tmp_path / "tools"))
     assert done.returncode == 0, done.stdout
     assert "there is no uv on PATH" in done.stdout
     assert "INFO team: good, recipe run 42" in done.stdout
+
+
+UV_THAT_RECORDS = """\
+#!/bin/sh
+printf '%s\\n' "$@" "$PWD" >>{file}
+test "$1" = venv
+"""
+
+
+def test_credentials_of_the_index_are_in_no_argument_list(releases, tmp_path):
+    """They reach the installer by its environment, since everybody can read arguments."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "uv").write_text(UV_THAT_RECORDS.format(file=tmp_path / "arguments"))
+    (tools / "uv").chmod(0o755)
+    path = f"{tools}:{os.environ['PATH']}"
+    settings = {"PIP_INDEX_URL": "http://user:s3cret@127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "http://u:s3cret@h/"}
+    done = run("Good", releases, PATH=path, **settings)
+    assert done.returncode == 69
+    arguments = (tmp_path / "arguments").read_text()
+    assert "venv" in arguments
+    assert "s3cret" not in arguments + done.stdout
+
+
+def test_nothing_of_the_current_folder_decides_what_is_installed(releases, tmp_path):
+    """Neither settings of uv there, nor those in a folder above the cache, nor a version of Python."""
+    (tmp_path / "uv.toml").write_text('no-index = true\nfind-links = ["/none"]\n')
+    (tmp_path / "pyproject.toml").write_text('[tool.uv]\nindex-url = "http://127.0.0.1:9/simple"\n')
+    (tmp_path / ".python-version").write_text("2.7\n")
+    (tmp_path / "packaging.py").write_text("raise RuntimeError\n")
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
+    """Nothing would keep two builders apart. The kernel's refusal is simulated: such file systems are rare."""
+
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(WorkerError, match="cannot be locked .flock.: No locks available. Set DKIST_") as caught:
+        EnvironmentLocks(tmp_path / "x-1-y", patience=1, check=lambda: None)
+    assert caught.value.status == 78
+
+
+def test_a_task_that_waits_for_a_builder_gives_up(releases, warm_cache, tmp_path):
+    """After the time that is set, with exit status 69; a signal ends the wait at once."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    [environment] = environments(cache)
+    (environment / ".ready").unlink()
+    with environment.with_name(f"{environment.name}.build").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache), DKIST_BUILD_WAIT_SECONDS="1")
+        assert done.returncode == 69
+        assert "gave up waiting after 1 s for another task that is building" in done.stdout
+        process = start(new_spec(), releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+        while "waiting for it" not in process.stdout.readline():
+            pass
+        process.terminate()
+        assert process.wait(5) == 143
+        process.communicate()
+
+
+def test_a_build_is_ended_by_a_signal(releases, tmp_path):
+    """The installer as well, and what it has built so far is removed."""
+    cache = tmp_path / "cache"
+    process = start(new_spec(), releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    while "building the environment" not in process.stdout.readline():
+        pass
+    process.terminate()
+    stdout, _ = process.communicate(timeout=20)
+    assert process.returncode == 143, stdout
+    assert environments(cache) == []

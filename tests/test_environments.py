@@ -11,17 +11,18 @@ from datetime import timedelta
 import pytest
 
 from dkist_processing_core.exceptions import ConfigurationError
-from dkist_processing_core.worker import cache
+from dkist_processing_core.worker import collector
+from dkist_processing_core.worker.cache import LAYOUT
 
 DAY = 86400
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty cache, the one that is configured."""
-    made = tmp_path / "cache"
-    made.mkdir()
-    monkeypatch.setenv("DKIST_ENVIRONMENT_CACHE", str(made))
+    """The folder of the environments in an empty cache, the one that is configured."""
+    made = tmp_path / "cache" / LAYOUT
+    made.mkdir(parents=True)
+    monkeypatch.setenv("DKIST_ENVIRONMENT_CACHE", str(made.parent))
     return made
 
 
@@ -30,7 +31,7 @@ def add(folder, name, *, days=0.0, kilobytes=4, is_ready=True):
     (environment / "lib").mkdir(parents=True)
     (environment / "lib" / "file").write_bytes(os.urandom(1024 * kilobytes))
     if is_ready:
-        (environment / ".ready").write_text(f"{name}[frozen]==1\n")
+        (environment / ".ready").write_text(json.dumps({"requirement": f"{name}[frozen]==1"}))
     for lock in (f"{name}.use", f"{name}.build"):
         (folder / lock).touch()
         os.utime(folder / lock, (time.time() - days * DAY,) * 2)
@@ -47,7 +48,7 @@ def test_environments_are_listed_by_their_last_use(folder):
     add(folder, "old", days=40, kilobytes=4)
     add(folder, "half", days=2, is_ready=False)
     for _ in range(2):
-        old, half, new = cache.environments()
+        old, half, new = collector.environments()
         assert names([old, half, new]) == ["old", "half", "new"]
         assert (old.requirement, half.requirement) == ("old[frozen]==1", "")
         assert (old.is_ready, half.is_ready, old.is_in_use) == (True, False, False)
@@ -56,8 +57,8 @@ def test_environments_are_listed_by_their_last_use(folder):
 
 def test_a_cache_that_is_not_there_is_empty(tmp_path):
     """Looking makes nothing."""
-    assert cache.environments(tmp_path / "none") == []
-    assert cache.prune(tmp_path / "none", older_than=timedelta(0)) == []
+    assert collector.environments(tmp_path / "none") == []
+    assert collector.prune(tmp_path / "none", older_than=timedelta(0)) == []
     assert not (tmp_path / "none").exists()
 
 
@@ -65,7 +66,7 @@ def test_pruning_by_age_keeps_what_was_used_lately(folder):
     """With its locks, what is too old is gone."""
     add(folder, "old", days=40)
     add(folder, "new", days=20)
-    assert names(cache.prune(older_than=timedelta(days=30))) == ["old"]
+    assert names(collector.prune(older_than=timedelta(days=30))) == ["old"]
     assert sorted(each.name for each in folder.iterdir()) == ["new", "new.build", "new.use"]
 
 
@@ -73,8 +74,8 @@ def test_pruning_by_size_removes_the_least_recently_used(folder):
     """Until the rest fits, and no further."""
     for number in range(5):
         add(folder, f"e{number}", days=number, kilobytes=100)
-    assert names(cache.prune(max_size=320 * 1024)) == ["e4", "e3"]
-    assert names(cache.environments()) == ["e2", "e1", "e0"]
+    assert names(collector.prune(max_size=320 * 1024)) == ["e4", "e3"]
+    assert names(collector.environments()) == ["e2", "e1", "e0"]
 
 
 def test_what_was_left_unfinished_is_removed_whatever_its_age(folder, monkeypatch):
@@ -84,8 +85,8 @@ def test_what_was_left_unfinished_is_removed_whatever_its_age(folder, monkeypatc
     (folder / ".removed-1-x").mkdir()
     (folder / "failed.use").touch()
     (folder / "failed.build").touch()
-    monkeypatch.setattr(cache, "ABANDONED_SECONDS", -1.0)
-    assert names(cache.prune()) == ["half"]
+    monkeypatch.setattr(collector, "ABANDONED_SECONDS", -1.0)
+    assert names(collector.prune()) == ["half"]
     assert sorted(each.name for each in folder.iterdir()) == ["whole", "whole.build", "whole.use"]
 
 
@@ -95,12 +96,12 @@ def test_what_is_in_use_stays(folder, lock):
     add(folder, "busy", days=400)
     with (folder / f"busy.{lock}").open() as file:
         fcntl.flock(file, fcntl.LOCK_SH if lock == "use" else fcntl.LOCK_EX)
-        [busy] = cache.environments()
+        [busy] = collector.environments()
         assert busy.is_in_use
-        assert cache.prune(older_than=timedelta(0), max_size=0) == []
-        assert cache.remove(busy) is False
+        assert collector.prune(older_than=timedelta(0), max_size=0) == []
+        assert collector.remove(busy) is False
         assert (folder / "busy" / "lib" / "file").exists()
-    assert names(cache.prune(older_than=timedelta(0))) == ["busy"]
+    assert names(collector.prune(older_than=timedelta(0))) == ["busy"]
 
 
 def test_many_collectors_at_once_do_not_hurt_each_other(folder):
@@ -108,7 +109,7 @@ def test_many_collectors_at_once_do_not_hurt_each_other(folder):
     for number in range(40):
         add(folder, f"e{number}", days=40, kilobytes=50)
     program = (
-        "from datetime import timedelta; from dkist_processing_core.worker.cache import prune;"
+        "from datetime import timedelta; from dkist_processing_core.worker.collector import prune;"
         "print(len(prune(older_than=timedelta(days=30))))"
     )
     processes = [
@@ -117,15 +118,15 @@ def test_many_collectors_at_once_do_not_hurt_each_other(folder):
     ]
     outcomes = [process.communicate(timeout=60) for process in processes]
     assert [error for _, error in outcomes] == [""] * 4
-    cache.prune()
+    collector.prune()
     assert sorted(each.name for each in folder.iterdir()) == []
 
 
 def test_a_dry_run_removes_nothing(folder):
     """It tells what would go."""
     add(folder, "old", days=40)
-    assert names(cache.prune(older_than=timedelta(days=30), is_dry_run=True)) == ["old"]
-    assert names(cache.environments()) == ["old"]
+    assert names(collector.prune(older_than=timedelta(days=30), is_dry_run=True)) == ["old"]
+    assert names(collector.environments()) == ["old"]
 
 
 @pytest.mark.parametrize(
@@ -139,48 +140,48 @@ def test_a_dry_run_removes_nothing(folder):
 )
 def test_ages_are_read(text, value):
     """A number and a unit."""
-    assert cache.parse_age(text) == value
+    assert collector.parse_age(text) == value
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("512K", 524288), ("1.5G", 1610612736), ("2t", 2 * 1024**4)])
 def test_sizes_are_read(text, value):
     """A number, and a unit that is a power of 1024."""
-    assert cache.parse_size(text) == value
+    assert collector.parse_size(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "d", "3", "-3d", "3y", "1.5d"])
 def test_what_is_no_age_is_refused(text):
     """With the value, and an example of a good one."""
-    with pytest.raises(ConfigurationError, match=f"'{text}' is no age; .* such as 30d"):
-        cache.parse_age(text)
+    with pytest.raises(ConfigurationError, match=f"'{text}' is not an age; .* such as 30d"):
+        collector.parse_age(text)
 
 
 def test_an_age_that_is_too_long_is_refused():
     """Instead of overflowing."""
     with pytest.raises(ConfigurationError, match="is too long an age"):
-        cache.parse_age("99999999999d")
+        collector.parse_age("99999999999d")
 
 
 @pytest.mark.parametrize("text", ["", "G", "-3G", "3X", "three"])
 def test_what_is_no_size_is_refused(text):
     """With the value, and an example of a good one."""
-    with pytest.raises(ValueError, match=f"'{text}' is no size; .* such as 50G"):
-        cache.parse_size(text)
+    with pytest.raises(ValueError, match=f"'{text}' is not a size; .* such as 50G"):
+        collector.parse_size(text)
 
 
-def test_the_limits_of_the_script_come_from_the_environment(folder, monkeypatch, capsys):
+def test_the_limits_come_from_the_environment(folder, monkeypatch, capfd):
     """Thirty days and 50 G unless they say otherwise; one that cannot be read removes nothing."""
     add(folder, "old", days=29)
     add(folder, "older", days=31)
-    assert cache.main([str(folder)]) == 0
-    assert capsys.readouterr().out == f"removed the unused environment {folder / 'older'}\n"
+    assert collector.main([str(folder.parent)]) == 0
+    assert capfd.readouterr().out.endswith(f" dkist: removed the unused environment {folder / 'older'}\n")
     monkeypatch.setenv("DKIST_ENVIRONMENT_MAX_AGE", "soon")
-    assert cache.main([str(folder)]) == 1
-    assert "'soon' is no age" in capsys.readouterr().out
+    assert collector.main([str(folder.parent)]) == 1
+    assert "'soon' is not an age" in capfd.readouterr().err
     monkeypatch.setenv("DKIST_ENVIRONMENT_MAX_AGE", "400d")
     monkeypatch.setenv("DKIST_ENVIRONMENT_MAX_SIZE", "0")
-    assert cache.main([str(folder)]) == 0
-    assert cache.environments() == []
+    assert collector.main([str(folder.parent)]) == 0
+    assert collector.environments() == []
 
 
 def command(*arguments, **environment):
@@ -196,14 +197,14 @@ def command(*arguments, **environment):
 
 def test_the_command_line_lists(folder):
     """As a table, and as JSON for a program."""
-    assert command("list") == (0, f"There is no environment in {folder}.\n", "")
+    assert command("list") == (0, f"There is no environment in {folder.parent}.\n", "")
     add(folder, f"cam-1.0-{'a' * 64}", days=3, kilobytes=2048)
     status, output, _ = command("list")
     assert status == 0
     header, row, total = output.splitlines()
     assert header.split() == ["size", "last", "used", "state", "environment"]
     assert row == "2.0 M  3 d ago    ready  cam-1.0-aaaaaaaaaaaa"
-    assert total == f"1 in {folder}, 2.0 M in all"
+    assert total == f"1 in {folder.parent}, 2.0 M in all"
     [data] = json.loads(command("list", "--json")[1])
     assert data["name"] == f"cam-1.0-{'a' * 64}"
     assert (data["is_ready"], data["is_in_use"]) == (True, False)
@@ -217,7 +218,7 @@ def test_the_command_line_prunes(folder):
     assert (status, output.splitlines()[-1]) == (0, "1 would be removed, 8.0 K")
     status, output, _ = command("prune", "--older-than", "30d")
     assert output.splitlines()[0].startswith("removed: cam-1.0-aaaaaaaaaaaa (8.0 K, last used 40 d ago)")
-    assert names(cache.environments()) == [f"cam-1.1-{'b' * 64}"]
+    assert names(collector.environments()) == [f"cam-1.1-{'b' * 64}"]
 
 
 def test_the_command_line_removes_by_name(folder):
@@ -233,12 +234,12 @@ def test_the_command_line_removes_by_name(folder):
         status, _, error = command("remove", "cam-1.0")
         assert (status, error) == (1, f"in use, not removed: cam-1.0-{'a' * 64}\n")
     assert command("remove", "cam-1.0") == (0, f"removed: cam-1.0-{'a' * 64}\n", "")
-    assert names(cache.environments()) == [f"cam-1.1-{'b' * 64}"]
+    assert names(collector.environments()) == [f"cam-1.1-{'b' * 64}"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["prune", "--older-than", "1y"], "'1y' is no age"), (["prune", "--max-size", "big"], "'big' is no size")],
+    [(["prune", "--older-than", "1y"], "'1y' is not an age"), (["prune", "--max-size", "big"], "'big' is not a size")],
     ids=["age", "size"],
 )
 def test_the_command_line_refuses_bad_limits(folder, arguments, message):
@@ -246,7 +247,7 @@ def test_the_command_line_refuses_bad_limits(folder, arguments, message):
     add(folder, "old", days=1000)
     status, _, error = command(*arguments)
     assert (status, message in error) == (2, True)
-    assert names(cache.environments()) == ["old"]
+    assert names(collector.environments()) == ["old"]
 
 
 def test_the_command_line_without_click_says_what_to_install():

@@ -7,14 +7,13 @@ import shutil
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 from support.releases import build_wheel, run_uv, write_package
 from support.script_package import FILES, NAME
-from support.script_runs import environments, new_spec
+from support.script_runs import environments, new_spec, worker_without_uv
 
-from dkist_processing_core.rendering.task_script import runnable_script
+from dkist_processing_core.rendering.script import runnable_script
 
 pytestmark = pytest.mark.network
 
@@ -98,10 +97,7 @@ def test_pip_conf_alone_gives_the_same_environment_with_uv_as_with_pip(wheels, i
         f"[global]\nindex-url = {address}/simple\nextra-index-url = {address}/extra\n[install]\nfind-links = {links}\n"
     )
     tools = tmp_path / "tools"
-    tools.mkdir()
-    for name in ("bash", "flock", "mkdir", "mv", "rm", "sed", "touch"):
-        (tools / name).symlink_to(shutil.which(name))
-    (tools / "python3").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+    worker = worker_without_uv(tools)
     found = {}
     for installer in ("uv", "pip"):
         if installer == "uv":
@@ -112,8 +108,8 @@ def test_pip_conf_alone_gives_the_same_environment_with_uv_as_with_pip(wheels, i
         # No variable of an installer is set: nothing but the file says where packages are.
         variables = {name: os.environ[name] for name in os.environ if not name.startswith(("PIP_", "UV_"))}
         variables |= {
+            **worker,
             "HOME": str(home),
-            "PATH": str(tools),
             "DKIST_ENVIRONMENT_CACHE": str(tmp_path / installer),
             "DKIST_RECIPE_RUN_ID": "1",
         }

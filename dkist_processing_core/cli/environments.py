@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 
 from dkist_processing_core.cli.tables import age, size, table
+from dkist_processing_core.common.folders import cache_folder
 from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
-from dkist_processing_core.worker import cache
+from dkist_processing_core.worker import collector
 
 __all__ = ["environments"]
 
@@ -25,7 +26,7 @@ class AgeType(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """Return the age that the text stands for."""
         try:
-            return cache.parse_age(str(value))
+            return collector.parse_age(str(value))
         except ConfigurationError as error:
             self.fail(str(error), param, ctx)
 
@@ -38,7 +39,7 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number of bytes that the text stands for."""
         try:
-            return cache.parse_size(str(value))
+            return collector.parse_size(str(value))
         except ConfigurationError as error:
             self.fail(str(error), param, ctx)
 
@@ -64,16 +65,16 @@ def environments() -> None:
 @json_option
 def list_command(folder: Path | None, is_json: bool) -> None:
     """List all environments, least recently used first."""
-    known = cache.environments(folder)
+    known = collector.environments(folder)
     if is_json:
         click.echo(json.dumps([_as_data(each) for each in known], indent=2))
         return
     if not known:
-        click.echo(f"There is no environment in {folder or cache.cache_folder()}.")
+        click.echo(f"There is no environment in {folder or cache_folder()}.")
         return
     rows = [(size(each.size), age(each.last_used), _state(each), _label(each)) for each in known]
     table(("size", "last used", "state", "environment"), rows)
-    click.echo(f"{len(known)} in {folder or cache.cache_folder()}, {size(sum(each.size for each in known))} in all")
+    click.echo(f"{len(known)} in {folder or cache_folder()}, {size(sum(each.size for each in known))} in all")
 
 
 @environments.command()
@@ -96,7 +97,7 @@ def prune(
     Without a limit that is only what interrupted builds and removals left behind. An environment in which a task runs
     is never removed.
     """
-    removed = cache.prune(folder, older_than=older_than, max_size=max_size, is_dry_run=dry_run)
+    removed = collector.prune(folder, older_than=older_than, max_size=max_size, is_dry_run=dry_run)
     if is_json:
         click.echo(json.dumps([_as_data(each) for each in removed], indent=2))
         return
@@ -117,11 +118,11 @@ def remove(context: click.Context, names: tuple[str, ...], folder: Path | None, 
 
     The beginning of a name is enough if no other environment's name begins with it.
     """
-    known = cache.environments(folder)
+    known = collector.environments(folder)
     chosen = {each.path: each for name in names for each in [_by_name(name, known)]}
     in_use = 0
     for each in chosen.values():
-        if each.is_in_use or not (dry_run or cache.remove(each)):
+        if each.is_in_use or not (dry_run or collector.remove(each)):
             click.echo(f"in use, not removed: {each.name}", err=True)
             in_use += 1
         else:
@@ -129,7 +130,7 @@ def remove(context: click.Context, names: tuple[str, ...], folder: Path | None, 
     context.exit(1 if in_use else 0)
 
 
-def _by_name(name: str, known: list[cache.Environment]) -> cache.Environment:
+def _by_name(name: str, known: list[collector.Environment]) -> collector.Environment:
     found = [each for each in known if each.name.startswith(name)]
     exact = [each for each in found if each.name == name]
     if len(exact or found) == 1:
@@ -142,7 +143,7 @@ def _by_name(name: str, known: list[cache.Environment]) -> cache.Environment:
     )
 
 
-def _as_data(environment: cache.Environment) -> dict[str, object]:
+def _as_data(environment: collector.Environment) -> dict[str, object]:
     return {
         "name": environment.name,
         "path": str(environment.path),
@@ -154,13 +155,13 @@ def _as_data(environment: cache.Environment) -> dict[str, object]:
     }
 
 
-def _label(environment: cache.Environment) -> str:
+def _label(environment: collector.Environment) -> str:
     """Return as much of the name as tells environments apart: the release, and the beginning of the hash."""
     release, _, digest = environment.name.rpartition("-")
     return f"{release}-{digest[:12]}"
 
 
-def _state(environment: cache.Environment) -> str:
+def _state(environment: collector.Environment) -> str:
     if environment.is_in_use:
         return "in use"
     return "ready" if environment.is_ready else "unfinished"

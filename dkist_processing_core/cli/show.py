@@ -75,7 +75,7 @@ def show(workflow: str, task: str | None, is_json: bool) -> None:
       dkist-processing-core show PACKAGE:WORKFLOW --node TASK > task.sh
       DKIST_RECIPE_RUN_ID=1 bash task.sh
     """  # noqa: D301 - a backspace is how click is told not to fill the lines
-    from dkist_processing_core.rendering.task_script import runnable_script
+    from dkist_processing_core.rendering.script import runnable_script
 
     spec = chosen_workflow(workflow).spec
     if task is not None:

@@ -4,9 +4,9 @@ Which variables of the worker never reach a task, nor the programs that build it
 Runs in: worker, and task environment for the operator ``python_virtualenv``, with the standard library alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-__all__ = ["is_unwanted", "unwanted"]
+__all__ = ["cleaned", "is_unwanted", "unwanted"]
 
 # Airflow's settings, connections and variables hold secrets. AIRFLOW_CTX_... names the run, and stays.
 PREFIXES = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "_AIRFLOW_", "PYTHONUSER")
@@ -28,10 +28,15 @@ NAMES = frozenset(
 
 
 def is_unwanted(name: str) -> bool:
-    """Tell whether a variable of this name is taken away."""
+    """Return whether a variable of this name is removed."""
     return name in NAMES or name.startswith(PREFIXES)
 
 
 def unwanted(names: Iterable[str]) -> list[str]:
-    """Return those of the names whose variables are taken away."""
+    """Return the names whose variables are removed."""
     return [name for name in names if is_unwanted(name)]
+
+
+def cleaned(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return a copy of environment variables without the unwanted ones."""
+    return {name: value for name, value in environment.items() if not is_unwanted(name)}

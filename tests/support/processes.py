@@ -48,3 +48,14 @@ def descendants(ancestor):
 def parent_of(pid):
     """Return the process that a process comes from."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def session_members(session):
+    """Return the processes of a session that are alive."""
+    members = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "stat").read_text().rpartition(")")[2].split()
+            if int(words[3]) == session and words[0] != "Z":
+                members.append(int(process.name))
+    return members

@@ -1,4 +1,4 @@
-"""The sources of a release whose tasks the tests of the task script run."""
+"""The sources of a release whose tasks the tests of the worker program run."""
 
 TASKS = '''
     """Tasks that show where and how they run."""
@@ -9,6 +9,7 @@ TASKS = '''
     import signal
     import subprocess
     import sys
+    import textwrap
     import time
     from pathlib import Path
 
@@ -76,6 +77,56 @@ TASKS = '''
         def run(self):
             child = subprocess.Popen(["sleep", "120"])
             Path(os.environ["FACTS"]).write_text(str(child.pid))
+
+
+    DAEMON = """
+    import os, sys, time
+    # Three generations, each in a session of its own, and each but the last an orphan's parent that stays.
+    for _ in range(3):
+        if os.fork() and os.fork():
+            os._exit(0)
+        os.setsid()
+        with open(sys.argv[1], "a") as file:
+            file.write(f"{os.getpid()} ")
+    time.sleep(120)
+    """
+
+
+    class Daemonises(TaskBase):
+        """Leave daemons that have the log open, ignore no signal and belong to nobody; then end as it is told."""
+
+        def run(self):
+            facts = os.environ["FACTS"]
+            subprocess.Popen([sys.executable, "-c", textwrap.dedent(DAEMON), f"{facts}.daemons"])
+            while len(Path(f"{facts}.daemons").read_text().split() if Path(f"{facts}.daemons").exists() else []) < 6:
+                time.sleep(0.05)
+            Path(facts).write_text(str(os.getpid()))
+            if os.environ.get("STAYS"):
+                time.sleep(120)
+
+
+    class LeavesABriefChild(TaskBase):
+        """Succeed while a child still has something to finish."""
+
+        def run(self):
+            subprocess.Popen(["sh", "-c", 'sleep 0.1; echo finished >"$FACTS"'])
+
+
+    class ExitsSilently(TaskBase):
+        """End the process with success before the task is done."""
+
+        def run(self):
+            os._exit(0)
+
+
+    class LooksForZombies(TaskBase):
+        """Write down the children of the parent after an orphan has ended."""
+
+        def run(self):
+            subprocess.run(["sh", "-c", "sleep 0.1 & exit"])
+            time.sleep(0.6)
+            parent = Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read_text()
+            Path(os.environ["FACTS"]).write_text(json.dumps([str(os.getpid()), parent.split()]))
 '''
 
 WORKFLOWS = """

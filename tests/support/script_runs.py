@@ -1,11 +1,15 @@
-"""Run the task script on the release of `script_package`."""
+"""Run the worker program on the release of `script_package`."""
 
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import dkist_processing_core
 from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
-from dkist_processing_core.rendering.task_script import runnable_script
+from dkist_processing_core.rendering.script import runnable_script
+from dkist_processing_core.worker.cache import LAYOUT
 from support.releases import with_links
 from support.script_package import NAME
 
@@ -55,5 +59,15 @@ def run(spec, releases, **environment):
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, "")
 
 
+def worker_without_uv(folder, *programs):
+    """Return the variables of a worker that has this library, and no programs on PATH but a Python and those named."""
+    folder.mkdir()
+    for name in ("bash", *programs):
+        (folder / name).symlink_to(shutil.which(name))
+    (folder / "python3").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+    return {"PATH": str(folder), "PYTHONPATH": str(Path(dkist_processing_core.__file__).parents[1])}
+
+
 def environments(cache):
-    return [each for each in Path(cache).iterdir() if each.is_dir()]
+    folder = Path(cache) / LAYOUT
+    return [each for each in folder.iterdir() if each.is_dir()] if folder.exists() else []

@@ -1,0 +1,253 @@
+"""
+The task environments that a worker keeps: list them, and remove those that are old, or too much.
+
+Runs in: worker. The worker program starts it after it has built an environment: ``python -P -m
+dkist_processing_core.worker.collector FOLDER``. How environments are locked is in `worker.cache`.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dkist_processing_core.common.folders import cache_folder
+from dkist_processing_core.exceptions import ConfigurationError
+from dkist_processing_core.worker import log
+from dkist_processing_core.worker.cache import LAYOUT, lock_paths, read_marker
+
+__all__ = ["Environment", "environments", "main", "parse_age", "parse_size", "prune", "remove"]
+
+REMOVED = ".removed-"
+ABANDONED_SECONDS = 3600.0
+ATTEMPTS = 5
+PAUSE_SECONDS = 0.01
+DEFAULT_MAX_AGE = "30d"
+DEFAULT_MAX_SIZE = "50G"
+UNITS_OF_SIZE = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+UNITS_OF_AGE = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """
+    One environment in a cache.
+
+    Attributes
+    ----------
+    path
+        Its folder.
+    requirement
+        What it was built from; empty if its build was never completed.
+    size
+        Disk space in bytes. Files that it shares with an installer's cache count in full.
+    last_used
+        When a task last began to run in it.
+    is_in_use
+        Whether a task runs in it, or it is being built.
+    """
+
+    path: Path
+    requirement: str
+    size: int
+    last_used: datetime
+    is_in_use: bool
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return self.path.name
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its build was completed."""
+        return bool(self.requirement)
+
+
+def environments(folder: Path | None = None) -> list[Environment]:
+    """Return the environments in a cache, by default `cache_folder`, the least recently used first."""
+    folder = _layout(folder)
+    if not folder.is_dir():
+        return []
+    found = [_describe(each) for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
+    return sorted(found, key=lambda each: (each.last_used, each.name))
+
+
+def remove(environment: Environment) -> bool:
+    """Remove an environment unless it is in use, and return whether it was removed."""
+    with _exclusively(environment.path) as is_free:
+        if is_free:
+            # Renamed first, so that not even a removal that is interrupted leaves a part that looks like a whole.
+            doomed = environment.path.with_name(f"{REMOVED}{os.getpid()}-{environment.name}")
+            if environment.path.exists():
+                environment.path.rename(doomed)
+                shutil.rmtree(doomed)
+            for lock in lock_paths(environment.path):
+                lock.unlink(missing_ok=True)
+    return is_free
+
+
+def prune(
+    folder: Path | None = None,
+    *,
+    older_than: timedelta | None = None,
+    max_size: int | None = None,
+    is_dry_run: bool = False,
+) -> list[Environment]:
+    """
+    Remove the environments that were not used for too long, then the least recently used ones until the rest fits.
+
+    What an interrupted build or removal left behind is removed as well. What is in use stays, whatever its age.
+
+    Parameters
+    ----------
+    folder
+        The cache, `cache_folder` by default.
+    older_than
+        Remove the environments in which no task has begun for longer than this.
+    max_size
+        Remove until all environments together take no more than this, in bytes.
+    is_dry_run
+        Remove nothing.
+
+    Returns
+    -------
+    list of Environment
+        What was removed, or would have been.
+    """
+    if not is_dry_run:
+        _tidy(_layout(folder))
+    known = environments(folder)
+    total = sum(each.size for each in known)
+    now = datetime.now(UTC)
+    removed = []
+    for each in known:
+        is_too_old = older_than is not None and now - each.last_used > older_than
+        is_too_much = max_size is not None and total > max_size
+        if each.is_in_use or (each.is_ready and not is_too_old and not is_too_much):
+            continue
+        if is_dry_run or remove(each):
+            removed.append(each)
+            total -= each.size
+    return removed
+
+
+def parse_age(text: str) -> timedelta:
+    """Return the time that a text such as ``30d`` stands for; `ConfigurationError` if it is not an age."""
+    match = re.fullmatch(r"(\d+)([smhdw])", text.strip())
+    if match is None:
+        raise ConfigurationError(f"{text!r} is not an age; give a number with a unit of s, m, h, d or w, such as 30d")
+    try:
+        return timedelta(seconds=int(match[1]) * UNITS_OF_AGE[match[2]])
+    except OverflowError:
+        raise ConfigurationError(f"{text!r} is too long an age; leave the limit out instead") from None
+
+
+def parse_size(text: str) -> int:
+    """Return the number of bytes that a text such as ``50G`` stands for; `ConfigurationError` if it is not a size."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text.strip().upper())
+    if match is None:
+        raise ConfigurationError(
+            f"{text!r} is not a size; give a number of bytes, or one with K, M, G or T, such as 50G"
+        )
+    return int(float(match[1]) * UNITS_OF_SIZE[match[2]])
+
+
+def _layout(folder: Path | None) -> Path:
+    return (folder or cache_folder()) / LAYOUT
+
+
+def _describe(path: Path) -> Environment:
+    use, _ = lock_paths(path)
+    try:
+        last_used = (use if use.exists() else path).stat().st_mtime
+    except FileNotFoundError:  # another process removes it at this moment
+        last_used = time.time()
+    is_in_use = True
+    for _ in range(ATTEMPTS):
+        # Another process that only looks, as this one does, holds the locks for a moment.
+        with _exclusively(path) as is_free:
+            is_in_use = not is_free
+        if not is_in_use:
+            break
+        time.sleep(PAUSE_SECONDS)
+    return Environment(
+        path=path,
+        requirement=str(read_marker(path).get("requirement", "")),
+        size=_size(path),
+        last_used=datetime.fromtimestamp(last_used, UTC),
+        is_in_use=is_in_use,
+    )
+
+
+@contextmanager
+def _exclusively(path: Path) -> Iterator[bool]:
+    """Hold both locks of an environment unless another process holds one; yield whether they are held."""
+    with ExitStack() as held:
+        is_free = True
+        for lock in lock_paths(path):
+            # Nothing is written, so that the modification time stays that of the last use.
+            file = held.enter_context(lock.open("a"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Whoever removes an environment removes its locks; a file that is no longer there protects nothing.
+                is_free = os.path.samestat(os.fstat(file.fileno()), lock.stat())
+            except (BlockingIOError, FileNotFoundError):
+                is_free = False
+            if not is_free:
+                break
+        yield is_free
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what removals that were interrupted, and builds that failed, have left behind."""
+    for leftover in folder.glob(f"{REMOVED}*"):
+        # What another process removes at this moment is left to it.
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_ctime > ABANDONED_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+    for lock in folder.glob("*.use"):
+        path = lock.with_name(lock.name.removesuffix(".use"))
+        if not path.exists():
+            with _exclusively(path) as is_free:
+                if is_free and not path.exists():
+                    for each in lock_paths(path):
+                        each.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    """Return the disk space of a folder in bytes; a file with several links in it counts once."""
+    sizes = {}
+    for parent, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):
+                status = Path(parent, name).lstat()
+                sizes[status.st_ino] = status.st_blocks * 512
+    return sum(sizes.values())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Remove what exceeds ``DKIST_ENVIRONMENT_MAX_AGE`` or ``_SIZE`` in the cache that the argument names."""
+    [folder] = sys.argv[1:] if arguments is None else arguments
+    try:
+        removed = prune(
+            Path(folder),
+            older_than=parse_age(os.environ.get("DKIST_ENVIRONMENT_MAX_AGE") or DEFAULT_MAX_AGE),
+            max_size=parse_size(os.environ.get("DKIST_ENVIRONMENT_MAX_SIZE") or DEFAULT_MAX_SIZE),
+        )
+    except (ConfigurationError, OSError) as error:
+        log.warning(f"unused environments could not be removed: {error}")
+        return 1
+    for each in removed:
+        log.info(f"removed the unused environment {each.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

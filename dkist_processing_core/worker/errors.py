@@ -1,0 +1,30 @@
+"""
+What keeps the worker program from running a task, with the exit status that says so.
+
+Runs in: worker.
+"""
+
+__all__ = ["INCOMPLETE", "INVALID_RECIPE_RUN_ID", "MISCONFIGURED", "UNAVAILABLE", "WorkerError"]
+
+# The numbers of sysexits.h.
+INVALID_RECIPE_RUN_ID = 65  # EX_DATAERR
+UNAVAILABLE = 69  # EX_UNAVAILABLE: the environment cannot be built
+INCOMPLETE = 70  # EX_SOFTWARE: the task ended without an outcome, or this program has a bug
+MISCONFIGURED = 78  # EX_CONFIG
+
+
+class WorkerError(Exception):
+    """
+    The task cannot be run.
+
+    Parameters
+    ----------
+    status
+        Exit status of the worker program.
+    message
+        What happened, to what, and what to do.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status

@@ -1,0 +1,102 @@
+"""
+The environment variables that say which task to run, checked.
+
+Runs in: worker. These variables are part of the ABI: exported DAGs set them.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dkist_processing_core.worker.errors import INVALID_RECIPE_RUN_ID, MISCONFIGURED, WorkerError
+
+__all__ = ["Request"]
+
+REQUIRED = ("DKIST_TASK", "DKIST_REQUIREMENT", "DKIST_WORKFLOW_NAME", "DKIST_WORKFLOW_VERSION")
+REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\[([A-Za-z0-9._,-]*)\]==([A-Za-z0-9._!+-]+)")
+DEV = "dev"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """
+    One task to run.
+
+    ``name``, ``extras`` and ``version`` are the parts of ``requirement``, normalized (:pep:`503`). ``constraints`` has
+    one requirement a line. The version ``dev`` is installed from the checkout ``dev_project``, which releases have not.
+    """
+
+    task: str
+    requirement: str
+    name: str
+    extras: tuple[str, ...]
+    version: str
+    constraints: str
+    workflow_name: str
+    workflow_version: str
+    recipe_run_id: str
+    dev_project: Path | None
+    grace_seconds: int
+    build_wait_seconds: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Request":
+        """Return what environment variables ask for; `WorkerError` if one is missing or cannot be used."""
+        for variable in REQUIRED:
+            if not environment.get(variable):
+                raise _misconfigured(f"{variable} is not set. The exported DAG sets it, and so does Node.bash_script.")
+        run = environment.get("DKIST_RECIPE_RUN_ID", "")
+        if not _is_number(run):
+            raise WorkerError(
+                INVALID_RECIPE_RUN_ID,
+                f"recipe_run_id must be an integer, not {run!r}. Trigger the run with conf "
+                '{"recipe_run_id": <integer>}, or set DKIST_RECIPE_RUN_ID=<integer> when you run this by hand.',
+            )
+        requirement = environment["DKIST_REQUIREMENT"]
+        match = REQUIREMENT.fullmatch(requirement)
+        if match is None:
+            raise _misconfigured(f"DKIST_REQUIREMENT is {requirement!r}; it must read name[extra,...]==version.")
+        return cls(
+            task=environment["DKIST_TASK"],
+            requirement=requirement,
+            name=_normalized(match[1]),
+            extras=tuple(sorted({_normalized(extra) for extra in match[2].split(",") if extra})),
+            version=match[3],
+            constraints=environment.get("DKIST_CONSTRAINTS", ""),
+            workflow_name=environment["DKIST_WORKFLOW_NAME"],
+            workflow_version=environment["DKIST_WORKFLOW_VERSION"],
+            recipe_run_id=run,
+            dev_project=_dev_project(environment.get("DKIST_DEV_PROJECT", "")) if match[3] == DEV else None,
+            grace_seconds=_seconds("DKIST_GRACE_SECONDS", environment.get("DKIST_GRACE_SECONDS") or "10"),
+            build_wait_seconds=_seconds(
+                "DKIST_BUILD_WAIT_SECONDS", environment.get("DKIST_BUILD_WAIT_SECONDS") or "3600"
+            ),
+        )
+
+
+def _misconfigured(message: str) -> WorkerError:
+    return WorkerError(MISCONFIGURED, message)
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
+def _seconds(variable: str, text: str) -> int:
+    if not _is_number(text):
+        raise _misconfigured(f"{variable} is {text!r}; it must be a whole number of seconds.")
+    return int(text)
+
+
+def _dev_project(text: str) -> Path:
+    if not text or not Path(text, "pyproject.toml").is_file():
+        raise _misconfigured(
+            f"the version {DEV} is not a release that can be installed, and DKIST_DEV_PROJECT is {text!r}. "
+            "Set DKIST_DEV_PROJECT to a checkout of the package, the folder with its pyproject.toml."
+        )
+    return Path(text).resolve()

@@ -1,0 +1,200 @@
+"""
+Run a program such that nothing of it is left when it ends, when this process is asked to end, or when Airflow dies.
+
+Runs in: worker.
+"""
+
+import ctypes
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from dkist_processing_core.worker import log
+from dkist_processing_core.worker.errors import WorkerError
+
+__all__ = ["SIGNALLED", "Supervisor"]
+
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+SIGNALLED = 128  # what a shell adds to the number of a signal
+# Time for what ends by itself once the program has, such as the resource tracker of multiprocessing.
+REMAINDER_SECONDS = 0.3
+KILL_SECONDS = 5.0  # a process that the kernel does not let go must not hold up the exit
+PARENT_POLL_SECONDS = 0.5
+POLL_SECONDS = 0.02
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Supervisor:
+    """
+    Runs programs, one after the other, and ends them.
+
+    From its construction on this process blocks the signals that end it, and asks for them. So none is ever lost: each
+    is passed on to the program that runs, or keeps the next one from being started. A program has ``grace_seconds`` to
+    end. With ``is_watching_parent`` it is also ended when the process that started this one has ended.
+    """
+
+    def __init__(self) -> None:
+        self.grace_seconds = 10
+        self.is_watching_parent = False
+        self._parent = os.getppid()
+        self._received = ""
+        # A signal that is ignored, as nohup does, stays so; but not the one that tells the end of a child.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._blocked = {signal.SIGCHLD, *(each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN)}
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked)
+        if sys.platform == "linux":
+            # Orphans among the descendants become children of this process, so that it can end them.
+            with suppress(AttributeError, OSError):
+                ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def check(self) -> None:
+        """Raise `WorkerError` if this process was asked to end, or the process that started it has ended."""
+        if reason := self._reason_to_end():
+            number = signal.Signals[self._received] if self._received else signal.SIGTERM
+            raise WorkerError(SIGNALLED + number, f"{reason} before the task was started.")
+
+    def run(  # noqa: PLR0913 - like that of subprocess
+        self,
+        command: Sequence[object],
+        environment: Mapping[str, str],
+        folder: Path | None = None,
+        on_line: Callable[[bytes], None] | None = None,
+        *,
+        name: str,
+        descriptors: Iterable[int] = (),
+    ) -> int:
+        """
+        Run a program in a process group of its own, end all that it leaves behind, and return its exit status.
+
+        That is 128 and the number of the signal for one that a signal has ended. ``name`` is what the log calls the
+        program. It inherits ``descriptors`` besides the standard streams. ``on_line`` takes its output, in a thread.
+        """
+        self.check()
+        process = subprocess.Popen(  # noqa: S603 - no shell, and arguments of ours
+            [str(word) for word in command],
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if on_line else None,
+            stderr=subprocess.STDOUT if on_line else None,
+            pass_fds=tuple(descriptors),
+            process_group=0,
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, self._blocked),  # noqa: PLW1509 - no threads
+        )
+        try:
+            join = _read_lines(process, on_line) if on_line else None
+            process.returncode = self._wait(process.pid, name)
+            self._end_remainder(process.pid, name)
+            if join:
+                join(KILL_SECONDS)
+        except BaseException:
+            _kill(process.pid)
+            raise
+        return process.returncode
+
+    def _wait(self, pid: int, name: str) -> int:
+        deadline = math.inf
+        while True:
+            ended = _reap()
+            if pid in ended:
+                return ended[pid]
+            now = time.monotonic()
+            if deadline == math.inf and (reason := self._reason_to_end()):
+                _signal_group(pid, signal.SIGTERM)
+                deadline = now + self.grace_seconds
+                log.info(f"{reason}; {name} has {self.grace_seconds} s to end")
+            if now >= deadline + KILL_SECONDS:
+                return SIGNALLED + signal.SIGKILL
+            if now >= deadline:
+                _kill(pid)
+            self._sleep(POLL_SECONDS if now >= deadline else min(PARENT_POLL_SECONDS, deadline - now))
+
+    def _end_remainder(self, group: int, name: str) -> None:
+        """End what a program has left behind, in whatever session or process group it is."""
+        deadline = time.monotonic() + REMAINDER_SECONDS
+        has_killed = False
+        while _is_anything_left(group):
+            now = time.monotonic()
+            if now >= deadline + KILL_SECONDS:
+                log.warning(f"processes that {name} had left behind could not be killed")
+                return
+            if now >= deadline:
+                _kill(group)
+                has_killed = True
+            self._sleep(POLL_SECONDS)
+        if has_killed:
+            log.info(f"processes that {name} had left behind were killed")
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait for a signal, which may be that of a child that has ended."""
+        received = signal.sigtimedwait(self._blocked, max(seconds, 0))
+        if received and received.si_signo in SIGNALS:
+            self._received = self._received or signal.Signals(received.si_signo).name
+
+    def _reason_to_end(self) -> str:
+        while not self._received and signal.sigpending() & SIGNALS:
+            self._sleep(0)
+        if self._received:
+            return f"{self._received} was received"
+        if self.is_watching_parent and os.getppid() != self._parent:
+            return "the process that started this one has ended"
+        return ""
+
+
+def _read_lines(process: "subprocess.Popen[bytes]", on_line: Callable[[bytes], None]) -> Callable[[float], None]:
+    """Pass on the output of a process in a thread; return the function that waits for its end."""
+    import threading
+
+    def read() -> None:
+        for line in process.stdout or ():
+            on_line(line.removesuffix(b"\n") + b"\n")
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread.join
+
+
+def _reap() -> dict[int, int]:
+    """Return the exit status of each child that has ended."""
+    ended = {}
+    with suppress(ChildProcessError):
+        while (child := os.waitpid(-1, os.WNOHANG))[0]:
+            code = os.waitstatus_to_exitcode(child[1])
+            ended[child[0]] = SIGNALLED - code if code < 0 else code
+    return ended
+
+
+def _is_anything_left(group: int) -> bool:
+    """Return whether this process has children, or a process group members."""
+    _reap()
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return _signal_group(group, 0)
+    return True
+
+
+def _kill(group: int) -> None:
+    """Kill a process group, and the children of this process. What these leave become its children in turn."""
+    _signal_group(group, signal.SIGKILL)
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError):
+            # The name of the program is in parentheses and may hold any character.
+            parent = (process / "stat").read_bytes().rpartition(b")")[2].split()[1]
+            if int(parent) == os.getpid():
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Send a signal to a process group; return whether that has a member."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -1,0 +1,420 @@
+"""The worker program: a real environment, a real release, real signals."""
+
+import dataclasses
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support.processes import is_alive, session_members, wait_for, wait_until_dead
+from support.releases import with_links
+from support.script_runs import environments, new_spec, run, start
+from support.tasks import First
+
+from dkist_processing_core.common.log_lines import OUTCOME, Line, parse
+from dkist_processing_core.common.outcome import Outcome
+from dkist_processing_core.node import Node
+from dkist_processing_core.rendering.script import node_variables, runnable_script
+
+pytestmark = pytest.mark.network
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "x",
+        "1 2",
+        "1\n",
+        "-1",
+        "٣",
+        "1); import os; os.system('touch owned')  #",
+        "$(touch owned)",
+        "`touch owned`",
+        "'; touch owned; '",
+    ],
+    ids=["empty", "word", "two", "newline", "negative", "other-digits", "python", "substitution", "backticks", "quote"],
+)
+def test_a_hostile_recipe_run_id_runs_nothing(releases, tmp_path, value):
+    """Exit status 65 with the value shown; no environment is built, no command in the value is run."""
+    done = run("Good", releases, DKIST_RECIPE_RUN_ID=value)
+    assert done.returncode == 65
+    assert "ERROR: recipe_run_id must be an integer, not" in done.stdout
+    assert list(tmp_path.rglob("owned")) == []
+    assert not (tmp_path / "environments").exists()
+
+
+@pytest.mark.parametrize("name", ["DKIST_TASK", "DKIST_REQUIREMENT", "DKIST_WORKFLOW_NAME", "DKIST_WORKFLOW_VERSION"])
+def test_a_missing_variable_is_named(name):
+    """The program says which variable it needs."""
+    spec = new_spec()
+    variables = {**node_variables(spec, spec.nodes[0]), "DKIST_RECIPE_RUN_ID": "1"}
+    del variables[name]
+    command = [sys.executable, "-P", "-m", "dkist_processing_core.worker"]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
+    assert done.returncode == 78
+    assert f"ERROR: {name} is not set" in done.stderr
+
+
+def test_the_task_sees_nothing_of_airflow(releases, warm_cache, tmp_path):
+    """Neither settings nor secrets nor Python paths of the worker's own environment reach it."""
+    facts = tmp_path / "facts.json"
+    unwanted = {
+        "AIRFLOW__CORE__FERNET_KEY": "k",
+        "AIRFLOW_CONN_DB": "c",
+        "AIRFLOW_VAR_X": "v",
+        "_AIRFLOW__AS_LIBRARY": "1",
+        "AIRFLOW_HOME": "/a",
+        "PYTHONPATH": str(tmp_path),
+        "PYTHONSTARTUP": "x",
+    }
+    done = run(
+        "ShowsItsPlace",
+        releases,
+        DKIST_ENVIRONMENT_CACHE=str(warm_cache),
+        FACTS=str(facts),
+        MINE="kept",
+        AIRFLOW_CTX_DAG_RUN_ID="r",
+        SSL_CERT_FILE=os.environ.get("SSL_CERT_FILE", ""),
+        PIP_CERT=os.environ.get("PIP_CERT", ""),
+        **unwanted,
+    )
+    assert done.returncode == 0, done.stdout
+    seen = json.loads(facts.read_text())
+    assert not set(unwanted) & set(seen["variables"])
+    assert not seen["has_airflow"]
+    assert seen["recipe_run_id"] == 42
+    assert seen["prefix"] == str(environments(warm_cache)[0])
+    assert seen["variables"]["MINE"] == "kept"
+    assert seen["variables"]["AIRFLOW_CTX_DAG_RUN_ID"] == "r"
+    assert str(tmp_path) not in seen["path"]
+    assert seen["variables"]["PATH"].startswith(f"{seen['prefix']}/bin:")
+    assert "UV_INDEX_STRATEGY" not in seen["variables"]
+
+
+WINDOWS = {
+    "before-the-start": "subprocess.Popen.__init__",
+    "after-it": "supervise.Supervisor._wait",
+    "before-the-locks": "cache.EnvironmentLocks.__init__",
+    "before-the-request": "request.Request.from_environment",
+}
+# The worker program with a pause before one of its steps, to widen a window in which something else may happen.
+PAUSING = """
+import subprocess, sys, time
+from dkist_processing_core.worker import __main__ as program, cache, request, supervise
+path, seconds = sys.argv[1:]
+*owner, name = path.split(".")
+holder = eval(".".join(owner))
+real = getattr(holder, name)
+def paused(*arguments, **named):
+    print("now", flush=True)
+    time.sleep(float(seconds))
+    return real(*arguments, **named)
+setattr(holder, name, paused)
+sys.exit(program.main())
+"""
+
+
+def start_pausing(window, seconds, releases, cache, task, **environment):
+    """Start the worker program with a pause before one of its steps."""
+    spec = new_spec(task)
+    variables = {"DKIST_ENVIRONMENT_CACHE": str(cache), "DKIST_RECIPE_RUN_ID": "1", **environment}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", PAUSING, WINDOWS[window], seconds],
+        env={**os.environ, **with_links(releases), **node_variables(spec, spec.nodes[0]), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_signal_is_not_lost_while_the_task_is_being_started(releases, warm_cache, tmp_path, window):
+    """In whatever step it arrives, the task is ended or never started, and none is left running."""
+    facts = tmp_path / "facts"
+    process = start_pausing(window, "1", releases, warm_cache, "Waits", FACTS=str(facts))
+    while process.stdout.readline() != "now\n":
+        pass
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=30)
+    assert process.returncode == 143, stdout
+    assert "SIGTERM was received" in stdout
+    if facts.exists():
+        wait_until_dead([int(facts.read_text())], 5)
+
+
+def test_a_signal_is_not_lost_at_any_moment(releases, warm_cache, tmp_path):
+    """Thirty times at a random moment of the start: the exit status tells it, and no process is left."""
+    moments = random.Random(11)
+    for number in range(30):
+        facts = tmp_path / f"facts-{number}"
+        process = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts))
+        time.sleep(moments.uniform(0, 0.4))
+        os.kill(process.pid, signal.SIGTERM)
+        stdout, _ = process.communicate(timeout=30)
+        # Python itself ends by the signal before the program has begun.
+        assert process.returncode == (143 if "dkist: " in stdout else -signal.SIGTERM), stdout
+        assert session_members(process.pid) == []
+
+
+def test_names_of_the_worker_are_not_changed_for_the_task(releases, warm_cache, tmp_path):
+    """A variable of the worker reaches the task as it is, whatever its name."""
+    facts = tmp_path / "facts.json"
+    theirs = dict.fromkeys(("name", "environment", "cache", "task", "python", "home", "key", "status"), "mine")
+    done = run("ShowsItsPlace", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts), **theirs)
+    assert done.returncode == 0, done.stdout
+    seen = json.loads(facts.read_text())["variables"]
+    assert theirs.items() <= seen.items()
+
+
+@pytest.mark.parametrize("name", ["DKIST_GRACE_SECONDS", "DKIST_BUILD_WAIT_SECONDS"])
+@pytest.mark.parametrize("value", ["abc", "1.5", "-1"])
+def test_a_time_that_is_none_is_refused(releases, name, value):
+    """Before anything is started that could then not be ended."""
+    done = run("Good", releases, **{name: value})
+    assert done.returncode == 78
+    assert f"ERROR: {name} is '{value}'; it must be a whole number of seconds." in done.stdout
+
+
+def test_the_exit_status_is_that_of_the_task(releases, warm_cache):
+    """A task that raises gives 1, with its traceback in the log."""
+    done = run("Bad", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache))
+    assert done.returncode == 1
+    assert "RuntimeError: the flat is missing" in done.stdout
+    assert "task dkist_script_test.tasks:Bad ended with exit status 1" in done.stdout
+
+
+@pytest.mark.parametrize("delay", ["0", "0.3"], ids=["at-once", "reaped-before-the-wait"])
+def test_the_exit_status_of_a_task_that_dies_at_once_is_not_lost(releases, warm_cache, tmp_path, delay):
+    """Also if it has ended before the program begins to wait for it."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    [environment] = environments(cache)
+    (environment / "bin" / "python").unlink()
+    (environment / "bin" / "python").symlink_to("/bin/false")
+    for _ in range(10):
+        process = start_pausing("after-it", delay, releases, cache, "Good")
+        stdout, _ = process.communicate(timeout=30)
+        assert process.returncode == 1, stdout
+
+
+def test_sigterm_ends_the_task_in_order(releases, warm_cache, tmp_path):
+    """What Airflow sends to the group ends the task: its teardown runs, and nothing is left."""
+    facts = tmp_path / "facts"
+    process = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts))
+    pids = wait_for(facts)
+    os.killpg(process.pid, signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=30)
+    assert process.returncode == 143, stdout
+    assert "SIGTERM was received; the task has 10 s to end" in stdout
+    assert "torn down" in stdout
+    assert "Done" not in stdout
+    wait_until_dead(pids, 5)
+
+
+def test_a_task_that_ignores_sigterm_is_killed_with_its_children(releases, warm_cache, tmp_path):
+    """After the grace period neither it nor its child is left."""
+    facts = tmp_path / "facts"
+    process = start(
+        new_spec("Stubborn"),
+        releases,
+        DKIST_ENVIRONMENT_CACHE=str(warm_cache),
+        FACTS=str(facts),
+        DKIST_GRACE_SECONDS="2",
+    )
+    pids = wait_for(facts)
+    assert all(map(is_alive, pids))
+    os.killpg(process.pid, signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=30)
+    assert process.returncode == 137
+    assert "the task was killed (SIGKILL)" in stdout
+    wait_until_dead(pids, 5)
+
+
+@pytest.mark.parametrize("task", ["Waits", "Stubborn"])
+def test_a_task_does_not_outlive_airflow(releases, warm_cache, tmp_path, task):
+    """When the process that started the worker program is killed, the task is ended."""
+    facts = tmp_path / "facts"
+    spec = new_spec(task)
+    program = "import subprocess, sys; subprocess.run(['bash', '-c', sys.argv[1]], start_new_session=True)"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, runnable_script(spec, spec.nodes[0])],
+        env={
+            **os.environ,
+            **with_links(releases),
+            "DKIST_ENVIRONMENT_CACHE": str(warm_cache),
+            "DKIST_RECIPE_RUN_ID": "1",
+            "DKIST_GRACE_SECONDS": "2",
+            "FACTS": str(facts),
+            "AIRFLOW_CTX_DAG_ID": "d",
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    pids = wait_for(facts)
+    parent.kill()
+    parent.wait()
+    wait_until_dead(pids, 10)
+
+
+def test_what_a_task_leaves_running_is_ended(releases, warm_cache, tmp_path):
+    """A task that succeeds while a child of it still runs is a success, and the child is gone."""
+    facts = tmp_path / "facts"
+    started = time.monotonic()
+    done = run("LeavesAChild", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts))
+    assert done.returncode == 0
+    assert "processes that the task had left behind were killed" in done.stdout
+    assert time.monotonic() - started < 60
+    wait_until_dead(wait_for(facts), 5)
+
+
+@pytest.mark.parametrize("stays", ["", "1"], ids=["succeeds", "is-ended"])
+def test_what_a_task_has_daemonised_is_ended_with_it(releases, warm_cache, tmp_path, stays):
+    """All generations, in whatever sessions, are gone at once, although they hold the log open."""
+    facts = tmp_path / "facts"
+    cache = str(warm_cache)
+    process = start(new_spec("Daemonises"), releases, DKIST_ENVIRONMENT_CACHE=cache, FACTS=str(facts), STAYS=stays)
+    wait_for(facts)
+    if stays:
+        os.kill(process.pid, signal.SIGTERM)
+    began = time.monotonic()
+    stdout, _ = process.communicate(timeout=30)  # until nobody has the log open any more
+    assert time.monotonic() - began < 5
+    assert process.returncode == (143 if stays else 0), stdout
+    assert "processes that the task had left behind were killed" in stdout
+    daemons = [int(word) for word in (tmp_path / "facts.daemons").read_text().split()]
+    assert len(daemons) >= 6
+    assert not any(map(is_alive, daemons))
+
+
+def test_what_ends_by_itself_is_not_killed(releases, warm_cache, tmp_path):
+    """A child may finish what it does for a moment after the task has ended."""
+    facts = tmp_path / "facts"
+    done = run("LeavesABriefChild", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts))
+    assert (done.returncode, facts.read_text()) == (0, "finished\n")
+    assert "left behind" not in done.stdout
+
+
+def test_no_zombie_is_left_while_the_task_runs(releases, warm_cache, tmp_path):
+    """An orphan becomes a child of the worker program, which takes note of its end."""
+    facts = tmp_path / "facts"
+    done = run("LooksForZombies", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts))
+    assert done.returncode == 0, done.stdout
+    task, children = json.loads(facts.read_text())
+    assert children == [task]
+
+
+def test_a_build_ends_with_airflow(releases, tmp_path):
+    """When the process that started the worker program is killed, neither it nor the installer is left."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "uv").write_text(f"#!/bin/sh\necho $$ $PPID >{tmp_path}/facts\nexec sleep 120\n")
+    (tools / "uv").chmod(0o755)
+    spec = new_spec()
+    program = "import subprocess, sys; subprocess.run(['bash', '-c', sys.argv[1]], start_new_session=True)"
+    variables = {"PATH": f"{tools}:{os.environ['PATH']}", "DKIST_RECIPE_RUN_ID": "1", "AIRFLOW_CTX_DAG_ID": "d"}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, runnable_script(spec, spec.nodes[0])],
+        env={**os.environ, **variables},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    pids = wait_for(tmp_path / "facts")
+    parent.kill()
+    parent.wait()
+    wait_until_dead(pids, 10)
+    assert environments(tmp_path / "environments") == []
+
+
+def test_success_without_an_outcome_is_a_failure(releases, warm_cache):
+    """A task that ends its process in the middle has not succeeded, whatever the exit status."""
+    done = run("ExitsSilently", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache))
+    assert done.returncode == 70
+    assert "ERROR: the task ended with exit status 0 before it was complete" in done.stdout
+
+
+MARK = "0123456789abcdef"
+
+
+def marked(done):
+    """Return what the output of a worker program says to Airflow's operator."""
+    return [parse(line, mark=MARK) for line in done.stdout.removesuffix("\n").split("\n")]
+
+
+def test_lines_keep_their_level_and_the_outcome_comes_last(releases, warm_cache):
+    """With a mark, as Airflow's operator sets it; what the task prints is not marked."""
+    done = run("Bad", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), DKIST_LOG_MARK=MARK)
+    *lines, last = marked(done)
+    assert Line("20", "dkist: task dkist_script_test.tasks:Bad ended with exit status 1 after 0 s") in lines
+    assert all(line.kind == "20" for line in lines if line.text.startswith("dkist: "))
+    assert last.kind == OUTCOME
+    outcome = Outcome.from_json(last.text)
+    assert (outcome.state, outcome.exit_status) == ("failed", 1)
+    assert outcome.summary == "RuntimeError: the flat is missing"
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), DKIST_LOG_MARK=MARK)
+    assert OUTCOME not in [line.kind for line in marked(done)]
+
+
+@pytest.mark.parametrize(
+    ("variables", "status", "text"),
+    [
+        ({"DKIST_RECIPE_RUN_ID": "x"}, 65, "recipe_run_id must be an integer"),
+        ({"DKIST_GRACE_SECONDS": "x"}, 78, "DKIST_GRACE_SECONDS is 'x'"),
+        ({"UV_FIND_LINKS": "/none", "UV_NO_INDEX": "1"}, 69, "could not be built"),
+    ],
+    ids=["recipe-run-id", "setting", "build"],
+)
+def test_a_failure_of_the_program_itself_is_an_outcome(releases, variables, status, text):
+    """The summary is the error, the last line but one at level ERROR says the same."""
+    done = run("Good", releases, DKIST_LOG_MARK=MARK, **variables)
+    error, last = marked(done)[-2:]
+    outcome = Outcome.from_json(last.text)
+    assert (done.returncode, outcome.exit_status, outcome.state) == (status, status, "failed")
+    assert text in outcome.summary
+    assert error == Line("40", f"dkist: {outcome.summary}")
+
+
+def test_without_a_mark_a_line_has_the_time_with_its_zone(releases, warm_cache):
+    """As a person at a terminal wants it."""
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), TZ="Pacific/Honolulu")
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d-10:00 dkist: task dkist_script_test", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (
+            {"DKIST_PYTHON": "no-such-python"},
+            "DKIST_PYTHON is 'no-such-python', which cannot be used: no such program on PATH=",
+        ),
+        ({"DKIST_ENVIRONMENT_CACHE": "/proc/none"}, "the environment cache /proc/none cannot be written"),
+    ],
+    ids=["python", "cache"],
+)
+def test_a_setting_that_cannot_be_used_is_named(releases, environment, message):
+    """Exit status 78, the variable, its value and what to do."""
+    done = run("Good", releases, **environment)
+    assert done.returncode == 78
+    assert f"ERROR: {message}" in done.stdout
+    assert f"DKIST_{'PYTHON' if 'DKIST_PYTHON' in environment else 'ENVIRONMENT_CACHE'}" in done.stdout
+
+
+def test_the_other_forms_of_the_node_run_too(warm_cache):
+    """The run command and the Python statements of a node do what the worker does, in its environment."""
+    [environment] = environments(warm_cache)
+    node = Node("a_to_b_script", "1.0", "dkist_script_test.workflows", First)
+    spec = dataclasses.replace(node.spec, task="dkist_script_test.tasks:Good")
+    variables = {**os.environ, "DKIST_RECIPE_RUN_ID": "7", "PATH": f"{environment}/bin:{os.environ['PATH']}"}
+    command = node.run_command.replace(node.spec.task, spec.task)
+    done = subprocess.run(["bash", "-c", command], env=variables, capture_output=True, text=True, check=True)
+    assert "INFO team: good, recipe run 7" in done.stderr
+    program = node.python.replace(node.spec.task, spec.task)
+    subprocess.run([environment / "bin/python", "-c", program], env=variables, check=True)
+    assert node.install_command.startswith("uv pip install '")
