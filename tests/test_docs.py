@@ -38,14 +38,13 @@ def documented_variables():
 
 
 def variables_in_the_code():
-    """Every variable that the Python code, the task script or the configuration reads."""
+    """Every variable that the code or the configuration reads."""
     found = set()
     for file in PACKAGE.rglob("*.py"):
         text = file.read_text()
         found |= set(re.findall(r"environ(?:\.get\(|\[)\s*\"([A-Z_0-9]+)\"", text))
         found |= set(re.findall(r"\"(OTEL_[A-Z_0-9]+|TRACE[A-Z]+|DKIST_APM_[A-Z_]+)\"", text))
-    script = (PACKAGE / "rendering" / "task_script" / "task.bash").read_text()
-    found |= set(re.findall(r"\$\{?(DKIST_[A-Z_]+)", script))
+        found |= set(re.findall(r"\"(DKIST_[A-Z_0-9]+)\"", text))
     for name, field in DKISTProcessingCoreConfiguration.model_fields.items():
         found.add(str(field.validation_alias or name).upper())
     return found

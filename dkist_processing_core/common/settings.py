@@ -6,9 +6,8 @@ that `TaskBase` and `Workflow` read, which must not cost a task or a scheduler t
 """
 
 import os
-from pathlib import Path
 
-__all__ = ["build_version", "environment_cache", "is_true", "isb_logging", "log_level"]
+__all__ = ["build_version", "is_true", "isb_logging", "log_level"]
 
 DEFAULT_BUILD_VERSION = "dev"
 DEFAULT_LOG_LEVEL = "INFO"
@@ -33,12 +32,3 @@ def log_level() -> str:
 def isb_logging() -> bool:
     """Tell whether the log records of a task go to the interservice bus as well (``DKIST_ISB_LOGGING``, else no)."""
     return is_true(os.environ.get("DKIST_ISB_LOGGING", ""))
-
-
-def environment_cache() -> Path:
-    """Return the folder in which a worker keeps task environments (``DKIST_ENVIRONMENT_CACHE``)."""
-    configured = os.environ.get("DKIST_ENVIRONMENT_CACHE")
-    if configured:
-        return Path(configured)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "dkist-processing-core" / "environments"

@@ -6,6 +6,7 @@ Runs in: worker, in the process of Airflow's operator.
 
 import logging
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from dkist_processing_core.common.log_lines import MARK_VARIABLE, OUTCOME, parse
@@ -18,11 +19,33 @@ except ImportError:
 
 __all__ = ["TaskOutputHook"]
 
-# Below the logger whose records Airflow writes to the log of the task. It has a level of its own, since DKIST_LOG_LEVEL
-# decides which records of the task are shown.
-logger = logging.getLogger("airflow.task.dkist_processing_core")
 # Airflow's pages filter by these.
 LEVELS = (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+
+
+# Below the logger whose records Airflow 2 writes to the log of a task.
+LOGGER = "airflow.task.dkist_processing_core"
+
+
+def task_logger() -> Callable[[int, str], object]:
+    """
+    Return what writes a text to the log of the task at a level, whatever level Airflow logs from.
+
+    DKIST_LOG_LEVEL has decided already which records of the task are shown. Airflow 3 drops what is below its own level
+    in the handler that it gives to `logging`, so there the log is written by structlog, as Airflow does it.
+    """
+    try:
+        import airflow.sdk  # noqa: F401 - Airflow 3
+        import structlog
+    except ImportError:
+        logger = logging.getLogger(LOGGER)
+        logger.setLevel(logging.DEBUG)
+        return lambda level, text: logger.log(level, "%s", text)
+    shows_all = structlog.make_filtering_bound_logger(logging.DEBUG)
+    log: Callable[[int, str], object] = structlog.wrap_logger(
+        None, wrapper_class=shows_all, logger_factory_args=(LOGGER,)
+    ).log
+    return log
 
 
 class TaskOutputHook(SubprocessHook):
@@ -39,8 +62,8 @@ class TaskOutputHook(SubprocessHook):
         super().__init__()
         self.outcome: Outcome | None = None
         self._mark = secrets.token_hex(8)
-        self._output = _Output(self)
-        logger.setLevel(logging.DEBUG)
+        self._output = _Output(self, super().log)
+        self._log_at = task_logger()
 
     @property
     def log(self) -> Any:
@@ -63,21 +86,22 @@ class TaskOutputHook(SubprocessHook):
             self.outcome = Outcome.from_json(text)
             return
         level = int(kind or logging.INFO)
-        logger.log(next((each for each in LEVELS if each <= level), logging.DEBUG), "%s", text)
+        self._log_at(next((each for each in LEVELS if each <= level), logging.DEBUG), text)
 
 
 class _Output:
-    """A logger to Airflow's hook."""
+    """The logger that Airflow's hook writes to, with another way for the lines of output."""
 
-    def __init__(self, hook: TaskOutputHook) -> None:
+    def __init__(self, hook: TaskOutputHook, logger: Any) -> None:
         self._hook = hook
+        self._logger = logger
 
     def info(self, message: str, *arguments: Any) -> None:
         """Log a line of output, or what the hook says itself."""
         if message == "%s" and len(arguments) == 1:
             self._hook.log_line(arguments[0])
         else:
-            logger.info(message, *arguments)
+            self._logger.info(message, *arguments)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(logger, name)
+        return getattr(self._logger, name)

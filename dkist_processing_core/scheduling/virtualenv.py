@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dkist_processing_core.common.folders import cache_folder
 from dkist_processing_core.common.outcome import Outcome
-from dkist_processing_core.common.settings import environment_cache
 from dkist_processing_core.scheduling.failure import TaskFailedError
 from dkist_processing_core.scheduling.operators import OF_AIRFLOW, RECIPE_RUN_ID, TEMPLATE_FIELDS, traceparent
 from dkist_processing_core.scheduling.workflow import current_workflow, reject_unknown, task_failed
@@ -86,7 +86,7 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
         """Set what is known only now: the run, and where this worker keeps environments."""
         super().pre_execute(context)
         # Hidden in the cache of the other operator, whose collector passes over it.
-        self.venv_cache_path = environment_cache() / ".python_virtualenv"
+        self.venv_cache_path = cache_folder() / ".python_virtualenv"
         self.op_kwargs = {
             "task": self.task,
             "recipe_run_id": str(self.recipe_run_id),

@@ -70,8 +70,8 @@ def execute(folder: str, dag_id: str, task_id: str, recipe_run_id: str) -> dict[
     try:
         operator.execute(context)
     except AirflowException as error:
-        return {"error": str(error), "given": operator.env["DKIST_RECIPE_RUN_ID"]}
-    return {"error": None, "given": operator.env["DKIST_RECIPE_RUN_ID"]}
+        return {"error": str(error), "given": operator.recipe_run_id}
+    return {"error": None, "given": operator.recipe_run_id}
 
 
 if __name__ == "__main__":
