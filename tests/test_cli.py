@@ -19,7 +19,18 @@ from click.testing import CliRunner  # noqa: E402 - not there without click
 
 from dkist_processing_core.cli.root import root  # noqa: E402 - likewise
 
-HEAVY = ["airflow", "elasticapm", "jinja2", "nbconvert", "nbformat", "numpy", "opentelemetry", "pika", "pydantic"]
+HEAVY = [
+    "airflow",
+    "elasticapm",
+    "jinja2",
+    "nbconvert",
+    "nbformat",
+    "numpy",
+    "opentelemetry",
+    "pika",
+    "pydantic",
+    "rich",
+]
 
 
 def commands(group=root, words=()):
@@ -248,7 +259,7 @@ def test_bash_completes_commands_options_and_choices():
         }
         complete_words dkist-processing-core val
         complete_words dkist-processing-core export --over
-        complete_words dkist-processing-core graph --format s
+        complete_words dkist-processing-core graph --format m
     """
     done = subprocess.run(
         ["bash", "-c", script],
@@ -256,13 +267,13 @@ def test_bash_completes_commands_options_and_choices():
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == ["validate", "--overwrite", "svg"], done.stderr
+    assert done.stdout.split() == ["validate", "--overwrite", "mermaid"], done.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error_of_ours(camera):
     """As head does; nothing is said about it."""
     done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {PROGRAM} graph {camera}:level1 --format svg | true"],
+        ["bash", "-c", f"set -o pipefail; {PROGRAM} graph {camera}:level1 --format dot | true"],
         capture_output=True,
         text=True,
     )

@@ -309,7 +309,7 @@ def test_a_notebook_that_somebody_has_changed_is_not_replaced(change):
         case "empty":
             file.write_text("")
     before = file.read_bytes()
-    with pytest.raises(ChangedFileError, match=r"1 file\(s\) are there and are not as they were exported") as caught:
+    with pytest.raises(ChangedFileError, match="These files were modified after export, and nothing") as caught:
         workflow.export_notebook()
     assert f"\n    {file}\n    -> Move them away." in str(caught.value)
     assert isinstance(caught.value, FileExistsError)
@@ -318,18 +318,18 @@ def test_a_notebook_that_somebody_has_changed_is_not_replaced(change):
 
 
 @given(st.text(), st.text(), st.text())
-def test_a_seal_notices_every_change(before, after, other):
+def test_a_checksum_notices_every_change(before, after, other):
     """A text with a checksum is unchanged, and with any other text in it it is not."""
     text = checksum.with_checksum(f"{before}\n{checksum.PLACEHOLDER}\n{after}")
-    assert checksum.is_unchanged(text)
+    assert checksum.is_unmodified(text.encode())
     for changed in {text + other, other + text, text.replace(before, other)} - {text}:
-        assert not checksum.is_unchanged(changed)
+        assert not checksum.is_unmodified(changed.encode())
 
 
-def test_a_docstring_cannot_take_the_place_of_the_seal():
+def test_a_docstring_cannot_take_the_place_of_the_checksum():
     """The last one counts, which comes after the cells."""
     text = notebook(with_doc(f"Has {checksum.PLACEHOLDER} in it."))
-    assert checksum.is_unchanged(text)
+    assert checksum.is_unmodified(text.encode())
     assert checksum.PLACEHOLDER in cells(text)["about-First"]
 
 

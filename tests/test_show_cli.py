@@ -28,7 +28,7 @@ def test_workflows_are_listed(command, camera):
         "where": f"{camera}.level2:level2",
         "workflow": "l1_to_l2_camera",
         "version": "1.0.0",
-        "dagId": "l1_to_l2_camera_1.0.0",
+        "dag_id": "l1_to_l2_camera_1.0.0",
         "tasks": ["MakeDark"],
     }
 
@@ -73,7 +73,7 @@ def test_a_workflow_is_shown(command, camera):
     assert (status, error) == (0, "")
     assert output.splitlines() == [
         "l0_to_l1_camera, version 1.0.0, from camera-of-a-test, operator bash",
-        "task       waits for           queue        retries  class",
+        "task       upstreams           queue        retries  class",
         "MakeDark   -                   default      0        camera_of_a_test.tasks:MakeDark",
         "MakeFlat   MakeDark            default      2        camera_of_a_test.tasks:MakeFlat",
         "Calibrate  MakeDark, MakeFlat  high_memory  0        camera_of_a_test.tasks:Calibrate",

@@ -62,7 +62,7 @@ def _place(package: str) -> Path | None:
 
 
 def _is_likely(distribution: Distribution, package: str) -> bool:
-    """Tell whether the names agree, so that the common case reads one RECORD instead of all."""
+    """Return whether the names agree, so that the common case reads one RECORD instead of all."""
     name: str | None = distribution.metadata["Name"]
     return name is not None and name.lower().replace("_", "-") == derived_name(package).lower()
 

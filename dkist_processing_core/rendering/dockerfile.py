@@ -24,7 +24,7 @@ IDLE_SECONDS = 3600
 JUPYTERLAB = "jupyterlab>=4.4,<5"
 # The kernel, and what notebook_utils and the command line need. The extra "build" is the same, but pip would look for a
 # release of this library that has it, in all that there are, instead of taking the one that the release is frozen to.
-BESIDE_THE_RELEASE = ("ipykernel>=6.29,<8", "click>=8.1", "nbconvert>=7.16", "nbformat>=5.9")
+BESIDE_THE_RELEASE = ("ipykernel>=6.29,<8", "click>=8.1", "nbconvert>=7.16", "nbformat>=5.9", "rich>=13.9")
 
 BASE = f"""\
 ARG BASE_IMAGE=python:{PYTHON}-slim
