@@ -37,7 +37,7 @@ def dot(workflow: WorkflowSpec) -> str:
     lines = [
         f"digraph {json.dumps(workflow.dag_id)} {{",
         "    rankdir=LR;",
-        '    node [shape=box, style="rounded,filled", fillcolor="#f6f8fa", fontname="monospace", fontsize=11];',
+        '    node [shape=box, style="rounded,filled", fillcolor="#f6f8fa", fontname="Helvetica,Arial,sans-serif", fontsize=12];',
     ]
     for node in workflow.nodes:
         colour = "" if node.queue == "default" else ', fillcolor="#fff4d6"'
