@@ -126,41 +126,33 @@ class Workflow:
         self.process_name = process_name
         self._name_parts = [
             check_name(argument, value)
-            for argument, value in (details | {"detail": detail} | process).items()
-            if value is not None and not (argument == "detail" and value == "")
+            for argument, value in (details | {"detail": detail or None} | process).items()
+            if value is not None
         ]
         self.tags = [tags] if isinstance(tags, str) else list(tags or ())
         self.workflow_version = workflow_version or build_version()
-        self.workflow_name = self._compose_name()
+        if process_category is not None:
+            self.workflow_name = check_workflow_name_length(f"{process_category}_{process_name}")
+        else:
+            self.workflow_name = workflow_name_from_details(str(input_data), str(output_data), str(category), detail)
         self.dag_name = dag_name(self.workflow_name, self.workflow_version)
-        self.workflow_package = self._check_package(workflow_package)
-        self._check_tags()
+        self.workflow_package = workflow_package
+        self._check_package_and_tags()
         self.constraints = constraints
         read_constraints(constraints, workflow=self.workflow_name)
         self.operator = check_operator(operator, workflow=self.workflow_name)
         self.nodes: list[Node] = []
         self._nodes_by_name: dict[str, Node] = {}
 
-    def _compose_name(self) -> str:
-        if self.process_category is not None:
-            return check_workflow_name_length(f"{self.process_category}_{self.process_name}")
-        return workflow_name_from_details(str(self.input_data), str(self.output_data), str(self.category), self.detail)
-
-    def _check_package(self, package: object) -> str:
-        parts = package.split(".") if isinstance(package, str) else [""]
-        if not all(part.isidentifier() for part in parts):
+    def _check_package_and_tags(self) -> None:
+        package = self.workflow_package
+        if not isinstance(package, str) or not all(part.isidentifier() for part in package.split(".")):
             remedy = "Set it to the dotted name of the declaring package: workflow_package=__package__"
             raise WorkflowError(f"workflow_package is {package!r}", remedy=remedy, workflow=self.workflow_name)
-        return str(package)
-
-    def _check_tags(self) -> None:
         for tag in self.tags:
             if not isinstance(tag, str) or not 0 < len(tag) <= MAXIMUM_TAG_LENGTH:
-                raise WorkflowError(
-                    f"the tag {tag!r} is not a string of 1 to {MAXIMUM_TAG_LENGTH} characters",
-                    remedy="Pass tags as a list of such strings",
-                    workflow=self.workflow_name,
-                )
+                what = f"the tag {tag!r} is not a string of 1 to {MAXIMUM_TAG_LENGTH} characters"
+                raise WorkflowError(what, remedy="Pass tags as a list of strings", workflow=self.workflow_name)
 
     @property
     def dag_tags(self) -> list[str]:
@@ -244,14 +236,7 @@ class Workflow:
 
     @property
     def spec(self) -> WorkflowSpec:
-        """
-        The frozen description that all outputs are made from.
-
-        Raises
-        ------
-        ValueError
-            As from `topological_sort`.
-        """
+        """The frozen description that all outputs are made from; the errors are those of `topological_sort`."""
         return WorkflowSpec(
             name=self.workflow_name,
             version=self.workflow_version,

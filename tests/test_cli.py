@@ -240,6 +240,29 @@ def test_a_terminal_has_colours_and_whole_words(camera):
     assert "\x1b" not in run_program("validate", camera, "--json")[1]
 
 
+def test_a_pipe_gets_each_line_complete(tmp_path):
+    """However long it is, without spaces at its end, and without the progress that a terminal shows."""
+    write_sources(tmp_path, {f"{'deep' * 20}.py": flow("d" * 80)}, name="p" * 200)
+    status, output, error = run_program("list", "p" * 200, COLUMNS="40")
+    assert (status, error) == (0, "")
+    header, row = output.splitlines()
+    assert header.split() == ["workflow", "version", "tasks", "where"]
+    assert row.split() == [f"a_to_b_cam_{'d' * 80}", "1.0", "2", f"{'p' * 200}.{'deep' * 20}:workflow"]
+    assert output == "".join(f"{line.rstrip()}\n" for line in output.splitlines())
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_a_missing_library_is_an_error_that_says_what_to_install(missing):
+    """Exit status 1, with the command to type."""
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None; from dkist_processing_core.cli import main; sys.exit(main())"
+    )
+    status, output, error = run_program(program=(sys.executable, "-c", program))
+    assert (status, output) == (1, "")
+    assert "The command line needs the extra 'build'" in error
+    assert "pip install 'dkist-processing-core[build]'" in error
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_shell_can_complete(shell):
     """By what click writes for it, as the documentation says."""

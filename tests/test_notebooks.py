@@ -132,7 +132,7 @@ def test_a_notebook_of_dev_names_no_release():
     workflow = new_workflow(workflow_version="dev")
     workflow.add_node(First)
     found = cells(notebook(workflow.spec))
-    assert "Open it where a checkout of `support` is installed; `dev` is no release." in found["title"]
+    assert "Open it in an environment with a checkout of `support`; `dev` is not a release." in found["title"]
     assert "Version(" not in found["check"]
 
 
@@ -170,7 +170,7 @@ def test_the_cell_of_a_task_is_that_of_its_node():
             workflow_version='1.0',
         ) as task:
             task()
-            # To undo what it did, comment out the line above, uncomment the one below, and run the cell.
+            # To undo it, comment out the line above, uncomment the line below, and run the cell.
             # task.rollback()
         """
         )

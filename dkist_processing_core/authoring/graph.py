@@ -17,20 +17,8 @@ def order(upstreams: Mapping[str, Iterable[str]], *, workflow: str) -> list[str]
     """
     Order names such that each comes after its upstreams, and by name where that leaves a choice.
 
-    The result depends only on the graph, so the same workflow gives the same file in whatever order its nodes were
-    added.
-
-    Parameters
-    ----------
-    upstreams
-        The upstreams of each name.
-    workflow
-        Name of the workflow, for the errors.
-
-    Raises
-    ------
-    WorkflowError
-        The first of `graph_errors`, if there is one.
+    The result depends only on the graph, not on the order of insertion. The parameters are those of `graph_errors`, the
+    first of which is raised, if there is one.
     """
     for error in graph_errors(upstreams, workflow=workflow):
         raise error

@@ -86,12 +86,7 @@ def workflow_name_from_details(input_data: str, output_data: str, category: str,
 
 def dag_name(workflow_name: str, workflow_version: str) -> str:
     """
-    Compose the Airflow dag id of one version of a workflow.
-
-    Returns
-    -------
-    str
-        ``{workflow_name}_{workflow_version}``.
+    Compose the Airflow dag id of one version of a workflow, ``{workflow_name}_{workflow_version}``.
 
     Raises
     ------

@@ -8,24 +8,18 @@ from pathlib import Path
 
 import click
 
-from dkist_processing_core.cli.options import (
-    folder_option,
-    json_option,
-    overwrite_option,
-    package_argument,
-    print_files,
-)
+from dkist_processing_core.cli import options
 from dkist_processing_core.cli.packages import validated
 
 __all__ = ["export"]
 
 
 @click.command(short_help="Write the DAG file of every workflow of a package.")
-@package_argument
-@folder_option("dags")
+@options.package_argument
+@options.folder_option("dags")
 @click.option("--zip", "is_zip", is_flag=True, help="Write one zip archive, which Airflow loads without unpacking.")
-@overwrite_option("files of a released version that have different content")
-@json_option
+@options.overwrite_option("files of a released version that have different content")
+@options.json_option
 def export(package: str, folder: Path, is_zip: bool, overwrite: bool, is_json: bool) -> None:
     """
     Write the DAG file of every workflow that PACKAGE declares, all or nothing.
@@ -43,4 +37,4 @@ def export(package: str, folder: Path, is_zip: bool, overwrite: bool, is_json: b
     else:
         files = bundle.write(workflows, folder, overwrite=overwrite)
         summary = f"{len(files)} DAG file(s), manifest.json and pools.json in {folder}"
-    print_files(files, is_json=is_json, summary=summary)
+    options.print_files(files, is_json=is_json, summary=summary)

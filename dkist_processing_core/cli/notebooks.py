@@ -9,23 +9,17 @@ from shlex import quote
 
 import click
 
-from dkist_processing_core.cli.options import (
-    folder_option,
-    json_option,
-    overwrite_option,
-    package_argument,
-    print_files,
-)
+from dkist_processing_core.cli import options
 from dkist_processing_core.cli.packages import validated
 
 __all__ = ["dockerfile", "notebooks"]
 
 
 @click.command(short_help="Write a Jupyter notebook for every workflow of a package.")
-@package_argument
-@folder_option("notebooks")
-@overwrite_option("notebooks that were modified after export")
-@json_option
+@options.package_argument
+@options.folder_option("notebooks")
+@options.overwrite_option("notebooks that were modified after export")
+@options.json_option
 def notebooks(package: str, folder: Path, overwrite: bool, is_json: bool) -> None:
     """
     Write a Jupyter notebook for every workflow that PACKAGE declares, all or nothing.
@@ -36,14 +30,14 @@ def notebooks(package: str, folder: Path, overwrite: bool, is_json: bool) -> Non
     from dkist_processing_core.export import manual_processing
 
     files = manual_processing.write_notebooks(validated(package), folder, overwrite=overwrite)
-    print_files(files, is_json=is_json, summary=f"{len(files)} notebook(s) in {folder}")
+    options.print_files(files, is_json=is_json, summary=f"{len(files)} notebook(s) in {folder}")
 
 
 @click.command(short_help="Write the Dockerfile of a worker for manual processing.")
-@package_argument
-@folder_option(".")
-@overwrite_option("files that were modified after export")
-@json_option
+@options.package_argument
+@options.folder_option(".")
+@options.overwrite_option("files that were modified after export")
+@options.json_option
 def dockerfile(package: str, folder: Path, overwrite: bool, is_json: bool) -> None:
     """
     Write the Dockerfile of a worker for manual processing, and the notebooks that it serves.
@@ -53,8 +47,5 @@ def dockerfile(package: str, folder: Path, overwrite: bool, is_json: bool) -> No
     """
     from dkist_processing_core.export import manual_processing
 
-    folder_of_notebooks = Path(manual_processing.NOTEBOOKS)
-    file = manual_processing.write_dockerfile(
-        validated(package), context=folder, notebooks=folder_of_notebooks, overwrite=overwrite
-    )
-    print_files([file], is_json=is_json, summary=f"Build the image: docker build {quote(str(folder))}")
+    file = manual_processing.write_dockerfile(validated(package), context=folder, overwrite=overwrite)
+    options.print_files([file], is_json=is_json, summary=f"Build the image: docker build {quote(str(folder))}")

@@ -49,10 +49,10 @@ def validate(context: click.Context, package: str, require_airflow: bool, is_jso
 
 
 def _summary(report: "Report") -> str:
-    sound = f"{len(report.workflows)} sound workflow{'' if len(report.workflows) == 1 else 's'}"
-    if report.loaded_by_airflow:
-        return f"{sound}, checked by this library, then loaded and serialised by Airflow."
-    return (
-        f"{sound}, checked by this library only. If Airflow is installed, it loads them as well: "
+    checks = (
+        "checked by this library, then loaded and serialised by Airflow."
+        if report.loaded_by_airflow
+        else "checked by this library only. If Airflow is installed, it loads them as well: "
         "pip install 'dkist-processing-core[airflow]'"
     )
+    return f"{len(report.workflows)} sound workflow{'' if len(report.workflows) == 1 else 's'}, {checks}"

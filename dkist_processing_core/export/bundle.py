@@ -51,10 +51,8 @@ def write(
 
     Raises
     ------
-    ReleasedFileError
-        If a file of a released version exists with different content.
-    OSError
-        If a file cannot be written. After any error, existing files are as they were.
+    ReleasedFileError, OSError
+        As from `overwrite.write`.
     """
     by_file = {f"{each.dag_id}.py": each for each in workflows}
     contents = {file: dag_file(workflow).encode() for file, workflow in by_file.items()}
@@ -107,11 +105,10 @@ def archive(workflows: Sequence[WorkflowSpec]) -> bytes:
 def _importable_names(workflows: Sequence[WorkflowSpec]) -> list[str]:
     """Return names under which Airflow can import the files; it imports what is in an archive by name."""
     stems = [each.dag_id.replace(".", "_") for each in workflows]
-    count = Counter(stems)
     digests = [hashlib.sha256(f"{each.dag_id}.py".encode()).hexdigest()[:8] for each in workflows]
-    return [
-        f"{stem}.py" if count[stem] == 1 else f"{stem}_{digest}.py" for stem, digest in zip(stems, digests, strict=True)
-    ]
+    count = Counter(stems)
+    pairs = zip(stems, digests, strict=True)
+    return [f"{stem}.py" if count[stem] == 1 else f"{stem}_{digest}.py" for stem, digest in pairs]
 
 
 def archive_name(workflows: Iterable[WorkflowSpec]) -> str:

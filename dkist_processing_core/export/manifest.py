@@ -49,9 +49,9 @@ def read_entries(folder: Path) -> list[dict[str, Any]]:
 
 
 def _is_usable(each: Mapping[str, Any]) -> bool:
-    lists = [each["queues"], each["pools"]]
-    return isinstance(each["file"], str) and all(
-        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists
+    lists = each["queues"], each["pools"]
+    return all(isinstance(names, list) for names in lists) and all(
+        isinstance(name, str) for name in (each["file"], *each["queues"], *each["pools"])
     )
 
 

@@ -45,10 +45,8 @@ def write_notebooks(workflows: Iterable[WorkflowSpec], folder: Path, *, overwrit
     ------
     WorkflowError
         If a task cannot be named in a notebook.
-    ChangedFileError
-        If a notebook was modified after export.
-    OSError
-        If a file cannot be written. After any error, existing files are as they were.
+    ChangedFileError, OSError
+        As from `overwrite.write`.
     """
     contents = {f"{each.dag_id}.ipynb": notebook(each).encode() for each in workflows}
     guard.write(folder, contents, editable=contents, overwrite=overwrite)
@@ -56,7 +54,7 @@ def write_notebooks(workflows: Iterable[WorkflowSpec], folder: Path, *, overwrit
 
 
 def write_dockerfile(
-    workflows: Sequence[WorkflowSpec], *, context: Path, notebooks: Path, overwrite: bool = False
+    workflows: Sequence[WorkflowSpec], *, context: Path, notebooks: Path = Path(NOTEBOOKS), overwrite: bool = False
 ) -> Path:
     """
     Write the Dockerfile of a manual processing worker and the notebooks that it copies, all or nothing.
@@ -81,10 +79,8 @@ def write_dockerfile(
     ------
     WorkflowError
         If the workflows do not have the same category and the same release, or the folder cannot be copied from.
-    ChangedFileError
-        If a file was modified after export.
-    OSError
-        If a file cannot be written. After any error, existing files are as they were.
+    ChangedFileError, OSError
+        As from `overwrite.write`.
     """
     remedy = "Keep the workflows of each category in a package of their own, and name that"
     category = _only("categories", (each.category for each in workflows), remedy=remedy)

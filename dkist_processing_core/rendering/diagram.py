@@ -10,6 +10,8 @@ from dkist_processing_core.authoring.spec import WorkflowSpec
 
 __all__ = ["dot", "mermaid", "text"]
 
+NODE_STYLE = 'shape=box, style="rounded,filled", fillcolor="#f6f8fa", fontname="Arial,sans-serif", fontsize=12'
+
 
 def text(workflow: WorkflowSpec) -> str:
     """Return the tasks in order for a terminal, each with its upstreams."""
@@ -34,11 +36,7 @@ def mermaid(workflow: WorkflowSpec) -> str:
 
 def dot(workflow: WorkflowSpec) -> str:
     """Return a graph in the language of Graphviz; tasks in another queue than the default one are coloured."""
-    lines = [
-        f"digraph {json.dumps(workflow.dag_id)} {{",
-        "    rankdir=LR;",
-        '    node [shape=box, style="rounded,filled", fillcolor="#f6f8fa", fontname="Helvetica,Arial,sans-serif", fontsize=12];',
-    ]
+    lines = [f"digraph {json.dumps(workflow.dag_id)} {{", "    rankdir=LR;", f"    node [{NODE_STYLE}];"]
     for node in workflow.nodes:
         colour = "" if node.queue == "default" else ', fillcolor="#fff4d6"'
         tooltip = json.dumps(f"{node.task}, queue {node.queue}", ensure_ascii=False)
