@@ -224,7 +224,7 @@ class CycleError(WorkflowError):
         self.path = tuple(path)
         super().__init__(
             f"the tasks depend on each other in a cycle: {' -> '.join(self.path)}",
-            remedy="Take one of these edges out of the upstreams",
+            remedy="Remove one of these edges from the upstreams",
             workflow=workflow,
             task=self.path[0],
         )
@@ -237,7 +237,7 @@ class NotATaskError(DKISTProcessingCoreError, TypeError):
         self.value = value
         hint = ""
         if not isinstance(value, type) and hasattr(type(value), "task_name"):
-            hint = " Give the class itself, not an instance of it."
+            hint = " Pass the class itself, not an instance of it."
         super().__init__(f"{argument} must be a subclass of dkist_processing_core.TaskBase, not {value!r}.{hint}")
 
 

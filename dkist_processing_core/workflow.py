@@ -288,10 +288,9 @@ class Workflow:
         ------
         ValueError
             As from `topological_sort`.
-        ReleasedFileError
-            If the file of a released version exists with different content. It is also an `OSError`.
-        OSError
-            If the file cannot be written. After any error, an existing file is as it was.
+        ReleasedFileError, OSError
+            If the file of a released version exists with different content, or the file cannot be written. An existing
+            file is then as it was.
         """
         from dkist_processing_core.export import bundle
 
@@ -321,10 +320,8 @@ class Workflow:
         ------
         ValueError
             As from `topological_sort`.
-        ChangedFileError
-            If the file was modified after export. It is also an `OSError`.
-        OSError
-            If the file cannot be written. After any error, an existing file is as it was.
+        ChangedFileError, OSError
+            If the file was modified after export, or cannot be written. An existing file is then as it was.
         """
         from dkist_processing_core.export import manual_processing
 

@@ -120,7 +120,7 @@ def test_a_command_that_is_none_is_an_error_of_usage(command):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("camera_of_a_test/workflows", "such as 'camera_of_a_test.workflows'"),
         ("camera_of_a_test/workflows/", "such as 'camera_of_a_test.workflows'"),
@@ -137,13 +137,13 @@ def test_a_command_that_is_none_is_an_error_of_usage(command):
     ],
 )
 @pytest.mark.parametrize("verb", ["list", "validate", "export"])
-def test_a_package_that_is_not_there_is_an_error_of_usage(command, camera, tmp_path, verb, text, told):
+def test_a_package_that_is_not_there_is_an_error_of_usage(command, camera, tmp_path, verb, text, expected):
     """Exit status 2, with what was probably meant, and nothing is written."""
     before = sorted(tmp_path.iterdir())
     status, output, error = command(verb, text)
     assert (status, output) == (2, "")
     assert error.startswith(f"Usage: dkist-processing-core {verb} ")
-    assert told in error
+    assert expected in error
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -184,12 +184,12 @@ BROKEN = {
 @pytest.mark.parametrize("verb", ["list", "validate", "export", "show", "graph"])
 def test_a_package_that_does_not_import_is_blamed_on_its_own_line(command, tmp_path, verb, name):
     """Exit status 1 without a traceback; the place is in their code, never in ours or in Python's."""
-    text, told = BROKEN[name]
+    text, expected = BROKEN[name]
     write_sources(tmp_path, {"__init__.py": text}, name="broken_of_a_test")
     status, output, error = command(verb, "broken_of_a_test")
     assert status == 1
     said = output + error
-    assert f"it does not import: {told}" in said
+    assert f"it does not import: {expected}" in said
     [place] = [line for line in said.splitlines() if "it does not import" in line]
     assert f" of {tmp_path}/broken_of_a_test/__init__.py: {text.splitlines()[-1]}" in place
     assert "Traceback" not in said
@@ -243,7 +243,7 @@ def test_a_terminal_has_colours_and_whole_words(camera):
 def test_a_pipe_gets_each_line_complete(tmp_path):
     """However long it is, without spaces at its end, and without the progress that a terminal shows."""
     write_sources(tmp_path, {f"{'deep' * 20}.py": flow("d" * 80)}, name="p" * 200)
-    status, output, error = run_program("list", "p" * 200, COLUMNS="40")
+    status, output, error = run_program("list", "p" * 200, COLUMNS="40", FORCE_COLOR="1")
     assert (status, error) == (0, "")
     header, row = output.splitlines()
     assert header.split() == ["workflow", "version", "tasks", "where"]

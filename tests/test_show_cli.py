@@ -94,7 +94,7 @@ def test_the_only_workflow_need_not_be_named(command, camera):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["{}"], "has 2 workflows; name one of them as {}:WORKFLOW: l0_to_l1_camera, l1_to_l2_camera."),
         (["{}:l0_to_l1_camra"], "no workflow 'l0_to_l1_camra' in {} (did you mean 'l0_to_l1_camera'?)"),
@@ -104,11 +104,11 @@ def test_the_only_workflow_need_not_be_named(command, camera):
     ],
     ids=["several", "unknown", "variable", "task", "nothing-close"],
 )
-def test_a_name_that_is_not_there_is_an_error_of_usage(command, camera, arguments, told):
+def test_a_name_that_is_not_there_is_an_error_of_usage(command, camera, arguments, expected):
     """Exit status 2, with the name that was probably meant."""
     status, output, error = command("show", *[each.format(camera) for each in arguments])
     assert (status, output) == (2, "")
-    assert told.format(camera) in error
+    assert expected.format(camera) in error
 
 
 def test_a_name_of_several_workflows_is_an_error_of_usage(command, tmp_path):

@@ -66,7 +66,7 @@ TOLD = [
     ("c_illegal_name", None, None, "it does not import: IllegalNameError: detail 'a b'", MEND),
     ("d_twice", "a_to_b_c_twice", "Dark", "it does not import: DuplicateTaskError: ", MEND),
     ("f_empty:w", "a_to_b_c_empty", None, "it has no nodes", "Add at least one with add_node("),
-    ("g_circle:w", "a_to_b_c_circle", "Dark", "the tasks depend on each other in a cycle", "Take one of these"),
+    ("g_circle:w", "a_to_b_c_circle", "Dark", "the tasks depend on each other in a cycle", "Remove one of these"),
     ("h_unknown:w", "a_to_b_c_unknown", "Flat", "task 'Flat' waits for 'Dark', which is", "Add it with add_node(Dark)"),
     ("i_version:w", "a_to_b_c_version", None, "its version 'newest' is neither 'dev'", "Set workflow_version or"),
     ("j_local:w", "a_to_b_c_local", "Local", "its class '", TOP_LEVEL),

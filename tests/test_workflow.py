@@ -267,7 +267,7 @@ def test_a_missing_upstream_is_not_exported():
 
 
 def test_a_cycle_is_shown_in_path_order():
-    """The circle is named in the order in which its tasks would run, beginning with the first by name."""
+    """The cycle is named in the order in which its tasks would run, beginning with the first by name."""
     workflow = new_workflow()
     workflow.add_node(Third, upstreams=Second)
     workflow.add_node(Fourth, upstreams=Third)
@@ -278,7 +278,7 @@ def test_a_cycle_is_shown_in_path_order():
 
 
 def test_a_task_cannot_wait_for_itself():
-    """The smallest circle is found too."""
+    """The smallest cycle is found too."""
     workflow = new_workflow()
     workflow.add_node(First, upstreams=First)
     with pytest.raises(CycleError, match="First -> First"):

@@ -6,6 +6,7 @@ file or another program gets each line complete and plain. rich is imported when
 """
 
 import re
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -84,7 +85,9 @@ def progress(what: str) -> Iterator[None]:
 def _console(*, err: bool = False) -> "Console":
     from rich.console import Console
 
-    console = Console(stderr=err, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
+    # Otherwise FORCE_COLOR, which some CI systems set, would wrap the lines in a pipe.
+    is_terminal = (sys.stderr if err else sys.stdout).isatty()
+    console = Console(stderr=err, force_terminal=is_terminal, highlight=False, markup=False, emoji=False)
+    if not is_terminal:
         console.width = UNLIMITED
     return console
