@@ -45,15 +45,18 @@ def age(moment: datetime) -> str:
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a text; on a terminal, wrapped lines are indented, and the words "Error", "fault" etc. are coloured."""
+    console = _console(err=err)
+    if not console.is_terminal:
+        click.echo(text, err=err)
+        return
     from rich.text import Text
 
-    console = _console(err=err)
     for line in text.split("\n"):
         indent = " " * (2 + len(line) - len(line.lstrip()))
         wrapped = textwrap.fill(
             line, console.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
         )
-        shown = Text(wrapped if console.is_terminal else line)
+        shown = Text(wrapped)
         shown.highlight_regex(COLOURED, style_prefix="bold ")
         console.print(shown, soft_wrap=True)
 
