@@ -1,15 +1,14 @@
 """
-What a team's CI calls: check the workflows of a package, export them.
+Check and export the workflows of a package, in the CI of a team.
 
-Runs in: author and CI. Nothing is written unless every workflow of the package is without fault.
+Runs in: author and CI. Nothing is written unless all workflows of the package are free of faults.
 """
 
 import logging
 from pathlib import Path
 from types import ModuleType
 
-from dkist_processing_core.export import bundle as artifacts
-from dkist_processing_core.export import manual_processing
+from dkist_processing_core.export import bundle, manual_processing
 from dkist_processing_core.scheduling import loading
 from dkist_processing_core.validation import rules
 from dkist_processing_core.validation.discovery import discover
@@ -28,28 +27,28 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_EXPORT_PATH = "export"  # where the releases that had this function put them
+DEFAULT_EXPORT_PATH = "export"  # the folder of the releases that had only this function
 
 
 def validate_workflows(
     workflow_package: ModuleType, export_path: str | Path | None = None, *, require_airflow: bool = False
 ) -> Report:
     """
-    Check every workflow of a package, and load what would be exported into Airflow if that is installed.
+    Check every workflow of a package, and let Airflow load what would be exported if it is installed.
 
     Parameters
     ----------
     workflow_package
         The imported package that declares the workflows.
     export_path
-        A folder to write the DAG files to once all is well, and nothing else; by default nothing is written.
+        A folder to write the DAG files, and nothing else, to if there is no fault; by default nothing is written.
     require_airflow
         Whether it is an error if Airflow is not installed, as it should be in CI.
 
     Returns
     -------
     Report
-        What was found; it has no faults, but may have warnings, which are logged as well.
+        The report; it has no faults, but may have warnings, which are logged as well.
 
     Raises
     ------
@@ -64,7 +63,7 @@ def validate_workflows(
         loading.require_airflow("Validation by Airflow")
     report = _validated(workflow_package)
     if export_path is not None:
-        artifacts.write(report.workflows, Path(export_path), has_companions=False)
+        bundle.write(report.workflows, Path(export_path), has_companions=False)
     return report
 
 
@@ -86,17 +85,17 @@ def export_dags(workflow_package: ModuleType, path: str | Path, *, overwrite: bo
     """
     Check every workflow of a package and write the DAG file of each, all or nothing.
 
-    Beside them it writes ``manifest.json``, which says of each file what it is made from and what it needs, and
-    ``pools.json`` with the pools that are needed, for ``airflow pools import``.
+    It also writes ``manifest.json``, which says what each file is made from and needs, and ``pools.json`` with the
+    pools that are needed, for ``airflow pools import``.
 
     Parameters
     ----------
     workflow_package
         The imported package that declares the workflows.
     path
-        The folder to write to. It is made if it is not there.
+        The folder to write to. It is created if it does not exist.
     overwrite
-        Whether a file of a released version may be replaced by another content.
+        Whether a file of a released version may be replaced by different content.
 
     Returns
     -------
@@ -106,29 +105,29 @@ def export_dags(workflow_package: ModuleType, path: str | Path, *, overwrite: bo
     Raises
     ------
     WorkflowValidationError
-        If there is a fault in any workflow. Nothing is written then.
+        If there is a fault in any workflow.
     ReleasedFileError
-        If a file of a released version is there with another content. Nothing is written then either.
+        If a file of a released version exists with different content.
     OSError
-        If a file cannot be written. What was there before is then untouched.
+        If a file cannot be written. After any error, existing files are as they were.
     """
-    return artifacts.write(_validated(workflow_package).workflows, Path(path), overwrite=overwrite)
+    return bundle.write(_validated(workflow_package).workflows, Path(path), overwrite=overwrite)
 
 
 def export_archive(workflow_package: ModuleType, path: str | Path, *, overwrite: bool = False) -> Path:
     """
     Check every workflow of a package and write one zip archive of what `export_dags` would write.
 
-    Put into Airflow's DAGs folder it is loaded as it is. The same workflows give the same bytes, whatever the machine.
+    Airflow loads it from its DAGs folder without unpacking. The same workflows give the same bytes on every machine.
 
     Parameters
     ----------
     workflow_package
         The imported package that declares the workflows.
     path
-        The folder to write to. It is made if it is not there.
+        The folder to write to. It is created if it does not exist.
     overwrite
-        Whether the archive of a released version may be replaced by another content.
+        Whether the archive of a released version may be replaced by different content.
 
     Returns
     -------
@@ -137,14 +136,10 @@ def export_archive(workflow_package: ModuleType, path: str | Path, *, overwrite:
 
     Raises
     ------
-    WorkflowValidationError
-        If there is a fault in any workflow. Nothing is written then.
-    ReleasedFileError
-        If the archive of a released version is there with another content. Nothing is written then either.
-    OSError
-        If the file cannot be written. What was there before is then untouched.
+    WorkflowValidationError, ReleasedFileError, OSError
+        As from `export_dags`.
     """
-    return artifacts.write_archive(_validated(workflow_package).workflows, Path(path), overwrite=overwrite)
+    return bundle.write_archive(_validated(workflow_package).workflows, Path(path), overwrite=overwrite)
 
 
 def export_notebooks(
@@ -158,9 +153,9 @@ def export_notebooks(
     workflow_package
         The imported package that declares the workflows.
     path
-        The folder to write to. It is made if it is not there.
+        The folder to write to. It is created if it does not exist.
     overwrite
-        Whether a notebook that somebody has changed, by filling it in for instance, may be replaced.
+        Whether a notebook that was modified after export, such as by filling it in, may be replaced.
 
     Returns
     -------
@@ -170,14 +165,13 @@ def export_notebooks(
     Raises
     ------
     WorkflowValidationError
-        If there is a fault in any workflow. Nothing is written then.
+        If there is a fault in any workflow.
     ChangedFileError
-        If a notebook is there and not as it was exported. Nothing is written then either.
+        If a notebook was modified after export.
     OSError
-        If a file cannot be written. What was there before is then untouched.
+        If a file cannot be written. After any error, existing files are as they were.
     """
-    workflows = _validated(workflow_package).workflows
-    return manual_processing.write_notebooks(workflows, Path(path), overwrite=overwrite)
+    return manual_processing.write_notebooks(_validated(workflow_package).workflows, Path(path), overwrite=overwrite)
 
 
 def export_notebook_dockerfile(
@@ -195,11 +189,11 @@ def export_notebook_dockerfile(
     workflow_package
         The imported package that declares the workflows.
     path
-        The folder for the notebooks. It is in ``context`` and made if it is not there.
+        The folder for the notebooks, inside ``context``. It is created if it does not exist.
     context
-        The folder that the image is to be built in, and that gets the Dockerfile; the current folder by default.
+        The folder in which the image is built, and where the Dockerfile is written; the current folder by default.
     overwrite
-        Whether a file that somebody has changed or written may be replaced.
+        Whether a file that was modified after export, or not exported at all, may be replaced.
 
     Returns
     -------
@@ -208,25 +202,13 @@ def export_notebook_dockerfile(
 
     Raises
     ------
-    WorkflowValidationError
-        If there is a fault in any workflow. Nothing is written then.
     WorkflowError
-        If the workflows have several categories or releases, or none but ``dev``. Nothing is written then either. It
-        is also a `ValueError`.
-    ChangedFileError
-        If a file is there and not as it was exported. Nothing is written then either.
-    OSError
-        If a file cannot be written. What was there before is then untouched.
+        If the workflows have several categories or releases, or only ``dev``. It is also a `ValueError`.
+    WorkflowValidationError, ChangedFileError, OSError
+        As from `export_notebooks`.
     """
-    workflows = _validated(workflow_package).workflows
     return manual_processing.write_dockerfile(
-        workflows,
-        categories=(
-            each.category or str(each.process_category) for each in extract_workflows_from_package(workflow_package)
-        ),
-        context=Path(context),
-        notebooks=Path(path),
-        overwrite=overwrite,
+        _validated(workflow_package).workflows, context=Path(context), notebooks=Path(path), overwrite=overwrite
     )
 
 

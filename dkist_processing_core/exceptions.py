@@ -76,36 +76,34 @@ class ReleasedFileError(DKISTProcessingCoreError, FileExistsError):
     Parameters
     ----------
     files
-        The files that are there with another content.
+        The files that exist with different content.
     """
 
     def __init__(self, files: Iterable[str]) -> None:
         self.files = tuple(files)
         listed = "".join(f"\n    {each}" for each in self.files)
         super().__init__(
-            f"{len(self.files)} file(s) of a released version are there with another content, and nothing was "
-            f"written:{listed}\n    -> Export under a new version. If these files are to be replaced, say so: "
-            "overwrite=True, or --overwrite on the command line."
+            f"These files of a released version exist with different content, and nothing was written:{listed}\n"
+            "    -> Export a new version. To replace them, use overwrite=True, or --overwrite on the command line."
         )
 
 
 class ChangedFileError(DKISTProcessingCoreError, FileExistsError):
     """
-    An export would take the place of a file that a person has changed or written.
+    An export would replace a file that was modified after it was exported, or was not exported at all.
 
     Parameters
     ----------
     files
-        The files that are there and are not as they were exported.
+        The files.
     """
 
     def __init__(self, files: Iterable[str]) -> None:
         self.files = tuple(files)
         listed = "".join(f"\n    {each}" for each in self.files)
         super().__init__(
-            f"{len(self.files)} file(s) are there and are not as they were exported, and nothing was written:{listed}\n"
-            "    -> Move them away. If they are to be replaced, say so: overwrite=True, or --overwrite on the command "
-            "line."
+            f"These files were modified after export, and nothing was written:{listed}\n"
+            "    -> Move them away. To replace them, use overwrite=True, or --overwrite on the command line."
         )
 
 
@@ -239,7 +237,7 @@ class UnknownUpstreamError(WorkflowError):
 
 class CycleError(WorkflowError):
     """
-    Tasks wait for each other in a circle.
+    Tasks depend on each other in a cycle.
 
     Parameters
     ----------
@@ -252,8 +250,8 @@ class CycleError(WorkflowError):
     def __init__(self, *, workflow: str, path: Iterable[str]) -> None:
         self.path = tuple(path)
         super().__init__(
-            f"the tasks wait for each other in a circle: {' -> '.join(self.path)}",
-            remedy="Take one of these edges out of the upstreams",
+            f"the tasks depend on each other in a cycle: {' -> '.join(self.path)}",
+            remedy="Remove one of these edges from the upstreams",
             workflow=workflow,
             task=self.path[0],
         )
@@ -266,7 +264,7 @@ class NotATaskError(DKISTProcessingCoreError, TypeError):
         self.value = value
         hint = ""
         if not isinstance(value, type) and hasattr(type(value), "task_name"):
-            hint = " Give the class itself, not an instance of it."
+            hint = " Pass the class itself, not an instance of it."
         super().__init__(f"{argument} must be a subclass of dkist_processing_core.TaskBase, not {value!r}.{hint}")
 
 

@@ -15,8 +15,7 @@ from packaging.utils import canonicalize_name
 
 from dkist_processing_core.authoring.constraints import read_constraints
 from dkist_processing_core.authoring.distributions import derived_name, providing_distribution
-from dkist_processing_core.authoring.names import check_name
-from dkist_processing_core.authoring.naming import dag_name
+from dkist_processing_core.authoring.names import check_name, dag_name
 from dkist_processing_core.authoring.spec import OPERATORS, NodeSpec, WorkflowSpec
 from dkist_processing_core.exceptions import NotATaskError, TaskSettingError, WorkflowError, did_you_mean
 from dkist_processing_core.resource_queue import ResourceQueue
@@ -33,28 +32,14 @@ Upstreams = type[TaskBase] | Iterable[type[TaskBase]] | None
 
 
 def check_task(value: object, *, argument: str) -> type[TaskBase]:
-    """
-    Return the value if it is a task class.
-
-    Raises
-    ------
-    NotATaskError
-        If it is anything else. It is also a `TypeError`.
-    """
+    """Return the value if it is a task class, else raise a `NotATaskError`, which is also a `TypeError`."""
     if not (isinstance(value, type) and issubclass(value, TaskBase)):
         raise NotATaskError(value, argument=argument)
     return value
 
 
 def check_operator(name: object, *, workflow: str) -> str:
-    """
-    Return the name of an operator if there is such an operator.
-
-    Raises
-    ------
-    WorkflowError
-        If there is none. It is also a `ValueError`.
-    """
+    """Return the name of an operator if there is such an operator, else raise a `WorkflowError`."""
     if name not in OPERATORS:
         raise WorkflowError(
             f"there is no operator {name!r}{did_you_mean(str(name), OPERATORS)}",
@@ -68,7 +53,7 @@ class Node:
     """
     A task, what must have run before it, and where it runs.
 
-    `Workflow.add_node` makes them; there is rarely a reason to make one by hand.
+    `Workflow.add_node` creates nodes; there is rarely a reason to create one by hand.
 
     Parameters
     ----------
@@ -83,7 +68,8 @@ class Node:
     pip_extras
         Extras of the package that the task needs besides ``frozen``.
     constraints
-        A constraints file, read now, that decides which versions of other packages are installed with the package.
+        A constraints file that decides which versions of other packages are installed with the package. It is read
+        when the node is created.
     operator
         Name of the Airflow operator that runs the task: ``bash`` or ``python_virtualenv``.
 
@@ -99,7 +85,7 @@ class Node:
     Raises
     ------
     NotATaskError
-        If the task or an upstream is no subclass of `TaskBase`. It is also a `TypeError`.
+        If the task or an upstream is not a subclass of `TaskBase`. It is also a `TypeError`.
     WorkflowError
         If the name of the class, an extra, ``retries`` or ``retry_delay_seconds`` cannot be used. It is also a
         `ValueError`.
@@ -131,23 +117,20 @@ class Node:
         self.operator_kind = check_operator(operator, workflow=workflow_name)
         self._check_retries()
         if self.constraints and self.operator_kind != OPERATORS[0]:
-            raise WorkflowError(
+            raise self._error(
                 f"the operator {self.operator_kind!r} takes no constraints",
-                remedy=f"Use the operator {OPERATORS[0]!r}, or pin the versions in the extra {BASE_EXTRA!r}",
-                workflow=workflow_name,
-                task=self.name,
+                f"Use the operator {OPERATORS[0]!r}, or pin the versions in the extra {BASE_EXTRA!r}",
             )
+
+    def _error(self, what: str, remedy: str, kind: type[WorkflowError] = WorkflowError) -> WorkflowError:
+        return kind(what, remedy=remedy, workflow=self.workflow_name, task=self.name)
 
     def _check_queue(self, queue: ResourceQueue | str | None) -> ResourceQueue:
         try:
             return ResourceQueue.DEFAULT if queue is None else ResourceQueue(queue)
         except ValueError:
-            raise WorkflowError(
-                f"there is no resource queue {queue!r}",
-                remedy=f"Use one of {', '.join(map(str, ResourceQueue))}",
-                workflow=self.workflow_name,
-                task=self.name,
-            ) from None
+            remedy = f"Use one of {', '.join(map(str, ResourceQueue))}"
+            raise self._error(f"there is no resource queue {queue!r}", remedy) from None
 
     def _check_extras(self, extras: Iterable[str] | str | None) -> list[str]:
         given = [extras] if isinstance(extras, str) else list(extras or ())
@@ -155,30 +138,18 @@ class Node:
             try:
                 canonicalize_name(extra, validate=True)
             except (ValueError, TypeError):
-                raise WorkflowError(
-                    f"{extra!r} cannot be the name of an extra",
-                    remedy="Use the names of extras that the package's pyproject.toml declares",
-                    workflow=self.workflow_name,
-                    task=self.name,
-                ) from None
+                remedy = "Use the names of extras that the package's pyproject.toml declares"
+                raise self._error(f"{extra!r} cannot be the name of an extra", remedy) from None
         return list(dict.fromkeys([BASE_EXTRA, *given]))
 
     def _check_retries(self) -> None:
         retries, delay = self.task.retries, self.task.retry_delay_seconds
         if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-            raise TaskSettingError(
-                f"{self.name}.retries is {retries!r}",
-                remedy="Give it an integer of at least 0",
-                workflow=self.workflow_name,
-                task=self.name,
-            )
+            what = f"{self.name}.retries is {retries!r}"
+            raise self._error(what, "Set it to an integer of at least 0", TaskSettingError)
         if isinstance(delay, bool) or not isinstance(delay, (int, float)) or not math.isfinite(delay) or delay < 0:
-            raise TaskSettingError(
-                f"{self.name}.retry_delay_seconds is {delay!r}",
-                remedy="Give it a number of seconds of at least 0",
-                workflow=self.workflow_name,
-                task=self.name,
-            )
+            what = f"{self.name}.retry_delay_seconds is {delay!r}"
+            raise self._error(what, "Set it to a number of seconds of at least 0", TaskSettingError)
 
     @property
     def spec(self) -> NodeSpec:
@@ -197,8 +168,8 @@ class Node:
         )
 
     @property
-    def _alone(self) -> WorkflowSpec:
-        """The spec of a workflow of this node and no other, which is what renderers take."""
+    def _workflow_spec(self) -> WorkflowSpec:
+        """The spec of a workflow that has only this node; renderers take a workflow."""
         return WorkflowSpec(
             name=self.workflow_name,
             version=self.workflow_version,
@@ -224,12 +195,12 @@ class Node:
         """
         from dkist_processing_core.rendering.script import runnable_script
 
-        return runnable_script(self._alone, self.spec)
+        return runnable_script(self._workflow_spec, self.spec)
 
     @property
     def install_command(self) -> str:
         """The shell command that installs what the task needs; the worker does it in an environment of its own."""
-        return f"uv pip install {quote(self._alone.requirement(self.spec))}"
+        return f"uv pip install {quote(self._workflow_spec.requirement(self.spec))}"
 
     @property
     def run_command(self) -> str:
@@ -254,14 +225,14 @@ class Node:
         """The Python statements that run the task in a notebook that sets ``recipe_run_id``."""
         from dkist_processing_core.rendering.notebook import task_code
 
-        return task_code(self._alone, self.spec)
+        return task_code(self._workflow_spec, self.spec)
 
     @property
     def operator_definition(self) -> str:
         """The expression that stands for the node in the DAG file: the class of its operator, with names and data."""
         from dkist_processing_core.rendering.dag import node_call
 
-        return node_call(self._alone, self.spec)
+        return node_call(self._workflow_spec, self.spec)
 
     @property
     def operator(self) -> "TaskOperator | VirtualenvTaskOperator":
@@ -281,15 +252,15 @@ class Node:
         workflow = FileWorkflow(
             name=self.workflow_name,
             version=self.workflow_version,
-            distribution=self._alone.distribution,
+            distribution=self._workflow_spec.distribution,
             exported_by=__version__,
         )
         with in_workflow(workflow):
-            loaded: TaskOperator = execute(operator_text(self._alone, self.spec), self.name)["operator"]
+            loaded: TaskOperator = execute(operator_text(self._workflow_spec, self.spec), self.name)["operator"]
         return loaded
 
     def __repr__(self) -> str:
-        upstreams = ", ".join(each.__name__ for each in self.upstreams)
+        upstreams = ", ".join(name for name, _ in self.dependencies)
         return f"Node({self.name}, upstreams=[{upstreams}], resource_queue={self.resource_queue.value!r})"
 
 

@@ -1,48 +1,47 @@
 """
-What a task in a notebook needs: wait until the notebook is saved, and turn it into a document.
+Save a notebook from within: wait until it is saved, and export it as a document.
 
-Runs in: task environment, inside of a notebook. The exporter of choice comes with the extra ``build`` and is imported
-when it is used.
+Runs in: task environment, inside of a notebook. nbconvert, which the extra ``build`` brings, is imported when it is
+used.
 """
 
-import logging
 import sys
 import time
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["export_notebook_by_path", "wait_for_notebook_save"]
+from dkist_processing_core.exceptions import MissingExtraError
 
-logger = logging.getLogger(__name__)
+__all__ = ["export_notebook_by_path", "wait_for_notebook_save"]
 
 
 def wait_for_notebook_save(
     notebook_path: str | Path, sentinel: str | None = None, attempts: int = 120, delay_s: float = 1
 ) -> None:
     """
-    Wait until what a running notebook has put out so far is in its file.
+    Wait until the file of a running notebook contains its output so far.
 
-    The front end of the notebook saves the file every now and then. A text that is found nowhere else is printed into
-    the output of the cell that is running; once it is in the file, so is all that was put out before.
+    The front end of a notebook saves the file from time to time. This function prints a unique text into the output of
+    the running cell; once the file contains it, it contains everything that was printed before.
 
     Parameters
     ----------
     notebook_path
         The file of the notebook.
     sentinel
-        The text to print and to wait for, one made for this call by default.
+        The text to print and to wait for, by default a random one.
     attempts
-        How often to look.
+        How often to check the file.
     delay_s
-        Time between two looks, in seconds.
+        Time between two checks, in seconds.
 
     Raises
     ------
     TimeoutError
-        If the text is not in the file after the last look.
+        If the file does not contain the text at the last check.
     """
     sentinel = sentinel or uuid4().hex
-    sys.stdout.write(f"Waiting until {notebook_path} is saved with this line in it: {sentinel}\n")
+    sys.stdout.write(f"Waiting until {notebook_path} is saved with this line: {sentinel}\n")
     sys.stdout.flush()
     for attempt in range(attempts):
         if attempt:
@@ -50,18 +49,14 @@ def wait_for_notebook_save(
         if sentinel in Path(notebook_path).read_text(encoding="utf-8"):
             return
     raise TimeoutError(
-        f"the notebook {notebook_path} was not saved within {attempts} looks, {delay_s} s apart. "
-        "Save it, or see to it that its front end saves it by itself, and run the cell again."
+        f"the notebook {notebook_path} was not saved within {attempts} checks, {delay_s} s apart. "
+        "Save it, or turn on the autosave of its front end, and run the cell again."
     )
 
 
 def export_notebook_by_path(notebook_path: str | Path) -> bytes:
     """
     Return a notebook, with its outputs, as a Markdown document.
-
-    nbconvert makes it if that is installed, as it is with the extra ``build`` and with Jupyter's servers. Without it
-    the document holds the texts, the code and what was put out as text, and names what it leaves out. A task that
-    keeps its notebook does so at its very end, and does not fail for want of an exporter.
 
     Parameters
     ----------
@@ -75,17 +70,19 @@ def export_notebook_by_path(notebook_path: str | Path) -> bytes:
 
     Raises
     ------
+    MissingExtraError
+        If nbconvert is not installed. It is also an `ImportError`.
     ValueError
-        If the file is no notebook, or one of an older format than 4 and nbconvert is not installed.
+        If the file is not a notebook.
     """
     try:
         import nbformat
         from nbconvert import MarkdownExporter
-    except ImportError:
-        from dkist_processing_core.notebook_document import markdown_document
-
-        logger.info("nbconvert is not installed; the document of the notebook has no pictures")
-        return markdown_document(Path(notebook_path).read_text(encoding="utf-8")).encode()
-    notebook = nbformat.read(notebook_path, as_version=nbformat.NO_CONVERT)
-    body, _ = MarkdownExporter().from_notebook_node(notebook)
+    except ImportError as error:
+        raise MissingExtraError("Exporting a notebook as a document", extra="build") from error
+    try:
+        notebook = nbformat.read(notebook_path, as_version=nbformat.NO_CONVERT)
+        body, _ = MarkdownExporter().from_notebook_node(notebook)
+    except (nbformat.ValidationError, AttributeError) as error:
+        raise ValueError(f"{notebook_path} is not a notebook: {type(error).__name__}: {error}") from error
     return str(body).encode()

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from dkist_processing_core.authoring.constraints import read_constraints
 from dkist_processing_core.authoring.graph import order
-from dkist_processing_core.authoring.names import check_name, check_workflow_name_length
-from dkist_processing_core.authoring.naming import dag_name, dag_tags, workflow_name_from_details
+from dkist_processing_core.authoring.names import (
+    check_name,
+    check_workflow_name_length,
+    dag_name,
+    dag_tags,
+    workflow_name_from_details,
+)
 from dkist_processing_core.authoring.spec import OPERATORS, WorkflowSpec
-from dkist_processing_core.common import atomic
 from dkist_processing_core.common.settings import build_version
 from dkist_processing_core.exceptions import DuplicateTaskError, NamingSchemeError, WorkflowError
 from dkist_processing_core.node import Node, Upstreams, check_operator, distribution_name
@@ -46,7 +50,7 @@ class Workflow:
     category
         What it is for, such as the name of an instrument.
     detail
-        What tells it from a similar workflow.
+        What distinguishes it from a similar workflow.
     tags
         Tags by which Airflow's UI finds it, besides the version and the parts of the name.
     process_category, process_name
@@ -58,12 +62,12 @@ class Workflow:
         Version of the workflow, which is that of the release that its tasks run from; ``BUILD_VERSION`` by default, or
         ``dev`` without that.
     constraints
-        A constraints file, read now, that decides which versions of other packages are installed with the package, in
-        the environment of every node that has none of its own. The extra ``frozen`` does the same from within the
-        release and is the usual way.
+        A constraints file that decides which versions of other packages are installed with the package, in the
+        environment of every node that has none of its own. It is read when the workflow is created. The extra
+        ``frozen`` does the same from within the release and is the usual way.
     operator
-        Name of the Airflow operator that runs the nodes: ``bash``, which runs the task script of this library, or
-        ``python_virtualenv``, Airflow's own. How they differ is in the documentation, "Operators".
+        Name of the Airflow operator that runs the nodes: ``bash``, or ``python_virtualenv``, Airflow's own. The page
+        "Operators" of the documentation compares them.
 
     Attributes
     ----------
@@ -122,43 +126,33 @@ class Workflow:
         self.process_name = process_name
         self._name_parts = [
             check_name(argument, value)
-            for argument, value in (details | {"detail": detail} | process).items()
-            if value is not None and not (argument == "detail" and value == "")
+            for argument, value in (details | {"detail": detail or None} | process).items()
+            if value is not None
         ]
         self.tags = [tags] if isinstance(tags, str) else list(tags or ())
         self.workflow_version = workflow_version or build_version()
-        self.workflow_name = self._compose_name()
+        if process_category is not None:
+            self.workflow_name = check_workflow_name_length(f"{process_category}_{process_name}")
+        else:
+            self.workflow_name = workflow_name_from_details(str(input_data), str(output_data), str(category), detail)
         self.dag_name = dag_name(self.workflow_name, self.workflow_version)
-        self.workflow_package = self._check_package(workflow_package)
-        self._check_tags()
+        self.workflow_package = workflow_package
+        self._check_package_and_tags()
         self.constraints = constraints
         read_constraints(constraints, workflow=self.workflow_name)
         self.operator = check_operator(operator, workflow=self.workflow_name)
         self.nodes: list[Node] = []
+        self._nodes_by_name: dict[str, Node] = {}
 
-    def _compose_name(self) -> str:
-        if self.process_category is not None:
-            return check_workflow_name_length(f"{self.process_category}_{self.process_name}")
-        return workflow_name_from_details(str(self.input_data), str(self.output_data), str(self.category), self.detail)
-
-    def _check_package(self, package: object) -> str:
-        parts = package.split(".") if isinstance(package, str) else [""]
-        if not all(part.isidentifier() for part in parts):
-            raise WorkflowError(
-                f"workflow_package is {package!r}",
-                remedy="Give it the dotted name of the declaring package: workflow_package=__package__",
-                workflow=self.workflow_name,
-            )
-        return str(package)
-
-    def _check_tags(self) -> None:
+    def _check_package_and_tags(self) -> None:
+        package = self.workflow_package
+        if not isinstance(package, str) or not all(part.isidentifier() for part in package.split(".")):
+            remedy = "Set it to the dotted name of the declaring package: workflow_package=__package__"
+            raise WorkflowError(f"workflow_package is {package!r}", remedy=remedy, workflow=self.workflow_name)
         for tag in self.tags:
             if not isinstance(tag, str) or not 0 < len(tag) <= MAXIMUM_TAG_LENGTH:
-                raise WorkflowError(
-                    f"the tag {tag!r} is not a text of 1 to {MAXIMUM_TAG_LENGTH} characters",
-                    remedy="Give tags as a list of such texts",
-                    workflow=self.workflow_name,
-                )
+                what = f"the tag {tag!r} is not a string of 1 to {MAXIMUM_TAG_LENGTH} characters"
+                raise WorkflowError(what, remedy="Pass tags as a list of strings", workflow=self.workflow_name)
 
     @property
     def dag_tags(self) -> list[str]:
@@ -187,12 +181,12 @@ class Workflow:
         pip_extras
             Extras of the package that the task needs besides ``frozen``.
         constraints
-            A constraints file for this task, in the place of the workflow's.
+            A constraints file for this task, instead of the workflow's.
 
         Raises
         ------
         TypeError
-            If the task or an upstream is no subclass of `TaskBase`.
+            If the task or an upstream is not a subclass of `TaskBase`.
         ValueError
             If a task of that name is in the workflow already, or a setting cannot be used.
         """
@@ -207,20 +201,22 @@ class Workflow:
             constraints=self.constraints if constraints is None else constraints,
             operator=self.operator,
         )
-        for other in self.nodes:
-            if other.name == node.name:
-                what = (
-                    "it is in the workflow already"
-                    if other.task is task
-                    else f"{other.task.__module__} has a task of that name, which is in the workflow already"
-                )
-                raise DuplicateTaskError(
-                    f"the task {node.name!r} of {task.__module__} cannot be added: {what}",
-                    remedy="Add each task once, and give different tasks different names",
-                    workflow=self.workflow_name,
-                    task=node.name,
-                )
+        if (other := self._node_named(node.name)) is not None:
+            what = "it" if other.task is task else f"another task of that name, of {other.task.__module__},"
+            raise DuplicateTaskError(
+                f"the task {node.name!r} of {task.__module__} cannot be added: {what} is already in the workflow",
+                remedy="Add each task once, and give different tasks different names",
+                workflow=self.workflow_name,
+                task=node.name,
+            )
         self.nodes.append(node)
+        self._nodes_by_name[node.name] = node
+
+    def _node_named(self, name: str) -> Node | None:
+        """Return the node of a name; the index keeps `add_node` from searching all nodes, and follows the list."""
+        if len(self._nodes_by_name) != len(self.nodes):
+            self._nodes_by_name = {node.name: node for node in self.nodes}
+        return self._nodes_by_name.get(name)
 
     def topological_sort(self) -> list[Node]:
         """
@@ -229,7 +225,7 @@ class Workflow:
         Raises
         ------
         ValueError
-            If there are no nodes, an upstream was never added, or the tasks wait for each other in a circle.
+            If there are no nodes, an upstream was never added, or there is a cycle.
         """
         by_name = {node.name: node for node in self.nodes}
         ordered = order(
@@ -240,14 +236,7 @@ class Workflow:
 
     @property
     def spec(self) -> WorkflowSpec:
-        """
-        The frozen description that all outputs are made from.
-
-        Raises
-        ------
-        ValueError
-            As from `topological_sort`.
-        """
+        """The frozen description that all outputs are made from; the errors are those of `topological_sort`."""
         return WorkflowSpec(
             name=self.workflow_name,
             version=self.workflow_version,
@@ -255,6 +244,7 @@ class Workflow:
             package=self.workflow_package,
             distribution=distribution_name(self.workflow_package),
             tags=tuple(self.dag_tags),
+            category=self.category or self.process_category or "",
             operator=self.operator,
             nodes=tuple(node.spec for node in self.topological_sort()),
         )
@@ -276,16 +266,18 @@ class Workflow:
         loaded: DAG = execute(dag_file(self.spec), self.dag_name)["dag"]
         return loaded
 
-    def export_dag(self, path: str | Path | None = None) -> Path:
+    def export_dag(self, path: str | Path | None = None, *, overwrite: bool = False) -> Path:
         """
         Write the DAG file that Airflow loads.
 
-        Neither the version nor whether the classes can be imported is judged here; `build_utils` does that.
+        The version, and whether the classes can be imported, are not checked here; `build_utils` does that.
 
         Parameters
         ----------
         path
-            The folder to write to, ``dags`` by default. It is made if it is not there.
+            The folder to write to, ``dags`` by default. It is created if it does not exist.
+        overwrite
+            Whether the file of a released version may be replaced by different content.
 
         Returns
         -------
@@ -295,33 +287,29 @@ class Workflow:
         Raises
         ------
         ValueError
-            As from `topological_sort`. Nothing is written then.
-        OSError
-            If the file cannot be written. What was there before is then untouched.
+            As from `topological_sort`.
+        ReleasedFileError, OSError
+            If the file of a released version exists with different content, or the file cannot be written. An existing
+            file is then as it was.
         """
-        from dkist_processing_core.rendering.dag import dag_file
+        from dkist_processing_core.export import bundle
 
-        text = dag_file(self.spec)
-        folder = Path(path or "dags")
-        folder.mkdir(parents=True, exist_ok=True)
-        return atomic.write_text(folder / f"{self.dag_name}.py", text)
+        return bundle.write([self.spec], Path(path or "dags"), overwrite=overwrite, has_companions=False)[0]
 
-    def export(self, export_path: str | Path | None = None) -> Path:
+    def export(self, export_path: str | Path | None = None, *, overwrite: bool = False) -> Path:
         """Write the DAG file; the older spelling of `export_dag`, whose default folder is ``export``."""
-        return self.export_dag(export_path or "export")
+        return self.export_dag(export_path or "export", overwrite=overwrite)
 
     def export_notebook(self, path: str | Path | None = None, *, overwrite: bool = False) -> Path:
         """
         Write the Jupyter notebook in which a person runs the tasks one after another.
 
-        Neither the version nor whether the classes can be imported is judged here; `build_utils` does that.
-
         Parameters
         ----------
         path
-            The folder to write to, ``notebooks`` by default. It is made if it is not there.
+            The folder to write to, ``notebooks`` by default. It is created if it does not exist.
         overwrite
-            Whether a notebook that somebody has changed, by filling it in for instance, may be replaced.
+            Whether a notebook that was modified after export may be replaced.
 
         Returns
         -------
@@ -331,18 +319,13 @@ class Workflow:
         Raises
         ------
         ValueError
-            As from `topological_sort`. Nothing is written then.
-        ChangedFileError
-            If the file is there and not as it was exported. It is also an `OSError`.
-        OSError
-            If the file cannot be written. What was there before is then untouched.
+            As from `topological_sort`.
+        ChangedFileError, OSError
+            If the file was modified after export, or cannot be written. An existing file is then as it was.
         """
-        from dkist_processing_core.export import overwrite as guard
-        from dkist_processing_core.rendering.notebook import notebook
+        from dkist_processing_core.export import manual_processing
 
-        file = Path(path or "notebooks") / f"{self.dag_name}.ipynb"
-        guard.write(file.parent, {file.name: notebook(self.spec)}, overwrite=overwrite)
-        return file
+        return manual_processing.write_notebooks([self.spec], Path(path or "notebooks"), overwrite=overwrite)[0]
 
     def __repr__(self) -> str:
         return (
@@ -352,14 +335,7 @@ class Workflow:
 
 
 def _check_scheme(details: dict[str, Any], process: dict[str, Any], optional: dict[str, Any]) -> None:
-    """
-    Check that the arguments belong to one naming scheme and are complete.
-
-    Raises
-    ------
-    NamingSchemeError
-        If not.
-    """
+    """Raise a `NamingSchemeError` unless the arguments belong to one naming scheme and are complete."""
 
     def given(arguments: dict[str, Any]) -> list[str]:
         return [name for name, value in arguments.items() if value is not None]

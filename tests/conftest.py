@@ -1,7 +1,6 @@
 """Fixtures that isolate every test and bring the real parts."""
 
 import importlib
-import logging
 import os
 import shutil
 import subprocess
@@ -136,13 +135,11 @@ def command(
     from dkist_processing_core import cli
     from dkist_processing_core.scheduling import loading
 
-    logger = logging.getLogger("dkist_processing_core.build_utils")
     monkeypatch.setattr(loading, "find_spec", lambda _: None)
     monkeypatch.setattr(sys, "path", [*sys.path])
     importlib.invalidate_caches()
 
     def run_here(*arguments: str) -> tuple[int, str, str]:
-        logger.handlers.clear()
         monkeypatch.setattr(sys, "argv", ["dkist-processing-core", *arguments])
         try:
             status = cli.main()
@@ -151,8 +148,6 @@ def command(
         return status, *capsys.readouterr()
 
     yield run_here
-    logger.handlers.clear()
-    logger.propagate = True
     providing_distribution.cache_clear()
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(f"{tmp_path}{os.sep}"):

@@ -142,7 +142,7 @@ def test_all_faults_of_all_workflows_come_in_one_report(make_package, tmp_path):
         ("broken", None, "it does not import"),
         ("refused", None, "it does not import"),
         ("good:workflow", None, "its dag id 'a_to_b_c_good_1.0' is also that "),
-        ("cyclic:w", "MyTask1", "the tasks wait for each other in a circle"),
+        ("cyclic:w", "MyTask1", "the tasks depend on each other in a cycle"),
         ("empty:w", None, "it has no nodes"),
         ("local:w", "Local", "its class '"),
         ("local:w", "MyTask1", "its class cannot be imported as '"),

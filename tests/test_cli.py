@@ -19,7 +19,18 @@ from click.testing import CliRunner  # noqa: E402 - not there without click
 
 from dkist_processing_core.cli.root import root  # noqa: E402 - likewise
 
-HEAVY = ["airflow", "elasticapm", "jinja2", "nbconvert", "nbformat", "numpy", "opentelemetry", "pika", "pydantic"]
+HEAVY = [
+    "airflow",
+    "elasticapm",
+    "jinja2",
+    "nbconvert",
+    "nbformat",
+    "numpy",
+    "opentelemetry",
+    "pika",
+    "pydantic",
+    "rich",
+]
 
 
 def commands(group=root, words=()):
@@ -109,7 +120,7 @@ def test_a_command_that_is_none_is_an_error_of_usage(command):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("camera_of_a_test/workflows", "such as 'camera_of_a_test.workflows'"),
         ("camera_of_a_test/workflows/", "such as 'camera_of_a_test.workflows'"),
@@ -126,13 +137,13 @@ def test_a_command_that_is_none_is_an_error_of_usage(command):
     ],
 )
 @pytest.mark.parametrize("verb", ["list", "validate", "export"])
-def test_a_package_that_is_not_there_is_an_error_of_usage(command, camera, tmp_path, verb, text, told):
+def test_a_package_that_is_not_there_is_an_error_of_usage(command, camera, tmp_path, verb, text, expected):
     """Exit status 2, with what was probably meant, and nothing is written."""
     before = sorted(tmp_path.iterdir())
     status, output, error = command(verb, text)
     assert (status, output) == (2, "")
     assert error.startswith(f"Usage: dkist-processing-core {verb} ")
-    assert told in error
+    assert expected in error
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -173,12 +184,12 @@ BROKEN = {
 @pytest.mark.parametrize("verb", ["list", "validate", "export", "show", "graph"])
 def test_a_package_that_does_not_import_is_blamed_on_its_own_line(command, tmp_path, verb, name):
     """Exit status 1 without a traceback; the place is in their code, never in ours or in Python's."""
-    text, told = BROKEN[name]
+    text, expected = BROKEN[name]
     write_sources(tmp_path, {"__init__.py": text}, name="broken_of_a_test")
     status, output, error = command(verb, "broken_of_a_test")
     assert status == 1
     said = output + error
-    assert f"it does not import: {told}" in said
+    assert f"it does not import: {expected}" in said
     [place] = [line for line in said.splitlines() if "it does not import" in line]
     assert f" of {tmp_path}/broken_of_a_test/__init__.py: {text.splitlines()[-1]}" in place
     assert "Traceback" not in said
@@ -229,6 +240,29 @@ def test_a_terminal_has_colours_and_whole_words(camera):
     assert "\x1b" not in run_program("validate", camera, "--json")[1]
 
 
+def test_a_pipe_gets_each_line_complete(tmp_path):
+    """However long it is, without spaces at its end, and without the progress that a terminal shows."""
+    write_sources(tmp_path, {f"{'deep' * 20}.py": flow("d" * 80)}, name="p" * 200)
+    status, output, error = run_program("list", "p" * 200, COLUMNS="40", FORCE_COLOR="1")
+    assert (status, error) == (0, "")
+    header, row = output.splitlines()
+    assert header.split() == ["workflow", "version", "tasks", "where"]
+    assert row.split() == [f"a_to_b_cam_{'d' * 80}", "1.0", "2", f"{'p' * 200}.{'deep' * 20}:workflow"]
+    assert output == "".join(f"{line.rstrip()}\n" for line in output.splitlines())
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_a_missing_library_is_an_error_that_says_what_to_install(missing):
+    """Exit status 1, with the command to type."""
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None; from dkist_processing_core.cli import main; sys.exit(main())"
+    )
+    status, output, error = run_program(program=(sys.executable, "-c", program))
+    assert (status, output) == (1, "")
+    assert "The command line needs the extra 'build'" in error
+    assert "pip install 'dkist-processing-core[build]'" in error
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_shell_can_complete(shell):
     """By what click writes for it, as the documentation says."""
@@ -248,7 +282,7 @@ def test_bash_completes_commands_options_and_choices():
         }
         complete_words dkist-processing-core val
         complete_words dkist-processing-core export --over
-        complete_words dkist-processing-core graph --format s
+        complete_words dkist-processing-core graph --format m
     """
     done = subprocess.run(
         ["bash", "-c", script],
@@ -256,13 +290,13 @@ def test_bash_completes_commands_options_and_choices():
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == ["validate", "--overwrite", "svg"], done.stderr
+    assert done.stdout.split() == ["validate", "--overwrite", "mermaid"], done.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error_of_ours(camera):
     """As head does; nothing is said about it."""
     done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {PROGRAM} graph {camera}:level1 --format svg | true"],
+        ["bash", "-c", f"set -o pipefail; {PROGRAM} graph {camera}:level1 --format dot | true"],
         capture_output=True,
         text=True,
     )

@@ -53,7 +53,7 @@ def test_a_lock_file_is_reduced_to_what_it_says(tmp_path):
 def test_what_is_no_requirement_is_refused(tmp_path, line):
     """With the number of the line, before anything of it could get into a DAG file."""
     file = write(tmp_path, f"numpy==2\n{line}\n")
-    with pytest.raises(WorkflowError, match=r"Workflow 'a_to_b_c': line 2 of the constraints .* is no requirement"):
+    with pytest.raises(WorkflowError, match=r"'a_to_b_c': the constraints .* have a line 2 that is not a requirement"):
         new_workflow(constraints=file)
 
 

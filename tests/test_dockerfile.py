@@ -209,7 +209,7 @@ def test_the_other_naming_scheme_has_a_category_as_well(tmp_path):
         (
             {"one.py": flow("one"), "two.py": flow("two").replace('"cam"', '"spec"')},
             "notebooks",
-            "the workflows have 2 categories, cam, spec; a manual processing worker has one. Keep those of each in",
+            "the workflows have 2 categories, cam, spec; a manual processing worker has one. Keep the workflows",
         ),
         (
             {"one.py": flow("one"), "two.py": flow("two", "2.0")},
@@ -219,7 +219,7 @@ def test_the_other_naming_scheme_has_a_category_as_well(tmp_path):
         (
             {"one.py": flow(version=None)},
             "notebooks",
-            "the version of the workflows is 'dev', no release that an image could install. Set BUILD_VERSION to",
+            "the version of the workflows is 'dev', which is not a release that can be installed. Set BUILD_VERSION to",
         ),
         ({"one.py": flow()}, "../notebooks", "the folder of the notebooks, ../notebooks, is not in "),
         ({"one.py": flow()}, "my notebooks", "has a name that a Dockerfile cannot copy from: 'my notebooks'. Use"),

@@ -59,8 +59,15 @@ INTERNAL = {
     "XDG_CONFIG_HOME",
     "XDG_STATE_HOME",
 }
-# Read by a pattern, or handed to the installer, so a search for names does not find them.
-NOT_BY_NAME = {"AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_TASK_ID", "NOMAD_ALLOC_ID", "NOMAD_ALLOC_NAME", "NOMAD_GROUP_NAME"}
+# Read by a pattern, or by rich, or handed to the installer, so a search for names does not find them.
+NOT_BY_NAME = {
+    "AIRFLOW_CTX_DAG_ID",
+    "AIRFLOW_CTX_TASK_ID",
+    "NO_COLOR",
+    "NOMAD_ALLOC_ID",
+    "NOMAD_ALLOC_NAME",
+    "NOMAD_GROUP_NAME",
+}
 for signal in ("TRACES", "METRICS"):
     own = f"OTEL_EXPORTER_OTLP_{signal}_"
     NOT_BY_NAME |= {f"OTEL_{signal}_EXPORTER", f"{own}ENDPOINT", f"{own}PROTOCOL", f"{own}TIMEOUT"}

@@ -19,7 +19,7 @@ import dkist_processing_core
 from dkist_processing_core.build_utils import export_archive, export_dags
 from dkist_processing_core.common import atomic
 from dkist_processing_core.exceptions import ReleasedFileError
-from dkist_processing_core.export import bundle as artifacts
+from dkist_processing_core.export.overwrite import is_release
 from dkist_processing_core.scheduling import loading
 
 
@@ -54,18 +54,18 @@ def test_the_manifest_tells_of_each_file(export, tmp_path):
     """What it is made from and needs, with the digest of its bytes."""
     [first, second] = export(CAMERA_FILES, name=CAMERA)
     manifest = json.loads((tmp_path / "dags" / "manifest.json").read_text())
-    assert manifest["schemaVersion"] == 1
+    assert manifest["schema_version"] == 1
     assert manifest["queues"] == ["default", "high_memory"]
     assert manifest["pools"] == ["default_pool", "high_memory_pool"]
     assert manifest["files"][0] == {
         "file": "l0_to_l1_camera_1.0.0.py",
         "sha256": hashlib.sha256(first.read_bytes()).hexdigest(),
-        "dagId": "l0_to_l1_camera_1.0.0",
+        "dag_id": "l0_to_l1_camera_1.0.0",
         "workflow": "l0_to_l1_camera",
         "version": "1.0.0",
         "package": f"{CAMERA}.workflows",
         "distribution": "camera-of-a-test",
-        "libraryVersion": dkist_processing_core.__version__,
+        "library_version": dkist_processing_core.__version__,
         "tasks": ["MakeDark", "MakeFlat", "Calibrate"],
         "queues": ["default", "high_memory"],
         "pools": ["default_pool", "high_memory_pool"],
@@ -169,7 +169,7 @@ def test_a_released_file_is_not_changed(export, tmp_path):
     export({"one.py": flow("one")})
     before = listed(tmp_path / "dags")
     other = {"one.py": flow("one").replace("Do the first thing.", "Do it in another way."), "two.py": flow("two")}
-    with pytest.raises(ReleasedFileError, match=r"1 file\(s\) of a released version") as caught:
+    with pytest.raises(ReleasedFileError, match="released version exist with different content") as caught:
         export(other)
     assert caught.value.files == (str(tmp_path / "dags" / "a_to_b_cam_one_1.0.py"),)
     assert isinstance(caught.value, FileExistsError)
@@ -202,12 +202,12 @@ def test_what_is_no_release_may_be_replaced(export, version):
 
 
 @pytest.mark.parametrize(
-    ("version", "is_release"),
+    ("version", "expected"),
     [("1.0", True), ("1.0rc1", True), ("1.0.post1", True), ("2.0+local", True), ("dev", False), ("1.0.dev1", False)],
 )
-def test_a_release_is_what_is_published_once(version, is_release):
+def test_a_release_is_what_is_published_once(version, expected):
     """A candidate is one as well; what is on the way to one is not."""
-    assert artifacts.is_release(version) is is_release
+    assert is_release(version) is expected
 
 
 def test_the_archive_holds_what_an_export_writes(export, tmp_path):
@@ -464,11 +464,11 @@ def test_the_command_line_exports(command, camera, tmp_path):
     """It prints the files alone on the standard output, refuses what the function refuses, and writes the archive."""
     status, output, error = command("export", camera)
     assert (status, output) == (0, "dags/l0_to_l1_camera_1.0.0.py\ndags/l1_to_l2_camera_1.0.0.py\n")
-    assert error.splitlines()[-1] == "2 DAG file(s), beside them manifest.json and pools.json, in dags"
+    assert error.splitlines()[-1] == "2 DAG file(s), manifest.json and pools.json in dags"
     (tmp_path / "dags" / "l1_to_l2_camera_1.0.0.py").write_text("mine = True\n")
     status, output, error = command("export", camera)
     assert (status, output) == (1, "")
-    assert "Error: 1 file(s) of a released version are there with another content, and nothing was written" in error
+    assert "Error: These files of a released version exist with different content, and nothing was written" in error
     assert "\n    dags/l1_to_l2_camera_1.0.0.py\n" in error
     status, output, _ = command("export", camera, "--overwrite", "--json")
     assert (status, json.loads(output)) == (0, ["dags/l0_to_l1_camera_1.0.0.py", "dags/l1_to_l2_camera_1.0.0.py"])

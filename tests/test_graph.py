@@ -1,13 +1,9 @@
-"""Drawings of a workflow: text, Mermaid, Graphviz and SVG."""
+"""Diagrams of a workflow: text, Mermaid and Graphviz."""
 
 import json
 import random
-import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
@@ -15,10 +11,9 @@ from hypothesis import strategies as st
 from support.command_line import CAMERA_FILES
 from support.sources import write_sources
 
-from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec, order
+from dkist_processing_core.authoring.graph import order
+from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from dkist_processing_core.rendering import diagram
-
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 def new_spec(upstreams, *, queue="default", name="a_to_b_c"):
@@ -99,112 +94,20 @@ def test_graphviz_reads_every_task_and_edge(name):
     assert edges == set(spec.edges())
 
 
-def parsed(spec):
-    """Return boxes by the name of their task, as left, top, right and bottom, the curves, and the size of a picture."""
-    root = ET.fromstring(diagram.svg(spec))
-    assert root.tag == f"{SVG}svg"
-    size = tuple(float(root.attrib[each]) for each in ("width", "height"))
-    assert root.attrib["viewBox"] == f"0 0 {root.attrib['width']} {root.attrib['height']}"
-    labels = [each for each in root.findall(f"{SVG}text") if "class" not in each.attrib]
-    rectangles = [each for each in root.findall(f"{SVG}rect") if each.find(f"{SVG}title") is not None]
-    boxes = {}
-    for label, rectangle in zip(labels, rectangles, strict=True):
-        x, y, width, height = (float(rectangle.attrib[each]) for each in ("x", "y", "width", "height"))
-        assert x < float(label.attrib["x"]) < x + width
-        assert y < float(label.attrib["y"]) < y + height
-        boxes[label.text] = (x, y, x + width, y + height)
-    return boxes, [each.attrib["d"] for each in root.findall(f"{SVG}path")], size
-
-
-def ends(curve):
-    """Return the points where a curve begins and ends."""
-    numbers = [float(each) for each in re.findall(r"-?[\d.]+", curve)]
-    return tuple(numbers[:2]), tuple(numbers[-2:])
-
-
 @given(graphs())
-def test_a_picture_has_every_task_and_edge_and_no_boxes_overlap(upstreams):
-    """Each curve leaves its box at the right and enters the other at the left, and all of it is on the picture."""
-    spec = new_spec(upstreams)
-    boxes, curves, (width, height) = parsed(spec)
-    assert set(boxes) == set(upstreams)
-    found = list(boxes.values())
-    for number, (left, top, right, bottom) in enumerate(found):
-        assert 0 <= left < right <= width
-        assert 0 <= top < bottom <= height
-        for other_left, other_top, other_right, other_bottom in found[:number]:
-            assert right <= other_left or other_right <= left or bottom <= other_top or other_bottom <= top
-    expected = []
-    for upstream, name in spec.edges():
-        left, top, right, bottom = boxes[upstream]
-        to_left, to_top, _, to_bottom = boxes[name]
-        assert right < to_left
-        expected.append(((right, (top + bottom) / 2), (to_left, (to_top + to_bottom) / 2)))
-    for one, other in zip(map(ends, curves), expected, strict=True):
-        for point, other_point in zip(one, other, strict=True):
-            assert point == pytest.approx(other_point, abs=0.11)
-
-
-@given(graphs())
-def test_a_picture_depends_on_nothing_but_the_workflow(upstreams):
+def test_a_diagram_depends_on_nothing_but_the_workflow(upstreams):
     """The order in which tasks and upstreams were given changes nothing, in any of the forms."""
     shuffled = random.Random(3).sample(sorted(upstreams), len(upstreams))
     other = {name: list(reversed(upstreams[name])) for name in shuffled}
-    for draw in (diagram.text, diagram.mermaid, diagram.dot, diagram.svg):
+    for draw in (diagram.text, diagram.mermaid, diagram.dot):
         assert draw(new_spec(upstreams)) == draw(new_spec(other))
 
 
-def test_a_picture_is_the_same_whatever_the_hash_seed():
-    """In another process as well."""
-    program = (
-        "import sys; sys.path[:0] = sys.argv[1:]; import test_graph as t;"
-        "sys.stdout.write(t.diagram.svg(t.new_spec(t.DIAMOND)))"
-    )
-    drawn = {
-        subprocess.run(
-            [sys.executable, "-c", program, str(Path(__file__).parent)],
-            env={"PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("0", "1", "2")
-    }
-    assert drawn == {diagram.svg(new_spec(DIAMOND))}
-
-
-def test_a_line_of_tasks_is_drawn_level():
-    """A chain goes straight to the right."""
-    names = [f"Task{number}" for number in range(6)]
-    boxes, _, _ = parsed(new_spec({name: names[max(number - 1, 0) : number] for number, name in enumerate(names)}))
-    assert len({top for _, top, _, _ in boxes.values()}) == 1
-    assert [name for name, _ in sorted(boxes.items(), key=lambda each: each[1])] == names
-
-
-def test_other_queues_stand_out_and_are_named():
-    """By another colour, and by a title that a browser shows."""
-    drawn = diagram.svg(new_spec({"One": []}, queue="high_memory"))
-    assert '<rect class="queue"' in drawn
-    assert "<title>tasks:One, queue high_memory</title>" in drawn
-    assert '<rect class="queue"' not in diagram.svg(new_spec({"One": []}))
-
-
-def test_what_has_a_meaning_in_xml_is_escaped():
-    """No name of a task can have such characters; the picture is well formed all the same."""
-    spec = new_spec({"A<B>&\"'": []}, name="a & <b>")
-    boxes, _, _ = parsed(spec)
-    assert list(boxes) == ["A<B>&\"'"]
-
-
-def test_a_hundred_tasks_are_drawn():
-    """With several hundred edges between them, as no person would draw them."""
-    chance = random.Random(5)
-    names = [f"Task{number:03}" for number in range(100)]
-    upstreams = {
-        name: chance.sample(names[:number], min(number, chance.randint(0, 8))) for number, name in enumerate(names)
-    }
-    boxes, curves, _ = parsed(new_spec(upstreams))
-    assert (len(boxes), len(curves)) == (100, sum(map(len, upstreams.values())))
+def test_other_queues_stand_out_in_graphviz():
+    """By a colour; the class and the queue are in a tooltip."""
+    drawn = diagram.dot(new_spec({"One": []}, queue="high_memory"))
+    assert '"One" [tooltip="tasks:One, queue high_memory", fillcolor="#fff4d6"];' in drawn
+    assert '"One" [tooltip="tasks:One, queue default"];' in diagram.dot(new_spec({"One": []}))
 
 
 @pytest.fixture
@@ -224,7 +127,7 @@ def test_the_command_line_draws_all_workflows_or_one(cli, camera):
         assert cli("graph", f"{camera}:{name}") == (0, "l1_to_l2_camera 1.0.0\n  MakeDark\n", "")
 
 
-@pytest.mark.parametrize("kind", ["text", "mermaid", "dot", "svg"])
+@pytest.mark.parametrize("kind", ["text", "mermaid", "dot"])
 def test_the_command_line_writes_to_a_file(cli, camera, tmp_path, kind):
     """The same that it prints; the name of the file is what it then prints."""
     status, drawn, _ = cli("graph", f"{camera}:level1", "--format", kind)
@@ -233,17 +136,10 @@ def test_the_command_line_writes_to_a_file(cli, camera, tmp_path, kind):
     assert (tmp_path / "drawn").read_text() == drawn
 
 
-def test_a_picture_holds_one_workflow(cli, camera):
-    """Exit status 2, with the names to choose from."""
-    status, output, error = cli("graph", camera, "--format", "svg")
-    assert (status, output) == (2, "")
-    assert "an svg picture holds one workflow; name one of them: l0_to_l1_camera, l1_to_l2_camera." in error
-
-
 def test_a_workflow_that_cannot_be_ordered_is_an_error(cli, tmp_path):
     """Exit status 1, with what keeps it from being drawn."""
     text = CAMERA_FILES["workflows/level2.py"].replace("(MakeDark)", "(MakeDark, upstreams=MakeDark)")
     write_sources(tmp_path, {**CAMERA_FILES, "workflows/level2.py": text}, name="camera_of_a_test")
     status, _, error = cli("graph", "camera_of_a_test.workflows:level2")
     assert status == 1
-    assert error.startswith("Error: Workflow 'l1_to_l2_camera': the tasks wait for each other in a circle: MakeDark")
+    assert error.startswith("Error: Workflow 'l1_to_l2_camera': the tasks depend on each other in a cycle: MakeDark")

@@ -24,7 +24,6 @@ EXPORTER = f"""
     import sys
     from types import ModuleType
     from dkist_processing_core import TaskBase, Workflow
-    from dkist_processing_core.export import bundle as artifacts
     from dkist_processing_core.scheduling import loading
     from dkist_processing_core.build_utils import export_dags
 

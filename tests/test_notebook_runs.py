@@ -69,7 +69,7 @@ def test_without_a_recipe_run_id_no_task_runs(run):
     status, cells = run(flow())
     assert status == 1
     assert printed(cells[1])[1] == [
-        "ValueError: recipe_run_id is not filled in. Assign it in the cell above, such as: recipe_run_id = 1"
+        "ValueError: recipe_run_id is not set. Set it in the cell above, for example: recipe_run_id = 1"
     ]
     assert [cell["execution_count"] for cell in cells[2:]] == [None, None]
 
@@ -95,7 +95,10 @@ def test_another_release_than_the_notebook_s_is_warned_of(run):
     _, cells = run(flow(), 7)
     [warning] = [each for each in cells[2]["outputs"] if each.get("name") == "stderr"]
     text = "".join(warning["text"])
-    assert "This notebook is that of package-of-a-test 1.0, but its tasks will run from no release at all" in text
+    assert (
+        "This notebook belongs to package-of-a-test 1.0, but its tasks will run from the installed version: none."
+        in text
+    )
 
 
 def test_papermill_fills_in_the_recipe_run_id(tmp_path, monkeypatch):

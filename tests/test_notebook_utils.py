@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from dkist_processing_core.notebook_document import markdown_document
+from dkist_processing_core.exceptions import MissingExtraError
 from dkist_processing_core.notebook_utils import export_notebook_by_path, wait_for_notebook_save
 
 NOTEBOOK = {
@@ -45,51 +45,21 @@ def test_a_notebook_becomes_a_document(notebook):
     assert "    2\n" in document
 
 
-def test_without_the_exporter_the_document_is_plainer(notebook, monkeypatch):
-    """Text, code and output are there all the same, since a task must not fail at its very end."""
+def test_a_missing_exporter_is_an_error_that_says_what_to_install(notebook, monkeypatch):
+    """With the command to type."""
     monkeypatch.setitem(sys.modules, "nbconvert", None)
-    assert export_notebook_by_path(notebook) == b"# Recipe run 1\n\n```python\nprint(1 + 1)\n```\n\n    2\n"
+    with pytest.raises(MissingExtraError, match=r"pip install 'dkist-processing-core\[build\]'"):
+        export_notebook_by_path(notebook)
 
 
-def test_the_plainer_document_shows_every_kind_of_output():
-    """As text, without the colours of a terminal; what is no text is named, and no code ends its own block."""
-    outputs = [
-        {"output_type": "stream", "name": "stderr", "text": ["\x1b[31mred\x1b[0m\n", "end\n"]},
-        {"output_type": "display_data", "metadata": {}, "data": {"image/png": "AA==", "text/plain": "<Figure>"}},
-        {"output_type": "display_data", "metadata": {}, "data": {"text/markdown": ["*a*"], "text/plain": "a"}},
-        {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["Traceback", "E: v"]},
-    ]
-    cells = [
-        {"cell_type": "raw", "metadata": {}, "source": ["raw\n", "text"]},
-        {"cell_type": "code", "metadata": {}, "execution_count": 1, "source": "'```'", "outputs": outputs},
-    ]
-    metadata = {"language_info": {"name": "julia"}}
-    text = json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
-    assert markdown_document(text).split("\n\n") == [
-        "raw\ntext",
-        "````julia\n'```'\n````",
-        "    red\n    end",
-        "    <Figure>",
-        "*Not shown: image/png*",
-        "*a*",
-        "    Traceback\n    E: v\n",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("[]", "it is no notebook"),
-        ('{"nbformat": 4}', "it is no notebook: KeyError: 'cells'"),
-        ('{"nbformat": 3, "worksheets": []}', "it is a notebook of format 3, not 4"),
-        ("no json", "Expecting value"),
-    ],
-    ids=["list", "cells", "format", "json"],
-)
-def test_what_is_no_notebook_is_a_value_error(text, fault):
-    """The message says what is wrong."""
-    with pytest.raises(ValueError, match=fault):
-        markdown_document(text)
+@pytest.mark.parametrize("text", ["[]", '{"nbformat": 4}', "no json", ""], ids=["list", "cells", "text", "empty"])
+def test_what_is_not_a_notebook_is_a_value_error(tmp_path, text):
+    """Not a document with nothing in it."""
+    pytest.importorskip("nbconvert", reason="nbconvert is not installed (pip install 'dkist-processing-core[build]')")
+    file = tmp_path / "notebook.ipynb"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"notebook|JSON"):
+        export_notebook_by_path(file)
 
 
 def test_the_wait_ends_once_the_notebook_is_saved(notebook, capsys):
@@ -108,5 +78,5 @@ def test_the_wait_ends_once_the_notebook_is_saved(notebook, capsys):
 
 def test_the_wait_has_a_bound(notebook):
     """It says which notebook was not saved, and what to do."""
-    with pytest.raises(TimeoutError, match="notebook.ipynb was not saved within 3 looks, 0.01 s apart. Save it"):
+    with pytest.raises(TimeoutError, match="notebook.ipynb was not saved within 3 checks, 0.01 s apart. Save it"):
         wait_for_notebook_save(notebook, attempts=3, delay_s=0.01)

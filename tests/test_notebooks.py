@@ -132,7 +132,7 @@ def test_a_notebook_of_dev_names_no_release():
     workflow = new_workflow(workflow_version="dev")
     workflow.add_node(First)
     found = cells(notebook(workflow.spec))
-    assert "Open it where a checkout of `support` is installed; `dev` is no release." in found["title"]
+    assert "Open it in an environment with a checkout of `support`; `dev` is not a release." in found["title"]
     assert "Version(" not in found["check"]
 
 
@@ -170,7 +170,7 @@ def test_the_cell_of_a_task_is_that_of_its_node():
             workflow_version='1.0',
         ) as task:
             task()
-            # To undo what it did, comment out the line above, uncomment the one below, and run the cell.
+            # To undo it, comment out the line above, uncomment the line below, and run the cell.
             # task.rollback()
         """
         )
@@ -309,7 +309,7 @@ def test_a_notebook_that_somebody_has_changed_is_not_replaced(change):
         case "empty":
             file.write_text("")
     before = file.read_bytes()
-    with pytest.raises(ChangedFileError, match=r"1 file\(s\) are there and are not as they were exported") as caught:
+    with pytest.raises(ChangedFileError, match="These files were modified after export, and nothing") as caught:
         workflow.export_notebook()
     assert f"\n    {file}\n    -> Move them away." in str(caught.value)
     assert isinstance(caught.value, FileExistsError)
@@ -318,18 +318,18 @@ def test_a_notebook_that_somebody_has_changed_is_not_replaced(change):
 
 
 @given(st.text(), st.text(), st.text())
-def test_a_seal_notices_every_change(before, after, other):
+def test_a_checksum_notices_every_change(before, after, other):
     """A text with a checksum is unchanged, and with any other text in it it is not."""
     text = checksum.with_checksum(f"{before}\n{checksum.PLACEHOLDER}\n{after}")
-    assert checksum.is_unchanged(text)
+    assert checksum.is_unmodified(text.encode())
     for changed in {text + other, other + text, text.replace(before, other)} - {text}:
-        assert not checksum.is_unchanged(changed)
+        assert not checksum.is_unmodified(changed.encode())
 
 
-def test_a_docstring_cannot_take_the_place_of_the_seal():
+def test_a_docstring_cannot_take_the_place_of_the_checksum():
     """The last one counts, which comes after the cells."""
     text = notebook(with_doc(f"Has {checksum.PLACEHOLDER} in it."))
-    assert checksum.is_unchanged(text)
+    assert checksum.is_unmodified(text.encode())
     assert checksum.PLACEHOLDER in cells(text)["about-First"]
 
 

@@ -28,7 +28,7 @@ def test_workflows_are_listed(command, camera):
         "where": f"{camera}.level2:level2",
         "workflow": "l1_to_l2_camera",
         "version": "1.0.0",
-        "dagId": "l1_to_l2_camera_1.0.0",
+        "dag_id": "l1_to_l2_camera_1.0.0",
         "tasks": ["MakeDark"],
     }
 
@@ -73,7 +73,7 @@ def test_a_workflow_is_shown(command, camera):
     assert (status, error) == (0, "")
     assert output.splitlines() == [
         "l0_to_l1_camera, version 1.0.0, from camera-of-a-test, operator bash",
-        "task       waits for           queue        retries  class",
+        "task       upstreams           queue        retries  class",
         "MakeDark   -                   default      0        camera_of_a_test.tasks:MakeDark",
         "MakeFlat   MakeDark            default      2        camera_of_a_test.tasks:MakeFlat",
         "Calibrate  MakeDark, MakeFlat  high_memory  0        camera_of_a_test.tasks:Calibrate",
@@ -94,7 +94,7 @@ def test_the_only_workflow_need_not_be_named(command, camera):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["{}"], "has 2 workflows; name one of them as {}:WORKFLOW: l0_to_l1_camera, l1_to_l2_camera."),
         (["{}:l0_to_l1_camra"], "no workflow 'l0_to_l1_camra' in {} (did you mean 'l0_to_l1_camera'?)"),
@@ -104,11 +104,11 @@ def test_the_only_workflow_need_not_be_named(command, camera):
     ],
     ids=["several", "unknown", "variable", "task", "nothing-close"],
 )
-def test_a_name_that_is_not_there_is_an_error_of_usage(command, camera, arguments, told):
+def test_a_name_that_is_not_there_is_an_error_of_usage(command, camera, arguments, expected):
     """Exit status 2, with the name that was probably meant."""
     status, output, error = command("show", *[each.format(camera) for each in arguments])
     assert (status, output) == (2, "")
-    assert told.format(camera) in error
+    assert expected.format(camera) in error
 
 
 def test_a_name_of_several_workflows_is_an_error_of_usage(command, tmp_path):

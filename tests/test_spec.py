@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from support.tasks import First, Fourth, Second, Third
 
 from dkist_processing_core import Workflow
-from dkist_processing_core.authoring.spec import graph_errors, order
+from dkist_processing_core.authoring.graph import graph_errors, order
 from dkist_processing_core.exceptions import CycleError, UnknownUpstreamError
 
 
 @st.composite
 def graphs(draw):
-    """A graph without circles, as the upstreams of each name, in any order of names and edges."""
+    """A graph without cycles, as the upstreams of each name, in any order of names and edges."""
     names = draw(st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=1, max_size=12, unique=True))
     edges = {
         name: draw(st.lists(st.sampled_from(names[:index]), unique=True)) if index else []
@@ -42,8 +42,8 @@ def test_every_edge_respects_the_order(graph):
 
 
 @given(graphs(), st.data())
-def test_any_edge_back_is_found_as_a_circle(graph, data):
-    """An edge from a task's downstream to the task itself makes a circle, and the circle named is a real one."""
+def test_any_edge_back_is_found_as_a_cycle(graph, data):
+    """An edge from a task's downstream to the task itself makes a cycle, and the cycle named is a real one."""
     downstream = [name for name, its in graph.items() if its]
     if not downstream:
         return
@@ -58,10 +58,27 @@ def test_any_edge_back_is_found_as_a_circle(graph, data):
 
 
 def test_all_errors_of_a_graph_are_found():
-    """Two circles and an unknown upstream give three errors."""
+    """Two cycles and an unknown upstream give three errors."""
     errors = graph_errors({"a": ["b"], "b": ["a"], "c": ["c"], "d": ["x"]}, workflow="w")
     assert [type(error) for error in errors] == [UnknownUpstreamError, CycleError, CycleError]
     assert [error.path for error in errors[1:]] == [("a", "b", "a"), ("c", "c")]
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.lists(st.sampled_from("abcdefghx"))), st.randoms())
+def test_insertion_order_never_changes_the_errors(graph, random):
+    """However the nodes and edges are given, the same errors come in the same order, and no cycle comes twice."""
+    names = list(graph)
+    random.shuffle(names)
+    shuffled = {name: random.sample(graph[name], len(graph[name])) for name in names}
+    errors = graph_errors(graph, workflow="w")
+    assert list(map(str, graph_errors(shuffled, workflow="w"))) == list(map(str, errors))
+    cycles = [set(error.path) for error in errors if isinstance(error, CycleError)]
+    assert sum(map(len, cycles)) == len(set().union(*cycles))
+
+
+def test_a_choice_is_made_by_name():
+    """A task that becomes ready early comes before one that was ready before and has a later name."""
+    assert order({"z": [], "b": ["a"], "a": [], "c": ["b"]}, workflow="w") == ["a", "b", "c", "z"]
 
 
 def new_spec(*edges):

@@ -66,7 +66,7 @@ TOLD = [
     ("c_illegal_name", None, None, "it does not import: IllegalNameError: detail 'a b'", MEND),
     ("d_twice", "a_to_b_c_twice", "Dark", "it does not import: DuplicateTaskError: ", MEND),
     ("f_empty:w", "a_to_b_c_empty", None, "it has no nodes", "Add at least one with add_node("),
-    ("g_circle:w", "a_to_b_c_circle", "Dark", "the tasks wait for each other in a circle", "Take one of these"),
+    ("g_circle:w", "a_to_b_c_circle", "Dark", "the tasks depend on each other in a cycle", "Remove one of these"),
     ("h_unknown:w", "a_to_b_c_unknown", "Flat", "task 'Flat' waits for 'Dark', which is", "Add it with add_node(Dark)"),
     ("i_version:w", "a_to_b_c_version", None, "its version 'newest' is neither 'dev'", "Set workflow_version or"),
     ("j_local:w", "a_to_b_c_local", "Local", "its class '", TOP_LEVEL),
@@ -100,7 +100,7 @@ def test_twelve_faults_are_told_by_the_command_line(command, faulty, tmp_path):
     report = json.loads(output)
     assert (status, error) == (1, "")
     assert_told(report["faults"])
-    assert report["loadedByAirflow"] is False
+    assert report["loaded_by_airflow"] is False
     assert report["workflows"] == ["a_to_b_c_good_1.0", "a_to_b_c_good_1.0"]
     status, output, error = command("validate", faulty)
     assert (status, error) == (1, "")
@@ -134,7 +134,7 @@ def test_twelve_faults_are_told_where_airflow_is_installed(airflow, faulty):
     """The good workflow goes on to Airflow, and the faults are the same."""
     status, output, _ = run_program("validate", faulty, "--json")
     report = json.loads(output)
-    assert (status, report["loadedByAirflow"]) == (1, True)
+    assert (status, report["loaded_by_airflow"]) == (1, True)
     assert_told(report["faults"])
 
 
@@ -153,7 +153,7 @@ def test_the_report_says_that_airflow_is_not_there(command, camera):
     status, output, error = command("validate", camera)
     assert (status, error) == (0, "")
     assert output.splitlines()[-1] == (
-        "2 sound workflows, checked by this library alone. Where Airflow is installed it loads them as well: "
+        "2 sound workflows, checked by this library only. If Airflow is installed, it loads them as well: "
         "pip install 'dkist-processing-core[airflow]'"
     )
 
@@ -216,9 +216,10 @@ def test_a_terminal_shows_colours_and_a_file_does_not(camera):
     """Unless NO_COLOR is set; lines end between words, and what is waited for is no longer there at the end."""
     status, written = run_on_terminal("validate", camera)
     assert status == 0
-    assert "\x1b[33m\x1b[1mwarning 1:\x1b[0m camera_of_a_test" in written
-    assert written.startswith(f"Checking {camera} ...\r\x1b[K{camera}: 0 faults")
-    plain = written.replace("\x1b[33m\x1b[1m", "").replace("\x1b[0m", "").rpartition("\x1b[K")[2]
+    assert "\x1b[1;33mwarning 1:\x1b[0m camera_of_a_test" in written
+    before, _, plain = re.sub(r"\x1b\[[\d;]*m", "", written).rpartition("\x1b[2K")
+    assert f"Checking {camera}" in before
+    assert plain.startswith(f"{camera}: 0 faults")
     assert max(map(len, plain.splitlines())) <= 80
     assert "\n      " in plain
     status, written = run_on_terminal("validate", camera, NO_COLOR="1")
@@ -233,9 +234,9 @@ def test_faults_look_the_same_whatever_command_meets_them(faulty, tmp_path, verb
     """On a terminal, coloured and broken where it ends, and every warning once."""
     status, written = run_on_terminal(verb, faulty)
     assert status == 1
-    assert "\x1b[31m\x1b[1mError:\x1b[0m faulty_of_a_test: " in written
-    assert "\x1b[31m\x1b[1mfault 1:\x1b[0m faulty_of_a_test.a_import\n" in written
-    plain = re.sub(r"\x1b\[\d*[mK]", "", written).rpartition("\r")[2]
+    assert "\x1b[1;31mError:\x1b[0m faulty_of_a_test: " in written
+    assert "\x1b[1;31mfault 1:\x1b[0m faulty_of_a_test.a_import\n" in written
+    plain = re.sub(r"\x1b\[[\d;]*m", "", written).rpartition("\x1b[2K")[2]
     assert max(len(line) for line in plain.splitlines() if str(tmp_path) not in line) <= 80
     assert written.lower().count("warning 1:") == (verb != "list")
     assert "Warning:" not in written

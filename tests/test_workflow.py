@@ -11,6 +11,7 @@ from dkist_processing_core.exceptions import (
     EmptyWorkflowError,
     MissingExtraError,
     NamingSchemeError,
+    ReleasedFileError,
     UnknownUpstreamError,
     WorkflowError,
 )
@@ -93,8 +94,8 @@ def test_naming_schemes_are_not_mixed(changes, message):
         ({"category": "c" * 100}, "workflow name .* is 109 characters long"),
         ({"workflow_package": None}, "workflow_package is None"),
         ({"workflow_package": "a; import os"}, "workflow_package is 'a; import os'"),
-        ({"tags": [""]}, "the tag '' is not a text"),
-        ({"tags": ["t" * 101]}, "is not a text of 1 to 100 characters"),
+        ({"tags": [""]}, "the tag '' is not a string"),
+        ({"tags": ["t" * 101]}, "is not a string of 1 to 100 characters"),
     ],
     ids=["name", "version", "long", "no-package", "hostile-package", "empty-tag", "long-tag"],
 )
@@ -158,7 +159,8 @@ def test_a_task_is_added_once():
     workflow = new_workflow()
     workflow.add_node(First)
     with pytest.raises(
-        DuplicateTaskError, match="Workflow 'l0_to_l1_cam': the task 'First' .* is in the workflow already"
+        DuplicateTaskError,
+        match="Workflow 'l0_to_l1_cam': the task 'First' .* added: it is already in the workflow",
     ):
         workflow.add_node(First)
 
@@ -168,8 +170,41 @@ def test_two_tasks_of_one_name_cannot_be_in_a_workflow():
     other = type("First", (First,), {"__module__": "elsewhere"})
     workflow = new_workflow()
     workflow.add_node(First)
-    with pytest.raises(ValueError, match="of elsewhere cannot be added: support.tasks has a task of that name"):
+    with pytest.raises(ValueError, match="of elsewhere cannot be added: another task of that name, of support.tasks"):
         workflow.add_node(other)
+
+
+class Unsearchable(list):
+    """A list that can be appended to and counted, and not searched."""
+
+    def __iter__(self):
+        raise AssertionError("the nodes were searched")
+
+    __contains__ = index = count = __getitem__ = __iter__
+
+
+def test_to_add_a_node_searches_no_other(monkeypatch):
+    """So a workflow of many tasks takes a time in proportion to their number."""
+    workflow = new_workflow()
+    workflow.nodes = Unsearchable()
+    for number in range(10):
+        workflow.add_node(type(f"Task{number}", (First,), {}))
+    with pytest.raises(DuplicateTaskError):
+        workflow.add_node(type("Task3", (First,), {}))
+    assert len(workflow.nodes) == 10
+
+
+def test_the_list_of_nodes_can_be_changed():
+    """It is public: a node that was taken out can be added again, and one that was put in cannot."""
+    workflow, other = new_workflow(), new_workflow()
+    workflow.add_node(First)
+    workflow.nodes.clear()
+    workflow.add_node(First)
+    other.add_node(Second)
+    workflow.nodes += other.nodes
+    with pytest.raises(DuplicateTaskError):
+        workflow.add_node(Second)
+    assert [node.name for node in workflow.nodes] == ["First", "Second"]
 
 
 @pytest.mark.parametrize(
@@ -232,18 +267,18 @@ def test_a_missing_upstream_is_not_exported():
 
 
 def test_a_cycle_is_shown_in_path_order():
-    """The circle is named in the order in which its tasks would run, beginning with the first by name."""
+    """The cycle is named in the order in which its tasks would run, beginning with the first by name."""
     workflow = new_workflow()
     workflow.add_node(Third, upstreams=Second)
     workflow.add_node(Fourth, upstreams=Third)
     workflow.add_node(Second, upstreams=Fourth)
-    with pytest.raises(CycleError, match="in a circle: Fourth -> Second -> Third -> Fourth") as caught:
+    with pytest.raises(CycleError, match="in a cycle: Fourth -> Second -> Third -> Fourth") as caught:
         _ = workflow.spec
     assert caught.value.path == ("Fourth", "Second", "Third", "Fourth")
 
 
 def test_a_task_cannot_wait_for_itself():
-    """The smallest circle is found too."""
+    """The smallest cycle is found too."""
     workflow = new_workflow()
     workflow.add_node(First, upstreams=First)
     with pytest.raises(CycleError, match="First -> First"):
@@ -277,6 +312,31 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(OSError, match="directory"):
         workflow.export_dag(tmp_path / "dags")
     assert [each.name for each in (tmp_path / "dags").iterdir()] == [blocked.name]
+
+
+@pytest.mark.parametrize("verb", ["export_dag", "export"])
+def test_a_file_of_a_released_version_is_not_replaced(tmp_path, verb):
+    """As by `build_utils`: an edited file stays, and the error says how to replace it."""
+    workflow = new_workflow()
+    workflow.add_node(First)
+    exported = getattr(workflow, verb)(tmp_path)
+    original = exported.read_bytes()
+    assert getattr(workflow, verb)(tmp_path) == exported
+    exported.write_text("mine = True\n")
+    with pytest.raises(ReleasedFileError, match=r"different content, and nothing was written:\n.*l0_to_l1_cam_1.0.py"):
+        getattr(workflow, verb)(tmp_path)
+    assert exported.read_text() == "mine = True\n"
+    getattr(workflow, verb)(tmp_path, overwrite=True)
+    assert exported.read_bytes() == original
+
+
+def test_a_file_of_a_version_in_development_is_replaced(tmp_path):
+    """It changes with the sources."""
+    workflow = new_workflow(workflow_version="1.0.dev3")
+    workflow.add_node(First)
+    exported = workflow.export_dag(tmp_path)
+    exported.write_text("mine = True\n")
+    assert "mine" not in workflow.export_dag(tmp_path).read_text()
 
 
 def test_loading_without_airflow_says_what_to_install(monkeypatch):

@@ -1,9 +1,9 @@
 """
-Constraints files, as a workflow takes them in.
+The constraints files of workflows.
 
-Runs in: author and CI. The contents become part of the exported DAG, so they are reduced to what they say: one
-requirement (:pep:`508`) a line, sorted. Options such as an address of a package index, which may hold a password, are
-refused, as is whatever is no requirement.
+Runs in: author and CI. The contents become part of the exported DAG, so they are reduced to one requirement
+(:pep:`508`) a line, sorted. Options, such as the URL of a package index, which may hold a password, are refused, as is
+any other line that is not a requirement.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ MAXIMUM_LENGTH = 100_000
 
 def read_constraints(path: str | Path | None, *, workflow: str, task: str | None = None) -> str:
     """
-    Return what a constraints or lock file in the format of ``requirements.txt`` says.
+    Read a constraints or lock file in the format of ``requirements.txt``.
 
     Parameters
     ----------
@@ -37,20 +37,20 @@ def read_constraints(path: str | Path | None, *, workflow: str, task: str | None
     Raises
     ------
     WorkflowError
-        If the file cannot be read, or a line of it is no requirement with a name and a version. It is also a
+        If the file cannot be read, or a line of it is not a requirement with a name and a version. It is also a
         `ValueError`.
     """
     if path is None:
         return ""
+
+    def error(what: str, remedy: str) -> WorkflowError:
+        return WorkflowError(f"the constraints {str(path)!r} {what}", remedy=remedy, workflow=workflow, task=task)
+
     try:
         lines = Path(path).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise WorkflowError(
-            f"the constraints {str(path)!r} cannot be read: {error}",
-            remedy="Name a file in the format of requirements.txt, such as Path(__file__).parent / 'constraints.txt'",
-            workflow=workflow,
-            task=task,
-        ) from error
+    except (OSError, UnicodeDecodeError) as reason:
+        remedy = "Name a file in the format of requirements.txt, such as Path(__file__).parent / 'constraints.txt'"
+        raise error(f"cannot be read: {reason}", remedy) from reason
     requirements = set()
     for number, line in enumerate(lines, start=1):
         text = line.partition(" #")[0].partition(" --hash")[0].strip()
@@ -61,19 +61,12 @@ def read_constraints(path: str | Path | None, *, workflow: str, task: str | None
         except InvalidRequirement:
             requirement = None
         if requirement is None or requirement.url or not requirement.specifier:
-            raise WorkflowError(
-                f"line {number} of the constraints {str(path)!r} is no requirement with a version: {text!r}",
-                remedy="Write name==version; settings of the package index belong to the worker",
-                workflow=workflow,
-                task=task,
+            raise error(
+                f"have a line {number} that is not a requirement with a version: {text!r}",
+                "Write name==version; settings of the package index belong to the worker",
             )
         requirements.add(str(requirement))
     text = "\n".join(sorted(requirements, key=str.lower))
     if len(text) > MAXIMUM_LENGTH:
-        raise WorkflowError(
-            f"the constraints {str(path)!r} are {len(text)} characters long",
-            remedy=f"Use at most {MAXIMUM_LENGTH}",
-            workflow=workflow,
-            task=task,
-        )
+        raise error(f"are {len(text)} characters long", f"Use at most {MAXIMUM_LENGTH}")
     return text

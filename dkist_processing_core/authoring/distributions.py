@@ -1,8 +1,8 @@
 """
-Which installed distribution provides a package.
+The installed distribution that provides a package.
 
-Runs in: author and CI. The name to install is not always the name to import, so it is looked up in the metadata of
-what is installed (the core metadata and the ``RECORD`` and ``direct_url.json`` files of :pep:`376` and :pep:`610`).
+Runs in: author and CI. The name to install is not always the name to import, so it is looked up in the metadata of the
+installed distributions (core metadata, ``RECORD`` of :pep:`376`, ``direct_url.json`` of :pep:`610`).
 """
 
 import json
@@ -39,11 +39,9 @@ def providing_distribution(package: str) -> str | None:
     place = _place(package)
     if place is None:
         return None
-    candidates = sorted(distributions(), key=lambda each: _is_likely(each, package), reverse=True)
-    for distribution in candidates:
-        if _installs(distribution, place):
-            return distribution.name
-    return None
+    # Those whose names agree come first, so that the common case reads one RECORD instead of all.
+    candidates = sorted(distributions(), key=lambda each: not _has_derived_name(each, package))
+    return next((each.name for each in candidates if _installs(each, place)), None)
 
 
 def _place(package: str) -> Path | None:
@@ -52,25 +50,20 @@ def _place(package: str) -> Path | None:
         found = find_spec(package)
     except (ImportError, ValueError):
         return None
-    if found is None:
-        return None
-    if found.origin and found.origin not in {"built-in", "frozen", "namespace"}:
+    if found and found.origin and found.origin not in {"built-in", "frozen", "namespace"}:
         return Path(found.origin).resolve()
-    for folder in found.submodule_search_locations or ():
-        return Path(folder).resolve()
-    return None
+    folders = list(found.submodule_search_locations or ()) if found else []
+    return Path(folders[0]).resolve() if folders else None
 
 
-def _is_likely(distribution: Distribution, package: str) -> bool:
-    """Tell whether the names agree, so that the common case reads one RECORD instead of all."""
-    name: str | None = distribution.metadata["Name"]
-    return name is not None and name.lower().replace("_", "-") == derived_name(package).lower()
+def _has_derived_name(distribution: Distribution, package: str) -> bool:
+    return str(distribution.metadata["Name"]).lower().replace("_", "-") == derived_name(package).lower()
 
 
 def _installs(distribution: Distribution, place: Path) -> bool:
     checkout = _editable_checkout(distribution)
     if checkout is not None and place.is_relative_to(checkout):
-        # In a repository of several projects, what lies below another project is not of this one.
+        # A repository may contain several projects; files below another project do not belong to this one.
         project = next((each for each in place.parents if (each / "pyproject.toml").is_file()), checkout)
         return project == checkout or not project.is_relative_to(checkout)
     for file in distribution.files or ():
@@ -84,11 +77,8 @@ def _installs(distribution: Distribution, place: Path) -> bool:
 
 def _editable_checkout(distribution: Distribution) -> Path | None:
     """Return the folder that an editable installation points at (:pep:`610`)."""
-    text = distribution.read_text("direct_url.json")
-    if not text:
-        return None
     try:
-        record = json.loads(text)
+        record = json.loads(distribution.read_text("direct_url.json") or "{}")
         if not record.get("dir_info", {}).get("editable"):
             return None
         return Path(url2pathname(urlsplit(record["url"]).path)).resolve()

@@ -1,11 +1,12 @@
 """
-The order of the tasks of a workflow, and what keeps them from having one.
+The order of the tasks of a workflow, and the errors that prevent one.
 
 Runs in: author and CI.
 """
 
+import graphlib
 from collections.abc import Iterable, Mapping
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
 from dkist_processing_core.exceptions import CycleError, EmptyWorkflowError, UnknownUpstreamError, WorkflowError
 
@@ -16,29 +17,26 @@ def order(upstreams: Mapping[str, Iterable[str]], *, workflow: str) -> list[str]
     """
     Order names such that each comes after its upstreams, and by name where that leaves a choice.
 
-    The result depends on nothing but the graph, so the same workflow gives the same file whatever the order in which
-    its nodes were added.
-
-    Parameters
-    ----------
-    upstreams
-        The upstreams of each name.
-    workflow
-        Name of the workflow, for the errors.
-
-    Raises
-    ------
-    WorkflowError
-        The first of `graph_errors`, if there is one.
+    The result depends only on the graph, not on the order of insertion. The parameters are those of `graph_errors`, the
+    first of which is raised, if there is one.
     """
     for error in graph_errors(upstreams, workflow=workflow):
         raise error
-    return _sorted_as_far_as_possible({name: set(its) for name, its in upstreams.items()})
+    sorter = graphlib.TopologicalSorter(upstreams)
+    sorter.prepare()
+    ready: list[str] = []
+    ordered = []
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heappush(ready, name)
+        ordered.append(heappop(ready))
+        sorter.done(ordered[-1])
+    return ordered
 
 
 def graph_errors(upstreams: Mapping[str, Iterable[str]], *, workflow: str) -> list[WorkflowError]:
     """
-    Find everything that keeps names from being ordered.
+    Find all errors that prevent names from being ordered.
 
     Parameters
     ----------
@@ -50,52 +48,33 @@ def graph_errors(upstreams: Mapping[str, Iterable[str]], *, workflow: str) -> li
     Returns
     -------
     list of WorkflowError
-        An `EmptyWorkflowError` if there is nothing to order; an `UnknownUpstreamError` for each upstream that is not
-        itself one of the names; a `CycleError` for each circle, circles that share a name counting as one.
+        An `EmptyWorkflowError` if there are no names; an `UnknownUpstreamError` for each upstream that is not itself
+        one of the names; a `CycleError` for each cycle, where cycles that share a name count as one.
     """
     if not upstreams:
         return [EmptyWorkflowError("it has no nodes", remedy="Add at least one with add_node(...)", workflow=workflow)]
+    # Sorted, so that the cycle that is found does not depend on the order of insertion.
+    graph = {name: sorted(set(upstreams[name])) for name in sorted(upstreams)}
     errors: list[WorkflowError] = [
         UnknownUpstreamError(workflow=workflow, task=name, upstream=upstream, known=set(upstreams) - {name})
-        for name in sorted(upstreams)
-        for upstream in sorted(set(upstreams[name]) - set(upstreams))
+        for name, its in graph.items()
+        for upstream in its
+        if upstream not in upstreams
     ]
-    waits_for = {name: set(its) & set(upstreams) for name, its in upstreams.items()}
-    while stuck := set(waits_for) - set(_sorted_as_far_as_possible(waits_for)):
-        circle = _circle(waits_for, stuck)
-        errors.append(CycleError(workflow=workflow, path=[*circle, circle[0]]))
-        waits_for = {name: its - set(circle) for name, its in waits_for.items() if name not in circle}
+    while cycle := _find_cycle(graph):
+        first = cycle.index(min(cycle))
+        cycle = [*cycle[first:], *cycle[:first]]
+        errors.append(CycleError(workflow=workflow, path=[*cycle, cycle[0]]))
+        found = set(cycle)
+        graph = {name: [each for each in its if each not in found] for name, its in graph.items() if name not in found}
     return errors
 
 
-def _sorted_as_far_as_possible(upstreams: Mapping[str, set[str]]) -> list[str]:
-    """Order the names that are in no circle and wait for none that is (Kahn's algorithm, with a heap for the ties)."""
-    waits_for = {name: set(its) for name, its in upstreams.items()}
-    unlocks: dict[str, list[str]] = {name: [] for name in waits_for}
-    for name, its in waits_for.items():
-        for upstream in its:
-            unlocks[upstream].append(name)
-    ready = [name for name, its in waits_for.items() if not its]
-    heapify(ready)
-    ordered = []
-    while ready:
-        name = heappop(ready)
-        ordered.append(name)
-        for unlocked in unlocks[name]:
-            waits_for[unlocked].discard(name)
-            if not waits_for[unlocked]:
-                heappush(ready, unlocked)
-    return ordered
-
-
-def _circle(waits_for: Mapping[str, set[str]], stuck: set[str]) -> list[str]:
-    """Find one circle among the names that never became ready, in the order in which they would run."""
-    trail = [min(stuck)]
-    while True:
-        # Every stuck name waits for a stuck one, so walking upstream must come back to a name already met.
-        upstream = min(waits_for[trail[-1]] & stuck)
-        if upstream in trail:
-            circle = trail[trail.index(upstream) :][::-1]
-            start = circle.index(min(circle))
-            return circle[start:] + circle[:start]
-        trail.append(upstream)
+def _find_cycle(upstreams: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return the names of one cycle in the order in which they would run, or an empty list."""
+    try:
+        graphlib.TopologicalSorter(upstreams).prepare()
+    except graphlib.CycleError as error:
+        path: list[str] = error.args[1]
+        return path[:-1]
+    return []

@@ -1,9 +1,8 @@
 """
 The frozen, neutral description of a workflow that every output is made from.
 
-Runs in: author and CI. People write a `Workflow`; the checks, the DAG file, the notebook, the diagram and the local
-runner read a `WorkflowSpec` and nothing else. It is plain data: ordered, comparable, serialisable, and the same
-whatever the order in which the nodes were added.
+Runs in: author and CI. People write a `Workflow`; checks, renderers and the local runner read a `WorkflowSpec` and
+nothing else. It is plain data: ordered, comparable, serialisable, and independent of the order of `add_node` calls.
 """
 
 from collections.abc import Iterator
@@ -69,6 +68,8 @@ class WorkflowSpec:
         Dotted name of the Python package that declares the workflow.
     distribution
         Name of the distribution that provides that package, which the task environments install.
+    category
+        What the workflow is for, such as the name of an instrument: its ``category`` or ``process_category``.
     tags
         Airflow's tags, sorted.
     operator
@@ -83,6 +84,7 @@ class WorkflowSpec:
     package: str
     distribution: str
     tags: tuple[str, ...]
+    category: str = ""
     operator: str = "bash"
     nodes: tuple[NodeSpec, ...]
 

@@ -1,41 +1,37 @@
 """
-Find the package and the workflows that a command line names.
+The package and the workflows that a command line names.
 
 Runs in: author and CI.
 """
 
 import contextlib
 import os
+import pkgutil
 import sys
-from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from dkist_processing_core.exceptions import did_you_mean
+from dkist_processing_core.cli.tables import progress, say
+from dkist_processing_core.exceptions import WorkflowValidationError, did_you_mean
 
 if TYPE_CHECKING:
+    from dkist_processing_core.authoring.spec import WorkflowSpec
     from dkist_processing_core.validation.discovery import Declaration, Discovery
+    from dkist_processing_core.validation.report import Report
     from dkist_processing_core.workflow import Workflow
 
-__all__ = ["chosen_workflow", "chosen_workflows", "discovered", "imported", "package_argument", "told_on_stderr"]
-
-package_argument: Callable[..., Any] = click.argument("package", metavar="PACKAGE")
-
-
-@contextlib.contextmanager
-def told_on_stderr() -> Iterator[None]:
-    """Let what their modules print while they are imported go where it spoils no output of ours."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+__all__ = ["checked", "chosen_workflow", "chosen_workflows", "discovered", "imported", "validated"]
 
 
 def imported(name: str) -> ModuleType:
     """
-    Import a package by its dotted name: an installed one, or else one in the folder that the command runs in.
+    Import a package by its dotted name: an installed one, or else one in the current folder.
+
+    What its modules print goes to the standard error stream.
 
     Parameters
     ----------
@@ -47,24 +43,23 @@ def imported(name: str) -> ModuleType:
     click.UsageError
         If there is no package of that name.
     WorkflowValidationError
-        If it does not import; the fault names the last line of theirs that ran.
+        If it cannot be imported; the fault names the last line of the package that ran.
     """
-    from dkist_processing_core.exceptions import WorkflowValidationError
     from dkist_processing_core.validation.discovery import import_fault
     from dkist_processing_core.validation.report import Report
 
     if not _is_dotted_name(name):
         raise click.UsageError(f"{name!r} is not the dotted name of a package, such as {_as_name(name)!r}.")
     if (folder := str(Path.cwd())) not in sys.path:
-        # At the end, so that what lies in it takes the place of nothing that is installed.
+        # At the end, so that nothing in it shadows an installed module.
         sys.path.append(folder)
     try:
-        with told_on_stderr():
+        with contextlib.redirect_stdout(sys.stderr):
             return import_module(name)
     except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and f"{name}.".startswith(f"{missing}."):
-            raise click.UsageError(_not_there(name, missing)) from error
+            raise click.UsageError(_not_found(name, missing)) from error
         raise WorkflowValidationError(Report(name, faults=[import_fault(name, error)])) from error
 
 
@@ -73,7 +68,7 @@ def _is_dotted_name(text: str) -> bool:
 
 
 def _as_name(text: str) -> str:
-    """Return the dotted name that was probably meant."""
+    """Return the dotted name that was probably meant by a path."""
     text = text.partition(":")[0]
     path = Path(text).resolve()
     if path.suffix == ".py" and path.is_file():
@@ -89,9 +84,7 @@ def _as_name(text: str) -> str:
     return ".".join(parts)
 
 
-def _not_there(name: str, missing: str) -> str:
-    import pkgutil
-
+def _not_found(name: str, missing: str) -> str:
     parent, _, last = missing.rpartition(".")
     path = getattr(sys.modules.get(parent), "__path__", ()) if parent else None
     hint = did_you_mean(last, {each.name for each in pkgutil.iter_modules(path)})
@@ -100,31 +93,49 @@ def _not_there(name: str, missing: str) -> str:
 
 
 def discovered(package: str) -> "Discovery":
-    """Return the workflows that a package declares, and the faults of modules that do not import; see `imported`."""
+    """Return the workflows of a package, and the faults of modules that cannot be imported; see `imported`."""
     from dkist_processing_core.validation.discovery import discover
 
     module = imported(package)
-    with told_on_stderr():
+    with contextlib.redirect_stdout(sys.stderr):
         return discover(module)
+
+
+def checked(package: str) -> "Report":
+    """Return the report on all workflows of a package; see `imported`."""
+    from dkist_processing_core.validation import rules
+
+    found = discovered(package)
+    with progress(f"Checking {package}"):
+        return rules.check(found)
+
+
+def validated(package: str) -> "list[WorkflowSpec]":
+    """Return the workflows of a package and print warnings; raise `WorkflowValidationError` if there is a fault."""
+    report = checked(package)
+    report.raise_faults()  # the error has the warnings as well
+    for warning in report.warnings:
+        say(f"Warning: {warning}", err=True)
+    return report.workflows
 
 
 def chosen_workflows(text: str) -> "list[Workflow]":
     """
     Return the workflows that ``PACKAGE[:WORKFLOW]`` names.
 
-    A module that does not import is no reason to hide a workflow of another one that was asked for by its name.
+    A module that cannot be imported does not matter if the workflow is found in another one.
 
     Parameters
     ----------
     text
-        A package, and if wanted the name, the dag id or the variable of a workflow in it.
+        A package, optionally with the name, the dag id or the variable of a workflow in it.
 
     Raises
     ------
     click.UsageError
         If there is no such workflow, or there are several.
     WorkflowValidationError
-        If a module of the package does not import, in which it may be.
+        If the workflow may be in a module that cannot be imported.
     """
     from dkist_processing_core.validation.report import Report
 
@@ -137,10 +148,8 @@ def chosen_workflows(text: str) -> "list[Workflow]":
         raise click.UsageError(f"there is no workflow in {package}.")
     if not matches:
         known = {each for declaration in found.declarations for each in _names(declaration)}
-        raise click.UsageError(
-            f"there is no workflow {name!r} in {package}{did_you_mean(name, known)}. "
-            f'See "dkist-processing-core list {package}".'
-        )
+        hint = f'{did_you_mean(name, known)}. See "dkist-processing-core list {package}".'
+        raise click.UsageError(f"there is no workflow {name!r} in {package}{hint}")
     if name and len(matches) > 1:
         exact = ", ".join(each.where for each in matches)
         raise click.UsageError(f"{name!r} names {len(matches)} workflows in {package}; name one of them: {exact}.")

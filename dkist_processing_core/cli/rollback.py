@@ -1,7 +1,7 @@
 """
 ``dkist-processing-core rollback``: undo what a task did for one recipe run.
 
-Runs in: task environment, where the release that the task comes from is installed.
+Runs in: task environment.
 """
 
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 @click.option("--recipe-run-id", required=True, metavar="N", help="The recipe run for which the task is undone.")
 @click.option("--workflow-name", required=True, metavar="NAME", help="The workflow that the task ran in.")
 @click.option("--workflow-version", required=True, metavar="VERSION", help="The version of that workflow.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_context
 def rollback(  # noqa: PLR0913, PLR0917 - one for each option
     context: click.Context, task: str, recipe_run_id: str, workflow_name: str, workflow_version: str, yes: bool
@@ -30,9 +30,9 @@ def rollback(  # noqa: PLR0913, PLR0917 - one for each option
     """
     Undo what a task did to persistent stores for one recipe run.
 
-    MODULE:CLASS is where the class of the task is, such as "show" lists it. What is undone is for the rollback method
-    of that class to know. Run this in an environment of the release that ran the task. It asks before it begins; where
-    nobody can be asked it does nothing without --yes.
+    MODULE:CLASS is the class of the task, as "show" lists it; its rollback method decides what is undone. Run this in
+    an environment of the release that ran the task. It asks for confirmation first; if the standard input is not a
+    terminal, it requires --yes.
     """
     from dkist_processing_core.runtime.logging import show_log_records
     from dkist_processing_core.runtime.main import load_task
@@ -53,13 +53,13 @@ def rollback(  # noqa: PLR0913, PLR0917 - one for each option
         return
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("the standard input is no terminal, so nobody can be asked. Give --yes.")
+            raise click.UsageError("the standard input is not a terminal, so confirm with --yes.")
         click.confirm(f"Roll back {what}?", abort=True)
     show_log_records()
     try:
         with task_class(number, workflow_name, workflow_version) as made:
             made.rollback()
     except Exception:
-        logger.exception("The rollback of %s has failed, maybe after it had undone a part", what)
+        logger.exception("The rollback of %s failed; a part may have been undone", what)
         context.exit(1)
     click.echo(f"rolled back: {what}")

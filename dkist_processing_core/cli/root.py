@@ -1,5 +1,5 @@
 """
-The root of the command line, from which the nouns hang.
+The root of the command line.
 
 Runs in: author and CI, worker.
 """
@@ -22,7 +22,7 @@ __all__ = ["root"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dkist-processing-core")
 def root() -> None:
-    """Write processing tasks in plain Python, run them on Apache Airflow."""
+    """Check, export and operate workflows of processing tasks for Apache Airflow."""
 
 
 for command in (validate, export, list_command, show, graph, notebooks, dockerfile, rollback, environments, messages):

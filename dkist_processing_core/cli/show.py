@@ -1,24 +1,23 @@
 """
-``dkist-processing-core list`` and ``show``: what a package declares, and what a worker would run.
+``dkist-processing-core list`` and ``show``: the workflows of a package, and the tasks of a workflow.
 
 Runs in: author and CI.
 """
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dkist_processing_core.cli.packages import chosen_workflow, discovered, package_argument
-from dkist_processing_core.cli.tables import paragraph, say, table
+from dkist_processing_core.cli.options import json_option, package_argument, workflow_argument
+from dkist_processing_core.cli.packages import chosen_workflow, discovered
+from dkist_processing_core.cli.tables import say, table
 from dkist_processing_core.exceptions import did_you_mean
 
 if TYPE_CHECKING:
     from dkist_processing_core.validation.discovery import Declaration
 
 __all__ = ["list_command", "show"]
-
-json_option = click.option("--json", "is_json", is_flag=True, help="Write JSON, for a program to read.")
 
 
 @click.command("list", short_help="List the workflows of a package.")
@@ -29,7 +28,7 @@ def list_command(context: click.Context, package: str, is_json: bool) -> None:
     """
     List the workflows that PACKAGE declares.
 
-    A module that does not import hides none of the others; what is wrong with it is told, and the exit status is 1.
+    A module that cannot be imported is reported, and the exit status is 1; the workflows of the others are listed.
     """
     from dkist_processing_core.validation.report import Report
 
@@ -37,10 +36,8 @@ def list_command(context: click.Context, package: str, is_json: bool) -> None:
     if is_json:
         click.echo(json.dumps([_as_data(each) for each in found.declarations], indent=2))
     elif found.declarations:
-        rows = [
-            (each.workflow.workflow_name, each.workflow.workflow_version, str(len(each.workflow.nodes)), each.where)
-            for each in found.declarations
-        ]
+        data = [_as_data(each) for each in found.declarations]
+        rows = [(each["workflow"], each["version"], str(len(each["tasks"])), each["where"]) for each in data]
         table(("workflow", "version", "tasks", "where"), rows)
     elif not found.faults:
         click.echo(f"There is no workflow in {package}.")
@@ -49,46 +46,45 @@ def list_command(context: click.Context, package: str, is_json: bool) -> None:
     context.exit(1 if found.faults else 0)
 
 
-def _as_data(declaration: "Declaration") -> dict[str, object]:
+def _as_data(declaration: "Declaration") -> dict[str, Any]:
     workflow = declaration.workflow
     return {
         "where": declaration.where,
         "workflow": workflow.workflow_name,
         "version": workflow.workflow_version,
-        "dagId": workflow.dag_name,
+        "dag_id": workflow.dag_name,
         "tasks": [node.name for node in workflow.nodes],
     }
 
 
 @click.command(short_help="Show the tasks of a workflow, or the script of one.")
-@click.argument("workflow", metavar="PACKAGE[:WORKFLOW]")
-@click.option("--node", "task", metavar="TASK", help="Print the script that runs this task, to be pasted into a shell.")
+@workflow_argument
+@click.option("--node", "task", metavar="TASK", help="Print the script that runs this task in a shell.")
 @json_option
 def show(workflow: str, task: str | None, is_json: bool) -> None:
     """
-    Show one workflow: its tasks in order, with what each waits for and where it runs.
+    Show one workflow: its tasks in order, with their upstreams, queues and classes.
 
-    WORKFLOW is the name of a workflow or its dag id, and can be left out if PACKAGE has one only. With --node the
-    script of one task is printed, for example to run it by hand:
+    WORKFLOW is the name of a workflow or its dag id, and can be omitted if PACKAGE has only one. With --node the script
+    of one task is printed, for example to run it by hand:
 
     \b
       dkist-processing-core show PACKAGE:WORKFLOW --node TASK > task.sh
       DKIST_RECIPE_RUN_ID=1 bash task.sh
-    """  # noqa: D301 - a backspace is how click is told not to fill the lines
-    from dkist_processing_core.rendering.script import runnable_script
-
-    spec = chosen_workflow(workflow).spec
+    """  # noqa: D301 - click does not fill the lines after a backspace
+    chosen = chosen_workflow(workflow)
+    spec = chosen.spec
     if task is not None:
-        nodes = {node.name: node for node in spec.nodes}
+        nodes = {node.name: node for node in chosen.nodes}
         if task not in nodes:
             raise click.UsageError(f"there is no task {task!r} in {spec.name}{did_you_mean(task, nodes)}.")
-        click.echo(runnable_script(spec, nodes[task]))
-        return
-    if is_json:
+        click.echo(nodes[task].bash_script)
+    elif is_json:
         click.echo(json.dumps(spec.to_dict(), indent=2))
-        return
-    click.echo(paragraph(f"{spec.name}, version {spec.version}, from {spec.distribution}, operator {spec.operator}"))
-    rows = [
-        (node.name, ", ".join(node.upstreams) or "-", node.queue, str(node.retries), node.task) for node in spec.nodes
-    ]
-    table(("task", "waits for", "queue", "retries", "class"), rows)
+    else:
+        say(f"{spec.name}, version {spec.version}, from {spec.distribution}, operator {spec.operator}")
+        rows = [
+            (node.name, ", ".join(node.upstreams) or "-", node.queue, str(node.retries), node.task)
+            for node in spec.nodes
+        ]
+        table(("task", "upstreams", "queue", "retries", "class"), rows)

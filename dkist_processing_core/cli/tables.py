@@ -1,31 +1,32 @@
 """
-What the commands have in common when they show things to a person.
+Output for people: messages, tables and progress.
 
-Runs in: author and CI, worker. On a terminal, lines are broken where it ends and colours are used, unless NO_COLOR is
-set; a file or another program gets each line as it is, without colours.
+Runs in: author and CI, worker. On a terminal, lines are wrapped at its width, and coloured unless NO_COLOR is set. A
+file or another program gets each line complete and plain. rich is imported when something is printed.
 """
 
-import os
 import re
-import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 import click
 
-__all__ = ["age", "coloured", "paragraph", "say", "size", "table"]
+if TYPE_CHECKING:
+    from rich.console import Console
 
-# How lines begin that are to be seen first.
-BEGINNING = re.compile(r"^(?:(?P<red>Error|fault \d+)|(?P<yellow>Warning|warning \d+)):")
+__all__ = ["age", "progress", "say", "size", "table"]
 
-NARROWEST = 12
+# The names of the groups are colours.
+COLOURED = re.compile(r"^(?:(?P<red>(?:Error|fault \d+):)|(?P<yellow>(?:Warning|warning \d+):))")
+UNLIMITED = 1_000_000
 
 
 def size(number: float) -> str:
-    """Return a number of bytes such that four characters and a unit are enough."""
+    """Return a number of bytes in at most four characters and a unit."""
     for unit in ("B", "K", "M", "G"):
         if number < 1000:  # noqa: PLR2004 - so that four characters are enough
             return f"{number:.0f} {unit}" if unit == "B" or number >= 10 else f"{number:.1f} {unit}"  # noqa: PLR2004
@@ -42,48 +43,54 @@ def age(moment: datetime) -> str:
     return f"{seconds} s ago"
 
 
-def coloured(text: str, colour: str) -> str:
-    """Return a text in a colour; `click.echo` takes it away again where there is no terminal."""
-    return text if os.environ.get("NO_COLOR") else click.style(text, fg=colour, bold=True)
-
-
-def paragraph(line: str, *, err: bool = False) -> str:
-    """Return a line that, on a terminal, is broken between words and goes on a little to the right of its beginning."""
-    if not (columns := _columns(err=err)):
-        return line
-    indent = line[: len(line) - len(line.lstrip())]
-    further = f"{indent}  "
-    broken = textwrap.wrap(line, columns, subsequent_indent=further, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(broken)
-
-
 def say(text: str, *, err: bool = False) -> None:
-    """Print a text line by line, each as a paragraph; what begins with an error, a fault or a warning is coloured."""
+    """Print a text; on a terminal, wrapped lines are indented, and the words "Error", "fault" etc. are coloured."""
+    console = _console(err=err)
+    if not console.is_terminal:
+        click.echo(text, err=err)
+        return
+    from rich.text import Text
+
     for line in text.split("\n"):
-        shown = paragraph(line, err=err)
-        click.echo(BEGINNING.sub(lambda found: coloured(found[0], str(found.lastgroup)), shown), err=err)
+        indent = " " * (2 + len(line) - len(line.lstrip()))
+        wrapped = textwrap.fill(
+            line, console.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        shown = Text(wrapped)
+        shown.highlight_regex(COLOURED, style_prefix="bold ")
+        console.print(shown, soft_wrap=True)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows below a header, in columns; on a terminal a cell takes several lines if the row is too long."""
-    widths = _narrowed([max(len(row[column]) for row in [header, *rows]) for column in range(len(header))])
-    for row in [header, *rows]:
-        cells = [
-            textwrap.wrap(cell, width, break_on_hyphens=False) or [""] for cell, width in zip(row, widths, strict=True)
-        ]
-        for line in zip_longest(*cells, fillvalue=""):
-            click.echo("  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip())
+    """Print rows below a header, in columns; on a terminal, long cells are wrapped."""
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for name in header:
+        columns.add_column(Text(name), overflow="fold")
+    for row in rows:
+        columns.add_row(*map(Text, row))
+    console = _console()
+    with console.capture() as captured:
+        console.print(columns)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
 
 
-def _narrowed(widths: list[int]) -> list[int]:
-    """Take from the widest columns what does not fit into the terminal."""
-    widths = [max(width, 1) for width in widths]
-    columns = _columns()
-    while columns and sum(widths) + 2 * (len(widths) - 1) > columns and max(widths) > NARROWEST:
-        widths[widths.index(max(widths))] -= 1
-    return widths
+@contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Show on a terminal, and nowhere else, what the program is doing until it is done."""
+    with _console(err=True).status(what):
+        yield
 
 
-def _columns(*, err: bool = False) -> int:
-    """Return the width of the terminal; 0 if there is none, so that nothing is broken."""
-    return shutil.get_terminal_size().columns if (sys.stderr if err else sys.stdout).isatty() else 0
+def _console(*, err: bool = False) -> "Console":
+    from rich.console import Console
+
+    # Otherwise FORCE_COLOR, which some CI systems set, would wrap the lines in a pipe.
+    is_terminal = (sys.stderr if err else sys.stdout).isatty()
+    console = Console(stderr=err, force_terminal=is_terminal, highlight=False, markup=False, emoji=False)
+    if not is_terminal:
+        console.width = UNLIMITED
+    return console

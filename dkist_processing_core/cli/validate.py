@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dkist_processing_core.cli.notices import waiting
-from dkist_processing_core.cli.packages import discovered, package_argument
+from dkist_processing_core.cli.options import json_option, package_argument
+from dkist_processing_core.cli.packages import checked
 from dkist_processing_core.cli.tables import say
 
 if TYPE_CHECKING:
@@ -22,39 +22,37 @@ __all__ = ["validate"]
 @click.command(short_help="Check every workflow of a package.")
 @package_argument
 @click.option("--require-airflow", is_flag=True, help="Fail if Airflow is not installed, as it should be in CI.")
-@click.option("--json", "is_json", is_flag=True, help="Write JSON, for a program to read.")
+@json_option
 @click.pass_context
 def validate(context: click.Context, package: str, require_airflow: bool, is_json: bool) -> None:
     """
     Check every workflow that PACKAGE declares, such as dkist_processing_example.workflows.
 
-    All faults of all workflows are told at once, and what is legal but probably not meant. Where Airflow is installed
-    it loads and serialises each file that an export would write. The exit status is 1 if there is a fault.
+    The report contains all faults of all workflows, and warnings about what is legal but probably not meant. If Airflow
+    is installed, it loads and serialises each file that an export would write. The exit status is 1 if there is a
+    fault.
     """
     from dkist_processing_core.exceptions import WorkflowValidationError
     from dkist_processing_core.scheduling import loading
-    from dkist_processing_core.validation import rules
 
     if require_airflow:
         loading.require_airflow("Validation by Airflow")
     try:
-        found = discovered(package)
-        with waiting(f"Checking {package}"):
-            report = rules.check(found)
+        report = checked(package)
     except WorkflowValidationError as error:
         report = error.report
     if is_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
-        say(f"{report}\n{_level(report)}")
+        say(f"{report}\n{_summary(report)}")
     context.exit(1 if report.faults else 0)
 
 
-def _level(report: "Report") -> str:
-    sound = f"{len(report.workflows)} sound workflow{'' if len(report.workflows) == 1 else 's'}"
-    if report.loaded_by_airflow:
-        return f"{sound}, checked by this library, then loaded and serialised by Airflow."
-    return (
-        f"{sound}, checked by this library alone. Where Airflow is installed it loads them as well: "
+def _summary(report: "Report") -> str:
+    checks = (
+        "checked by this library, then loaded and serialised by Airflow."
+        if report.loaded_by_airflow
+        else "checked by this library only. If Airflow is installed, it loads them as well: "
         "pip install 'dkist-processing-core[airflow]'"
     )
+    return f"{len(report.workflows)} sound workflow{'' if len(report.workflows) == 1 else 's'}, {checks}"

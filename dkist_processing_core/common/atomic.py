@@ -1,5 +1,5 @@
 """
-Files that are there whole or not at all.
+Files that readers see complete or not at all.
 
 Runs in: author and CI, worker.
 """
@@ -9,16 +9,16 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["alone", "write_bytes", "write_text", "write_texts"]
+__all__ = ["lock", "write_files", "write_text"]
 
 READABLE = 0o644
-UNFINISHED = ".part"
-UNFINISHED_SECONDS = 3600
-RANDOM = 8  # characters that keep two writers of the same file apart
+TEMPORARY_SUFFIX = ".part"
+STALE_SECONDS = 3600
+RANDOM_CHARACTERS = 8  # they distinguish two writers of the same file
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -40,41 +40,47 @@ def write_text(path: Path, text: str) -> Path:
     Raises
     ------
     OSError
-        If it cannot be written. What was there before is then untouched.
+        If it cannot be written. An existing file is as it was.
     """
-    return write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file as `write_text` does, from bytes."""
-    _write(path.parent, {path.name: content})
+    write_files(path.parent, {path.name: text.encode()})
     return path
 
 
-def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     """
     Write several files, all of them or none, each such that a reader sees the old content or the new, never a part.
 
-    A file that has its content already is not touched.
+    A file that already has its content is not touched.
 
     Parameters
     ----------
     folder
-        Where the files are; it must exist.
-    texts
-        The whole content of each file, by its name, written as UTF-8 with the line ends as they are.
+        The folder of the files; it must exist.
+    contents
+        The whole content of each file, by its path relative to the folder.
 
     Raises
     ------
     OSError
-        If one of them cannot be written. What was there before is then untouched.
+        If one of them cannot be written. Existing files are as they were.
     """
-    _write(folder, {name: text.encode() for name, text in texts.items()})
+    changed = {folder / name: content for name, content in contents.items() if _read(folder / name) != content}
+    for path in changed:
+        if path.is_dir():
+            raise _error(path, errno.EISDIR)
+    temporary: dict[Path, str] = {}
+    try:
+        for path, content in changed.items():
+            temporary[path] = _write_temporary(path, content)
+        _replace(temporary)
+    finally:
+        _remove(temporary.values())
+    _remove_stale({folder / name for name in contents})
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Let others that write to this folder wait meanwhile, if they ask; on a file system without locks nobody waits."""
+def lock(folder: Path) -> Iterator[None]:
+    """Hold the exclusive lock of a folder, and wait for it; on a file system without locks, go on without."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -84,103 +90,87 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
-    changed = {folder / name: content for name, content in contents.items() if not _holds(folder / name, content)}
-    for path in changed:
-        if path.is_dir():
-            raise _error_about(path, errno.EISDIR)
-    written: dict[Path, str] = {}
-    try:
-        for path, content in changed.items():
-            written[path] = _write_beside(path, content)
-        _replace(written)
-    finally:
-        _forget(written.values())
-    _forget_unfinished({folder / name for name in contents})
-
-
-def _replace(written: Mapping[Path, str]) -> None:
-    """Put a file in the place of each path, or, if one of them cannot be, leave all as they were."""
-    # One alone cannot be half of the whole.
-    before = {path: _second_name(path) if len(written) > 1 and path.exists() else None for path in written}
+def _replace(temporary: Mapping[Path, str]) -> None:
+    """Rename each temporary file to its path; if one of them cannot be renamed, restore all."""
+    # A single rename needs no backup.
+    backups = {path: _back_up(path) if len(temporary) > 1 and path.exists() else None for path in temporary}
     replaced = []
     try:
-        for path, temporary in written.items():
-            os.replace(temporary, path)
+        for path, name in temporary.items():
+            os.replace(name, path)
             replaced.append(path)
     except BaseException:
         for path in replaced:
             with suppress(OSError):
-                if (old := before[path]) is None:
+                if (backup := backups[path]) is None:
                     os.unlink(path)
                 else:
-                    os.replace(old, path)
+                    os.replace(backup, path)
         raise
     finally:
-        _forget(filter(None, before.values()))
+        _remove(filter(None, backups.values()))
 
 
-def _second_name(path: Path) -> str:
-    """Give a file another name as well, under which it stays when it is replaced."""
-    name = str(path.parent / f"{_beginning(path)}{os.urandom(4).hex()}{UNFINISHED}")
+def _back_up(path: Path) -> str:
+    """Link a file to a second name, under which its content stays when the file is replaced."""
+    name = str(path.parent / f"{_temporary_prefix(path)}{os.urandom(4).hex()}{TEMPORARY_SUFFIX}")
     try:
         os.link(path, name)
     except OSError:  # not every file system has links
-        return _write_beside(path, path.read_bytes())
+        return _write_temporary(path, path.read_bytes())
     return name
 
 
-def _forget(names: Iterable[str]) -> None:
+def _write_temporary(path: Path, content: bytes) -> str:
+    """Write a temporary file in the folder of a path, and return its name."""
+    name = None
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_temporary_prefix(path), suffix=TEMPORARY_SUFFIX)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, READABLE & ~_umask())
+    except BaseException as error:
+        _remove(filter(None, [name]))
+        if isinstance(error, OSError):
+            # The name of a temporary file would only confuse.
+            raise _error(path, error.errno) from error
+        raise
+    return name
+
+
+def _remove(names: Iterable[str]) -> None:
     for name in names:
         with suppress(OSError):
             os.unlink(name)
 
 
-def _forget_unfinished(paths: Collection[Path]) -> None:
-    """Remove what a writer of these files left behind that was killed."""
-    beginnings = {_beginning(path) for path in paths}
+def _remove_stale(paths: Iterable[Path]) -> None:
+    """Remove the temporary files that killed writers of these paths left behind."""
     for folder in {path.parent for path in paths}:
-        for unfinished in folder.glob(f".*{UNFINISHED}"):
-            if unfinished.name[: -RANDOM - len(UNFINISHED)] in beginnings:
+        prefixes = {_temporary_prefix(path) for path in paths if path.parent == folder}
+        for file in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+            if file.name[: -RANDOM_CHARACTERS - len(TEMPORARY_SUFFIX)] in prefixes:
                 with suppress(OSError):
-                    if time.time() - unfinished.stat().st_mtime > UNFINISHED_SECONDS:
-                        unfinished.unlink()
+                    if time.time() - file.stat().st_mtime > STALE_SECONDS:
+                        file.unlink()
 
 
-def _beginning(path: Path) -> str:
-    """Return how the name of a file begins that is to take the place of another one."""
+def _temporary_prefix(path: Path) -> str:
     # With a dot and no .py at the end, so the DAG processor never takes it for a DAG; names end at 255 characters.
     return f".{path.name[:200]}."
 
 
-def _error_about(path: Path, number: int | None) -> OSError:
+def _error(path: Path, number: int | None) -> OSError:
     return OSError(number, os.strerror(number or 0), str(path))
 
 
-def _holds(path: Path, content: bytes) -> bool:
+def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes() == content
+        return path.read_bytes()
     except OSError:
-        return False
-
-
-def _write_beside(path: Path, content: bytes) -> str:
-    """Write a file under another name in the same folder, and return that."""
-    temporary = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=_beginning(path), suffix=UNFINISHED)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, READABLE & ~_umask())
-    except BaseException as error:
-        _forget(filter(None, [temporary]))
-        if isinstance(error, OSError):
-            # The other name would only puzzle people.
-            raise _error_about(path, error.errno) from error
-        raise
-    return temporary
+        return None
 
 
 def _umask() -> int:

@@ -1,45 +1,28 @@
 """
-What an export consists of: the DAG files of a package, and beside them what a deployment wants to know of them.
+The DAG files of a package with their manifest, in a folder or in a zip archive.
 
-Runs in: author and CI. All of it is made in memory first, so nothing is written unless all of it can be made, and is
-the same, byte for byte, wherever and whenever it is made.
+Runs in: author and CI. All contents are made in memory first, so nothing is written unless all of it can be made. They
+are the same, byte for byte, wherever and whenever they are made.
 """
 
 import hashlib
 import io
-import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from packaging.version import InvalidVersion, Version
-
-from dkist_processing_core._version import __version__
 from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.common import atomic
-from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
-from dkist_processing_core.exceptions import ReleasedFileError
+from dkist_processing_core.export import manifest
+from dkist_processing_core.export import overwrite as guard
 from dkist_processing_core.rendering.dag import dag_file
 
-__all__ = ["MANIFEST", "POOLS", "archive", "archive_name", "dag_files", "write", "write_archive"]
+__all__ = ["archive", "archive_name", "write", "write_archive"]
 
-MANIFEST = "manifest.json"
-MANIFEST_SCHEMA_VERSION = 1
-POOLS = "pools.json"
-DEFAULT_POOL = "default_pool"
-# As many as Airflow's own default_pool has.
-SLOTS = 128
-# The earliest time that a zip archive can hold.
-ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
 ZIP_MODE = 0o100644
 UNIX = 3
-
-
-def dag_files(workflows: Iterable[WorkflowSpec]) -> dict[str, tuple[WorkflowSpec, str]]:
-    """Return the DAG file of each workflow with its text, by the name of the file."""
-    return {f"{each.dag_id}.py": (each, dag_file(each)) for each in workflows}
 
 
 def write(
@@ -48,17 +31,16 @@ def write(
     """
     Write the DAG files of some workflows, the manifest and the pools to a folder, all or nothing.
 
-    A file whose content is right already is not touched. What the manifest says of files of other packages in the
-    folder stays.
+    The entries of other packages in the manifest stay.
 
     Parameters
     ----------
     workflows
         The workflows.
     folder
-        Where to write to. It is made if it is not there.
+        The folder to write to. It is created if it does not exist.
     overwrite
-        Whether a file of a released version may be replaced by another content.
+        Whether a file of a released version may be replaced by different content.
     has_companions
         Whether manifest and pools are written as well.
 
@@ -69,158 +51,66 @@ def write(
 
     Raises
     ------
-    ReleasedFileError
-        If a file of a released version is there with another content. Nothing is written then.
-    OSError
-        If a file cannot be written. What was there before is then untouched.
+    ReleasedFileError, OSError
+        As from `overwrite.write`.
     """
-    files = dag_files(workflows)
-    texts = {name: text for name, (_, text) in files.items()}
+    by_file = {f"{each.dag_id}.py": each for each in workflows}
+    contents = {file: dag_file(workflow).encode() for file, workflow in by_file.items()}
+    released = [file for file, workflow in by_file.items() if guard.is_release(workflow.version)]
     folder.mkdir(parents=True, exist_ok=True)
-    # Two exports at once would each write a manifest without the files of the other.
-    with atomic.alone(folder):
-        if not overwrite:
-            released = {name: text for name, (workflow, text) in files.items() if is_release(workflow.version)}
-            _refuse_to_change({folder / name: text.encode() for name, text in released.items()})
+    # Without the lock, two exports at once would each write a manifest without the files of the other.
+    with atomic.lock(folder):
+        added = {}
         if has_companions:
-            others = [each for each in _known_entries(folder) if each["file"] not in files]
-            others = [each for each in others if (folder / each["file"]).exists()]
-            texts |= _companions([*others, *_entries(files)])
-        atomic.write_texts(folder, texts)
-    return [folder / name for name in files]
+            others = [each for each in manifest.read_entries(folder) if each["file"] not in by_file]
+            entries = [manifest.entry(file, workflow, contents[file]) for file, workflow in by_file.items()]
+            added = manifest.companions([*others, *entries])
+        guard.write(folder, contents | added, released=released, overwrite=overwrite)
+    return [folder / file for file in by_file]
 
 
 def write_archive(workflows: Iterable[WorkflowSpec], folder: Path, *, overwrite: bool = False) -> Path:
-    """
-    Write the `archive` of some workflows to a folder, under its `archive_name`.
-
-    Parameters
-    ----------
-    workflows
-        The workflows.
-    folder
-        Where to write to. It is made if it is not there.
-    overwrite
-        Whether the archive of a released version may be replaced by another content.
-
-    Raises
-    ------
-    ReleasedFileError
-        If the archive of a released version is there with another content. Nothing is written then.
-    OSError
-        If it cannot be written. What was there before is then untouched.
-    """
+    """Write the `archive` of some workflows to a folder, under its `archive_name`; otherwise as `write` does."""
     workflows = list(workflows)
-    file, content = folder / archive_name(workflows), archive(workflows)
+    name = archive_name(workflows)
+    released = [name] if all(guard.is_release(each.version) for each in workflows) else []
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic.alone(folder):
-        if not overwrite and all(is_release(each.version) for each in workflows):
-            _refuse_to_change({file: content})
-        return atomic.write_bytes(file, content)
+    with atomic.lock(folder):
+        guard.write(folder, {name: archive(workflows)}, released=released, overwrite=overwrite)
+    return folder / name
 
 
-def archive(workflows: Iterable[WorkflowSpec]) -> bytes:
+def archive(workflows: Sequence[WorkflowSpec]) -> bytes:
     """
-    Return a zip archive of the DAG files, the manifest and the pools, from which Airflow loads the DAGs as it is.
+    Return a zip archive of the DAG files, the manifest and the pools, which Airflow loads without unpacking.
 
-    It is not compressed, since what a compression makes depends on the library that does it. The names in it have no
-    dots but that of the suffix.
+    It is not compressed, since the result of a compression depends on the library that does it. The names in it have
+    no dot except that of the suffix.
     """
-    files = _by_archived_name(dag_files(workflows))
-    texts = {name: text for name, (_, text) in files.items()} | _companions(_entries(files))
+    by_file = dict(zip(_importable_names(workflows), workflows, strict=True))
+    contents = {file: dag_file(workflow).encode() for file, workflow in by_file.items()}
+    contents |= manifest.companions(
+        manifest.entry(file, workflow, contents[file]) for file, workflow in by_file.items()
+    )
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as made:
-        for name in sorted(texts):
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archived:
+        for name in sorted(contents):
             member = zipfile.ZipInfo(name, ZIP_TIME)
             member.create_system = UNIX
             member.external_attr = ZIP_MODE << 16
-            made.writestr(member, texts[name].encode())
+            archived.writestr(member, contents[name])
     return buffer.getvalue()
 
 
-def _by_archived_name(files: Mapping[str, tuple[WorkflowSpec, str]]) -> dict[str, tuple[WorkflowSpec, str]]:
-    """Give the files names by which they can be imported, as Airflow does with what is in an archive."""
-    stems = {name: name.removesuffix(".py").replace(".", "_") for name in files}
-    shared = {stem for stem, number in Counter(stems.values()).items() if number > 1}
-    return {
-        f"{stem}_{hashlib.sha256(name.encode()).hexdigest()[:8]}.py" if stem in shared else f"{stem}.py": files[name]
-        for name, stem in stems.items()
-    }
+def _importable_names(workflows: Sequence[WorkflowSpec]) -> list[str]:
+    """Return names under which Airflow can import the files; it imports what is in an archive by name."""
+    stems = [each.dag_id.replace(".", "_") for each in workflows]
+    digests = [hashlib.sha256(f"{each.dag_id}.py".encode()).hexdigest()[:8] for each in workflows]
+    count = Counter(stems)
+    pairs = zip(stems, digests, strict=True)
+    return [f"{stem}.py" if count[stem] == 1 else f"{stem}_{digest}.py" for stem, digest in pairs]
 
 
 def archive_name(workflows: Iterable[WorkflowSpec]) -> str:
-    """Return the name of the archive: distributions and versions of the workflows, of which there is mostly one."""
+    """Return the name of the archive, which has each distribution and version of the workflows, usually one."""
     return f"{'_'.join(sorted({f'{each.distribution}-{each.version}' for each in workflows}))}-dags.zip"
-
-
-def _refuse_to_change(released: Mapping[Path, bytes]) -> None:
-    changed = [str(file) for file, content in released.items() if file.is_file() and file.read_bytes() != content]
-    if changed:
-        raise ReleasedFileError(changed)
-
-
-def is_release(version: str) -> bool:
-    """Tell whether a version is one that is published once and never again (:pep:`440`)."""
-    if version == DEFAULT_BUILD_VERSION:
-        return False
-    try:
-        return not Version(version).is_devrelease
-    except InvalidVersion:
-        return True
-
-
-def _entries(files: Mapping[str, tuple[WorkflowSpec, str]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "file": name,
-            "sha256": hashlib.sha256(text.encode()).hexdigest(),
-            "dagId": workflow.dag_id,
-            "workflow": workflow.name,
-            "version": workflow.version,
-            "package": workflow.package,
-            "distribution": workflow.distribution,
-            "libraryVersion": __version__,
-            "tasks": [node.name for node in workflow.nodes],
-            "queues": sorted({node.queue for node in workflow.nodes}),
-            "pools": sorted({node.pool for node in workflow.nodes}),
-        }
-        for name, (workflow, text) in sorted(files.items())
-    ]
-
-
-def _known_entries(folder: Path) -> list[dict[str, Any]]:
-    """Return what a manifest that is there says; nothing if it is none of ours."""
-    try:
-        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        return [each for each in entries if isinstance(each["file"], str) and _has_names(each, "queues", "pools")]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return []
-
-
-def _has_names(entry: Mapping[str, Any], *keys: str) -> bool:
-    return all(isinstance(entry[key], list) and all(isinstance(each, str) for each in entry[key]) for key in keys)
-
-
-def _companions(entries: list[dict[str, Any]]) -> dict[str, str]:
-    entries = sorted(entries, key=lambda each: str(each["file"]))
-    pools = sorted({pool for each in entries for pool in each["pools"]})
-    manifest = {
-        "schemaVersion": MANIFEST_SCHEMA_VERSION,
-        "queues": sorted({queue for each in entries for queue in each["queues"]}),
-        "pools": pools,
-        "files": entries,
-    }
-    needed = {
-        pool: {
-            "slots": SLOTS,
-            "description": f"Tasks of the queue {pool.removesuffix('_pool')} that may run at once.",
-            "include_deferred": False,
-        }
-        for pool in pools
-        if pool != DEFAULT_POOL
-    }
-    return {MANIFEST: _json(manifest), POOLS: _json(needed)}
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

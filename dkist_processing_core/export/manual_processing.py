@@ -1,7 +1,7 @@
 """
-What manual processing needs: the notebooks of a package, and the image of a worker that serves them.
+The files for manual processing: the notebooks of a package, and the Dockerfile of a worker that serves them.
 
-Runs in: author and CI. All of it is made in memory first, so nothing is written unless all of it can be made.
+Runs in: author and CI. All texts are made in memory first, so nothing is written unless all of them can be made.
 """
 
 import re
@@ -19,7 +19,7 @@ __all__ = ["DOCKERFILE", "NOTEBOOKS", "write_dockerfile", "write_notebooks"]
 
 DOCKERFILE = "Dockerfile"
 NOTEBOOKS = "notebooks"
-# Means nothing to the shell, in the patterns of COPY, or as an option.
+# Has no meaning to a shell, in the patterns of COPY, or as an option.
 PLAIN = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*")
 
 
@@ -32,9 +32,9 @@ def write_notebooks(workflows: Iterable[WorkflowSpec], folder: Path, *, overwrit
     workflows
         The workflows.
     folder
-        Where to write to. It is made if it is not there.
+        The folder to write to. It is created if it does not exist.
     overwrite
-        Whether a notebook that somebody has changed may be replaced.
+        Whether a notebook that was modified after export may be replaced.
 
     Returns
     -------
@@ -44,24 +44,17 @@ def write_notebooks(workflows: Iterable[WorkflowSpec], folder: Path, *, overwrit
     Raises
     ------
     WorkflowError
-        If a task cannot be named in a notebook. Nothing is written then.
-    ChangedFileError
-        If a notebook is there and not as it was exported. Nothing is written then.
-    OSError
-        If a file cannot be written. What was there before is then untouched.
+        If a task cannot be named in a notebook.
+    ChangedFileError, OSError
+        As from `overwrite.write`.
     """
-    texts = {f"{each.dag_id}.ipynb": notebook(each) for each in workflows}
-    guard.write(folder, texts, overwrite=overwrite)
-    return [folder / name for name in texts]
+    contents = {f"{each.dag_id}.ipynb": notebook(each).encode() for each in workflows}
+    guard.write(folder, contents, editable=contents, overwrite=overwrite)
+    return [folder / name for name in contents]
 
 
 def write_dockerfile(
-    workflows: Sequence[WorkflowSpec],
-    *,
-    categories: Iterable[str],
-    context: Path,
-    notebooks: Path,
-    overwrite: bool = False,
+    workflows: Sequence[WorkflowSpec], *, context: Path, notebooks: Path = Path(NOTEBOOKS), overwrite: bool = False
 ) -> Path:
     """
     Write the Dockerfile of a manual processing worker and the notebooks that it copies, all or nothing.
@@ -70,14 +63,12 @@ def write_dockerfile(
     ----------
     workflows
         The workflows, at least one.
-    categories
-        What they are for; it must be the same for all.
     context
-        The folder that the image is to be built in.
+        The folder in which the image is built.
     notebooks
-        The folder for the notebooks, absolute or relative to ``context``, and in that.
+        The folder for the notebooks, absolute or relative to ``context``, and inside it.
     overwrite
-        Whether files that somebody has changed may be replaced.
+        Whether files that were modified after export may be replaced.
 
     Returns
     -------
@@ -87,32 +78,28 @@ def write_dockerfile(
     Raises
     ------
     WorkflowError
-        If the workflows are not all of one category and one release, or the folder cannot be copied from. Nothing is
-        written then.
-    ChangedFileError
-        If a file is there and not as it was exported. Nothing is written then.
-    OSError
-        If a file cannot be written. What was there before is then untouched.
+        If the workflows do not have the same category and the same release, or the folder cannot be copied from.
+    ChangedFileError, OSError
+        As from `overwrite.write`.
     """
-    category = _the_one("categories", categories, remedy="Keep those of each in a package of their own, and name that")
-    _the_one(
-        "releases",
-        (f"{each.distribution}=={each.version}" for each in workflows),
-        remedy="Leave the version to BUILD_VERSION, and give all of them the same workflow_package",
-    )
+    remedy = "Keep the workflows of each category in a package of their own, and name that"
+    category = _only("categories", (each.category for each in workflows), remedy=remedy)
+    remedy = "Leave the version to BUILD_VERSION, and use the same workflow_package for all workflows"
+    _only("releases", (f"{each.distribution}=={each.version}" for each in workflows), remedy=remedy)
     if workflows[0].version == DEFAULT_BUILD_VERSION:
         raise WorkflowError(
-            f"the version of the workflows is {DEFAULT_BUILD_VERSION!r}, no release that an image could install",
+            f"the version of the workflows is {DEFAULT_BUILD_VERSION!r}, which is not a release that can be installed",
             remedy="Set BUILD_VERSION to the version of the release; notebooks alone can be exported without one",
         )
-    folder = _in_context(notebooks, context)
+    folder = _relative(notebooks, context)
     texts = {f"{folder}/{each.dag_id}.ipynb": notebook(each) for each in workflows}
     texts[DOCKERFILE] = dockerfile(workflows, category=category, notebooks=texts)
-    guard.write(context, texts, overwrite=overwrite)
+    contents = {name: text.encode() for name, text in texts.items()}
+    guard.write(context, contents, editable=contents, overwrite=overwrite)
     return context / DOCKERFILE
 
 
-def _the_one(what: str, values: Iterable[str], *, remedy: str) -> str:
+def _only(what: str, values: Iterable[str], *, remedy: str) -> str:
     different = sorted(set(values))
     if len(different) > 1:
         raise WorkflowError(
@@ -122,14 +109,14 @@ def _the_one(what: str, values: Iterable[str], *, remedy: str) -> str:
     return different[0]
 
 
-def _in_context(notebooks: Path, context: Path) -> str:
-    """Return the path of the folder as a Dockerfile in the context names it."""
+def _relative(notebooks: Path, context: Path) -> str:
+    """Return the path of the folder relative to the context, as the Dockerfile names it."""
     try:
         relative = (context / notebooks).resolve().relative_to(context.resolve())
     except ValueError:
         raise WorkflowError(
             f"the folder of the notebooks, {notebooks}, is not in {context.resolve()}, where the image is built",
-            remedy="Give a folder in it, such as 'notebooks'",
+            remedy="Choose a folder in it, such as 'notebooks'",
         ) from None
     for part in relative.parts:
         if not PLAIN.fullmatch(part):

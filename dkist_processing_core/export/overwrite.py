@@ -1,53 +1,76 @@
 """
-Write exported files that people change, and replace none that somebody has changed.
+Write exported files, and keep existing ones that must not change.
 
-Runs in: author and CI.
+Runs in: author and CI. Every exported file goes through `write`, whichever function or command exports it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
 from dkist_processing_core.common import atomic
-from dkist_processing_core.exceptions import ChangedFileError
-from dkist_processing_core.rendering.checksum import is_unchanged
+from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
+from dkist_processing_core.exceptions import ChangedFileError, ReleasedFileError
+from dkist_processing_core.rendering.checksum import is_unmodified
 
-__all__ = ["write"]
+__all__ = ["is_release", "write"]
 
 
-def write(folder: Path, texts: Mapping[str, str], *, overwrite: bool = False) -> None:
+def is_release(version: str) -> bool:
+    """Return whether a version is published once and never again (:pep:`440`)."""
+    if version == DEFAULT_BUILD_VERSION:
+        return False
+    try:
+        return not Version(version).is_devrelease
+    except InvalidVersion:
+        return True
+
+
+def write(
+    folder: Path,
+    contents: Mapping[str, bytes],
+    *,
+    released: Collection[str] = (),
+    editable: Collection[str] = (),
+    overwrite: bool = False,
+) -> None:
     """
-    Write files with a checksum, all of them or none, and replace only what nobody has changed.
+    Write files, all of them or none, unless one of them exists and must not change.
+
+    A file that already has its content is not touched.
 
     Parameters
     ----------
     folder
-        Where to write to.
-    texts
-        The whole content of each file, by its path relative to the folder. Folders are made where there are none.
+        The folder to write to. It is created if it does not exist.
+    contents
+        The content of each file, by its path relative to the folder. Missing folders are created.
+    released
+        The files of a released version. One that exists with different content is not replaced.
+    editable
+        The files with a checksum, which people edit. One that was modified after export is not replaced.
     overwrite
-        Whether a file may be replaced whatever is in it.
+        Whether such files may be replaced as well.
 
     Raises
     ------
-    ChangedFileError
-        If a file is there that was changed since it was exported, or was never exported. Nothing is written then.
+    ReleasedFileError, ChangedFileError
+        If a file must not be replaced. Nothing is written.
     OSError
-        If a file cannot be written. What was there before is then untouched.
+        If a file cannot be written. Existing files are as they were.
     """
     if not overwrite:
-        changed = [str(folder / name) for name, text in texts.items() if _would_be_lost(folder / name, text)]
-        if changed:
-            raise ChangedFileError(changed)
-    for name in texts:
+        existing = {name: _read(folder / name) for name in (*released, *editable)}
+        different = {name for name, content in existing.items() if content not in {None, contents[name]}}
+        if names := [name for name in released if name in different]:
+            raise ReleasedFileError(str(folder / name) for name in names)
+        if names := [name for name in editable if name in different and not is_unmodified(existing[name] or b"")]:
+            raise ChangedFileError(str(folder / name) for name in names)
+    for name in contents:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_texts(folder, texts)
+    atomic.write_files(folder, contents)
 
 
-def _would_be_lost(file: Path, text: str) -> bool:
-    try:
-        there = file.read_bytes().decode()
-    except FileNotFoundError:
-        return False
-    except UnicodeDecodeError:
-        return True
-    return there != text and not is_unchanged(there)
+def _read(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None

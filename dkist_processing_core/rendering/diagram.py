@@ -1,45 +1,45 @@
 """
-The order of the tasks of a workflow, drawn.
+Diagrams of the order of the tasks of a workflow.
 
-Runs in: author and CI. The same spec gives the same text, so a drawing can be kept in a repository.
+Runs in: author and CI. The same spec gives the same text, so a diagram can be kept in a repository.
 """
 
 import json
 
 from dkist_processing_core.authoring.spec import WorkflowSpec
-from dkist_processing_core.rendering.layers import Drawing
 
-__all__ = ["dot", "mermaid", "svg", "text"]
+__all__ = ["dot", "mermaid", "text"]
+
+NODE_STYLE = 'shape=box, style="rounded,filled", fillcolor="#f6f8fa", fontname="Arial,sans-serif", fontsize=12'
 
 
 def text(workflow: WorkflowSpec) -> str:
-    """Return the tasks in order for a terminal, each with what it waits for."""
-    widest = max(len(node.name) for node in workflow.nodes)
+    """Return the tasks in order for a terminal, each with its upstreams."""
+    width = max(len(node.name) for node in workflow.nodes)
     lines = [f"{workflow.name} {workflow.version}"]
     for node in workflow.nodes:
         queue = "" if node.queue == "default" else f"  [{node.queue}]"
-        waits = f"  <- {', '.join(node.upstreams)}" if node.upstreams else ""
-        lines.append(f"  {node.name.ljust(widest)}{waits}{queue}".rstrip())
+        upstreams = f"  <- {', '.join(node.upstreams)}" if node.upstreams else ""
+        lines.append(f"  {node.name.ljust(width)}{upstreams}{queue}".rstrip())
     return "\n".join(lines) + "\n"
 
 
 def mermaid(workflow: WorkflowSpec) -> str:
     """Return a flowchart in the language of Mermaid, which many viewers of Markdown draw."""
-    numbers = {node.name: f"t{number}" for number, node in enumerate(workflow.nodes)}
+    # Short ids, since a name such as "end" is a keyword of Mermaid.
+    ids = {node.name: f"t{number}" for number, node in enumerate(workflow.nodes)}
     lines = [f"%% {workflow.name} {workflow.version}", "flowchart LR"]
-    lines += [f'    {numbers[node.name]}["{node.name}"]' for node in workflow.nodes]
-    lines += [f"    {numbers[upstream]} --> {numbers[name]}" for upstream, name in workflow.edges()]
+    lines += [f'    {ids[node.name]}["{node.name}"]' for node in workflow.nodes]
+    lines += [f"    {ids[upstream]} --> {ids[name]}" for upstream, name in workflow.edges()]
     return "\n".join(lines) + "\n"
 
 
 def dot(workflow: WorkflowSpec) -> str:
-    """Return a graph in the language of Graphviz."""
-    lines = [f"digraph {json.dumps(workflow.dag_id)} {{", "    rankdir=LR;", "    node [shape=box, style=rounded];"]
-    lines += [f"    {json.dumps(node.name)};" for node in workflow.nodes]
+    """Return a graph in the language of Graphviz; tasks in another queue than the default one are coloured."""
+    lines = [f"digraph {json.dumps(workflow.dag_id)} {{", "    rankdir=LR;", f"    node [{NODE_STYLE}];"]
+    for node in workflow.nodes:
+        colour = "" if node.queue == "default" else ', fillcolor="#fff4d6"'
+        tooltip = json.dumps(f"{node.task}, queue {node.queue}", ensure_ascii=False)
+        lines.append(f"    {json.dumps(node.name)} [tooltip={tooltip}{colour}];")
     lines += [f"    {json.dumps(upstream)} -> {json.dumps(name)};" for upstream, name in workflow.edges()]
     return "\n".join([*lines, "}"]) + "\n"
-
-
-def svg(workflow: WorkflowSpec) -> str:
-    """Return a picture (SVG 1.1) with the tasks in layers from left to right."""
-    return Drawing(workflow).svg()

@@ -52,7 +52,7 @@ CAMERA_FILES = {
 
 
 def run_program(*arguments, program=(PROGRAM,), **environment):
-    """Run the program in a process of its own and return status, standard output and standard error."""
+    """Run the program in its own process, and return status, standard output and standard error."""
     done = subprocess.run(
         [*program, *arguments], env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
     )
@@ -60,7 +60,7 @@ def run_program(*arguments, program=(PROGRAM,), **environment):
 
 
 def run_on_terminal(*arguments, columns=80, **environment):
-    """Run the program on a terminal and return status and all that it writes there."""
+    """Run the program on a terminal, and return the status and everything that it writes there."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
@@ -75,7 +75,7 @@ def run_on_terminal(*arguments, columns=80, **environment):
     try:
         while chunk := os.read(ours, 65536):
             written += chunk
-    except OSError:  # that is how the end of a terminal is told
+    except OSError:  # a terminal reports its end so
         pass
     os.close(ours)
     return process.wait(120), written.decode().replace("\r\n", "\n")

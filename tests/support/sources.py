@@ -1,4 +1,4 @@
-"""Packages that a test writes and imports."""
+"""Packages that tests write and import."""
 
 import importlib
 import sys
@@ -48,7 +48,7 @@ def write_sources(folder: Path, files: dict[str, str], *, name: str) -> Path:
 
 @contextmanager
 def imported_sources(folder: Path, files: dict[str, str], *, name: str = "package_of_a_test") -> Iterator[ModuleType]:
-    """Write a package, import it, and forget it at the end."""
+    """Write and import a package, and remove its modules at the end."""
     write_sources(folder, files, name=name)
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()

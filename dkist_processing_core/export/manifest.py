@@ -1,0 +1,85 @@
+"""
+What a deployment needs to know about exported DAG files: ``manifest.json`` and ``pools.json``.
+
+Runs in: author and CI.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dkist_processing_core._version import __version__
+from dkist_processing_core.authoring.spec import WorkflowSpec
+
+__all__ = ["companions", "entry", "read_entries"]
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+POOLS = "pools.json"
+DEFAULT_POOL = "default_pool"
+SLOTS = 128  # as many as Airflow's own default_pool has
+
+
+def entry(file: str, workflow: WorkflowSpec, content: bytes) -> dict[str, Any]:
+    """Return what the manifest says about one DAG file."""
+    return {
+        "file": file,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "dag_id": workflow.dag_id,
+        "workflow": workflow.name,
+        "version": workflow.version,
+        "package": workflow.package,
+        "distribution": workflow.distribution,
+        "library_version": __version__,
+        "tasks": [node.name for node in workflow.nodes],
+        "queues": sorted({node.queue for node in workflow.nodes}),
+        "pools": sorted({node.pool for node in workflow.nodes}),
+    }
+
+
+def read_entries(folder: Path) -> list[dict[str, Any]]:
+    """Return the entries of the manifest in a folder whose files exist; none if the manifest cannot be read."""
+    try:
+        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return [each for each in entries if _is_usable(each) and (folder / each["file"]).exists()]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return []
+
+
+def _is_usable(each: Mapping[str, Any]) -> bool:
+    lists = each["queues"], each["pools"]
+    return all(isinstance(names, list) for names in lists) and all(
+        isinstance(name, str) for name in (each["file"], *each["queues"], *each["pools"])
+    )
+
+
+def companions(entries: Iterable[dict[str, Any]]) -> dict[str, bytes]:
+    """
+    Return the manifest and the pools, by the names of their files.
+
+    The pools are those that Airflow does not create itself, in the format of ``airflow pools import``.
+    """
+    entries = sorted(entries, key=lambda each: str(each["file"]))
+    pools = sorted({pool for each in entries for pool in each["pools"]})
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "queues": sorted({queue for each in entries for queue in each["queues"]}),
+        "pools": pools,
+        "files": entries,
+    }
+    definitions = {
+        pool: {
+            "slots": SLOTS,
+            "description": f"Tasks of the queue {pool.removesuffix('_pool')} that may run at once.",
+            "include_deferred": False,
+        }
+        for pool in pools
+        if pool != DEFAULT_POOL
+    }
+    return {MANIFEST: _json(manifest), POOLS: _json(definitions)}
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
