@@ -16,6 +16,7 @@ from support.apm import intake
 from support.releases import REPOSITORY
 
 from dkist_processing_core import TaskBase, telemetry, testing
+from dkist_processing_core.common import test_mode
 from dkist_processing_core.failure_callback import (
     RecipeRunFailureMessage,
     chat_ops_notification,
@@ -27,8 +28,6 @@ from dkist_processing_core.isb.drain import send_waiting
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.failures import context as of_context
 from dkist_processing_core.isb.publisher import PublishError, deliver, publish
-from dkist_processing_core.isb.transport import Substitute
-from dkist_processing_core.runtime import listeners as life_cycle
 
 
 class Calibrate(TaskBase):
@@ -59,9 +58,7 @@ def fail(task):
 
 
 def everything_that_is_replaced():
-    state = telemetry._State
-    replaced = [state.substitute, state.ids, life_cycle.start, Substitute.deliver, Substitute.spool_folder]
-    return [*replaced, dict(os.environ), spool.spool_folder()]
+    return [test_mode.active(), telemetry.last_ids(), dict(os.environ), spool.spool_folder()]
 
 
 def test_the_tree_of_a_task_is_recorded():
@@ -301,7 +298,7 @@ def new_envelope(**changes):
 
 
 def test_messages_are_recorded_and_not_sent():
-    """Those of callbacks, of publish and of deliver, in order; nothing is kept, and nobody needs a broker."""
+    """Those of callbacks, of publish and of deliver, in order; nothing is spooled, and no broker is needed."""
     confirmed = []
     with testing.recorded() as recorded:
         message = chat_ops_notification({"run_id": "manual__1"}, "w", "1", "Task")
@@ -311,7 +308,7 @@ def test_messages_are_recorded_and_not_sent():
             producer.publish(message)
     assert [each.queue for each in recorded.messages] == ["recipe.run.failure.q", *["other.q"] * 3, message.queue]
     assert confirmed == recorded.messages[2:4]
-    assert recorded.kept == []
+    assert recorded.spooled == []
     first, _ = recorded.failures
     assert isinstance(first, RecipeRunFailureMessage)
     assert (first.body, first.message_id, first.timestamp) == (message.body, message.message_id, message.timestamp)
@@ -333,28 +330,28 @@ def test_what_the_callback_of_a_run_sends_is_recorded(monkeypatch):
     "error", ["down", OSError("down"), PublishError("down", can_pass=False)], ids=["text", "any", "publish"]
 )
 def test_the_bus_may_fail(error, caplog):
-    """The message is kept in a spool folder of the recording, and sent after the next one that is published."""
+    """The message is spooled in a folder of the recording, and sent after the next one that is published."""
     with testing.recorded(bus_error=error) as recorded:
         message = chat_ops_notification({"run_id": "manual__1"}, "w", "1", "Task")
-        [kept] = recorded.kept
-        assert (kept.message_id, recorded.messages) == (message.message_id, [])
+        [spooled] = recorded.spooled
+        assert (spooled.message_id, recorded.messages) == (message.message_id, [])
         assert spool.spool_folder().is_relative_to(tempfile.gettempdir())
         recorded.bus_error = None
         publish(new_envelope())
         assert len(send_waiting().sent) == 1
     assert [each.message_id for each in recorded.messages] == ["f" * 32, message.message_id]
-    assert recorded.kept == []
+    assert recorded.spooled == []
     assert "down" in caplog.text
 
 
-def test_what_was_kept_can_be_read_when_the_recording_is_over():
+def test_spooled_messages_can_be_read_after_the_recording():
     """And the folder is gone."""
     with testing.recorded(bus_error="down") as recorded:
         chat_ops_notification({}, "w", "1", "Task")
         folder = spool.spool_folder()
         with pytest.raises(PublishError, match="^down$"):
             publish(new_envelope())
-    assert [each.type for each in recorded.kept] == ["recipe.run.failure"]
+    assert [each.type for each in recorded.spooled] == ["recipe.run.failure"]
     assert not folder.exists()
 
 

@@ -12,21 +12,16 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 
-from dkist_processing_core import telemetry
 from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.exceptions import RecipeRunIdError
-from dkist_processing_core.runtime import listeners as life_cycle
-from dkist_processing_core.runtime.listeners import TOLD, LifeCycle
-from dkist_processing_core.telemetry import Span, Telemetry
-from dkist_processing_core.telemetry.protocol import AttributeValue
+from dkist_processing_core.runtime.listeners import LISTENED, Listeners
+from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, AttributeValue, Span
 
 __all__ = ["TaskBase", "as_recipe_run_id"]
 
-logger = logging.getLogger(__name__)
+# Not the name of this module: a team sets the level of what it imports.
+logger = logging.getLogger("dkist_processing_core.task")
 
-CORE_SPAN_TYPE = "code.core"
-CORE_LABELS = {"type": "core"}
-CUSTOM_SPAN_TYPE = "code.custom"
 NO_OPTIONS: Mapping[str, Any] = {}
 
 
@@ -106,8 +101,7 @@ class TaskBase(ABC):
         self.workflow_name = workflow_name
         self.workflow_version = workflow_version
         self.task_name = type(self).__name__
-        self._life_cycle: LifeCycle | None = None
-        self._telemetry: Telemetry | None = None
+        self._listeners: Listeners | None = None
         self._is_entered = False
         logger.info("Task %s initialized", self.task_name)
 
@@ -152,20 +146,20 @@ class TaskBase(ABC):
         self._close(None)
 
     def _run_phases(self) -> None:
-        told = self._open_life_cycle()
-        told.started()
+        listeners = self._listen()
+        listeners.started()
         self._count_execution()
-        logger.info("Task %s started", self.task_name, extra=TOLD)
+        logger.info("Task %s started", self.task_name, extra=LISTENED)
         for name, phase in (("Pre Run", self.pre_run), ("Run", self.run), ("Post Run", self.post_run)):
-            with told.phase(name), self.apm_step(name, span_type=CORE_SPAN_TYPE, labels=CORE_LABELS):
+            with listeners.phase(name):
                 phase()
-        logger.info("Task %s complete", self.task_name, extra=TOLD)
+        logger.info("Task %s complete", self.task_name, extra=LISTENED)
 
     def _count_execution(self) -> None:
         try:
             self.task_execution_counter.add(1, self.base_telemetry_attributes)
         except Exception as error:
-            logger.warning("The task is not counted: %s: %s", type(error).__name__, error)
+            logger.warning("The task was not counted: %s: %s", type(error).__name__, error)
 
     def apm_step(
         self,
@@ -192,7 +186,7 @@ class TaskBase(ABC):
             To be used in a ``with`` statement around the work; it yields the span, which has ``set_attribute`` and
             ``set_attributes``. Without telemetry it does nothing.
         """
-        return self._open_telemetry().span(name, span_type, labels or {}, NO_OPTIONS)
+        return self._listen().telemetry.span(name, span_type, labels or {}, NO_OPTIONS)
 
     def telemetry_span(
         self,
@@ -220,24 +214,24 @@ class TaskBase(ABC):
             As from `apm_step`. With OpenTelemetry it yields a span of its own kind; the others have its methods.
         """
         options |= {key: value for key, value in (("context", context), ("kind", kind)) if value is not None}
-        return self._open_telemetry().span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)
+        return self._listen().telemetry.span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)
 
     @property
     def base_telemetry_attributes(self) -> dict[str, str | int]:
         """What is recorded about the task; for the attributes of a team's own metrics."""
         from dkist_processing_core.telemetry.attributes import task_attributes
 
-        return task_attributes(self._facts())
+        return task_attributes(self._metadata())
 
     @property
     def tracer(self) -> Any:
         """OpenTelemetry's tracer of this task; without OpenTelemetry, what has its methods."""
-        return self._open_telemetry().tracer
+        return self._listen().telemetry.tracer
 
     @property
     def meter(self) -> Any:
         """OpenTelemetry's meter of this task; without OpenTelemetry, what has its methods and measures nothing."""
-        return self._open_telemetry().meter
+        return self._listen().telemetry.meter
 
     @property
     def task_execution_counter(self) -> Any:
@@ -257,7 +251,7 @@ class TaskBase(ABC):
         """
         return f"{self.meter.name}.processing.{name}"
 
-    def _facts(self) -> TaskMetadata:
+    def _metadata(self) -> TaskMetadata:
         return TaskMetadata(
             recipe_run_id=self.recipe_run_id,
             workflow_name=self.workflow_name,
@@ -265,30 +259,20 @@ class TaskBase(ABC):
             task_name=self.task_name,
         )
 
-    def _open_life_cycle(self) -> LifeCycle:
-        if self._life_cycle is None:
-            self._life_cycle = life_cycle.start(self._facts())
-        return self._life_cycle
-
-    def _open_telemetry(self) -> Telemetry:
-        if self._telemetry is None:
-            self._telemetry = telemetry.start(self._facts())
-        return self._telemetry
+    def _listen(self) -> Listeners:
+        if self._listeners is None:
+            self._listeners = Listeners(self._metadata())
+        return self._listeners
 
     def _close(self, error: BaseException | None) -> None:
-        recorded, self._telemetry = self._telemetry, None
-        if recorded is not None:
-            recorded.close(error)
-        # Last, so that what the others log while they are closed is heard.
-        told, self._life_cycle = self._life_cycle, None
-        if told is not None:
-            told.close(error)
+        listeners, self._listeners = self._listeners, None
+        if listeners is not None:
+            listeners.close(error)
 
     def __enter__(self) -> Self:
         """Begin to record the task. An override must return what this returns."""
         self._is_entered = True
-        self._open_life_cycle()
-        self._open_telemetry()
+        self._listen().entered()
         return self
 
     def __exit__(

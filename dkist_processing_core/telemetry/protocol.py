@@ -1,5 +1,5 @@
 """
-What a telemetry back end has to offer.
+What a telemetry back end offers, and what a task tells its listeners.
 
 Runs in: task environment.
 """
@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["AttributeValue", "Backend", "Span", "Telemetry", "TraceIds"]
-
-# What OpenTelemetry takes; Elastic APM takes no sequences, and is given their text.
+# Types of the spans of the phases, and of the spans that are given no type.
+CORE_SPAN_TYPE = "code.core"
+CUSTOM_SPAN_TYPE = "code.custom"
+# The types that OpenTelemetry supports. Elastic APM has no sequences and gets their text.
 AttributeValue = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
 
 
@@ -50,8 +51,21 @@ class Span(Protocol):
         """Record several facts about the work."""
 
 
-class Recorder(Protocol):
-    """One task, being recorded."""
+class Listener(Protocol):
+    """What is called at the life-cycle events of a task."""
+
+    def started(self) -> None:
+        """Take note that the first phase is about to begin."""
+
+    def phase(self, name: str) -> AbstractContextManager[Any]:
+        """Return a context manager to be used around a phase of the task."""
+
+    def close(self, error: BaseException | None) -> None:
+        """Take note of what ended the task, None if it succeeded, and finish in bounded time."""
+
+
+class Backend(Protocol):
+    """The record of one task on one telemetry back end."""
 
     @property
     def ids(self) -> TraceIds | None:
@@ -59,17 +73,25 @@ class Recorder(Protocol):
 
     @property
     def tracer(self) -> Any:
-        """An OpenTelemetry tracer, or what has its methods."""
+        """An OpenTelemetry tracer, or an object with its methods."""
 
     @property
     def meter(self) -> Any:
-        """An OpenTelemetry meter, or what has its methods."""
+        """An OpenTelemetry meter, or an object with its methods."""
+
+    @property
+    def flushes(self) -> Mapping[str, Callable[[], object]]:
+        """
+        Functions that send what is left of the record, by the names that warnings use.
+
+        They are called after `end`, all at the same time, each in a thread of its own; one that hangs is left behind.
+        """
 
     def span(
         self, name: str, span_type: str, attributes: Mapping[str, Any], options: Mapping[str, Any]
     ) -> AbstractContextManager[Any]:
         """
-        Record a stretch of work, inside of the span that is open when it begins.
+        Record a stretch of work, inside the span that is open when it begins.
 
         Parameters
         ----------
@@ -80,41 +102,8 @@ class Recorder(Protocol):
         attributes
             Facts about the work.
         options
-            More arguments of OpenTelemetry's ``start_as_current_span``; other back ends pass over them.
+            More arguments of OpenTelemetry's ``start_as_current_span``; other back ends ignore them.
         """
-
-
-class Telemetry(Recorder, Protocol):
-    """What `TaskBase` talks to."""
-
-    def close(self, error: BaseException | None) -> None:
-        """
-        End the recording and hand over what is left of it, in bounded time.
-
-        Parameters
-        ----------
-        error
-            What ended the task, None if it succeeded.
-        """
-
-
-class Backend(Recorder, Protocol):
-    """One of the back ends that may be behind it."""
 
     def end(self, error: BaseException | None) -> None:
-        """
-        End the recording, in the thread of the task and without waiting for anything.
-
-        Parameters
-        ----------
-        error
-            What ended the task, None if it succeeded.
-        """
-
-    @property
-    def flushes(self) -> Mapping[str, Callable[[], object]]:
-        """
-        What hands over what is left of the recording, by what a warning calls it.
-
-        They are called at the same time, each in a thread of its own; one that hangs is left behind.
-        """
+        """End the record, in the thread of the task and without waiting; ``error`` is what ended the task."""

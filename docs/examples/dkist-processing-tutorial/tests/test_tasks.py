@@ -48,4 +48,4 @@ def test_a_failure_is_reported_to_the_bus(recorded):
     recorded.bus_error = "the broker is down"
     chat_ops_notification({"run_id": "manual__2"}, "sunspots", "1.0.0", "Cloudy")
     assert [message.body.dagRunId for message in recorded.failures] == ["manual__1"]
-    assert len(recorded.kept) == 1
+    assert len(recorded.spooled) == 1
