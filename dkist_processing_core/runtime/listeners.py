@@ -26,13 +26,8 @@ class Listeners:
     """
     The listeners of one task as one: telemetry, and the log on the interservice bus.
 
-    The log begins when the task is entered, since a task may be made and never run. Telemetry begins when it is first
-    used, since a task may make its metrics when it is made itself.
-
-    Parameters
-    ----------
-    metadata
-        The task.
+    Telemetry begins when it is first used, since a task may create its metrics before it is entered. The log begins when
+    the task is entered, since a task may be made and never run.
     """
 
     def __init__(self, metadata: TaskMetadata) -> None:

@@ -26,19 +26,7 @@ NO_OPTIONS: Mapping[str, Any] = {}
 
 
 def as_recipe_run_id(value: object) -> int:
-    """
-    Return the recipe run id as the integer that it stands for.
-
-    Parameters
-    ----------
-    value
-        An integer, or a text or a number that stands for one.
-
-    Raises
-    ------
-    RecipeRunIdError
-        If it stands for no integer.
-    """
+    """Return a recipe run id, an integer or a text or number equal to one, as an integer; else `RecipeRunIdError`."""
     try:
         number = int(value)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
@@ -52,13 +40,13 @@ class TaskBase(ABC):
     """
     One task of a workflow, written in plain Python.
 
-    Subclass it and write `run`. Nothing in a subclass needs to know that Airflow runs it, which recipe run it works
-    on is in ``self.recipe_run_id``. Airflow's task id is the name of the class.
+    Subclass it and write `run`. A subclass need not know that Airflow runs it; ``self.recipe_run_id`` is the recipe run
+    that it works on. Airflow's task id is the name of the class.
 
     Parameters
     ----------
     recipe_run_id
-        Id of the recipe run that the task works on; anything that stands for an integer.
+        Id of the recipe run that the task works on, an integer or a text or number equal to one.
     workflow_name, workflow_version
         The workflow that the task runs in.
 
@@ -78,9 +66,9 @@ class TaskBase(ABC):
 
     Notes
     -----
-    A task is used as a context manager and called inside of it. `__enter__` and `__exit__` may be overridden for
-    what must be set up and torn down whatever happens; both must then call the overridden method. Calling a task
-    outside of a ``with`` statement runs it as well.
+    A task is used as a context manager and called inside it. `__enter__` and `__exit__` may be overridden for what must
+    be set up and torn down in any case; both must then call the overridden method. Records logged after
+    ``super().__exit__()`` are not forwarded. Calling a task outside a ``with`` statement runs it as well.
 
     Examples
     --------
@@ -110,7 +98,7 @@ class TaskBase(ABC):
 
     @abstractmethod
     def run(self) -> None:
-        """Do the work of the task. To be overridden; inside the span ``Run``."""
+        """Do the work of the task. Must be overridden; inside the span ``Run``."""
 
     def post_run(self) -> None:
         """Do what comes after a `run` that succeeded. Does nothing unless overridden; inside the span ``Post Run``."""
@@ -120,21 +108,14 @@ class TaskBase(ABC):
         Undo what the task did to persistent stores for its recipe run.
 
         Does nothing unless overridden. No workflow calls it; a person does, from a notebook or by
-        ``dkist-processing-core rollback``, inside of the task's ``with`` statement, in a process in which neither
-        `pre_run`, `run` nor `post_run` has run. It undoes what this task did for this recipe run and nothing else. It
-        may be called whatever happened before: after a success, half a run, no run, or another rollback; what is not
-        there any more is no error. It raises if something could not be undone, and can then be called again.
+        ``dkist-processing-core rollback``, inside the task's ``with`` statement, in a process in which neither `pre_run`,
+        `run` nor `post_run` has run. It undoes what this task did for this recipe run and nothing else. It may be called
+        after a success, half a run, no run, or another rollback; what does not exist any more is not an error. It raises
+        if something could not be undone, and can then be called again.
         """
 
     def __call__(self) -> None:
-        """
-        Run the task: `pre_run`, `run`, `post_run`, each inside a span of its own.
-
-        Raises
-        ------
-        Exception
-            Whatever one of them raises. The ones after it do not run.
-        """
+        """Run `pre_run`, `run` and `post_run`, each inside its span; if one of them raises, the next ones do not run."""
         if self._is_entered:
             self._run_phases()
             return
@@ -148,18 +129,15 @@ class TaskBase(ABC):
     def _run_phases(self) -> None:
         listeners = self._listen()
         listeners.started()
-        self._count_execution()
+        try:
+            self.task_execution_counter.add(1, self.base_telemetry_attributes)
+        except Exception as error:
+            logger.warning("The task was not counted: %s: %s", type(error).__name__, error)
         logger.info("Task %s started", self.task_name, extra=LISTENED)
         for name, phase in (("Pre Run", self.pre_run), ("Run", self.run), ("Post Run", self.post_run)):
             with listeners.phase(name):
                 phase()
         logger.info("Task %s complete", self.task_name, extra=LISTENED)
-
-    def _count_execution(self) -> None:
-        try:
-            self.task_execution_counter.add(1, self.base_telemetry_attributes)
-        except Exception as error:
-            logger.warning("The task was not counted: %s: %s", type(error).__name__, error)
 
     def apm_step(
         self,
@@ -183,8 +161,7 @@ class TaskBase(ABC):
         Returns
         -------
         context manager
-            To be used in a ``with`` statement around the work; it yields the span, which has ``set_attribute`` and
-            ``set_attributes``. Without telemetry it does nothing.
+            It yields the span, which has ``set_attribute`` and ``set_attributes``. Without telemetry it does nothing.
         """
         return self._listen().telemetry.span(name, span_type, labels or {}, NO_OPTIONS)
 
@@ -204,51 +181,44 @@ class TaskBase(ABC):
         name
             What the work is.
         context, kind, **options
-            As of OpenTelemetry's ``start_as_current_span``; other back ends pass over them.
+            As of OpenTelemetry's ``start_as_current_span``; other back ends ignore them.
         attributes
             Facts about the work.
 
         Returns
         -------
         context manager
-            As from `apm_step`. With OpenTelemetry it yields a span of its own kind; the others have its methods.
+            As of `apm_step`. With OpenTelemetry it yields an OpenTelemetry span; the others have its methods.
         """
         options |= {key: value for key, value in (("context", context), ("kind", kind)) if value is not None}
         return self._listen().telemetry.span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)
 
     @property
     def base_telemetry_attributes(self) -> dict[str, str | int]:
-        """What is recorded about the task; for the attributes of a team's own metrics."""
+        """The attributes that are recorded for the task; use them for a team's own metrics."""
         from dkist_processing_core.telemetry.attributes import task_attributes
 
         return task_attributes(self._metadata())
 
     @property
     def tracer(self) -> Any:
-        """OpenTelemetry's tracer of this task; without OpenTelemetry, what has its methods."""
+        """OpenTelemetry's tracer of this task; without OpenTelemetry, an object with its methods."""
         return self._listen().telemetry.tracer
 
     @property
     def meter(self) -> Any:
-        """OpenTelemetry's meter of this task; without OpenTelemetry, what has its methods and measures nothing."""
+        """OpenTelemetry's meter of this task; without OpenTelemetry, an object with its methods, without effect."""
         return self._listen().telemetry.meter
 
     @property
     def task_execution_counter(self) -> Any:
-        """The counter of the tasks that were run, ``dkist.processing.tasks.executed``."""
+        """The counter of the tasks that have run, ``dkist.processing.tasks.executed``."""
         return self.meter.create_counter(
             self.format_metric_name("tasks.executed"), unit="1", description="Number of tasks that were run."
         )
 
     def format_metric_name(self, name: str) -> str:
-        """
-        Return the full name of a metric of a processing task.
-
-        Parameters
-        ----------
-        name
-            Words separated by dots, such as ``tasks.executed``.
-        """
+        """Return the full name of a metric of a processing task; the argument is dotted, such as ``tasks.executed``."""
         return f"{self.meter.name}.processing.{name}"
 
     def _metadata(self) -> TaskMetadata:
@@ -281,7 +251,7 @@ class TaskBase(ABC):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        """End the recording of the task. It runs whether or not the task succeeded."""
+        """End the record of the task, whether or not it succeeded. An override must call this."""
         self._is_entered = False
         self._close(exc_val)
 

@@ -12,19 +12,12 @@ from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.common.settings import is_true
 from dkist_processing_core.exceptions import MissingExtraError
 from dkist_processing_core.telemetry.null import NullBackend
-from dkist_processing_core.telemetry.protocol import Backend, Span, TraceIds
+from dkist_processing_core.telemetry.protocol import Span, TraceIds
 from dkist_processing_core.telemetry.recording import Recording
 
 __all__ = ["Recording", "Span", "TraceIds", "last_ids", "start"]
 
 logger = logging.getLogger(__name__)
-
-OTLP_ENDPOINTS = (
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-)
-OTLP_SERVICES = ("otlp-traces-endpoint", "otlp-metrics-endpoint")
 
 
 class _Last:
@@ -49,8 +42,8 @@ def last_ids() -> TraceIds | None:
     return _Last.ids
 
 
-def _start_backends(metadata: TaskMetadata) -> list[Backend]:
-    started: list[Backend] = []
+def _start_backends(metadata: TaskMetadata) -> list[NullBackend]:
+    started: list[NullBackend] = []
     # OpenTelemetry first, since the first one chooses the ids where both are on.
     if is_opentelemetry_configured():
         try:
@@ -77,5 +70,6 @@ def is_opentelemetry_configured() -> bool:
     """Return whether the standard variables or ``MESH_CONFIG`` name an endpoint, and OpenTelemetry is not disabled."""
     if is_true(os.environ.get("OTEL_SDK_DISABLED", "")):
         return False
+    variables = (f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT" for signal in ("", "TRACES_", "METRICS_"))
     mesh = os.environ.get("MESH_CONFIG", "")
-    return any(os.environ.get(name) for name in OTLP_ENDPOINTS) or any(f'"{name}"' in mesh for name in OTLP_SERVICES)
+    return any(map(os.environ.get, variables)) or '"otlp-traces-endpoint"' in mesh or '"otlp-metrics-endpoint"' in mesh

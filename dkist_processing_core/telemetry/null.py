@@ -6,38 +6,25 @@ whether telemetry is on.
 """
 
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any, Self
 
-from dkist_processing_core.telemetry.protocol import AttributeValue, TraceIds
+from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TraceIds
 
-__all__ = ["METER_NAME", "NullBackend", "NullInstrument", "NullMeter", "NullSpan", "NullTracer"]
+__all__ = ["METER_NAME", "BackendTracer", "NullBackend", "NullInstrument", "NullMeter", "NullSpan"]
 
 METER_NAME = "dkist"
 
 
-class NullSpanContext:
-    """The ids of a span that is not recorded."""
-
-    trace_id = 0
-    span_id = 0
-    is_remote = False
-    is_valid = False
-    trace_flags = 0
-    trace_state: Mapping[str, str] = {}
+def _ignore(*_: Any, **__: Any) -> None:
+    """Do nothing."""
 
 
 class NullSpan:
     """A span that records nothing. It holds no state, so one instance is enough."""
 
-    def set_attribute(self, key: str, value: AttributeValue) -> None:
-        """Record nothing."""
-
-    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        """Record nothing."""
-
-    def _ignore(self, *_: Any, **__: Any) -> None:
-        """Record nothing."""
-
+    set_attribute = _ignore
+    set_attributes = _ignore
     add_event = _ignore
     add_link = _ignore
     record_exception = _ignore
@@ -45,7 +32,7 @@ class NullSpan:
     update_name = _ignore
     end = _ignore
 
-    def get_span_context(self) -> NullSpanContext:
+    def get_span_context(self) -> SimpleNamespace:
         """Return ids that are not valid."""
         return NULL_SPAN_CONTEXT
 
@@ -60,15 +47,15 @@ class NullSpan:
         """Let exceptions through."""
 
 
-class NullTracer:
-    """A tracer whose spans record nothing, or are those of a back end that has no tracer of its own."""
+class BackendTracer:
+    """The tracer of a back end that has none of its own, with the methods of OpenTelemetry's."""
 
-    def __init__(self, start: Callable[[str, Mapping[str, Any]], Any] | None = None) -> None:
-        self._start = start
+    def __init__(self, backend: "NullBackend") -> None:
+        self._backend = backend
 
     def start_as_current_span(self, name: str, *_: Any, attributes: Mapping[str, Any] | None = None, **__: Any) -> Any:
         """Return a context manager that yields a span."""
-        return self._start(name, attributes or {}) if self._start else NULL_SPAN
+        return self._backend.span(name, CUSTOM_SPAN_TYPE, attributes or {}, {})
 
     def start_span(self, *_: Any, **__: Any) -> NullSpan:
         """Return a span that records nothing."""
@@ -77,9 +64,6 @@ class NullTracer:
 
 class NullInstrument:
     """A counter, histogram or gauge that measures nothing."""
-
-    def _ignore(self, *_: Any, **__: Any) -> None:
-        """Measure nothing."""
 
     add = _ignore
     record = _ignore
@@ -105,24 +89,47 @@ class NullMeter:
 
 
 class NullBackend:
-    """The back end of a task whose telemetry is off."""
+    """
+    The record of one task on one back end; on this one, from which the others derive, there is none.
+
+    Attributes
+    ----------
+    ids
+        Where the record is found; None if there is none.
+    meter
+        An OpenTelemetry meter, or an object with its methods.
+    flushes
+        Functions that send what is left of the record, by the names that warnings use. They are called after `end`, all
+        at the same time, each in a thread of its own; one that hangs is left behind.
+    """
 
     ids: TraceIds | None = None
     flushes: Mapping[str, Callable[[], object]] = {}
 
     def __init__(self) -> None:
-        self.tracer = NullTracer()
-        self.meter = NULL_METER
+        self.meter: Any = NULL_METER
 
-    def span(self, name: str, span_type: str, attributes: Mapping[str, Any], options: Mapping[str, Any]) -> NullSpan:
-        """Return the span that records nothing."""
+    @property
+    def tracer(self) -> Any:
+        """An OpenTelemetry tracer, or an object with its methods."""
+        return BackendTracer(self)
+
+    def span(self, name: str, span_type: str, attributes: Mapping[str, Any], options: Mapping[str, Any], /) -> Any:
+        """
+        Return the context manager of a stretch of work, inside the span that is open when it begins.
+
+        The type is dotted (Elastic's ``type.subtype.action``). The options are arguments of OpenTelemetry's
+        ``start_as_current_span``; other back ends ignore them.
+        """
         return NULL_SPAN
 
     def end(self, error: BaseException | None) -> None:
-        """Do nothing."""
+        """End the record, in the thread of the task and without waiting; ``error`` is what ended the task."""
 
 
-NULL_SPAN_CONTEXT = NullSpanContext()
+NULL_SPAN_CONTEXT = SimpleNamespace(
+    trace_id=0, span_id=0, is_remote=False, is_valid=False, trace_flags=0, trace_state={}
+)
 NULL_SPAN = NullSpan()
 NULL_INSTRUMENT = NullInstrument()
 NULL_METER = NullMeter()

@@ -1,10 +1,10 @@
 """
-What a telemetry back end offers, and what a task tells its listeners.
+The words that a task and its listeners have in common.
 
 Runs in: task environment.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -62,48 +62,3 @@ class Listener(Protocol):
 
     def close(self, error: BaseException | None) -> None:
         """Take note of what ended the task, None if it succeeded, and finish in bounded time."""
-
-
-class Backend(Protocol):
-    """The record of one task on one telemetry back end."""
-
-    @property
-    def ids(self) -> TraceIds | None:
-        """Where the record is found; None if there is none."""
-
-    @property
-    def tracer(self) -> Any:
-        """An OpenTelemetry tracer, or an object with its methods."""
-
-    @property
-    def meter(self) -> Any:
-        """An OpenTelemetry meter, or an object with its methods."""
-
-    @property
-    def flushes(self) -> Mapping[str, Callable[[], object]]:
-        """
-        Functions that send what is left of the record, by the names that warnings use.
-
-        They are called after `end`, all at the same time, each in a thread of its own; one that hangs is left behind.
-        """
-
-    def span(
-        self, name: str, span_type: str, attributes: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> AbstractContextManager[Any]:
-        """
-        Record a stretch of work, inside the span that is open when it begins.
-
-        Parameters
-        ----------
-        name
-            What the work is.
-        span_type
-            Kind of work, dotted (Elastic's ``type.subtype.action``).
-        attributes
-            Facts about the work.
-        options
-            More arguments of OpenTelemetry's ``start_as_current_span``; other back ends ignore them.
-        """
-
-    def end(self, error: BaseException | None) -> None:
-        """End the record, in the thread of the task and without waiting; ``error`` is what ended the task."""

@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Self
 
 from dkist_processing_core.common.waits import END_SECONDS, run_within
-from dkist_processing_core.telemetry.protocol import CORE_SPAN_TYPE, Backend
+from dkist_processing_core.telemetry.null import NullBackend
+from dkist_processing_core.telemetry.protocol import CORE_SPAN_TYPE
 from dkist_processing_core.telemetry.trace_context import TRACEPARENT
 
 __all__ = ["Recording"]
@@ -19,7 +20,6 @@ __all__ = ["Recording"]
 logger = logging.getLogger(__name__)
 
 CORE_LABELS = {"type": "core"}
-NO_OPTIONS: Mapping[str, Any] = {}
 
 
 class Recording:
@@ -30,7 +30,7 @@ class Recording:
     process can continue the trace. It is not there earlier, since a task may be made and never run.
     """
 
-    def __init__(self, backends: Sequence[Backend]) -> None:
+    def __init__(self, backends: Sequence[NullBackend]) -> None:
         self._pid = os.getpid()
         self._backends = backends
         self._first = backends[0]
@@ -53,15 +53,15 @@ class Recording:
 
     def phase(self, name: str) -> AbstractContextManager[Any]:
         """Record a phase of the task as a span."""
-        return self.span(name, CORE_SPAN_TYPE, CORE_LABELS, NO_OPTIONS)
+        return self.span(name, CORE_SPAN_TYPE, CORE_LABELS, {})
 
     def span(
-        self, name: str, span_type: str, attributes: Mapping[str, Any], options: Mapping[str, Any]
+        self, name: str, span_type: str, attributes: Mapping[str, Any], options: Mapping[str, Any], /
     ) -> AbstractContextManager[Any]:
-        """Record a stretch of work; see `Backend.span`."""
+        """Record a stretch of work; see `NullBackend.span`."""
         self.started()
         # One call less for each further span.
-        self.span = self._spans if self._backends[1:] else self._first.span  # type: ignore[assignment, method-assign]
+        self.span = self._spans if self._backends[1:] else self._first.span  # type: ignore[method-assign]
         return self.span(name, span_type, attributes, options)
 
     def _spans(self, *arguments: Any) -> AbstractContextManager[Any]:

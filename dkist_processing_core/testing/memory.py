@@ -5,12 +5,12 @@ Runs in: author and CI.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.telemetry.attributes import task_attributes
-from dkist_processing_core.telemetry.null import NullTracer
+from dkist_processing_core.telemetry.null import BackendTracer, NullBackend
 from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TraceIds
 from dkist_processing_core.telemetry.trace_context import incoming
 from dkist_processing_core.testing.metrics import RecordingMeter
@@ -19,47 +19,40 @@ from dkist_processing_core.testing.spans import RecordedSpan, RecordedTask, Span
 __all__ = ["InMemoryBackend"]
 
 
-class _Tracer(NullTracer):
-    def __init__(self, task: RecordedTask) -> None:
-        super().__init__(lambda name, attributes: SpanContext(task, name, CUSTOM_SPAN_TYPE, attributes))
-        self._task = task
+class _Tracer(BackendTracer):
+    _backend: "InMemoryBackend"
 
     def start_span(self, name: str, *_: Any, attributes: Mapping[str, Any] | None = None, **__: Any) -> RecordedSpan:
-        return RecordedSpan(self._task, name, CUSTOM_SPAN_TYPE, attributes or {})
+        return RecordedSpan(self._backend.task, name, CUSTOM_SPAN_TYPE, attributes or {})
 
 
-class InMemoryBackend:
+class InMemoryBackend(NullBackend):
     """The telemetry back end that records one task in memory; the task measures with the meter that is given."""
-
-    flushes: Mapping[str, Callable[[], object]] = {}
 
     def __init__(self, metadata: TaskMetadata, meter: RecordingMeter) -> None:
         continued = incoming()
-        self.ids: TraceIds | None = TraceIds(
-            continued.trace_id if continued else secrets.token_hex(16), secrets.token_hex(8)
-        )
+        ids = TraceIds(continued.trace_id if continued else secrets.token_hex(16), secrets.token_hex(8))
         self.task = RecordedTask(
             name=metadata.task_name,
             workflow_name=metadata.workflow_name,
             workflow_version=metadata.workflow_version,
             recipe_run_id=metadata.recipe_run_id,
             attributes=task_attributes(metadata),
-            ids=self.ids,
+            ids=ids,
         )
-        self.tracer = _Tracer(self.task)
+        self.ids = ids
         self.meter = meter
 
-    def span(
-        self,
-        name: str,
-        span_type: str,
-        attributes: Mapping[str, Any],
-        options: Mapping[str, Any],  # noqa: ARG002 - those of OpenTelemetry
-    ) -> SpanContext:
-        """Record a stretch of work; see `Backend.span`."""
+    @property
+    def tracer(self) -> BackendTracer:
+        """A tracer that records in memory."""
+        return _Tracer(self)
+
+    def span(self, name: str, span_type: str, attributes: Mapping[str, Any], *_: Any) -> SpanContext:
+        """Record a stretch of work; see `NullBackend.span`."""
         return SpanContext(self.task, name, span_type, attributes)
 
     def end(self, error: BaseException | None) -> None:
-        """End the task; see `Backend.end`."""
+        """End the task; see `NullBackend.end`."""
         self.task.error = error
         self.task.is_ended = True

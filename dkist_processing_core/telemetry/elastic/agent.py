@@ -6,9 +6,10 @@ another release of the agent moves any of it.
 """
 
 import atexit
+import logging
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import elasticapm
@@ -19,7 +20,8 @@ from elasticapm.utils.disttracing import TraceParent, TracingOptions
 
 from dkist_processing_core.telemetry.protocol import TraceIds
 
-PHASES = 3
+logger = logging.getLogger(__name__)
+
 # A transaction and the spans in it, the innermost one first.
 Active = tuple[Any, list[Any]]
 
@@ -116,15 +118,18 @@ def is_recorded(span: Any) -> bool:
     return span is not None and not isinstance(span, DroppedSpan)
 
 
-@contextmanager
-def room_for_phases(transaction: Any) -> Iterator[None]:
-    """Record the phases even if the task's own spans have reached that limit."""
-    limit = transaction.config_transaction_max_spans
-    transaction.config_transaction_max_spans = limit and limit + PHASES
+def raise_limit(transaction: Any) -> None:
+    """Let the agent record one more span in a transaction; a limit of 0 is none."""
+    if transaction.config_transaction_max_spans:
+        transaction.config_transaction_max_spans += 1
+
+
+def capture(client: Any, error: BaseException, *, handled: bool) -> None:
+    """Record an error event."""
     try:
-        yield
-    finally:
-        transaction.config_transaction_max_spans = limit
+        client.capture_exception(exc_info=(type(error), error, error.__traceback__), handled=handled)
+    except Exception as failure:
+        logger.warning("The error is not recorded: %s: %s", type(failure).__name__, failure)
 
 
 def link_error(error: BaseException, span: Any) -> None:

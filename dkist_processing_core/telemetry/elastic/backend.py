@@ -5,7 +5,6 @@ Runs in: task environment, when ``ELASTIC_APM_ENABLED`` says so. Variables of th
 the options here; what each means is in the agent's reference, "Configuration".
 """
 
-import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -17,13 +16,11 @@ from dkist_processing_core.config import DKISTProcessingCoreConfiguration
 from dkist_processing_core.telemetry.attributes import task_attributes
 from dkist_processing_core.telemetry.elastic import agent
 from dkist_processing_core.telemetry.elastic.span import LEFT_OPEN_LABEL, ElasticSpan, labels
-from dkist_processing_core.telemetry.null import NULL_METER, NullTracer
-from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TraceIds
+from dkist_processing_core.telemetry.null import NullBackend
+from dkist_processing_core.telemetry.protocol import TraceIds
 from dkist_processing_core.telemetry.trace_context import incoming
 
 __all__ = ["ElasticBackend"]
-
-logger = logging.getLogger(__name__)
 
 BOUNDED = {
     "TRANSPORT_CLASS": f"{agent.__name__}.{agent.BoundedTransport.__name__}",
@@ -40,19 +37,17 @@ BOUNDED = {
 NOT_INSTRUMENTED = "redis,aioredis"
 
 
-class ElasticBackend:
+class ElasticBackend(NullBackend):
     """One transaction of type ``Task``, with the ids that another back end has chosen, if there is one."""
 
     def __init__(self, metadata: TaskMetadata, ids: TraceIds | None = None) -> None:
+        super().__init__()
         self._name = metadata.transaction_name
         self.client = agent.new_client(_options(metadata))
         self.flushes = {"Elastic APM": self.client.close}
         if self.client.config.instrument:
             _instrument()
-        self.tracer = NullTracer(lambda name, attributes: self.span(name, CUSTOM_SPAN_TYPE, attributes, {}))
-        self.meter = NULL_METER
         self._before: agent.Active | None = None
-        self.ids: TraceIds | None = None
         self.transaction = transaction = agent.begin_transaction(self.client, incoming(), ids)
         if transaction is not None:
             transaction.name = self._name
@@ -60,21 +55,15 @@ class ElasticBackend:
             trace_id = transaction.trace_parent.trace_id
             self.ids = TraceIds(trace_id, transaction.id, is_sampled=bool(transaction.is_sampled))
 
-    def span(
-        self,
-        name: str,
-        span_type: str,
-        attributes: Mapping[str, Any],
-        options: Mapping[str, Any],  # noqa: ARG002 - those of OpenTelemetry
-    ) -> ElasticSpan:
-        """Record a stretch of work; see `Backend.span`."""
+    def span(self, name: str, span_type: str, attributes: Mapping[str, Any], *_: Any) -> ElasticSpan:
+        """Record a stretch of work; see `NullBackend.span`."""
         if self._before is None and self.transaction is not None:
             # Not before, since a task may be made and never run, or run after another one that is made later.
             self._before = agent.activate(self.transaction)
         return ElasticSpan(self.client, self.transaction, name, span_type, attributes)
 
     def end(self, error: BaseException | None) -> None:
-        """End the transaction; see `Backend.end`."""
+        """End the transaction; see `NullBackend.end`."""
         if self.transaction is None:
             return
         before = self._before
@@ -83,18 +72,12 @@ class ElasticBackend:
         try:
             agent.end_spans_above(None, LEFT_OPEN_LABEL)
             if error is not None:
-                self._capture(error)
+                agent.capture(self.client, error, handled=False)
             self.transaction.outcome = "success" if error is None else "failure"
             self.client.end_transaction(name=self._name, result="Success" if error is None else "Error")
         finally:
             if before is not None:
                 agent.deactivate(before)
-
-    def _capture(self, error: BaseException) -> None:
-        try:
-            self.client.capture_exception(exc_info=(type(error), error, error.__traceback__), handled=False)
-        except Exception as failure:
-            logger.warning("The error is not recorded: %s: %s", type(failure).__name__, failure)
 
 
 def _instrument() -> None:

@@ -6,7 +6,6 @@ Runs in: task environment, when ``ELASTIC_APM_ENABLED`` says so. What the agent 
 
 import math
 from collections.abc import Mapping
-from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -38,8 +37,6 @@ def labels(attributes: Mapping[Any, Any]) -> dict[str, Any]:
 class ElasticSpan(NullSpan):
     """One stretch of work, in the transaction that is given, whichever is active where it begins."""
 
-    __slots__ = ("_arguments", "_before", "_client", "_span", "_transaction")
-
     def __init__(self, client: Any, transaction: Any, name: str, span_type: str, attributes: Mapping[str, Any]) -> None:
         self._client = client
         self._transaction = transaction
@@ -56,10 +53,10 @@ class ElasticSpan(NullSpan):
             kind, subtype, action = _kinds(span_type if type(span_type) is str else text(span_type or ""))
             if agent.active_transaction() is not transaction:
                 self._before = agent.activate(transaction)
-            with agent.room_for_phases(transaction) if span_type == CORE_SPAN_TYPE else nullcontext():
-                self._span = transaction.begin_span(
-                    name if type(name) is str else text(name), kind, span_subtype=subtype, span_action=action
-                )
+            if span_type == CORE_SPAN_TYPE:  # the phases are recorded in any case
+                agent.raise_limit(transaction)
+            name = name if type(name) is str else text(name)
+            self._span = transaction.begin_span(name, kind, span_subtype=subtype, span_action=action)
             if attributes:
                 self._span.labels.update(labels(attributes))
         except Exception as error:
@@ -111,10 +108,7 @@ class ElasticSpan(NullSpan):
 
     def record_exception(self, exception: BaseException, *_: Any, **__: Any) -> None:
         """Record an error event."""
-        try:
-            self._client.capture_exception(exc_info=(type(exception), exception, exception.__traceback__), handled=True)
-        except Exception as error:
-            warn(error)
+        agent.capture(self._client, exception, handled=True)
 
 
 @lru_cache(maxsize=256)

@@ -18,10 +18,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from dkist_processing_core._version import __version__
 from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.telemetry.attributes import task_attributes
-from dkist_processing_core.telemetry.null import METER_NAME, NULL_METER
+from dkist_processing_core.telemetry.null import METER_NAME, NullBackend
 from dkist_processing_core.telemetry.otel.exporters import exporter
 from dkist_processing_core.telemetry.otel.providers import meter_provider, tracer_provider
-from dkist_processing_core.telemetry.otel.span import CURRENT_TASK, OtelSpan, as_attributes, describe, record_exception
+from dkist_processing_core.telemetry.otel.span import BACKEND, OtelSpan, as_attributes, describe, record_exception
 from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TraceIds
 from dkist_processing_core.telemetry.trace_context import TRACEPARENT, TRACESTATE, incoming
 
@@ -31,24 +31,20 @@ INSTRUMENTATION_NAME = "dkist_processing_core"
 FLUSH_MILLISECONDS = 2500
 
 
-class OpenTelemetryBackend:
+class OpenTelemetryBackend(NullBackend):
     """One root span, and a provider of spans and one of metrics that last as long as it."""
 
     def __init__(self, metadata: TaskMetadata) -> None:
+        super().__init__()
         attributes = as_attributes(task_attributes(metadata)) or {}
-        resource = Resource.create(
-            {
-                "service.name": os.environ.get("OTEL_SERVICE_NAME") or metadata.workflow_name,
-                "service.version": metadata.workflow_version,
-                **attributes,
-            }
-        )
+        service = os.environ.get("OTEL_SERVICE_NAME") or metadata.workflow_name
+        version = metadata.workflow_version
+        resource = Resource.create({"service.name": service, "service.version": version, **attributes})
         # Before either provider, which has a thread: what is wrong with a setting shows here.
         spans, measurements = exporter("traces"), exporter("metrics")
         provider, self._open_spans = tracer_provider(resource, spans)
         self._tracer = provider.get_tracer(INSTRUMENTATION_NAME, __version__)
         self.flushes: dict[str, Callable[[], object]] = {"OpenTelemetry (spans)": provider.shutdown}
-        self.meter: Any = NULL_METER
         if measurements is not None:
             meters = meter_provider(resource, measurements)
             self.meter = meters.get_meter(METER_NAME, __version__)
@@ -56,32 +52,28 @@ class OpenTelemetryBackend:
         self._root = self._tracer.start_span(
             metadata.transaction_name, context=_parent(), attributes={**attributes, "dkist.root": True}
         )
-        self._context = otel_context.set_value(CURRENT_TASK, self, trace.set_span_in_context(self._root))
+        self.context = otel_context.set_value(BACKEND, self, trace.set_span_in_context(self._root))
         self._token: Any = None
         known = self._root.get_span_context()
-        self.ids: TraceIds | None = TraceIds(
-            trace.format_trace_id(known.trace_id),
-            trace.format_span_id(known.span_id),
-            is_sampled=known.trace_flags.sampled,
-        )
+        is_sampled = known.trace_flags.sampled
+        self.ids = TraceIds(f"{known.trace_id:032x}", f"{known.span_id:016x}", is_sampled=is_sampled)
 
     @property
     def tracer(self) -> trace.Tracer:
         """The SDK's tracer, whose spans begin inside the one that is open."""
         # Not before, since a task may be made and never run, or run after another one that is made later.
         if self._token is None:
-            self._token = otel_context.attach(self._context)
+            self._token = otel_context.attach(self.context)
         return self._tracer
 
-    def span(self, name: str, span_type: str, attributes: Mapping[str, Any], options: Mapping[str, Any]) -> OtelSpan:
-        """Record a stretch of work; see `Backend.span`."""
-        tracer = self.tracer
+    def span(self, name: str, span_type: str, attributes: Mapping[str, Any], options: Mapping[str, Any], /) -> OtelSpan:
+        """Record a stretch of work; see `NullBackend.span`."""
         if span_type and span_type != CUSTOM_SPAN_TYPE:
             attributes = {**attributes, "span.type": span_type}
-        return OtelSpan(tracer, self._context, name, attributes, options)
+        return OtelSpan(self, name, attributes, options)
 
     def end(self, error: BaseException | None) -> None:
-        """End the root span; see `Backend.end`."""
+        """End the root span; see `NullBackend.end`."""
         self._open_spans.end(self._root)
         if error is None:
             self._root.set_status(trace.StatusCode.OK)

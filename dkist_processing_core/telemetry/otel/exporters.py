@@ -10,7 +10,6 @@ package line.
 import logging
 import os
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from dkist_processing_core.config import InterserviceBusConfiguration
@@ -51,7 +50,17 @@ def exporter(signal: str) -> Any:
         else:
             options["endpoint"] = f"http://{address}/v1/{signal}"
     module, name = EXPORTERS[signal].split(".")
-    return getattr(import_module(f"{PACKAGE}.{'grpc' if protocol == GRPC else 'http'}.{module}"), name)(**options)
+    try:
+        found = import_module(f"{PACKAGE}.{'grpc' if protocol == GRPC else 'http'}.{module}")
+    except ModuleNotFoundError:
+        if protocol != GRPC:
+            raise
+        raise ConfigurationError(
+            "OTLP by gRPC, the default for the endpoints in MESH_CONFIG, needs one more distribution. "
+            f"If the endpoint speaks HTTP, set OTEL_EXPORTER_OTLP_PROTOCOL={HTTP}. "
+            "Otherwise install it with: pip install opentelemetry-exporter-otlp-proto-grpc"
+        ) from None
+    return getattr(found, name)(**options)
 
 
 def _setting(signal: str, name: str) -> str | None:
@@ -62,20 +71,7 @@ def _setting(signal: str, name: str) -> str | None:
 
 def _protocol(signal: str, default: str) -> str:
     protocol = _setting(signal, "PROTOCOL") or default
-    if protocol not in {GRPC, HTTP}:
-        logger.warning("OTLP by %r is not known; grpc and http/protobuf are, and http/protobuf is used", protocol)
-        return HTTP
-    if protocol == GRPC and not _has_grpc():
-        raise ConfigurationError(
-            "OTLP by gRPC, the default for the endpoints in MESH_CONFIG, needs one more distribution. "
-            f"If the endpoint speaks HTTP, set OTEL_EXPORTER_OTLP_PROTOCOL={HTTP}. "
-            "Otherwise install it with: pip install opentelemetry-exporter-otlp-proto-grpc"
-        )
-    return protocol
-
-
-def _has_grpc() -> bool:
-    try:
-        return find_spec(f"{PACKAGE}.grpc") is not None
-    except ModuleNotFoundError:
-        return False
+    if protocol in {GRPC, HTTP}:
+        return protocol
+    logger.warning("OTLP by %r is not known; grpc and http/protobuf are, and http/protobuf is used", protocol)
+    return HTTP

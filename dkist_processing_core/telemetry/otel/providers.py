@@ -52,13 +52,10 @@ class OpenSpans(SpanProcessor):
 
 def tracer_provider(resource: Resource, exporter: Any) -> tuple[TracerProvider, OpenSpans]:
     """Return a provider that sends spans in the background, if there is an exporter, and the spans that are open."""
-    limits = ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT")
-    is_limited = any(os.environ.get(name) for name in limits)
-    provider = TracerProvider(
-        resource=resource,
-        span_limits=SpanLimits() if is_limited else SpanLimits(max_attribute_length=LONGEST),
-        shutdown_on_exit=False,
-    )
+    variables = ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT")
+    is_limited = any(map(os.environ.get, variables))
+    limits = SpanLimits(max_attribute_length=None if is_limited else LONGEST)
+    provider = TracerProvider(resource=resource, span_limits=limits, shutdown_on_exit=False)
     open_spans = OpenSpans()
     provider.add_span_processor(open_spans)
     if exporter is not None:

@@ -10,14 +10,13 @@ from typing import Any, Self
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.context import Context
 
 from dkist_processing_core.telemetry.attributes import exception_attributes, plain, text, warn
 
-__all__ = ["CURRENT_TASK", "OtelSpan", "as_attributes", "record_exception"]
+__all__ = ["BACKEND", "OtelSpan", "as_attributes", "record_exception"]
 
 # The key, in a context, of the back end to which its current span belongs.
-CURRENT_TASK = otel_context.create_key("dkist-task")
+BACKEND = otel_context.create_key("dkist-task")
 # The attribute of an exception in which its attributes are kept.
 KNOWN = "_dkist_recorded"
 DEFAULTS = {"end_on_exit": True, "record_exception": True, "set_status_on_exception": True}
@@ -50,36 +49,27 @@ class OtelSpan(trace.Span):
     One stretch of work, and the context manager around it.
 
     It passes everything on to a span of the SDK. A mistake in a task's attributes is a warning in its log, and never an
-    error of the task. It begins in the context ``root`` if the current one belongs to another task, or to a thread that
-    has none.
+    error of the task. It begins in the context of its back end if the current one belongs to another task, or to a
+    thread that has none.
     """
 
-    def __init__(
-        self,
-        tracer: trace.Tracer,
-        root: Context,
-        name: str,
-        attributes: Mapping[str, Any],
-        options: Mapping[str, Any],
-    ) -> None:
-        self._arguments = tracer, root, name, attributes, options
+    def __init__(self, backend: Any, name: str, attributes: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        self._arguments = backend, name, attributes, options
         self._span: Any = trace.INVALID_SPAN
         self._token: Any = None
-        self._how = DEFAULTS if not options else {key: options.get(key, DEFAULTS[key]) for key in DEFAULTS}
+        self._how: Mapping[str, Any] = {**DEFAULTS, **options} if options else DEFAULTS
 
     def __enter__(self) -> Self:
         try:
-            tracer, root, name, attributes, options = self._arguments
+            backend, name, attributes, options = self._arguments
             current = otel_context.get_current()
-            if current.get(CURRENT_TASK) is not root.get(CURRENT_TASK):
-                current = root
-            keywords = {"context": current, **options} if options else {"context": current}
-            for key in DEFAULTS if options else ():
-                keywords.pop(key, None)
-            self._span = tracer.start_span(
+            if current.get(BACKEND) is not backend:
+                current = backend.context
+            others = {key: value for key, value in options.items() if key not in DEFAULTS} if options else {}
+            self._span = backend.tracer.start_span(
                 name if type(name) is str and name.isascii() else text(name),
                 attributes=as_attributes(attributes),
-                **keywords,
+                **{"context": current, **others},
             )
             self._token = otel_context.attach(trace.set_span_in_context(self, current))
         except Exception as error:
