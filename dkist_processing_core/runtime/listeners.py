@@ -14,7 +14,7 @@ from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.common.settings import isb_logging
 from dkist_processing_core.telemetry.protocol import Listener
 
-__all__ = ["LISTENED", "Listeners"]
+__all__ = ["LISTENED", "Listener", "Listeners"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ class Listeners:
     """
     The listeners of one task as one: telemetry, and the log on the interservice bus.
 
-    Telemetry begins when it is first used, since a task may create its metrics before it is entered. The log begins when
-    the task is entered, since a task may be made and never run.
+    Telemetry begins when it is first used, since a task may create its metrics before it is entered. The log begins
+    when the task is entered, since a task may be made and never run.
     """
 
     def __init__(self, metadata: TaskMetadata) -> None:
@@ -38,17 +38,28 @@ class Listeners:
     @cached_property
     def telemetry(self) -> telemetry.Recording:
         """The record of the task on the telemetry back ends."""
-        started = telemetry.start(self._metadata)
-        self._listeners.append(started)
-        return started
+        recording = telemetry.start(self._metadata)
+        self._listeners.append(recording)
+        return recording
 
     def entered(self) -> None:
-        """Let every listener begin, if it has not begun yet."""
+        """Let every listener begin that has not begun yet."""
         if not self._is_entered:
             self._is_entered = True
+            self._start_log()
+            self.telemetry  # noqa: B018 - begins when it is used
+
+    def _start_log(self) -> None:
+        if not isb_logging() or test_mode.active() is not None:
+            return
+        try:
+            from dkist_processing_core.isb.logs.task_log import TaskLog
+
             # First, so that it is closed last: what the others log while they are closed is then forwarded.
-            self._listeners[:0] = _start_log(self._metadata)
-        self.telemetry  # noqa: B018 - begins when it is asked for
+            self._listeners.insert(0, TaskLog(self._metadata))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            logger.warning("DKIST_ISB_LOGGING is set, but the log cannot be sent to the interservice bus: %s", reason)
 
     def started(self) -> None:
         """Pass on that the first phase is about to begin."""
@@ -64,23 +75,6 @@ class Listeners:
         return stack
 
     def close(self, error: BaseException | None) -> None:
-        """Pass on how the task has ended; ``error`` is what ended it, None if it succeeded."""
+        """Pass on what ended the task, None if it succeeded."""
         for each in reversed(self._listeners):
             each.close(error)
-
-
-def _start_log(metadata: TaskMetadata) -> list[Listener]:
-    """Begin to send the log of the task to the interservice bus, if that is on; a failure is a warning."""
-    if not isb_logging() or test_mode.active() is not None:
-        return []
-    try:
-        from dkist_processing_core.isb.logs.task_log import TaskLog
-
-        return [TaskLog(metadata)]
-    except Exception as error:
-        logger.warning(
-            "DKIST_ISB_LOGGING is set, but the log cannot be sent to the interservice bus: %s: %s",
-            type(error).__name__,
-            error,
-        )
-        return []

@@ -108,14 +108,14 @@ class TaskBase(ABC):
         Undo what the task did to persistent stores for its recipe run.
 
         Does nothing unless overridden. No workflow calls it; a person does, from a notebook or by
-        ``dkist-processing-core rollback``, inside the task's ``with`` statement, in a process in which neither `pre_run`,
-        `run` nor `post_run` has run. It undoes what this task did for this recipe run and nothing else. It may be called
-        after a success, half a run, no run, or another rollback; what does not exist any more is not an error. It raises
-        if something could not be undone, and can then be called again.
+        ``dkist-processing-core rollback``, inside the task's ``with`` statement, in a process in which neither
+        `pre_run`, `run` nor `post_run` has run. It undoes what this task did for this recipe run and nothing else. It
+        may be called after a success, half a run, no run, or another rollback; what does not exist any more is not an
+        error. It raises if something could not be undone, and can then be called again.
         """
 
     def __call__(self) -> None:
-        """Run `pre_run`, `run` and `post_run`, each inside its span; if one of them raises, the next ones do not run."""
+        """Run `pre_run`, `run` and `post_run`, each in its span, until one of them raises."""
         if self._is_entered:
             self._run_phases()
             return
@@ -174,7 +174,7 @@ class TaskBase(ABC):
         **options: Any,
     ) -> AbstractContextManager[Any]:
         """
-        Record a stretch of work as a span, in the spelling of OpenTelemetry.
+        Record a stretch of work as a span, in the spelling of OpenTelemetry; otherwise as `apm_step`.
 
         Parameters
         ----------
@@ -184,11 +184,6 @@ class TaskBase(ABC):
             As of OpenTelemetry's ``start_as_current_span``; other back ends ignore them.
         attributes
             Facts about the work.
-
-        Returns
-        -------
-        context manager
-            As of `apm_step`. With OpenTelemetry it yields an OpenTelemetry span; the others have its methods.
         """
         options |= {key: value for key, value in (("context", context), ("kind", kind)) if value is not None}
         return self._listen().telemetry.span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)

@@ -7,7 +7,7 @@ Runs in: author and CI.
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,13 +81,10 @@ class Recorded:
         return "\n".join(task.tree() for task in self.tasks)
 
     @contextmanager
-    def _recording(self) -> Iterator[None]:
+    def _activated(self, spool_folder: Path) -> Iterator[None]:
         """Replace the telemetry back ends and the interservice bus."""
-        with ExitStack() as stack:
-            self._spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dkist-testing-")))
-            stack.enter_context(_same_trace_context())
-            stack.enter_context(no_open_span())
-            stack.enter_context(test_mode.activate(test_mode.Doubles(self._start, self._deliver, self._spool)))
+        self._spool = spool_folder
+        with test_mode.activate(test_mode.Doubles(self._start, self._deliver, spool_folder)):
             try:
                 yield
             finally:
@@ -150,19 +147,14 @@ def recorded(*, bus_error: str | Exception | None = None) -> Iterator[Recorded]:
       Post Run
     """
     made = Recorded(bus_error)
-    with made._recording():  # noqa: SLF001 - for nobody else
-        yield made
-
-
-@contextmanager
-def _same_trace_context() -> Iterator[None]:
-    """Undo what a task that has not ended has left in the environment."""
-    before = {name: os.environ.get(name) for name in (TRACEPARENT, TRACESTATE)}
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
+    variables = {name: os.environ.get(name) for name in (TRACEPARENT, TRACESTATE)}
+    with tempfile.TemporaryDirectory(prefix="dkist-testing-") as folder, no_open_span():
+        try:
+            with made._activated(Path(folder)):  # noqa: SLF001 - for nobody else
+                yield made
+        finally:
+            # A task that has not ended has left its own.
+            for name, value in variables.items():
                 os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+                if value is not None:
+                    os.environ[name] = value

@@ -167,11 +167,7 @@ class RecordedSpan(NullSpan):
         self.end()
 
     def __str__(self) -> str:
-        facts = (
-            ""
-            if self.type == CORE_SPAN_TYPE
-            else ", ".join(f"{key}={self.attributes[key]!r}" for key in self.attributes)
-        )
+        facts = ", ".join(f"{key}={value!r}" for key, value in self.attributes.items() if self.type != CORE_SPAN_TYPE)
         return f"{self.name}{f' [{facts}]' if facts else ''}{_trouble(self)}"
 
     def __repr__(self) -> str:
