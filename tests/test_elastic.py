@@ -16,7 +16,7 @@ SCHEMAS = REPOSITORY.parent / "shared" / "apm-schema"
 
 @pytest.fixture(scope="module")
 def validators():
-    """What tells whether an event is as the intake protocol wants it, by the kind of the event."""
+    """Validators of events by the schemas of the intake protocol, by the kind of the event."""
     if not SCHEMAS.is_dir():
         pytest.skip("optional: the schemas of the intake protocol are not beside the repository, in shared/apm-schema")
     schemas = {path.stem: json.loads(path.read_text()) for path in SCHEMAS.glob("*.json")}
@@ -25,7 +25,7 @@ def validators():
 
 
 def assert_valid(received, validators):
-    """Assert that every event has the form that the intake protocol wants."""
+    """Assert that every event is valid by the intake protocol."""
     assert received.refused == []
     faults = [
         f"{kind} {list(fault.absolute_path)}: {fault.message}"
@@ -44,7 +44,7 @@ def record(source=TASK, **environment):
 
 @pytest.mark.parametrize("source", [TASK, FAILING_TASK], ids=["success", "failure"])
 def test_every_event_is_valid(source, validators):
-    """Metadata, transaction, spans and error are as the schemas of the intake protocol want them."""
+    """Metadata, transaction, spans and error, by the schemas of the intake protocol."""
     done, received = record(source)
     kinds = {"metadata", "transaction", "span"} | ({"error"} if done.returncode else set())
     assert {kind for kind, _ in received.events} == kinds

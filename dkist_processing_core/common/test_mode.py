@@ -24,7 +24,7 @@ class Doubles:
     Attributes
     ----------
     start_telemetry
-        Takes the place of `telemetry.start`.
+        Returns the back end that records a task in place of the configured ones.
     deliver
         Takes a message in place of the broker, or raises what keeps it from being published.
     spool_folder

@@ -53,24 +53,19 @@ def plain(attributes: Mapping[Any, Any], *, are_sequences_plain: bool = False) -
     A number of another type, such as one of numpy's, becomes one of Python's. Any other value is recorded as its text,
     or, if ``are_sequences_plain``, as a list if it is one of plain values of one type. None is not recorded.
     """
-    made = {}
-    for key, value in attributes.items():
-        if value is None:
-            continue
-        kind = type(value)
-        # What needs no change is by far the most frequent.
-        if not (
-            (kind is str and len(value) <= LONGEST and value.isascii())
-            or (kind is int and SMALLEST <= value <= LARGEST)
-            or kind is float
-            or kind is bool
-        ):
-            value = _plain(value, are_sequences_plain=are_sequences_plain)  # noqa: PLW2901 - it is the same value
-        made[key if type(key) is str and key.isascii() else text(key)] = value
-    return made
+    return {
+        key if type(key) is str and key.isascii() else text(key): _plain(value, are_sequences_plain=are_sequences_plain)
+        for key, value in attributes.items()
+        if value is not None
+    }
 
 
 def _plain(value: Any, *, are_sequences_plain: bool) -> Any:
+    kind = type(value)  # by far the most values need no change
+    if kind is str:
+        return value if len(value) <= LONGEST and value.isascii() else text(value)
+    if kind is float or kind is bool or (kind is int and SMALLEST <= value <= LARGEST):
+        return value
     with suppress(Exception):
         if isinstance(value, Integral):
             value = int(value)

@@ -43,7 +43,7 @@ def test_a_failing_task_says_why(recorded):
 
 
 def test_a_failure_is_reported_to_the_bus(recorded):
-    """Or kept where the bus does not take it."""
+    """Or spooled if the bus does not accept it."""
     chat_ops_notification({"run_id": "manual__1"}, "sunspots", "1.0.0", "Cloudy")
     recorded.bus_error = "the broker is down"
     chat_ops_notification({"run_id": "manual__2"}, "sunspots", "1.0.0", "Cloudy")
