@@ -163,7 +163,7 @@ class TaskBase(ABC):
         context manager
             It yields the span, which has ``set_attribute`` and ``set_attributes``. Without telemetry it does nothing.
         """
-        return self._listen().telemetry.span(name, span_type, labels or {}, NO_OPTIONS)
+        return (self._listeners or self._listen()).telemetry.span(name, span_type, labels or {}, NO_OPTIONS)
 
     def telemetry_span(
         self,
@@ -186,7 +186,7 @@ class TaskBase(ABC):
             Facts about the work.
         """
         options |= {key: value for key, value in (("context", context), ("kind", kind)) if value is not None}
-        return self._listen().telemetry.span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)
+        return (self._listeners or self._listen()).telemetry.span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)
 
     @property
     def base_telemetry_attributes(self) -> dict[str, str | int]:
