@@ -173,8 +173,8 @@ def grpc_server(arrived: Arrived, *, is_available: bool = True) -> Iterator[int]
 
 
 @contextlib.contextmanager
-def nobody() -> Iterator[int]:
-    """Yield a port on which nobody listens."""
+def no_server() -> Iterator[int]:
+    """Yield a port on which no server listens."""
     yield free_ports(1)[0]
 
 
@@ -183,7 +183,7 @@ def servers(backend: str, arrived: Arrived) -> dict[str, contextlib.AbstractCont
     is_grpc = backend == GRPC
     return {
         "answers": grpc_server(arrived) if is_grpc else collector(arrived),
-        "refuses connections": nobody(),
+        "refuses connections": no_server(),
         "drops packets": swallowing(),
         "is silent": peer(lambda _: None),
         "answers 503": grpc_server(arrived, is_available=False) if is_grpc else collector(arrived, 503),
@@ -288,7 +288,7 @@ def many_spans(backends: list[str], rounds: int) -> None:
         peaks: dict[str, list[float]] = {"none": [], "many": []}
         for what in [*peaks] * rounds:
             arrived = Arrived()
-            server = nobody() if backend == OFF else servers(backend, arrived)[does]
+            server = no_server() if backend == OFF else servers(backend, arrived)[does]
             with server as port:
                 peaks[what].append(run(what, settings(backend, port))["peak"] / 1e6)
         none, many = statistics.median(peaks["none"]), statistics.median(peaks["many"])

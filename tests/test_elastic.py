@@ -135,7 +135,7 @@ def test_an_exception_that_is_handled_can_be_recorded():
 
 def test_local_variables_are_not_sent():
     """They may be secrets, and the agent takes seconds for a list of a million elements."""
-    source = FAILING_TASK.replace("def run(self):", "def run(self):\n            password = 'tell-nobody'")
+    source = FAILING_TASK.replace("def run(self):", "def run(self):\n            password = 'top-secret'")
     _, received = record(source)
     assert len(received.errors) == 1
     assert not any("vars" in frame for frame in received.errors[0]["exception"]["stacktrace"])
@@ -352,14 +352,14 @@ def test_spans_of_threads_are_children_of_the_task():
 
 
 def test_a_trace_that_is_not_sampled_is_not_recorded():
-    """As its beginning has decided; the spans are there for the task all the same."""
+    """By the decision of its beginning; the spans work for the task all the same."""
     done, received = record(TRACEPARENT=f"00-{'a' * 32}-{'b' * 16}-00")
     assert_unchanged(done)
     assert received.spans == []
 
 
 def test_the_internals_that_this_library_relies_on_are_those_of_the_agent():
-    """Each name that elastic/agent.py uses is there, and means what it did."""
+    """Each name that elastic/agent.py uses exists and works as expected."""
     done = run_program(
         """
         import threading

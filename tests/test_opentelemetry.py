@@ -219,7 +219,7 @@ def test_without_opentelemetry_the_instruments_measure_nothing():
 
 
 def test_a_callback_that_raises_costs_its_own_metric():
-    """The others arrive, and the task is none the worse."""
+    """The others arrive, and the task succeeds."""
     done, received = record(CLIENT.replace("yield Observation(", "raise ValueError\n            yield Observation("))
     assert_unchanged(done)
     assert "dkist.processing.frames.read" in received.metrics
@@ -423,7 +423,7 @@ def test_an_exporter_by_grpc_that_is_not_installed_is_one_warning_with_both_reme
 
 
 def test_the_private_name_that_this_library_relies_on_is_that_of_the_api():
-    """It tells whether a provider of metrics is set: ours is, unless there is one before it."""
+    """It shows whether a provider of metrics is set: ours is, unless another one was set before."""
     done = run_program(
         """
         from opentelemetry import metrics

@@ -131,7 +131,7 @@ def test_run_must_be_written():
 
 
 def test_rollback_does_nothing_by_default():
-    """It is there to be overridden."""
+    """It may be overridden."""
     assert Recorder(1, "w", "v").rollback() is None
 
 

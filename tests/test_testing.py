@@ -141,7 +141,7 @@ def test_a_span_has_the_methods_of_opentelemetry():
 
 
 def test_the_tracer_records_as_well():
-    """A span of start_span is not the parent of others; it ends when it is told to, or with its with statement."""
+    """A span of start_span is not the parent of others; it ends by ``end`` or with its with statement."""
 
     def work(task):
         with task.tracer.start_as_current_span("current", attributes={"a": 1}):
@@ -164,7 +164,7 @@ def test_the_tracer_records_as_well():
 
 
 def test_spans_of_two_tasks_are_not_mixed_up():
-    """A task inside of another, and spans of the outer one inside of those of the inner one."""
+    """A task inside another, and spans of the outer one inside those of the inner one."""
 
     def work(outer):
         inner = Calibrate(8, "l0_to_l1_cam", "1.0")
@@ -225,7 +225,7 @@ def test_spans_in_coroutines_have_the_right_parents():
 
 
 def test_a_generator_that_is_closed_is_no_error():
-    """It is how a generator ends that nobody asks for the rest."""
+    """Closing is how a generator ends that is not exhausted."""
 
     def work(task):
         def numbers():
@@ -241,7 +241,7 @@ def test_a_generator_that_is_closed_is_no_error():
 
 
 def test_metrics_are_recorded():
-    """What counters, histograms and gauges were told by all tasks, by name."""
+    """The values of counters, histograms and gauges from all tasks, by name."""
 
     def work(task):
         counter = task.meter.create_counter(task.format_metric_name("frames"), unit="1", description="Frames.")
@@ -266,7 +266,7 @@ def test_metrics_are_recorded():
     }
 
 
-def test_observable_metrics_are_asked_when_somebody_looks():
+def test_observable_metrics_are_observed_at_each_access():
     """Functions and generators, as OpenTelemetry takes them."""
     seen = [1]
 
@@ -317,13 +317,13 @@ def test_messages_are_recorded_and_not_sent():
 
 
 def test_what_the_callback_of_a_run_sends_is_recorded(monkeypatch):
-    """Airflow 3.0 does not tell which task has failed, so one message tells of the run."""
+    """Airflow 3.0 does not report which task has failed, so one message reports the run."""
     monkeypatch.setattr(of_context, "airflow_version", lambda: (3, 0))
     context = {"run_id": "manual__1", "dag": SimpleNamespace(dag_id="w_1"), "dag_run": SimpleNamespace(dag_id="w_1")}
     with testing.recorded() as recorded:
-        told = dag_run_failure_notification(context, "w", "1")
-    assert [each.message_id for each in recorded.failures] == [each.message_id for each in told]
-    assert told
+        sent = dag_run_failure_notification(context, "w", "1")
+    assert [each.message_id for each in recorded.failures] == [each.message_id for each in sent]
+    assert sent
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_the_same_failure_in_two_recordings_is_reported_in_both():
 
 @pytest.mark.parametrize("traceparent", [None, f"00-{'ab' * 16}-{'cd' * 8}-01"], ids=["none", "traceparent"])
 def test_nothing_is_left_behind(monkeypatch, traceparent):
-    """Not even by a task that does not end, a span that stays open, an exception, or a recording inside of another."""
+    """Not even by a task that does not end, a span that stays open, an exception, or a recording inside another."""
     if traceparent:
         monkeypatch.setenv("TRACEPARENT", traceparent)
     before = everything_that_is_replaced()

@@ -156,7 +156,7 @@ class TaskBase(ABC):
         span_type
             Kind of work, dotted (Elastic's ``type.subtype.action``).
         labels
-            Facts about the work.
+            Attributes of the work.
 
         Returns
         -------
@@ -183,7 +183,7 @@ class TaskBase(ABC):
         context, kind, **options
             As of OpenTelemetry's ``start_as_current_span``; other back ends ignore them.
         attributes
-            Facts about the work.
+            Attributes of the work.
         """
         options |= {key: value for key, value in (("context", context), ("kind", kind)) if value is not None}
         return (self._listeners or self._listen()).telemetry.span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)

@@ -90,7 +90,7 @@ class NullMeter:
 
 class NullBackend:
     """
-    The record of one task on one back end; on this one, from which the others derive, there is none.
+    The record of one task on one back end. This one records nothing; the others derive from it.
 
     Attributes
     ----------

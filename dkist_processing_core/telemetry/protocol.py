@@ -1,5 +1,5 @@
 """
-The words that a task and its listeners have in common.
+The types that a task and its listeners share.
 
 Runs in: task environment.
 """
@@ -45,10 +45,10 @@ class Span(Protocol):
     """One stretch of work; the part of an OpenTelemetry span that every back end has."""
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
-        """Record one fact about the work."""
+        """Record one attribute of the work."""
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        """Record several facts about the work."""
+        """Record several attributes of the work."""
 
 
 class Listener(Protocol):

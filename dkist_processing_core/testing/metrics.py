@@ -27,7 +27,7 @@ class Measurement:
     value
         The value, in the unit of the metric.
     attributes
-        Facts about it.
+        Its attributes.
     """
 
     value: float

@@ -150,7 +150,7 @@ def recorded(*, bus_error: str | Exception | None = None) -> Iterator[Recorded]:
     variables = {name: os.environ.get(name) for name in (TRACEPARENT, TRACESTATE)}
     with tempfile.TemporaryDirectory(prefix="dkist-testing-") as folder, no_open_span():
         try:
-            with made._activated(Path(folder)):  # noqa: SLF001 - for nobody else
+            with made._activated(Path(folder)):  # noqa: SLF001 - of this module
                 yield made
         finally:
             # A task that has not ended has left its own.

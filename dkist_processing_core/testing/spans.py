@@ -84,8 +84,8 @@ class RecordedSpan(NullSpan):
     type
         Kind of work, ``code.custom`` if the task has not said; that of a phase is ``code.core``.
     attributes
-        Facts about the work, as OpenTelemetry is given them: what is no text, number or boolean, nor a list of one of
-        these, is its text, and what is None is not there.
+        Attributes of the work, as they are sent to OpenTelemetry: a value that is not a text, number or boolean, or a
+        list of one of these, is converted to its text, and None is left out.
     task
         The task that it belongs to.
     parent
@@ -128,11 +128,11 @@ class RecordedSpan(NullSpan):
         return [each for each in self.task.spans if each.parent is self]
 
     def set_attribute(self, key: str, value: Any) -> None:
-        """Record one fact about the work."""
+        """Record one attribute of the work."""
         self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Record several facts about the work."""
+        """Record several attributes of the work."""
         self.attributes |= plain(attributes, are_sequences_plain=True)
 
     def add_event(self, name: str, attributes: Mapping[str, Any] | None = None, *_: Any, **__: Any) -> None:

@@ -87,11 +87,11 @@ class ElasticSpan(NullSpan):
         return agent.is_recorded(self._span)
 
     def set_attribute(self, key: str, value: Any) -> None:
-        """Record one fact as a label."""
+        """Record one attribute as a label."""
         self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Record several facts as labels."""
+        """Record several attributes as labels."""
         try:
             self._span.labels.update(labels(attributes))
         except Exception as error:

@@ -23,7 +23,7 @@ DEFAULTS = {"end_on_exit": True, "record_exception": True, "set_status_on_except
 
 
 def as_attributes(attributes: Mapping[Any, Any] | None) -> dict[str, Any] | None:
-    """Return attributes that no exporter fails on."""
+    """Return attributes that every exporter can send."""
     return plain(attributes, are_sequences_plain=True) if attributes else None
 
 
@@ -48,8 +48,8 @@ class OtelSpan(trace.Span):
     """
     One stretch of work, and the context manager around it.
 
-    It passes everything on to a span of the SDK. A mistake in a task's attributes is a warning in its log, and never an
-    error of the task. It begins in the context of its back end if the current one belongs to another task, or to a
+    It passes everything on to a span of the SDK. A mistake in a task's attributes is a warning in its log, never an error
+    of the task. It begins in the context of its back end if the current one belongs to another task, or to a
     thread that has none.
     """
 
@@ -98,12 +98,12 @@ class OtelSpan(trace.Span):
         return known
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Record several facts about the work."""
+        """Record several attributes of the work."""
         if made := as_attributes(attributes):
             _guarded(self._span.set_attributes, made)
 
     def set_attribute(self, key: str, value: Any) -> None:
-        """Record one fact about the work."""
+        """Record one attribute of the work."""
         self.set_attributes({key: value})
 
     def add_event(self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None) -> None:
