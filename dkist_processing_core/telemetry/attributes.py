@@ -84,9 +84,8 @@ def text(value: object) -> str:
     try:
         if isinstance(value, CONTAINERS) and len(value) > MOST_ELEMENTS:
             return f"<{type(value).__name__} of {len(value)} elements>"
-        made = str(value)[: LONGEST + 1]
         # A character that cannot be encoded would keep a whole batch of spans from being sent.
-        made = made.encode(errors="backslashreplace").decode()
+        made = str(value)[: LONGEST + 1].encode(errors="backslashreplace").decode()
     except Exception as error:
         return f"<{type(value).__name__} without text: {type(error).__name__}>"
     return made if len(made) <= LONGEST else f"{made[: LONGEST - 3]}..."
@@ -96,9 +95,7 @@ def exception_attributes(error: BaseException) -> dict[str, str]:
     """Return the attributes of an exception by OpenTelemetry's semantic conventions."""
     kind = type(error)
     return {
-        "exception.type": kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}",
+        "exception.type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
         "exception.message": text(error),
         # The end shows what happened, the beginning only how the task was started.
         "exception.stacktrace": text("".join(traceback.format_exception(error, limit=-MOST_FRAMES))[-LONGEST:]),

@@ -64,23 +64,20 @@ class ElasticSpan(NullSpan):
         return self if self.is_recording() else NULL_SPAN
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        span = self._span
         try:
-            self._end(error)
+            if span is not None and span.ended_time is None:
+                if span.outcome in {None, "unknown"}:
+                    span.outcome = "success" if error is None else "failure"
+                agent.end_spans_above(span, LEFT_OPEN_LABEL)
+                span.end()
+                if error is not None:
+                    agent.link_error(error, span)
+            if self._before is not None:
+                agent.deactivate(self._before)
+                self._before = None
         except Exception as failure:
             warn(failure)
-
-    def _end(self, error: BaseException | None) -> None:
-        span = self._span
-        if span is not None and span.ended_time is None:
-            if span.outcome in {None, "unknown"}:
-                span.outcome = "success" if error is None else "failure"
-            agent.end_spans_above(span, LEFT_OPEN_LABEL)
-            span.end()
-            if error is not None:
-                agent.link_error(error, span)
-        if self._before is not None:
-            agent.deactivate(self._before)
-            self._before = None
 
     def is_recording(self) -> bool:
         """Return whether the span is recorded."""

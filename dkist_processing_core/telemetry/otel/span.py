@@ -48,9 +48,8 @@ class OtelSpan(trace.Span):
     """
     One stretch of work, and the context manager around it.
 
-    It passes everything on to a span of the SDK. A mistake in a task's attributes is a warning in its log, never an error
-    of the task. It begins in the context of its back end if the current one belongs to another task, or to a
-    thread that has none.
+    It passes everything on to a span of the SDK. A mistake in a task's attributes is a warning in its log, not an error.
+    It begins in the context of its back end if the current one belongs to another task, or to a thread without one.
     """
 
     def __init__(self, backend: Any, name: str, attributes: Mapping[str, Any], options: Mapping[str, Any]) -> None:
@@ -94,8 +93,7 @@ class OtelSpan(trace.Span):
 
     def get_span_context(self) -> trace.SpanContext:
         """Return its ids."""
-        known: trace.SpanContext = self._span.get_span_context()
-        return known
+        return self._span.get_span_context()  # type: ignore[no-any-return]
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Record several attributes of the work."""
