@@ -48,7 +48,7 @@ class OtelSpan(trace.Span):
     """
     One stretch of work, and the context manager around it.
 
-    It passes everything on to a span of the SDK. A mistake in a task's attributes is a warning in its log, not an error.
+    It passes everything on to a span of the SDK. A mistake in a task's attributes is logged as a warning.
     It begins in the context of its back end if the current one belongs to another task, or to a thread without one.
     """
 
