@@ -11,13 +11,12 @@ Each task runs in a process of its own; the servers that it reports to are in th
   nonsense;
 * the peak memory of a task of 10,000 spans against one of none, and how many spans arrive.
 
-OpenTelemetry is measured with OTLP by HTTP, and by gRPC where its exporter is installed; in the last table also with
-endpoints that MESH_CONFIG names, whose protocol has to be found out, and together with Elastic APM.
+OpenTelemetry is measured with OTLP by HTTP, and by gRPC where its exporter is installed; in the second table also
+together with Elastic APM.
 """
 
 import argparse
 import contextlib
-import gzip
 import importlib.util
 import json
 import logging
@@ -26,17 +25,15 @@ import resource
 import statistics
 import subprocess
 import sys
-import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from support.http_server import Request, Response, http_server
 from support.peers import peer, swallowing
 from support.ports import free_ports
 
@@ -45,7 +42,6 @@ PAUSE_SECONDS = 0.02
 MANY = 10_000
 LABELS = {"frames": 3, "camera": "vbi-blue"}
 ELASTIC, HTTP, GRPC = "Elastic APM", "OTLP, HTTP", "OTLP, gRPC"
-MESH = "OTLP, mesh"
 BOTH = "Elastic, OTLP"
 WITHOUT_LIBRARIES = "Elastic, all*"
 OFF = "off"
@@ -60,24 +56,24 @@ def in_task(what: str, rounds: int) -> None:
     entered = time.monotonic()
     from dkist_processing_core import TaskBase
 
-    told: dict[str, Any] = {}
+    measured: dict[str, Any] = {}
 
     class Task(TaskBase):
         def run(self) -> None:
-            told["run_began"] = time.monotonic()
+            measured["run_began"] = time.monotonic()
             if what == "cost":
-                told["cost"] = costs(self, rounds)
+                measured["cost"] = costs(self, rounds)
             else:
                 for _ in range(MANY if what == "many" else 0 if what == "none" else 20):
                     with self.apm_step("read", labels=LABELS):
                         pass
-            told["run_ended"] = time.monotonic()
+            measured["run_ended"] = time.monotonic()
 
     logging.disable()
     with Task(recipe_run_id=1, workflow_name="l0_to_l1_cam", workflow_version="1.0") as task:
         task()
-    told["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"entered": entered, **told}))
+    measured["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"entered": entered, **measured}))
 
 
 def costs(task: Any, rounds: int) -> dict[str, float]:
@@ -140,47 +136,16 @@ class Arrived:
             self.spans += sum(bool(span.parent_span_id) for scope in scopes for span in scope.spans)
 
 
-@contextlib.contextmanager
-def http_server(arrived: Arrived, status: int = 200) -> Iterator[int]:
+def collector(arrived: Arrived, status: int = 200) -> contextlib.AbstractContextManager[int]:
     """Serve the intake of Elastic APM, and OTLP by HTTP; yield the port."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: Request) -> Response:
+        if request.method == "GET":
+            return Response(body=b'{"version": "8.15.0"}')
+        arrived.take(request.path, request.body)
+        return Response(status)
 
-        def do_GET(self) -> None:
-            self._answer(200, b'{"version": "8.15.0"}')
-
-        def do_POST(self) -> None:
-            if "chunked" in self.headers.get("Transfer-Encoding", ""):
-                body = b""
-                while size := int(self.rfile.readline(), 16):
-                    body += self.rfile.read(size)
-                    self.rfile.readline()
-                self.rfile.readline()
-            else:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            encoding = self.headers.get("Content-Encoding")
-            body = gzip.decompress(body) if encoding == "gzip" else zlib.decompress(body) if encoding else body
-            arrived.take(self.path, body)
-            self._answer(status)
-
-        def _answer(self, status: int, body: bytes = b"") -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
+    return http_server(answer)
 
 
 @contextlib.contextmanager
@@ -208,8 +173,8 @@ def grpc_server(arrived: Arrived, *, is_available: bool = True) -> Iterator[int]
 
 
 @contextlib.contextmanager
-def nobody() -> Iterator[int]:
-    """Yield a port on which nobody listens."""
+def no_server() -> Iterator[int]:
+    """Yield a port on which no server listens."""
     yield free_ports(1)[0]
 
 
@@ -217,11 +182,11 @@ def servers(backend: str, arrived: Arrived) -> dict[str, contextlib.AbstractCont
     """Return a server of each kind, not started yet, by what it does."""
     is_grpc = backend == GRPC
     return {
-        "answers": grpc_server(arrived) if is_grpc else http_server(arrived),
-        "refuses connections": nobody(),
+        "answers": grpc_server(arrived) if is_grpc else collector(arrived),
+        "refuses connections": no_server(),
         "drops packets": swallowing(),
         "is silent": peer(lambda _: None),
-        "answers 503": grpc_server(arrived, is_available=False) if is_grpc else http_server(arrived, 503),
+        "answers 503": grpc_server(arrived, is_available=False) if is_grpc else collector(arrived, 503),
         "talks nonsense": peer(lambda connection: connection.sendall(b"\x00\xffnonsense\r\n\r\n" * 10)),
     }
 
@@ -243,15 +208,12 @@ def settings(backend: str, port: int) -> dict[str, str]:
             "MESH_CONFIG": json.dumps({"system-monitoring-log-apm": service}),
             **more,
         }
-    if backend == MESH:
-        service = {"mesh_address": "127.0.0.1", "mesh_port": port}
-        return {"MESH_CONFIG": json.dumps(dict.fromkeys(["otlp-traces-endpoint", "otlp-metrics-endpoint"], service))}
     protocol = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"} if backend == GRPC else {}
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", **protocol}
 
 
 def run(what: str, environment: dict[str, str], rounds: int = 1) -> dict[str, Any]:
-    """Run a task in a process of its own; return what it tells, and when it began and ended."""
+    """Run a task in a process of its own; return what it measured, and when it began and ended."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("ELASTIC_", "OTEL_", "MESH_"))}
     began = time.monotonic()
     done = subprocess.run(
@@ -271,10 +233,10 @@ def cost_of_a_span(backends: list[str], rounds: int) -> None:
     print("\nOne span, microseconds (median), and how many times the bare one")
     print(f"  {'':<14}{'ours':>8}{'bare':>8}{'':>8}{'labels: ours':>16}{'bare':>8}")
     for backend in [OFF, *backends]:
-        with http_server(Arrived()) if backend != GRPC else grpc_server(Arrived()) as port:
+        with collector(Arrived()) if backend != GRPC else grpc_server(Arrived()) as port:
             more = {"ELASTIC_APM_TRANSACTION_MAX_SPANS": "1000000000"}
-            told = [run("cost", settings(backend, port) | more, 40 * rounds)["cost"] for _ in range(3)]
-        cost = {name: statistics.median(each[name] for each in told) for name in told[0]}
+            runs = [run("cost", settings(backend, port) | more, 40 * rounds)["cost"] for _ in range(3)]
+        cost = {name: statistics.median(each[name] for each in runs) for name in runs[0]}
         bare = cost if backend != OFF else {"bare": cost["nothing"], "bare, labels": cost["nothing"]}
         line = f"  {backend:<14}"
         for kind in ("", ", labels"):
@@ -288,7 +250,7 @@ def end_of_a_task(backends: list[str], rounds: int) -> None:
     """Print the table of what a task takes longer, for each kind of server."""
     times: dict[tuple[str, str], list[dict[str, float]]] = {}
     for _ in range(rounds):
-        for backend in [*backends, MESH, BOTH, WITHOUT_LIBRARIES]:
+        for backend in [*backends, BOTH, WITHOUT_LIBRARIES]:
             for does, server in servers(backend, Arrived()).items():
                 if backend == WITHOUT_LIBRARIES and does != "answers":
                     continue
@@ -320,13 +282,13 @@ def end_of_a_task(backends: list[str], rounds: int) -> None:
 def many_spans(backends: list[str], rounds: int) -> None:
     """Print the table of a task of 10,000 spans."""
     print(f"\nA task of {MANY} spans (median of {rounds} rounds)")
-    print(f"  {'':<14}{'the server':<22}{'peak':>6}{'more than with none':>24}{'arrive':>9}{'told as dropped':>17}")
+    print(f"  {'':<14}{'the server':<22}{'peak':>6}{'more than with none':>24}{'arrive':>9}{'dropped':>17}")
     cases = [(backend, does) for backend in backends for does in ("answers", "refuses connections", "is silent")]
     for backend, does in [(OFF, ""), *cases]:
         peaks: dict[str, list[float]] = {"none": [], "many": []}
         for what in [*peaks] * rounds:
             arrived = Arrived()
-            server = nobody() if backend == OFF else servers(backend, arrived)[does]
+            server = no_server() if backend == OFF else servers(backend, arrived)[does]
             with server as port:
                 peaks[what].append(run(what, settings(backend, port))["peak"] / 1e6)
         none, many = statistics.median(peaks["none"]), statistics.median(peaks["many"])

@@ -71,6 +71,7 @@ NOT_BY_NAME = {
 for signal in ("TRACES", "METRICS"):
     own = f"OTEL_EXPORTER_OTLP_{signal}_"
     NOT_BY_NAME |= {f"OTEL_{signal}_EXPORTER", f"{own}ENDPOINT", f"{own}PROTOCOL", f"{own}TIMEOUT"}
+NOT_BY_NAME |= {f"OTEL_EXPORTER_OTLP_{name}" for name in ("ENDPOINT", "PROTOCOL", "TIMEOUT")}
 
 
 def test_every_variable_that_is_read_is_documented():

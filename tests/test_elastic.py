@@ -1,13 +1,12 @@
 """Elastic APM, with the real agent, against a server that plays the intake."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jsonschema
 import pytest
 from support.apm import intake
-from support.recorded_tasks import FAILING_TASK, PHASES, TASK, assert_unchanged, run_task
+from support.http_server import Response, http_server
+from support.recorded_tasks import FAILING_TASK, PHASES, TASK, assert_unchanged, run_program, run_task
 from support.releases import REPOSITORY
 
 pytestmark = pytest.mark.once
@@ -17,7 +16,7 @@ SCHEMAS = REPOSITORY.parent / "shared" / "apm-schema"
 
 @pytest.fixture(scope="module")
 def validators():
-    """What tells whether an event is as the intake protocol wants it, by the kind of the event."""
+    """Validators of events by the schemas of the intake protocol, by the kind of the event."""
     if not SCHEMAS.is_dir():
         pytest.skip("optional: the schemas of the intake protocol are not beside the repository, in shared/apm-schema")
     schemas = {path.stem: json.loads(path.read_text()) for path in SCHEMAS.glob("*.json")}
@@ -26,7 +25,7 @@ def validators():
 
 
 def assert_valid(received, validators):
-    """Assert that every event has the form that the intake protocol wants."""
+    """Assert that every event is valid by the intake protocol."""
     assert received.refused == []
     faults = [
         f"{kind} {list(fault.absolute_path)}: {fault.message}"
@@ -45,7 +44,7 @@ def record(source=TASK, **environment):
 
 @pytest.mark.parametrize("source", [TASK, FAILING_TASK], ids=["success", "failure"])
 def test_every_event_is_valid(source, validators):
-    """Metadata, transaction, spans and error are as the schemas of the intake protocol want them."""
+    """Metadata, transaction, spans and error, by the schemas of the intake protocol."""
     done, received = record(source)
     kinds = {"metadata", "transaction", "span"} | ({"error"} if done.returncode else set())
     assert {kind for kind, _ in received.events} == kinds
@@ -136,7 +135,7 @@ def test_an_exception_that_is_handled_can_be_recorded():
 
 def test_local_variables_are_not_sent():
     """They may be secrets, and the agent takes seconds for a list of a million elements."""
-    source = FAILING_TASK.replace("def run(self):", "def run(self):\n            password = 'tell-nobody'")
+    source = FAILING_TASK.replace("def run(self):", "def run(self):\n            password = 'top-secret'")
     _, received = record(source)
     assert len(received.errors) == 1
     assert not any("vars" in frame for frame in received.errors[0]["exception"]["stacktrace"])
@@ -171,9 +170,9 @@ def test_ten_thousand_spans_are_five_hundred_and_a_number(validators):
                 print("done")
     """)
     assert_unchanged(done)
-    # Pre Run and Run are spans too, and count; Post Run comes after the limit, and is recorded nevertheless.
-    assert len(received.spans) == 501
-    assert received.transaction["span_count"] == {"started": 501, "dropped": 10_003 - 501}
+    # The three phases do not count: Post Run comes after the limit, and is recorded nevertheless.
+    assert len(received.spans) == 503
+    assert received.transaction["span_count"] == {"started": 503, "dropped": 10_003 - 503}
     assert {"Pre Run", "Run", "Post Run"} <= {span["name"] for span in received.spans}
     assert_valid(received, validators)
     assert "WARNING" not in done.stderr
@@ -256,6 +255,7 @@ def test_odd_labels_names_and_types_are_recorded_as_their_text(validators):
     assert "WARNING" not in done.stderr
 
 
+DISABLED = "DKIST_APM_DISABLED_INSTRUMENTATIONS"
 CALL = """
     import os
     from dkist_processing_core import TaskBase
@@ -275,37 +275,28 @@ CALLS = {
 @pytest.fixture(scope="module")
 def website():
     """The address of a server that answers every request."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"ok")
-
-        def log_message(self, *arguments):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/page"
-    server.shutdown()
-    server.server_close()
-    thread.join(5)
+    with http_server(lambda _: Response(body=b"ok")) as port:
+        yield f"http://127.0.0.1:{port}/page"
 
 
 @pytest.mark.parametrize(
-    ("disabled", "is_recorded"),
-    [(None, True), ("", True), ("redis, pymongo", True), ("urllib3, Requests", False), ("all", False)],
-    ids=["default", "empty", "others", "this one", "all"],
+    ("settings", "is_recorded"),
+    [
+        ({}, True),
+        ({DISABLED: ""}, True),
+        ({DISABLED: "redis, pymongo"}, True),
+        ({DISABLED: "urllib3, Requests"}, False),
+        ({DISABLED: "all"}, False),
+        ({"SKIP_INSTRUMENT_URLLIB3": "", "SKIP_INSTRUMENT_REQUESTS": ""}, False),
+        ({"ELASTIC_APM_INSTRUMENT": "false"}, False),
+    ],
+    ids=["default", "empty", "others", "this one", "all", "by the agent", "all by the agent"],
 )
 @pytest.mark.parametrize("library", ["requests", "urllib3"])
-def test_calls_of_libraries_are_spans_unless_they_are_switched_off(library, disabled, is_recorded, website):
-    """DKIST_APM_DISABLED_INSTRUMENTATIONS names the libraries whose calls are not recorded."""
+def test_calls_of_libraries_are_spans_unless_they_are_switched_off(library, settings, is_recorded, website):
+    """By DKIST_APM_DISABLED_INSTRUMENTATIONS, or by the variables of the agent."""
     pytest.importorskip(library)
-    setting = {} if disabled is None else {"DKIST_APM_DISABLED_INSTRUMENTATIONS": disabled}
-    done, received = record(CALL.format(library=library, call=CALLS[library]), URL=website, **setting)
+    done, received = record(CALL.format(library=library, call=CALLS[library]), URL=website, **settings)
     assert_unchanged(done)
     calls = [span for span in received.spans if span["type"] == "external"]
     assert [span["name"] for span in calls] == (["GET " + website.split("/")[2]] if is_recorded else [])
@@ -319,7 +310,7 @@ def test_calls_of_libraries_are_spans_unless_they_are_switched_off(library, disa
 )
 def test_redis_is_not_instrumented_unless_it_is_asked_for(disabled, is_instrumented):
     """It floods; by the state that the agent keeps of each library."""
-    setting = {} if disabled is None else {"DKIST_APM_DISABLED_INSTRUMENTATIONS": disabled}
+    setting = {} if disabled is None else {DISABLED: disabled}
     done, _ = record(
         """
         from dkist_processing_core import TaskBase
@@ -361,7 +352,51 @@ def test_spans_of_threads_are_children_of_the_task():
 
 
 def test_a_trace_that_is_not_sampled_is_not_recorded():
-    """As its beginning has decided; the spans are there for the task all the same."""
+    """By the decision of its beginning; the spans work for the task all the same."""
     done, received = record(TRACEPARENT=f"00-{'a' * 32}-{'b' * 16}-00")
     assert_unchanged(done)
     assert received.spans == []
+
+
+def test_the_internals_that_this_library_relies_on_are_those_of_the_agent():
+    """Each name that elastic/agent.py uses exists and works as expected."""
+    done = run_program(
+        """
+        import threading
+        from elasticapm import base, traces
+        from dkist_processing_core.telemetry.elastic import agent
+        from dkist_processing_core.telemetry.protocol import TraceIds
+
+        assert "CLIENT_SINGLETON" in vars(base)
+        transport = f"{agent.__name__}.BoundedTransport"
+        client = agent.new_client({"SERVICE_NAME": "s", "TRANSPORT_CLASS": transport, "TRANSACTION_MAX_SPANS": 1})
+        assert type(client._transport) is agent.BoundedTransport
+        queue, thread = client._transport._event_queue, client._transport._thread
+        assert isinstance(thread, threading.Thread) and isinstance(client._transport._flushed, threading.Event)
+        client._transport.handle_fork()
+        assert client._transport._event_queue is not queue and type(client._transport._event_queue) is type(queue)
+
+        ids = TraceIds("a" * 32, "b" * 16)
+        transaction = agent.begin_transaction(client, None, ids)
+        assert (transaction.id, transaction.trace_parent.trace_id) == (ids.transaction_id, ids.trace_id)
+        assert transaction.to_dict()["id"] == ids.transaction_id and transaction.ended_time is None
+        assert agent.active_transaction() is None
+        before = agent.activate(transaction)
+        assert agent.active_transaction() is transaction and traces.execution_context.get_span() is None
+        span = transaction.begin_span("first", "code")
+        assert traces.execution_context.get_span() is span and agent.is_recorded(span)
+        assert not agent.is_recorded(transaction.begin_span("second", "code"))
+        agent.raise_limit(transaction)
+        assert agent.is_recorded(transaction.begin_span("third", "code"))
+        agent.end_spans_above(span, "left")
+        assert traces.execution_context.get_span() is span and span.ended_time is None
+        agent.link_error(error := ValueError(), span)
+        assert error._elastic_apm_span_id == span.id
+        client.capture_exception(exc_info=(ValueError, error, None))
+        assert not hasattr(error, "_elastic_apm_span_id")
+        agent.deactivate(before)
+        assert agent.active_transaction() is None and traces.execution_context.get_span() is None
+        """,
+        ELASTIC_APM_DISABLE_SEND="true",
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unchanged, run_task, write_task
+from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unchanged, run_program, run_task, write_task
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
 pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
@@ -14,6 +14,8 @@ pytestmark = pytest.mark.once
 
 OK, ERROR = 1, 2
 PROTOBUF = "application/x-protobuf"
+# Without it MESH_CONFIG means gRPC.
+HTTP = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
 
 
 @contextlib.contextmanager
@@ -28,14 +30,15 @@ def collector(protocol):
 
 def record(source=TASK, protocol="http", **environment):
     """Run a task against a collector that MESH_CONFIG names; return how it ended and what arrived."""
+    setting = {} if protocol == "grpc" else HTTP
     with collector(protocol) as received:
-        done = run_task(source, **{"MESH_CONFIG": received.mesh_config, **environment})
+        done = run_task(source, **{"MESH_CONFIG": received.mesh_config, **setting, **environment})
     return done, received
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_a_task_is_one_root_span_with_the_spans_that_it_made(protocol):
-    """By either protocol, which MESH_CONFIG does not say: names, attributes, parents, resource and status."""
+    """By either protocol: names, attributes, parents, resource and status."""
     done, received = record(protocol=protocol, NOMAD_ALLOC_ID="id", NOMAD_ALLOC_NAME="name", NOMAD_GROUP_NAME="group")
     assert_unchanged(done)
     [root] = received.roots
@@ -131,7 +134,11 @@ def test_a_protocol_that_is_set_is_used():
 def test_each_signal_has_its_own_service_of_the_mesh():
     """Spans by gRPC to one, metrics by HTTP to another."""
     with collector("grpc") as for_spans, collector("http") as for_metrics:
-        done = run_task(TASK, MESH_CONFIG=mesh_config(for_spans.port, for_metrics.port))
+        done = run_task(
+            TASK,
+            MESH_CONFIG=mesh_config(for_spans.port, for_metrics.port),
+            OTEL_EXPORTER_OTLP_METRICS_PROTOCOL="http/protobuf",
+        )
     assert_unchanged(done)
     assert for_spans.tree(for_spans.roots[0]) == PHASES
     assert (for_spans.metrics, for_metrics.spans) == ({}, [])
@@ -212,7 +219,7 @@ def test_without_opentelemetry_the_instruments_measure_nothing():
 
 
 def test_a_callback_that_raises_costs_its_own_metric():
-    """The others arrive, and the task is none the worse."""
+    """The others arrive, and the task succeeds."""
     done, received = record(CLIENT.replace("yield Observation(", "raise ValueError\n            yield Observation("))
     assert_unchanged(done)
     assert "dkist.processing.frames.read" in received.metrics
@@ -381,26 +388,59 @@ def test_spans_of_threads_are_children_of_the_task():
         assert below[f"frame {number}"] == [(f"part of {number}", {}, [])]
 
 
-@pytest.mark.parametrize("exporter", ["http", "grpc"])
-def test_an_exporter_that_is_not_installed_is_one_warning_with_the_command(exporter):
-    """The task runs. What is not installed is simulated by an import hook in the task's process."""
-    missing = "opentelemetry" if exporter == "http" else "opentelemetry.exporter.otlp.proto.grpc"
+def record_without(missing, **environment):
+    """Run a task in a process in which an import hook hides a package; return the one warning."""
     write_task(HOOK.format(missing=missing), "sitecustomize")
     with http_collector() as received:
-        done = run_task(
-            TASK,
-            OTEL_EXPORTER_OTLP_ENDPOINT=received.url,
-            OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf" if exporter == "http" else "grpc",
-        )
+        done = run_task(TASK, **{"OTEL_EXPORTER_OTLP_ENDPOINT": received.url, **environment})
     assert_unchanged(done)
     assert received.requests == []
     [warning] = [line for line in done.stderr.splitlines() if "WARNING" in line]
-    assert warning.endswith(
+    return warning
+
+
+def test_an_extra_that_is_not_installed_is_one_warning_with_the_command():
+    """The task runs."""
+    assert record_without("opentelemetry").endswith(
         "OpenTelemetry, which is configured, needs the extra 'otel'. "
         "Install it with: pip install 'dkist-processing-core[otel]'"
-        if exporter == "http"
-        else "Install it with: pip install opentelemetry-exporter-otlp-proto-grpc"
     )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "MESH_CONFIG": mesh_config(9)},
+    ],
+    ids=["standard variable", "mesh"],
+)
+def test_an_exporter_by_grpc_that_is_not_installed_is_one_warning_with_both_remedies(settings):
+    """The variable that selects HTTP, and the command that installs gRPC; the task runs."""
+    warning = record_without("opentelemetry.exporter.otlp.proto.grpc", **settings)
+    assert "If the endpoint speaks HTTP, set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf." in warning
+    assert warning.endswith("install it with: pip install opentelemetry-exporter-otlp-proto-grpc")
+
+
+def test_the_private_name_that_this_library_relies_on_is_that_of_the_api():
+    """It shows whether a provider of metrics is set: ours is, unless another one was set before."""
+    done = run_program(
+        """
+        from opentelemetry import metrics
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.resources import Resource
+        from dkist_processing_core.telemetry.otel import providers
+
+        class Exporter:
+            _preferred_temporality = _preferred_aggregation = None
+            def shutdown(self, *arguments, **keywords): pass
+
+        assert type(metrics.get_meter_provider()).__name__ == providers.UNSET_METER_PROVIDER
+        first, second = (providers.meter_provider(Resource({}), Exporter()) for _ in range(2))
+        assert metrics.get_meter_provider() is first
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 HOOK = """

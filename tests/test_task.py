@@ -1,13 +1,17 @@
 """The class that a team subclasses."""
 
+import contextlib
 import logging
+import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dkist_processing_core import TaskBase, testing
+from dkist_processing_core import TaskBase, telemetry, testing
 from dkist_processing_core.exceptions import RecipeRunIdError
+from dkist_processing_core.telemetry.null import NullBackend
 
 
 class Recorder(TaskBase):
@@ -127,7 +131,7 @@ def test_run_must_be_written():
 
 
 def test_rollback_does_nothing_by_default():
-    """It is there to be overridden."""
+    """It may be overridden."""
     assert Recorder(1, "w", "v").rollback() is None
 
 
@@ -160,3 +164,88 @@ def test_the_life_of_a_task_is_logged(caplog):
         ("dkist_processing_core.task", "Task Recorder started"),
         ("dkist_processing_core.task", "Task Recorder complete"),
     ]
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """
+    The calls of the listeners of a task, in order.
+
+    The log on the bus and the back end are stand-ins: what counts here is when they are called.
+    """
+    events = []
+
+    class Log:
+        def __init__(self, metadata):
+            events.append(f"log of {metadata.task_name} begins")
+
+        def started(self):
+            events.append("started")
+
+        @contextlib.contextmanager
+        def phase(self, name):
+            events.append(f"{name} begins")
+            yield
+            events.append(f"{name} ends")
+
+        def close(self, error):
+            events.append(f"log ends: {error!r}")
+
+    class Backend(NullBackend):
+        def span(self, name, *arguments):
+            events.append(f"span {name}")
+            return super().span(name, *arguments)
+
+        def end(self, error):
+            events.append(f"telemetry ends: {error!r}")
+
+    monkeypatch.setenv("DKIST_ISB_LOGGING", "true")
+    monkeypatch.setitem(sys.modules, "dkist_processing_core.isb.logs.task_log", SimpleNamespace(TaskLog=Log))
+    monkeypatch.setattr(telemetry, "_start_backends", lambda _: events.append("telemetry begins") or [Backend()])
+    return events
+
+
+def test_the_log_begins_first_and_is_closed_last(events):
+    """So what telemetry logs when it begins or ends is forwarded; a span lies within its phase."""
+    with contextlib.suppress(ValueError), Failing(1, "w", "v") as task:
+        task()
+    assert events == [
+        "log of Failing begins",
+        "telemetry begins",
+        "started",
+        "Pre Run begins",
+        "span Pre Run",
+        "Pre Run ends",
+        "Run begins",
+        "span Run",
+        "telemetry ends: ValueError('no')",
+        "log ends: ValueError('no')",
+    ]
+
+
+def test_a_task_that_is_made_and_never_entered_begins_no_log(events):
+    """Its metrics begin telemetry, whose record is closed with the task that is run."""
+    task = Recorder(1, "w", "v")
+    assert task.meter.name == "dkist"
+    assert events == ["telemetry begins"]
+    task()
+    assert events[:3] == ["telemetry begins", "log of Recorder begins", "started"]
+    assert events[-2:] == ["telemetry ends: None", "log ends: None"]
+
+
+def test_a_log_that_cannot_begin_is_a_warning(monkeypatch, caplog):
+    """And the task runs."""
+    monkeypatch.setenv("DKIST_ISB_LOGGING", "true")
+    monkeypatch.setitem(sys.modules, "dkist_processing_core.isb.logs.task_log", None)
+    with Recorder(1, "w", "v") as task:
+        task()
+    assert task.events == ["pre_run", "run", "post_run", "exit"]
+    [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith("DKIST_ISB_LOGGING is set, but the log cannot be sent to the interservice bus: ")
+
+
+def test_records_beside_an_event_are_marked(caplog):
+    """So that a listener that is called at the event itself need not forward them."""
+    with caplog.at_level(logging.INFO), Recorder(1, "w", "v") as task:
+        task()
+    assert [hasattr(record, "dkist_listened") for record in caplog.records] == [False, True, True]

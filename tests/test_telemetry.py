@@ -163,7 +163,7 @@ CELLS = {
         {"w.First": ONE, "w.Second": TWO, "w.Failing": EMPTY_PHASES[:2]},
         ["w.First", "w.Second", "w.Failing", "w.First"],
     ),
-    "called twice inside of a with statement": (
+    "called twice inside a with statement": (
         """
     with made(First) as task:
         task()

@@ -1,4 +1,4 @@
-"""Whatever becomes of telemetry, a task ends as it does without, and soon."""
+"""Telemetry never changes a task's result, whatever happens to it, and never delays its end by more than a bound."""
 
 import contextlib
 import os
@@ -86,7 +86,7 @@ def recorded(request):
 
 @contextlib.contextmanager
 def down():
-    """A port on which nobody listens."""
+    """A port on which no server listens."""
     yield free_ports(1)[0]
 
 
@@ -126,8 +126,8 @@ SERVERS = {"down": down, "swallowing": swallowing, "silent": silent, "garbage": 
 
 @pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS)
 @pytest.mark.parametrize("on", ON.values(), ids=ON)
-def test_a_server_that_is_none_changes_nothing(on, server):
-    """Nobody listens, packets are dropped, no answer, garbage, an answer without end."""
+def test_a_broken_server_changes_nothing(on, server):
+    """No server, dropped packets, no answer, garbage, an endless answer."""
     with server() as port:
         assert_unchanged(run_task(TASK, **on(port)))
 
@@ -144,7 +144,7 @@ def test_a_failure_is_the_same_without_a_server(server):
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 429, 500, 503])
 @pytest.mark.parametrize("backend", ["elastic", "otlp"])
 def test_a_server_that_refuses_changes_nothing(backend, status):
-    """It is asked, and what it answers stays between the two."""
+    """The server receives requests, and its answers have no effect on the task."""
     with apm.intake(status) if backend == "elastic" else otlp.http_collector(status) as received:
         done = run_task(TASK, **ON[backend](received.port))
     assert_unchanged(done)
@@ -524,7 +524,7 @@ FORKS = {
 
 @pytest.mark.parametrize("recorded", ON, indirect=True)
 @pytest.mark.parametrize("body", FORKS.values(), ids=FORKS)
-def test_a_fork_in_a_task_neither_hangs_nor_tells_twice(body, recorded):
+def test_a_fork_in_a_task_neither_hangs_nor_sends_twice(body, recorded):
     """The transaction and each span of the parent arrive once; a child's spans may be lost."""
     source = f"""
 from dkist_processing_core import TaskBase

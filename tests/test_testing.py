@@ -16,6 +16,7 @@ from support.apm import intake
 from support.releases import REPOSITORY
 
 from dkist_processing_core import TaskBase, telemetry, testing
+from dkist_processing_core.common import test_mode
 from dkist_processing_core.failure_callback import (
     RecipeRunFailureMessage,
     chat_ops_notification,
@@ -27,8 +28,6 @@ from dkist_processing_core.isb.drain import send_waiting
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.failures import context as of_context
 from dkist_processing_core.isb.publisher import PublishError, deliver, publish
-from dkist_processing_core.isb.transport import Substitute
-from dkist_processing_core.runtime import listeners as life_cycle
 
 
 class Calibrate(TaskBase):
@@ -59,9 +58,7 @@ def fail(task):
 
 
 def everything_that_is_replaced():
-    state = telemetry._State
-    replaced = [state.substitute, state.ids, life_cycle.start, Substitute.deliver, Substitute.spool_folder]
-    return [*replaced, dict(os.environ), spool.spool_folder()]
+    return [test_mode.active(), telemetry.last_ids(), dict(os.environ), spool.spool_folder()]
 
 
 def test_the_tree_of_a_task_is_recorded():
@@ -144,7 +141,7 @@ def test_a_span_has_the_methods_of_opentelemetry():
 
 
 def test_the_tracer_records_as_well():
-    """A span of start_span is not the parent of others; it ends when it is told to, or with its with statement."""
+    """A span of start_span is not the parent of others; it ends by ``end`` or with its with statement."""
 
     def work(task):
         with task.tracer.start_as_current_span("current", attributes={"a": 1}):
@@ -167,7 +164,7 @@ def test_the_tracer_records_as_well():
 
 
 def test_spans_of_two_tasks_are_not_mixed_up():
-    """A task inside of another, and spans of the outer one inside of those of the inner one."""
+    """A task inside another, and spans of the outer one inside those of the inner one."""
 
     def work(outer):
         inner = Calibrate(8, "l0_to_l1_cam", "1.0")
@@ -228,7 +225,7 @@ def test_spans_in_coroutines_have_the_right_parents():
 
 
 def test_a_generator_that_is_closed_is_no_error():
-    """It is how a generator ends that nobody asks for the rest."""
+    """Closing is how a generator ends that is not exhausted."""
 
     def work(task):
         def numbers():
@@ -244,7 +241,7 @@ def test_a_generator_that_is_closed_is_no_error():
 
 
 def test_metrics_are_recorded():
-    """What counters, histograms and gauges were told by all tasks, by name."""
+    """The values of counters, histograms and gauges from all tasks, by name."""
 
     def work(task):
         counter = task.meter.create_counter(task.format_metric_name("frames"), unit="1", description="Frames.")
@@ -269,7 +266,7 @@ def test_metrics_are_recorded():
     }
 
 
-def test_observable_metrics_are_asked_when_somebody_looks():
+def test_observable_metrics_are_observed_at_each_access():
     """Functions and generators, as OpenTelemetry takes them."""
     seen = [1]
 
@@ -301,7 +298,7 @@ def new_envelope(**changes):
 
 
 def test_messages_are_recorded_and_not_sent():
-    """Those of callbacks, of publish and of deliver, in order; nothing is kept, and nobody needs a broker."""
+    """Those of callbacks, of publish and of deliver, in order; nothing is spooled, and no broker is needed."""
     confirmed = []
     with testing.recorded() as recorded:
         message = chat_ops_notification({"run_id": "manual__1"}, "w", "1", "Task")
@@ -311,7 +308,7 @@ def test_messages_are_recorded_and_not_sent():
             producer.publish(message)
     assert [each.queue for each in recorded.messages] == ["recipe.run.failure.q", *["other.q"] * 3, message.queue]
     assert confirmed == recorded.messages[2:4]
-    assert recorded.kept == []
+    assert recorded.spooled == []
     first, _ = recorded.failures
     assert isinstance(first, RecipeRunFailureMessage)
     assert (first.body, first.message_id, first.timestamp) == (message.body, message.message_id, message.timestamp)
@@ -320,41 +317,41 @@ def test_messages_are_recorded_and_not_sent():
 
 
 def test_what_the_callback_of_a_run_sends_is_recorded(monkeypatch):
-    """Airflow 3.0 does not tell which task has failed, so one message tells of the run."""
+    """Airflow 3.0 does not report which task has failed, so one message reports the run."""
     monkeypatch.setattr(of_context, "airflow_version", lambda: (3, 0))
     context = {"run_id": "manual__1", "dag": SimpleNamespace(dag_id="w_1"), "dag_run": SimpleNamespace(dag_id="w_1")}
     with testing.recorded() as recorded:
-        told = dag_run_failure_notification(context, "w", "1")
-    assert [each.message_id for each in recorded.failures] == [each.message_id for each in told]
-    assert told
+        sent = dag_run_failure_notification(context, "w", "1")
+    assert [each.message_id for each in recorded.failures] == [each.message_id for each in sent]
+    assert sent
 
 
 @pytest.mark.parametrize(
     "error", ["down", OSError("down"), PublishError("down", can_pass=False)], ids=["text", "any", "publish"]
 )
 def test_the_bus_may_fail(error, caplog):
-    """The message is kept in a spool folder of the recording, and sent after the next one that is published."""
+    """The message is spooled in a folder of the recording, and sent after the next one that is published."""
     with testing.recorded(bus_error=error) as recorded:
         message = chat_ops_notification({"run_id": "manual__1"}, "w", "1", "Task")
-        [kept] = recorded.kept
-        assert (kept.message_id, recorded.messages) == (message.message_id, [])
+        [spooled] = recorded.spooled
+        assert (spooled.message_id, recorded.messages) == (message.message_id, [])
         assert spool.spool_folder().is_relative_to(tempfile.gettempdir())
         recorded.bus_error = None
         publish(new_envelope())
         assert len(send_waiting().sent) == 1
     assert [each.message_id for each in recorded.messages] == ["f" * 32, message.message_id]
-    assert recorded.kept == []
+    assert recorded.spooled == []
     assert "down" in caplog.text
 
 
-def test_what_was_kept_can_be_read_when_the_recording_is_over():
+def test_spooled_messages_can_be_read_after_the_recording():
     """And the folder is gone."""
     with testing.recorded(bus_error="down") as recorded:
         chat_ops_notification({}, "w", "1", "Task")
         folder = spool.spool_folder()
         with pytest.raises(PublishError, match="^down$"):
             publish(new_envelope())
-    assert [each.type for each in recorded.kept] == ["recipe.run.failure"]
+    assert [each.type for each in recorded.spooled] == ["recipe.run.failure"]
     assert not folder.exists()
 
 
@@ -368,7 +365,7 @@ def test_the_same_failure_in_two_recordings_is_reported_in_both():
 
 @pytest.mark.parametrize("traceparent", [None, f"00-{'ab' * 16}-{'cd' * 8}-01"], ids=["none", "traceparent"])
 def test_nothing_is_left_behind(monkeypatch, traceparent):
-    """Not even by a task that does not end, a span that stays open, an exception, or a recording inside of another."""
+    """Not even by a task that does not end, a span that stays open, an exception, or a recording inside another."""
     if traceparent:
         monkeypatch.setenv("TRACEPARENT", traceparent)
     before = everything_that_is_replaced()

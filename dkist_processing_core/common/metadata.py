@@ -11,7 +11,18 @@ __all__ = ["TaskMetadata"]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskMetadata:
-    """Which task of which workflow runs, and for which recipe run."""
+    """
+    Which task of which workflow runs, and for which recipe run.
+
+    Attributes
+    ----------
+    recipe_run_id
+        Id of the recipe run.
+    workflow_name, workflow_version
+        The workflow that the task runs in.
+    task_name
+        Name of the task class.
+    """
 
     recipe_run_id: int
     workflow_name: str

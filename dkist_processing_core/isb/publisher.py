@@ -13,12 +13,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dkist_processing_core.common import test_mode
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.isb.attempt import Attempt
 from dkist_processing_core.isb.connection import PublishError, connection_parameters, explained, quiet_pika
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.settings import InterserviceBusConfiguration
-from dkist_processing_core.isb.transport import Substitute
 
 __all__ = ["TOTAL_SECONDS", "PublishError", "deliver", "publish"]
 
@@ -82,8 +82,8 @@ def deliver(
     ConfigurationError
         If a setting of the bus cannot be used.
     """
-    if Substitute.deliver is not None:
-        return _hand_over(Substitute.deliver, envelopes, on_confirmed)
+    if doubles := test_mode.active():
+        return _hand_over(doubles.deliver, envelopes, on_confirmed)
     configuration = _configuration()
     broker = configuration.isb_mesh_service
     work = _Delivery(configuration, envelopes, seconds, on_confirmed)

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dkist_processing_core.common import atomic
+from dkist_processing_core.common import atomic, test_mode
 from dkist_processing_core.isb.envelope import Envelope
-from dkist_processing_core.isb.transport import Substitute
 
 __all__ = ["WaitingMessage", "forget_old", "keep", "lock", "spool_folder", "waiting"]
 
@@ -58,8 +57,8 @@ class WaitingMessage:
 
 def spool_folder() -> Path:
     """Return the spool folder: ``DKIST_ISB_SPOOL``, else one under the user's state folder (XDG)."""
-    if Substitute.spool_folder is not None:
-        return Substitute.spool_folder
+    if doubles := test_mode.active():
+        return doubles.spool_folder
     configured = os.environ.get("DKIST_ISB_SPOOL")
     if configured:
         return Path(configured)

@@ -1,72 +1,80 @@
 """
-Whom the life of a task is told, apart from those who read its log.
+Listeners for the life-cycle events of a task.
 
-Runs in: task environment. `start` picks what is configured when a task starts and imports nothing else; `TaskBase`
-talks to what it returns.
+Runs in: task environment. What is configured is imported when the task begins, and nothing else.
 """
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from contextlib import ExitStack
+from functools import cached_property
 
+from dkist_processing_core import telemetry
+from dkist_processing_core.common import test_mode
 from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.common.settings import isb_logging
+from dkist_processing_core.telemetry.protocol import Listener
 
-__all__ = ["TOLD", "LifeCycle", "start"]
+__all__ = ["LISTENED", "Listener", "Listeners"]
 
 logger = logging.getLogger(__name__)
 
-# Marks the records that TaskBase writes for people, as the same is told here.
-TOLD = {"dkist_told": True}
+# Marks the records that `TaskBase` logs beside a life-cycle event, which the log on the interservice bus sends instead.
+LISTENED = {"dkist_listened": True}
 
 
-class LifeCycle(Protocol):
-    """What hears how a task begins, gets on and ends."""
-
-    def started(self) -> None:
-        """Hear that the task has started."""
-
-    def phase(self, name: str) -> AbstractContextManager[None]:
-        """Hear when a phase of the task begins and ends; to be used in a ``with`` statement around it."""
-
-    def close(self, error: BaseException | None) -> None:
-        """Hear how the task has ended, and listen no more."""
-
-
-class Untold:
-    """The life of a task of which nobody wants to hear."""
-
-    def started(self) -> None:
-        """Do nothing."""
-
-    def phase(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002 - there is none
-        """Do nothing."""
-        return nullcontext()
-
-    def close(self, error: BaseException | None) -> None:
-        """Do nothing."""
-
-
-def start(facts: TaskMetadata) -> LifeCycle:
+class Listeners:
     """
-    Begin to send the log of a task to the interservice bus, if that is switched on.
+    The listeners of one task as one: telemetry, and the log on the interservice bus.
 
-    If it cannot be begun, that costs the task nothing but a warning in its log.
-
-    Parameters
-    ----------
-    facts
-        What is known of the task.
+    Telemetry begins when it is first used, since a task may create its metrics before it is entered. The log begins
+    when the task is entered, since a task may be made and never run.
     """
-    if isb_logging():
+
+    def __init__(self, metadata: TaskMetadata) -> None:
+        self._metadata = metadata
+        self._is_entered = False
+        self._listeners: list[Listener] = []
+
+    @cached_property
+    def telemetry(self) -> telemetry.Recording:
+        """The record of the task on the telemetry back ends."""
+        recording = telemetry.start(self._metadata)
+        self._listeners.append(recording)
+        return recording
+
+    def entered(self) -> None:
+        """Let every listener begin that has not begun yet."""
+        if not self._is_entered:
+            self._is_entered = True
+            self._start_log()
+            self.telemetry  # noqa: B018 - begins when it is used
+
+    def _start_log(self) -> None:
+        if not isb_logging() or test_mode.active() is not None:
+            return
         try:
             from dkist_processing_core.isb.logs.task_log import TaskLog
 
-            return TaskLog(facts)
+            # First, so that it is closed last: what the others log while they are closed is then forwarded.
+            self._listeners.insert(0, TaskLog(self._metadata))
         except Exception as error:
-            logger.warning(
-                "The log is not sent to the interservice bus although DKIST_ISB_LOGGING is set: %s: %s",
-                type(error).__name__,
-                error,
-            )
-    return Untold()
+            reason = f"{type(error).__name__}: {error}"
+            logger.warning("DKIST_ISB_LOGGING is set, but the log cannot be sent to the interservice bus: %s", reason)
+
+    def started(self) -> None:
+        """Pass on that the first phase is about to begin."""
+        self.entered()
+        for each in self._listeners:
+            each.started()
+
+    def phase(self, name: str) -> ExitStack:
+        """Return a context manager to be used around a phase of the task."""
+        stack = ExitStack()
+        for each in self._listeners:
+            stack.enter_context(each.phase(name))
+        return stack
+
+    def close(self, error: BaseException | None) -> None:
+        """Pass on what ended the task, None if it succeeded."""
+        for each in reversed(self._listeners):
+            each.close(error)

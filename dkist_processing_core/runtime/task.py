@@ -12,38 +12,21 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 
-from dkist_processing_core import telemetry
 from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.exceptions import RecipeRunIdError
-from dkist_processing_core.runtime import listeners as life_cycle
-from dkist_processing_core.runtime.listeners import TOLD, LifeCycle
-from dkist_processing_core.telemetry import Span, Telemetry
-from dkist_processing_core.telemetry.protocol import AttributeValue
+from dkist_processing_core.runtime.listeners import LISTENED, Listeners
+from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, AttributeValue, Span
 
 __all__ = ["TaskBase", "as_recipe_run_id"]
 
-logger = logging.getLogger(__name__)
+# Not the name of this module: a team sets the level of what it imports.
+logger = logging.getLogger("dkist_processing_core.task")
 
-CORE_SPAN_TYPE = "code.core"
-CORE_LABELS = {"type": "core"}
-CUSTOM_SPAN_TYPE = "code.custom"
 NO_OPTIONS: Mapping[str, Any] = {}
 
 
 def as_recipe_run_id(value: object) -> int:
-    """
-    Return the recipe run id as the integer that it stands for.
-
-    Parameters
-    ----------
-    value
-        An integer, or a text or a number that stands for one.
-
-    Raises
-    ------
-    RecipeRunIdError
-        If it stands for no integer.
-    """
+    """Return a recipe run id, an integer or a text or number equal to one, as an integer; else `RecipeRunIdError`."""
     try:
         number = int(value)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
@@ -57,13 +40,13 @@ class TaskBase(ABC):
     """
     One task of a workflow, written in plain Python.
 
-    Subclass it and write `run`. Nothing in a subclass needs to know that Airflow runs it, which recipe run it works
-    on is in ``self.recipe_run_id``. Airflow's task id is the name of the class.
+    Subclass it and write `run`. A subclass need not know that Airflow runs it; ``self.recipe_run_id`` is the recipe run
+    that it works on. Airflow's task id is the name of the class.
 
     Parameters
     ----------
     recipe_run_id
-        Id of the recipe run that the task works on; anything that stands for an integer.
+        Id of the recipe run that the task works on, an integer or a text or number equal to one.
     workflow_name, workflow_version
         The workflow that the task runs in.
 
@@ -83,9 +66,9 @@ class TaskBase(ABC):
 
     Notes
     -----
-    A task is used as a context manager and called inside of it. `__enter__` and `__exit__` may be overridden for
-    what must be set up and torn down whatever happens; both must then call the overridden method. Calling a task
-    outside of a ``with`` statement runs it as well.
+    A task is used as a context manager and called inside it. `__enter__` and `__exit__` may be overridden for what must
+    be set up and torn down in any case; both must then call the overridden method. Records logged after
+    ``super().__exit__()`` are not forwarded. Calling a task outside a ``with`` statement runs it as well.
 
     Examples
     --------
@@ -106,8 +89,7 @@ class TaskBase(ABC):
         self.workflow_name = workflow_name
         self.workflow_version = workflow_version
         self.task_name = type(self).__name__
-        self._life_cycle: LifeCycle | None = None
-        self._telemetry: Telemetry | None = None
+        self._listeners: Listeners | None = None
         self._is_entered = False
         logger.info("Task %s initialized", self.task_name)
 
@@ -116,7 +98,7 @@ class TaskBase(ABC):
 
     @abstractmethod
     def run(self) -> None:
-        """Do the work of the task. To be overridden; inside the span ``Run``."""
+        """Do the work of the task. Must be overridden; inside the span ``Run``."""
 
     def post_run(self) -> None:
         """Do what comes after a `run` that succeeded. Does nothing unless overridden; inside the span ``Post Run``."""
@@ -126,21 +108,14 @@ class TaskBase(ABC):
         Undo what the task did to persistent stores for its recipe run.
 
         Does nothing unless overridden. No workflow calls it; a person does, from a notebook or by
-        ``dkist-processing-core rollback``, inside of the task's ``with`` statement, in a process in which neither
+        ``dkist-processing-core rollback``, inside the task's ``with`` statement, in a process in which neither
         `pre_run`, `run` nor `post_run` has run. It undoes what this task did for this recipe run and nothing else. It
-        may be called whatever happened before: after a success, half a run, no run, or another rollback; what is not
-        there any more is no error. It raises if something could not be undone, and can then be called again.
+        may be called after a success, half a run, no run, or another rollback; what does not exist any more is not an
+        error. It raises if something could not be undone, and can then be called again.
         """
 
     def __call__(self) -> None:
-        """
-        Run the task: `pre_run`, `run`, `post_run`, each inside a span of its own.
-
-        Raises
-        ------
-        Exception
-            Whatever one of them raises. The ones after it do not run.
-        """
+        """Run `pre_run`, `run` and `post_run`, each in its span, until one of them raises."""
         if self._is_entered:
             self._run_phases()
             return
@@ -152,20 +127,17 @@ class TaskBase(ABC):
         self._close(None)
 
     def _run_phases(self) -> None:
-        told = self._open_life_cycle()
-        told.started()
-        self._count_execution()
-        logger.info("Task %s started", self.task_name, extra=TOLD)
-        for name, phase in (("Pre Run", self.pre_run), ("Run", self.run), ("Post Run", self.post_run)):
-            with told.phase(name), self.apm_step(name, span_type=CORE_SPAN_TYPE, labels=CORE_LABELS):
-                phase()
-        logger.info("Task %s complete", self.task_name, extra=TOLD)
-
-    def _count_execution(self) -> None:
+        listeners = self._listen()
+        listeners.started()
         try:
             self.task_execution_counter.add(1, self.base_telemetry_attributes)
         except Exception as error:
-            logger.warning("The task is not counted: %s: %s", type(error).__name__, error)
+            logger.warning("The task was not counted: %s: %s", type(error).__name__, error)
+        logger.info("Task %s started", self.task_name, extra=LISTENED)
+        for name, phase in (("Pre Run", self.pre_run), ("Run", self.run), ("Post Run", self.post_run)):
+            with listeners.phase(name):
+                phase()
+        logger.info("Task %s complete", self.task_name, extra=LISTENED)
 
     def apm_step(
         self,
@@ -184,15 +156,14 @@ class TaskBase(ABC):
         span_type
             Kind of work, dotted (Elastic's ``type.subtype.action``).
         labels
-            Facts about the work.
+            Attributes of the work.
 
         Returns
         -------
         context manager
-            To be used in a ``with`` statement around the work; it yields the span, which has ``set_attribute`` and
-            ``set_attributes``. Without telemetry it does nothing.
+            It yields the span, which has ``set_attribute`` and ``set_attributes``. Without telemetry it does nothing.
         """
-        return self._open_telemetry().span(name, span_type, labels or {}, NO_OPTIONS)
+        return (self._listeners or self._listen()).telemetry.span(name, span_type, labels or {}, NO_OPTIONS)
 
     def telemetry_span(
         self,
@@ -203,61 +174,49 @@ class TaskBase(ABC):
         **options: Any,
     ) -> AbstractContextManager[Any]:
         """
-        Record a stretch of work as a span, in the spelling of OpenTelemetry.
+        Record a stretch of work as a span, in the spelling of OpenTelemetry; otherwise as `apm_step`.
 
         Parameters
         ----------
         name
             What the work is.
         context, kind, **options
-            As of OpenTelemetry's ``start_as_current_span``; other back ends pass over them.
+            As of OpenTelemetry's ``start_as_current_span``; other back ends ignore them.
         attributes
-            Facts about the work.
-
-        Returns
-        -------
-        context manager
-            As from `apm_step`. With OpenTelemetry it yields a span of its own kind; the others have its methods.
+            Attributes of the work.
         """
         options |= {key: value for key, value in (("context", context), ("kind", kind)) if value is not None}
-        return self._open_telemetry().span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)
+        return (self._listeners or self._listen()).telemetry.span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)
 
     @property
     def base_telemetry_attributes(self) -> dict[str, str | int]:
-        """What is recorded about the task; for the attributes of a team's own metrics."""
+        """The attributes that are recorded for the task; use them for a team's own metrics."""
         from dkist_processing_core.telemetry.attributes import task_attributes
 
-        return task_attributes(self._facts())
+        return task_attributes(self._metadata())
 
     @property
     def tracer(self) -> Any:
-        """OpenTelemetry's tracer of this task; without OpenTelemetry, what has its methods."""
-        return self._open_telemetry().tracer
+        """OpenTelemetry's tracer of this task; without OpenTelemetry, an object with its methods."""
+        return self._listen().telemetry.tracer
 
     @property
     def meter(self) -> Any:
-        """OpenTelemetry's meter of this task; without OpenTelemetry, what has its methods and measures nothing."""
-        return self._open_telemetry().meter
+        """OpenTelemetry's meter of this task; without OpenTelemetry, an object with its methods, without effect."""
+        return self._listen().telemetry.meter
 
     @property
     def task_execution_counter(self) -> Any:
-        """The counter of the tasks that were run, ``dkist.processing.tasks.executed``."""
+        """The counter of the tasks that have run, ``dkist.processing.tasks.executed``."""
         return self.meter.create_counter(
             self.format_metric_name("tasks.executed"), unit="1", description="Number of tasks that were run."
         )
 
     def format_metric_name(self, name: str) -> str:
-        """
-        Return the full name of a metric of a processing task.
-
-        Parameters
-        ----------
-        name
-            Words separated by dots, such as ``tasks.executed``.
-        """
+        """Return the full name of a metric of a processing task; the argument is dotted, such as ``tasks.executed``."""
         return f"{self.meter.name}.processing.{name}"
 
-    def _facts(self) -> TaskMetadata:
+    def _metadata(self) -> TaskMetadata:
         return TaskMetadata(
             recipe_run_id=self.recipe_run_id,
             workflow_name=self.workflow_name,
@@ -265,30 +224,20 @@ class TaskBase(ABC):
             task_name=self.task_name,
         )
 
-    def _open_life_cycle(self) -> LifeCycle:
-        if self._life_cycle is None:
-            self._life_cycle = life_cycle.start(self._facts())
-        return self._life_cycle
-
-    def _open_telemetry(self) -> Telemetry:
-        if self._telemetry is None:
-            self._telemetry = telemetry.start(self._facts())
-        return self._telemetry
+    def _listen(self) -> Listeners:
+        if self._listeners is None:
+            self._listeners = Listeners(self._metadata())
+        return self._listeners
 
     def _close(self, error: BaseException | None) -> None:
-        recorded, self._telemetry = self._telemetry, None
-        if recorded is not None:
-            recorded.close(error)
-        # Last, so that what the others log while they are closed is heard.
-        told, self._life_cycle = self._life_cycle, None
-        if told is not None:
-            told.close(error)
+        listeners, self._listeners = self._listeners, None
+        if listeners is not None:
+            listeners.close(error)
 
     def __enter__(self) -> Self:
         """Begin to record the task. An override must return what this returns."""
         self._is_entered = True
-        self._open_life_cycle()
-        self._open_telemetry()
+        self._listen().entered()
         return self
 
     def __exit__(
@@ -297,7 +246,7 @@ class TaskBase(ABC):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        """End the recording of the task. It runs whether or not the task succeeded."""
+        """End the record of the task, whether or not it succeeded. An override must call this."""
         self._is_entered = False
         self._close(exc_val)
 

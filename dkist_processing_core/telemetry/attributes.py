@@ -1,21 +1,25 @@
 """
-What is recorded about a task and its spans, in values that a back end takes.
+The attributes of a task and of its spans, in values that every back end accepts.
 
 Runs in: task environment, if any back end is on.
 """
 
+import logging
 import os
 import socket
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any
 
 from dkist_processing_core.common.metadata import TaskMetadata
 
-__all__ = ["LEFT_OPEN", "LONGEST", "exception_attributes", "plain", "task_attributes", "text"]
+__all__ = ["LEFT_OPEN", "LONGEST", "exception_attributes", "plain", "task_attributes", "text", "warn"]
 
-# Marks a span that the task has not ended.
+logger = logging.getLogger(__name__)
+
+# The attribute of a span that the task has not ended.
 LEFT_OPEN = "dkist.left_open"
 PLAIN_TYPES = frozenset({str, bool, int, float})
 LONGEST = 8192
@@ -30,13 +34,13 @@ ALLOCATION = {
 }
 
 
-def task_attributes(facts: TaskMetadata) -> dict[str, str | int]:
-    """Return what is recorded about a task, and where it runs, by its names in OpenTelemetry."""
+def task_attributes(metadata: TaskMetadata) -> dict[str, str | int]:
+    """Return the attributes of a task and of the worker that it runs on, by their names in OpenTelemetry."""
     return {
-        "recipe.run.id": facts.recipe_run_id,
-        "workflow.name": facts.workflow_name,
-        "workflow.version": facts.workflow_version,
-        "task.name": facts.task_name,
+        "recipe.run.id": metadata.recipe_run_id,
+        "workflow.name": metadata.workflow_name,
+        "workflow.version": metadata.workflow_version,
+        "task.name": metadata.task_name,
         "host.name": socket.gethostname(),
         **{name: os.environ[variable] for variable, name in ALLOCATION.items() if os.environ.get(variable)},
     }
@@ -44,63 +48,25 @@ def task_attributes(facts: TaskMetadata) -> dict[str, str | int]:
 
 def plain(attributes: Mapping[Any, Any], *, are_sequences_plain: bool = False) -> dict[str, Any]:
     """
-    Return attributes that every back end takes: texts, booleans and numbers, none of them huge.
+    Return attributes as texts, booleans and numbers, none of them huge, whatever the values are.
 
-    A number of another type, such as one of numpy's, becomes one of Python's. Anything else is recorded as its text;
-    what is None is not recorded.
-
-    Parameters
-    ----------
-    attributes
-        The attributes. No value of theirs can make this raise.
-    are_sequences_plain
-        Whether a list or tuple of values of one type is taken as well.
+    A number of another type, such as one of numpy's, becomes one of Python's. Any other value is recorded as its text,
+    or, if ``are_sequences_plain``, as a list if it is one of plain values of one type. None is not recorded.
     """
-    made = {}
-    for key, value in attributes.items():
-        if value is None:
-            continue
-        kind = type(value)
-        if kind is str:
-            if len(value) > LONGEST or not value.isascii():
-                value = text(value)  # noqa: PLW2901 - it is the same value
-        elif kind is int:
-            if not SMALLEST <= value <= LARGEST:
-                value = text(value)  # noqa: PLW2901 - likewise
-        elif kind not in PLAIN_TYPES:
-            value = _plain(value, are_sequences_plain=are_sequences_plain)  # noqa: PLW2901 - likewise
-        made[key if type(key) is str and key.isascii() else text(key)] = value
-    return made
-
-
-def text(value: object) -> str:
-    """Return what a value is as a text that every back end takes, and not a huge one, whatever the value is."""
-    try:
-        if isinstance(value, CONTAINERS) and len(value) > MOST_ELEMENTS:
-            return f"<{type(value).__name__} of {len(value)} elements>"
-        made = str(value)[: LONGEST + 1]
-        # What cannot be encoded would keep a whole batch of spans from being sent.
-        made = made.encode(errors="backslashreplace").decode()
-    except Exception as error:
-        return f"<{type(value).__name__} without text: {type(error).__name__}>"
-    return made if len(made) <= LONGEST else f"{made[: LONGEST - 3]}..."
-
-
-def exception_attributes(error: BaseException) -> dict[str, str]:
-    """Return what OpenTelemetry's semantic conventions record about an exception."""
-    kind = type(error)
     return {
-        "exception.type": kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}",
-        "exception.message": text(error),
-        # The end of it tells what happened, the beginning only how the task was started.
-        "exception.stacktrace": text("".join(traceback.format_exception(error, limit=-MOST_FRAMES))[-LONGEST:]),
+        key if type(key) is str and key.isascii() else text(key): _plain(value, are_sequences_plain=are_sequences_plain)
+        for key, value in attributes.items()
+        if value is not None
     }
 
 
 def _plain(value: Any, *, are_sequences_plain: bool) -> Any:
-    try:
+    kind = type(value)  # by far the most values need no change
+    if kind is str:
+        return value if len(value) <= LONGEST and value.isascii() else text(value)
+    if kind is float or kind is bool or (kind is int and SMALLEST <= value <= LARGEST):
+        return value
+    with suppress(Exception):
         if isinstance(value, Integral):
             value = int(value)
             return value if SMALLEST <= value <= LARGEST else text(value)
@@ -110,6 +76,33 @@ def _plain(value: Any, *, are_sequences_plain: bool) -> Any:
             types = {type(each) for each in value}
             if len(types) == 1 and types <= PLAIN_TYPES:
                 return list(plain(dict(enumerate(value))).values())
-    except Exception:
-        return text(value)
     return text(value)
+
+
+def text(value: object) -> str:
+    """Return the text of any value, of bounded length, and without characters that cannot be encoded."""
+    try:
+        if isinstance(value, CONTAINERS) and len(value) > MOST_ELEMENTS:
+            return f"<{type(value).__name__} of {len(value)} elements>"
+        # A character that cannot be encoded would keep a whole batch of spans from being sent.
+        made = str(value)[: LONGEST + 1].encode(errors="backslashreplace").decode()
+    except Exception as error:
+        return f"<{type(value).__name__} without text: {type(error).__name__}>"
+    return made if len(made) <= LONGEST else f"{made[: LONGEST - 3]}..."
+
+
+def exception_attributes(error: BaseException) -> dict[str, str]:
+    """Return the attributes of an exception by OpenTelemetry's semantic conventions."""
+    kind = type(error)
+    return {
+        "exception.type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
+        "exception.message": text(error),
+        # The end shows what happened, the beginning only how the task was started.
+        "exception.stacktrace": text("".join(traceback.format_exception(error, limit=-MOST_FRAMES))[-LONGEST:]),
+    }
+
+
+def warn(error: Exception) -> None:
+    """Log that a span is not recorded."""
+    with suppress(Exception):  # at the limit of recursion not even that is possible
+        logger.warning("A span is not recorded, or not all of it: %s: %s", type(error).__name__, error)

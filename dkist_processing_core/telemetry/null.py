@@ -1,115 +1,83 @@
 """
-No telemetry: the twin of the other back ends that does nothing.
+The null back end: a task without telemetry.
 
-Runs in: task environment. Code that is written for OpenTelemetry finds its methods here, so that a task need not know
-whether it is switched on.
+Runs in: task environment. Its spans, tracer and meter have the methods of OpenTelemetry's, so that a task need not know
+whether telemetry is on.
 """
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
+from types import SimpleNamespace
 from typing import Any, Self
 
-from dkist_processing_core.telemetry.protocol import AttributeValue, TraceIds
+from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TraceIds
 
-__all__ = ["NoInstrument", "NoMeter", "NoSpan", "NoTelemetry", "NoTracer"]
+__all__ = ["METER_NAME", "BackendTracer", "NullBackend", "NullInstrument", "NullMeter", "NullSpan"]
 
 METER_NAME = "dkist"
 
 
-class NoSpanContext:
-    """The ids of a span that has none."""
-
-    trace_id = 0
-    span_id = 0
-    is_remote = False
-    is_valid = False
-    trace_flags = 0
-    trace_state: Mapping[str, str] = {}
+def _ignore(*_: Any, **__: Any) -> None:
+    """Do nothing."""
 
 
-class NoSpan:
-    """A span that records nothing; one instance serves everywhere, since it holds no state."""
+class NullSpan:
+    """A span that records nothing. It holds no state, so one instance is enough."""
 
-    def set_attribute(self, key: str, value: AttributeValue) -> None:
-        """Record nothing."""
+    set_attribute = _ignore
+    set_attributes = _ignore
+    add_event = _ignore
+    add_link = _ignore
+    record_exception = _ignore
+    set_status = _ignore
+    update_name = _ignore
+    end = _ignore
 
-    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        """Record nothing."""
-
-    def add_event(self, *_: Any, **__: Any) -> None:
-        """Record nothing."""
-
-    def add_link(self, *_: Any, **__: Any) -> None:
-        """Record nothing."""
-
-    def record_exception(self, *_: Any, **__: Any) -> None:
-        """Record nothing."""
-
-    def set_status(self, *_: Any, **__: Any) -> None:
-        """Record nothing."""
-
-    def update_name(self, name: str) -> None:
-        """Record nothing."""
-
-    def end(self, *_: Any, **__: Any) -> None:
-        """Record nothing."""
-
-    def get_span_context(self) -> NoSpanContext:
-        """Return ids that are none."""
-        return NO_SPAN_CONTEXT
+    def get_span_context(self) -> SimpleNamespace:
+        """Return ids that are not valid."""
+        return NULL_SPAN_CONTEXT
 
     def is_recording(self) -> bool:
-        """Tell that nothing is recorded."""
+        """Return False."""
         return False
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """Let exceptions through."""
 
 
-class NoTracer:
-    """A tracer whose spans are those of a back end without tracers, or record nothing."""
+class BackendTracer:
+    """The tracer of a back end that has none of its own, with the methods of OpenTelemetry's."""
 
-    def __init__(self, start: Callable[..., Any] | None = None) -> None:
-        self._start = start
+    def __init__(self, backend: "NullBackend") -> None:
+        self._backend = backend
 
     def start_as_current_span(self, name: str, *_: Any, attributes: Mapping[str, Any] | None = None, **__: Any) -> Any:
         """Return a context manager that yields a span."""
-        return self._start(name, attributes or {}) if self._start else NO_SPAN
+        return self._backend.span(name, CUSTOM_SPAN_TYPE, attributes or {}, {})
 
-    def start_span(self, *_: Any, **__: Any) -> NoSpan:
+    def start_span(self, *_: Any, **__: Any) -> NullSpan:
         """Return a span that records nothing."""
-        return NO_SPAN
+        return NULL_SPAN
 
 
-class NoInstrument:
+class NullInstrument:
     """A counter, histogram or gauge that measures nothing."""
 
-    def add(self, *_: Any, **__: Any) -> None:
-        """Measure nothing."""
-
-    def record(self, *_: Any, **__: Any) -> None:
-        """Measure nothing."""
-
-    def set(self, *_: Any, **__: Any) -> None:
-        """Measure nothing."""
+    add = _ignore
+    record = _ignore
+    set = _ignore
 
 
-class NoMeter:
+class NullMeter:
     """A meter whose instruments measure nothing."""
 
     name = METER_NAME
 
-    def _create(self, *_: Any, **__: Any) -> NoInstrument:
+    def _create(self, *_: Any, **__: Any) -> NullInstrument:
         """Return an instrument that measures nothing."""
-        return NO_INSTRUMENT
+        return NULL_INSTRUMENT
 
     create_counter = _create
     create_up_down_counter = _create
@@ -120,34 +88,48 @@ class NoMeter:
     create_observable_gauge = _create
 
 
-class NoTelemetry:
-    """Telemetry that records nothing."""
+class NullBackend:
+    """
+    The record of one task on one back end. This one records nothing; the others derive from it.
+
+    Attributes
+    ----------
+    ids
+        Where the record is found; None if there is none.
+    meter
+        An OpenTelemetry meter, or an object with its methods.
+    flushes
+        Functions that send what is left of the record, by the names that warnings use. They are called after `end`, all
+        at the same time, each in a thread of its own; one that hangs is left behind.
+    """
+
+    ids: TraceIds | None = None
+    flushes: Mapping[str, Callable[[], object]] = {}
+
+    def __init__(self) -> None:
+        self.meter: Any = NULL_METER
 
     @property
-    def ids(self) -> TraceIds | None:
-        """None, as nothing is recorded."""
-        return None
+    def tracer(self) -> Any:
+        """An OpenTelemetry tracer, or an object with its methods."""
+        return BackendTracer(self)
 
-    @property
-    def tracer(self) -> NoTracer:
-        """A tracer whose spans record nothing."""
-        return NO_TRACER
+    def span(self, name: str, span_type: str, attributes: Mapping[str, Any], options: Mapping[str, Any], /) -> Any:
+        """
+        Return the context manager of a stretch of work, inside the span that is open when it begins.
 
-    @property
-    def meter(self) -> NoMeter:
-        """A meter whose instruments measure nothing."""
-        return NO_METER
+        The type is dotted (Elastic's ``type.subtype.action``). The options are arguments of OpenTelemetry's
+        ``start_as_current_span``; other back ends ignore them.
+        """
+        return NULL_SPAN
 
-    def span(self, name: str, span_type: str, attributes: Mapping[str, Any], options: Mapping[str, Any]) -> NoSpan:
-        """Return the span that records nothing."""
-        return NO_SPAN
-
-    def close(self, error: BaseException | None) -> None:
-        """Do nothing."""
+    def end(self, error: BaseException | None) -> None:
+        """End the record, in the thread of the task and without waiting; ``error`` is what ended the task."""
 
 
-NO_SPAN_CONTEXT = NoSpanContext()
-NO_SPAN = NoSpan()
-NO_TRACER = NoTracer()
-NO_INSTRUMENT = NoInstrument()
-NO_METER = NoMeter()
+NULL_SPAN_CONTEXT = SimpleNamespace(
+    trace_id=0, span_id=0, is_remote=False, is_valid=False, trace_flags=0, trace_state={}
+)
+NULL_SPAN = NullSpan()
+NULL_INSTRUMENT = NullInstrument()
+NULL_METER = NullMeter()

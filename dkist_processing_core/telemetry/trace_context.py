@@ -13,14 +13,14 @@ __all__ = ["TRACEPARENT", "TRACESTATE", "incoming"]
 
 TRACEPARENT = "TRACEPARENT"
 TRACESTATE = "TRACESTATE"
-# W3C Trace Context, 3.2. A later version may say more after the flags, and ff is none.
+# W3C Trace Context, 3.2. A later version may have more fields after the flags; ff is not a version.
 FORM = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 VERSION = "00"
 IS_SAMPLED = 1
 
 
 def incoming() -> TraceIds | None:
-    """Return the trace and the span that ``TRACEPARENT`` says to continue; None if it is not set or malformed."""
+    """Return the trace and the span that ``TRACEPARENT`` names; None if it is not set or malformed."""
     text = os.environ.get(TRACEPARENT, "").strip()
     found = FORM.fullmatch(text)
     if found is None:

@@ -1,83 +1,58 @@
 """
-The telemetry back end that keeps everything in memory.
+The telemetry back end that records in memory.
 
 Runs in: author and CI.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.telemetry.attributes import task_attributes
-from dkist_processing_core.telemetry.null import NoTracer
-from dkist_processing_core.telemetry.protocol import TraceIds
+from dkist_processing_core.telemetry.null import BackendTracer, NullBackend
+from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TraceIds
 from dkist_processing_core.telemetry.trace_context import incoming
 from dkist_processing_core.testing.metrics import RecordingMeter
-from dkist_processing_core.testing.spans import CUSTOM_SPAN_TYPE, Opening, RecordedSpan, RecordedTask
+from dkist_processing_core.testing.spans import RecordedSpan, RecordedTask, SpanContext
 
-__all__ = ["InMemory"]
+__all__ = ["InMemoryBackend"]
 
 
-class _Tracer(NoTracer):
-    def __init__(self, task: RecordedTask) -> None:
-        self._task = task
-
-    def start_as_current_span(
-        self, name: str, *_: Any, attributes: Mapping[str, Any] | None = None, **__: Any
-    ) -> Opening:
-        return Opening(self._task, name, CUSTOM_SPAN_TYPE, attributes or {})
+class _Tracer(BackendTracer):
+    _backend: "InMemoryBackend"
 
     def start_span(self, name: str, *_: Any, attributes: Mapping[str, Any] | None = None, **__: Any) -> RecordedSpan:
-        return RecordedSpan(self._task, name, CUSTOM_SPAN_TYPE, attributes or {})
+        return RecordedSpan(self._backend.task, name, CUSTOM_SPAN_TYPE, attributes or {})
 
 
-class InMemory:
-    """
-    The telemetry back end that keeps everything.
+class InMemoryBackend(NullBackend):
+    """The telemetry back end that records one task in memory; the task measures with the meter that is given."""
 
-    Parameters
-    ----------
-    facts
-        What is known of the task.
-    meter
-        What the task gets as its meter.
-    """
-
-    def __init__(self, facts: TaskMetadata, meter: RecordingMeter) -> None:
+    def __init__(self, metadata: TaskMetadata, meter: RecordingMeter) -> None:
         continued = incoming()
+        ids = TraceIds(continued.trace_id if continued else secrets.token_hex(16), secrets.token_hex(8))
         self.task = RecordedTask(
-            name=facts.task_name,
-            workflow_name=facts.workflow_name,
-            workflow_version=facts.workflow_version,
-            recipe_run_id=facts.recipe_run_id,
-            attributes=task_attributes(facts),
-            ids=TraceIds(continued.trace_id if continued else secrets.token_hex(16), secrets.token_hex(8)),
+            name=metadata.task_name,
+            workflow_name=metadata.workflow_name,
+            workflow_version=metadata.workflow_version,
+            recipe_run_id=metadata.recipe_run_id,
+            attributes=task_attributes(metadata),
+            ids=ids,
         )
-        self.tracer = _Tracer(self.task)
+        self.ids = ids
         self.meter = meter
 
     @property
-    def ids(self) -> TraceIds:
-        """Ids of the task."""
-        return self.task.ids
+    def tracer(self) -> BackendTracer:
+        """A tracer that records in memory."""
+        return _Tracer(self)
 
-    def span(
-        self,
-        name: str,
-        span_type: str,
-        attributes: Mapping[str, Any],
-        options: Mapping[str, Any],  # noqa: ARG002 - of OpenTelemetry
-    ) -> Opening:
-        """Record a stretch of work; see `Recorder.span`."""
-        return Opening(self.task, name, span_type, attributes)
+    def span(self, name: str, span_type: str, attributes: Mapping[str, Any], *_: Any) -> SpanContext:
+        """Record a stretch of work; see `NullBackend.span`."""
+        return SpanContext(self.task, name, span_type, attributes)
 
     def end(self, error: BaseException | None) -> None:
-        """End the task; see `Backend.end`."""
+        """End the task; see `NullBackend.end`."""
         self.task.error = error
         self.task.is_ended = True
-
-    @property
-    def flushes(self) -> dict[str, Callable[[], object]]:
-        """Nothing; everything is where it belongs."""
-        return {}

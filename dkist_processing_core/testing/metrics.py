@@ -6,10 +6,11 @@ Runs in: author and CI.
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partialmethod
 from types import SimpleNamespace
 from typing import Any
 
-from dkist_processing_core.telemetry.null import NoInstrument, NoMeter
+from dkist_processing_core.telemetry.null import METER_NAME
 
 __all__ = ["Measurement", "RecordedMetric", "RecordingMeter"]
 
@@ -19,14 +20,14 @@ CALLBACK_MILLISECONDS = 10_000.0
 @dataclass(frozen=True)
 class Measurement:
     """
-    One value that a metric was told.
+    One value of a metric.
 
     Attributes
     ----------
     value
         The value, in the unit of the metric.
     attributes
-        Facts about it.
+        Its attributes.
     """
 
     value: float
@@ -36,7 +37,7 @@ class Measurement:
 @dataclass
 class RecordedMetric:
     """
-    A metric, with what it was told by all the tasks that were recorded.
+    A metric, with its values from all the tasks that were recorded.
 
     Attributes
     ----------
@@ -53,116 +54,86 @@ class RecordedMetric:
     kind: str
     unit: str = ""
     description: str = ""
-    _told: list[Measurement] = field(default_factory=list, repr=False)
+    _measurements: list[Measurement] = field(default_factory=list, repr=False)
     _callbacks: list[Callable[[Any], Iterable[Any] | None]] = field(default_factory=list, repr=False)
 
     @property
     def measurements(self) -> list[Measurement]:
-        """What it was told, the earliest first; an observable one is asked, at each look."""
-        if not self._callbacks:
-            return list(self._told)
+        """Its values, the earliest first; the callbacks of an observable metric are called at each access."""
         options = SimpleNamespace(timeout_millis=CALLBACK_MILLISECONDS)
-        return [
+        observed = [
             Measurement(each.value, dict(each.attributes or {}))
             for callback in self._callbacks
             for each in callback(options) or ()
         ]
+        return [*self._measurements, *observed]
 
     @property
     def total(self) -> float:
         """Sum of the values of its measurements."""
         return sum(each.value for each in self.measurements)
 
-    def tell(self, value: float, attributes: Mapping[str, Any] | None = None) -> None:
-        """Take one value."""
-        self._told.append(Measurement(value, dict(attributes or {})))
+    def record(self, value: float, attributes: Mapping[str, Any] | None = None, *_: Any, **__: Any) -> None:
+        """Add one value."""
+        self._measurements.append(Measurement(value, dict(attributes or {})))
 
-    def ask(self, callback: Any) -> None:
+    def observe(self, callback: Any) -> None:
         """Take the values from a callback, as OpenTelemetry's observable metrics do."""
         self._callbacks.append(_as_function(callback))
 
 
-class RecordingMeter(NoMeter):
-    """
-    The meter that a task gets, with the methods of OpenTelemetry's.
+class RecordingMeter:
+    """The meter of a task, with the methods of OpenTelemetry's. It adds the metrics to a dictionary, by their names."""
 
-    Parameters
-    ----------
-    metrics
-        Where the metrics are put, by their names.
-    """
+    name = METER_NAME
 
     def __init__(self, metrics: dict[str, RecordedMetric]) -> None:
         self._metrics = metrics
 
-    def _metric(self, kind: str, name: str, unit: str, description: str) -> RecordedMetric:
-        return self._metrics.setdefault(name, RecordedMetric(name, kind, unit, description))
-
-    def create_counter(self, name: str, unit: str = "", description: str = "", **_: Any) -> "_Instrument":
-        """Return what takes ``add``."""
-        return _Instrument(self._metric("counter", name, unit, description))
-
-    def create_up_down_counter(self, name: str, unit: str = "", description: str = "", **_: Any) -> "_Instrument":
-        """Return what takes ``add``."""
-        return _Instrument(self._metric("up_down_counter", name, unit, description))
-
-    def create_histogram(self, name: str, unit: str = "", description: str = "", **_: Any) -> "_Instrument":
-        """Return what takes ``record``."""
-        return _Instrument(self._metric("histogram", name, unit, description))
-
-    def create_gauge(self, name: str, unit: str = "", description: str = "", **_: Any) -> "_Instrument":
-        """Return what takes ``set``."""
-        return _Instrument(self._metric("gauge", name, unit, description))
-
-    def create_observable_counter(
-        self, name: str, callbacks: Sequence[Any] | None = None, unit: str = "", description: str = "", **_: Any
-    ) -> NoInstrument:
-        """Have callbacks asked for the value."""
-        return self._observe("observable_counter", name, callbacks, unit, description)
-
-    def create_observable_up_down_counter(
-        self, name: str, callbacks: Sequence[Any] | None = None, unit: str = "", description: str = "", **_: Any
-    ) -> NoInstrument:
-        """Have callbacks asked for the value."""
-        return self._observe("observable_up_down_counter", name, callbacks, unit, description)
-
-    def create_observable_gauge(
-        self, name: str, callbacks: Sequence[Any] | None = None, unit: str = "", description: str = "", **_: Any
-    ) -> NoInstrument:
-        """Have callbacks asked for the value."""
-        return self._observe("observable_gauge", name, callbacks, unit, description)
+    def _create(self, kind: str, name: str, unit: str = "", description: str = "", **_: Any) -> "_Instrument":
+        return _Instrument(self._metrics.setdefault(name, RecordedMetric(name, kind, unit, description)))
 
     def _observe(
-        self, kind: str, name: str, callbacks: Sequence[Any] | None, unit: str, description: str
-    ) -> NoInstrument:
-        metric = self._metric(kind, name, unit, description)
+        self,
+        kind: str,
+        name: str,
+        callbacks: Sequence[Any] | None = None,
+        unit: str = "",
+        description: str = "",
+        **_: Any,
+    ) -> "_Instrument":
+        instrument = self._create(kind, name, unit, description)
         for each in callbacks or ():
-            metric.ask(each)
-        return NoInstrument()
+            instrument.metric.observe(each)
+        return instrument
+
+    create_counter = partialmethod(_create, "counter")
+    create_up_down_counter = partialmethod(_create, "up_down_counter")
+    create_histogram = partialmethod(_create, "histogram")
+    create_gauge = partialmethod(_create, "gauge")
+    create_observable_counter = partialmethod(_observe, "observable_counter")
+    create_observable_up_down_counter = partialmethod(_observe, "observable_up_down_counter")
+    create_observable_gauge = partialmethod(_observe, "observable_gauge")
 
 
-class _Instrument(NoInstrument):
+class _Instrument:
+    """What a task gets for a metric, whatever its kind."""
+
     def __init__(self, metric: RecordedMetric) -> None:
-        self._metric = metric
-
-    def _tell(self, value: float, attributes: Mapping[str, Any] | None = None, *_: Any, **__: Any) -> None:
-        self._metric.tell(value, attributes)
-
-    add = _tell
-    record = _tell
-    set = _tell
+        self.metric = metric
+        self.add = self.record = self.set = metric.record
 
 
 def _as_function(callback: Any) -> Callable[[Any], Iterable[Any] | None]:
-    """Return a callback as a function; OpenTelemetry takes generators as well, which yield once for each question."""
+    """Return a callback as a function; OpenTelemetry accepts generators as well, which yield once for each call."""
     if not isinstance(callback, Generator):
         return callback  # type: ignore[no-any-return]
     next(callback)
 
-    def ask(options: Any) -> Iterable[Any] | None:
+    def observe(options: Any) -> Iterable[Any] | None:
         try:
             return callback.send(options)  # type: ignore[no-any-return]
         except StopIteration:
             return None
 
-    return ask
+    return observe

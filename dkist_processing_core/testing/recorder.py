@@ -7,19 +7,15 @@ Runs in: author and CI.
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from dkist_processing_core.common import test_mode
 from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.isb.envelope import Envelope
-from dkist_processing_core.isb.transport import Substitute
-from dkist_processing_core.runtime import listeners as life_cycle
-from dkist_processing_core.telemetry import _State as of_telemetry
-from dkist_processing_core.telemetry.protocol import Telemetry
-from dkist_processing_core.telemetry.recording import Recording
 from dkist_processing_core.telemetry.trace_context import TRACEPARENT, TRACESTATE
-from dkist_processing_core.testing.memory import InMemory
+from dkist_processing_core.testing.memory import InMemoryBackend
 from dkist_processing_core.testing.metrics import RecordedMetric, RecordingMeter
 from dkist_processing_core.testing.spans import RecordedSpan, RecordedTask, no_open_span
 
@@ -31,18 +27,18 @@ __all__ = ["Recorded", "recorded"]
 
 class Recorded:
     """
-    What tasks have recorded and reported. It grows while they run, and can still be read when the recording is over.
+    What tasks have recorded and reported. It grows while they run, and can still be read after the recording.
 
     Attributes
     ----------
     tasks
-        One for each task, in the order in which they began.
+        The tasks, in the order in which they began.
     metrics
-        What the tasks have measured, by the names of the metrics.
+        The metrics of all tasks, by their names.
     messages
-        What was published on the interservice bus, in order.
+        The messages that were published on the interservice bus, in order.
     bus_error
-        What publishing fails with, None if it succeeds. It can be set at any time.
+        The error of publishing, None if it succeeds. It can be set at any time.
     """
 
     def __init__(self, bus_error: str | Exception | None = None) -> None:
@@ -51,7 +47,7 @@ class Recorded:
         self.messages: list[Envelope] = []
         self.bus_error = bus_error
         self._spool: Path | None = None
-        self._kept: list[Envelope] = []
+        self._spooled: list[Envelope] = []
 
     @property
     def spans(self) -> list[RecordedSpan]:
@@ -60,7 +56,7 @@ class Recorded:
 
     @property
     def failures(self) -> "list[RecipeRunFailureMessage]":
-        """Of ``messages`` those that say that a task has failed."""
+        """Those of ``messages`` that report the failure of a task."""
         from dkist_processing_core.isb.messages import RecipeRunFailureMessage
 
         made = []
@@ -72,10 +68,10 @@ class Recorded:
         return made
 
     @property
-    def kept(self) -> list[Envelope]:
-        """The messages that wait in the spool folder since they could not be published, the oldest first."""
+    def spooled(self) -> list[Envelope]:
+        """The messages in the spool folder, which could not be published, the oldest first."""
         if self._spool is None:
-            return self._kept
+            return self._spooled
         from dkist_processing_core.isb import spool
 
         return [each.envelope for each in spool.waiting(self._spool) if each.envelope is not None]
@@ -85,24 +81,19 @@ class Recorded:
         return "\n".join(task.tree() for task in self.tasks)
 
     @contextmanager
-    def _recording(self) -> Iterator[None]:
-        """Take the place of the telemetry back ends and of the interservice bus."""
-        with ExitStack() as stack:
-            self._spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dkist-testing-")))
-            stack.enter_context(_same_trace_context())
-            stack.enter_context(no_open_span())
-            stack.enter_context(_set(of_telemetry, substitute=self._start, ids=None))
-            stack.enter_context(_set(life_cycle, start=lambda _: life_cycle.Untold()))
-            stack.enter_context(_set(Substitute, deliver=self._deliver, spool_folder=self._spool))
+    def _activated(self, spool_folder: Path) -> Iterator[None]:
+        """Replace the telemetry back ends and the interservice bus."""
+        self._spool = spool_folder
+        with test_mode.activate(test_mode.Doubles(self._start, self._deliver, spool_folder)):
             try:
                 yield
             finally:
-                self._kept, self._spool = self.kept, None
+                self._spooled, self._spool = self.spooled, None
 
-    def _start(self, facts: TaskMetadata) -> Telemetry:
-        backend = InMemory(facts, RecordingMeter(self.metrics))
+    def _start(self, metadata: TaskMetadata) -> InMemoryBackend:
+        backend = InMemoryBackend(metadata, RecordingMeter(self.metrics))
         self.tasks.append(backend.task)
-        return Recording([backend])
+        return backend
 
     def _deliver(self, envelope: Envelope) -> None:
         if isinstance(self.bus_error, str):
@@ -119,13 +110,13 @@ def recorded(*, bus_error: str | Exception | None = None) -> Iterator[Recorded]:
     """
     Record, in memory, what tasks of this process do until the ``with`` statement ends.
 
-    Whatever the settings say, no task reports to a telemetry server meanwhile, and nothing is sent to the interservice
-    bus, neither messages nor the log. The spool folder is a temporary one. At the end everything is as it was before.
+    Whatever the settings are, no task reports to a telemetry server meanwhile, and nothing is sent to the interservice
+    bus, neither messages nor the log. The spool folder is a temporary one. The end restores what was there before.
 
     Parameters
     ----------
     bus_error
-        What publishing a message fails with, an exception or the text of a `PublishError`; the message is then kept in
+        The error of publishing a message, an exception or the text of a `PublishError`; the message is then written to
         the spool folder. By default publishing succeeds.
 
     Yields
@@ -156,32 +147,14 @@ def recorded(*, bus_error: str | Exception | None = None) -> Iterator[Recorded]:
       Post Run
     """
     made = Recorded(bus_error)
-    with made._recording():  # noqa: SLF001 - for nobody else
-        yield made
-
-
-@contextmanager
-def _set(thing: Any, **values: Any) -> Iterator[None]:
-    """Give attributes of something other values, until the end."""
-    before = {name: vars(thing)[name] for name in values}
-    for name, value in values.items():
-        setattr(thing, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(thing, name, value)
-
-
-@contextmanager
-def _same_trace_context() -> Iterator[None]:
-    """Undo what a task that was not ended has left in the environment."""
-    before = {name: os.environ.get(name) for name in (TRACEPARENT, TRACESTATE)}
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
+    variables = {name: os.environ.get(name) for name in (TRACEPARENT, TRACESTATE)}
+    with tempfile.TemporaryDirectory(prefix="dkist-testing-") as folder, no_open_span():
+        try:
+            with made._activated(Path(folder)):  # noqa: SLF001 - of this module
+                yield made
+        finally:
+            # A task that has not ended has left its own.
+            for name, value in variables.items():
                 os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+                if value is not None:
+                    os.environ[name] = value

@@ -9,17 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 from dkist_processing_core.telemetry.attributes import plain
-from dkist_processing_core.telemetry.null import NoSpan
-from dkist_processing_core.telemetry.protocol import TraceIds
+from dkist_processing_core.telemetry.null import NullSpan
+from dkist_processing_core.telemetry.protocol import CORE_SPAN_TYPE, CUSTOM_SPAN_TYPE, TraceIds
 
-__all__ = ["CUSTOM_SPAN_TYPE", "Opening", "RecordedSpan", "RecordedTask", "no_open_span"]
+__all__ = ["RecordedSpan", "RecordedTask", "SpanContext", "no_open_span"]
 
-CORE_SPAN_TYPE = "code.core"
-CUSTOM_SPAN_TYPE = "code.custom"
 INDENT = "  "
 
 
@@ -35,7 +32,7 @@ class RecordedTask:
     workflow_name, workflow_version, recipe_run_id
         What the task was made with.
     attributes
-        What is recorded about every task, by its names in OpenTelemetry.
+        The attributes that every task has, by their names in OpenTelemetry.
     ids
         Ids of the trace and of the transaction, or root span.
     spans
@@ -58,10 +55,10 @@ class RecordedTask:
 
     def tree(self) -> str:
         """
-        Return the task and its spans as text, one a line, each indented below the one that it was opened in.
+        Return the task and its spans as text, one a line, each indented below the one in which it was opened.
 
-        After the name stand the attributes, apart from those of the phases, and what is wrong: the error, or that the
-        task or span was never ended.
+        The name is followed by the attributes, apart from those of the phases, and by the error, or by ``not ended`` if
+        the task or span has not ended.
         """
         what = f"{self.name} ({self.workflow_name} {self.workflow_version}, recipe run {self.recipe_run_id})"
         opened_in: dict[RecordedSpan | None, list[RecordedSpan]] = {}
@@ -76,7 +73,7 @@ class RecordedTask:
         return "\n".join([what + _trouble(self), *lines(None, INDENT)])
 
 
-class RecordedSpan(NoSpan):
+class RecordedSpan(NullSpan):
     """
     What was recorded about one stretch of work. It is also the span that the task gets.
 
@@ -87,8 +84,8 @@ class RecordedSpan(NoSpan):
     type
         Kind of work, ``code.custom`` if the task has not said; that of a phase is ``code.core``.
     attributes
-        Facts about the work, as OpenTelemetry is given them: what is no text, number or boolean, nor a list of one of
-        these, is its text, and what is None is not there.
+        Attributes of the work, as they are sent to OpenTelemetry: a value that is not a text, number or boolean, or a
+        list of one of these, is converted to its text, and None is left out.
     task
         The task that it belongs to.
     parent
@@ -96,9 +93,9 @@ class RecordedSpan(NoSpan):
     events
         Name and attributes of each event that was added.
     exceptions
-        What ``record_exception`` was told.
+        The argument of each call of ``record_exception``.
     status
-        What ``set_status`` was told, None if it was not.
+        The argument of the last call of ``set_status``, None if there was none.
     error
         What left its ``with`` statement, None if nothing did.
     is_ended
@@ -112,12 +109,15 @@ class RecordedSpan(NoSpan):
         self.type = span_type or CUSTOM_SPAN_TYPE
         self.attributes = plain(attributes, are_sequences_plain=True)
         self.task = task
-        self.parent = _open_span(task)
+        # It may be open inside a span of another task.
+        self.parent = next(
+            (each for each in reversed(_open_spans.get()) if each.task is task and not each.is_ended), None
+        )
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.exceptions: list[BaseException] = []
         self.status: Any = None
         self.error: BaseException | None = None
-        self.is_ended = False
+        self.is_ended: bool = False
         self.seconds: float | None = None
         self._began = time.monotonic()
         task.spans.append(self)
@@ -128,11 +128,11 @@ class RecordedSpan(NoSpan):
         return [each for each in self.task.spans if each.parent is self]
 
     def set_attribute(self, key: str, value: Any) -> None:
-        """Record one fact about the work."""
+        """Record one attribute of the work."""
         self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Record several facts about the work."""
+        """Record several attributes of the work."""
         self.attributes |= plain(attributes, are_sequences_plain=True)
 
     def add_event(self, name: str, attributes: Mapping[str, Any] | None = None, *_: Any, **__: Any) -> None:
@@ -152,7 +152,7 @@ class RecordedSpan(NoSpan):
         self.name = str(name)
 
     def is_recording(self) -> bool:
-        """Tell whether what it is told is recorded."""
+        """Return whether the span is open."""
         return not self.is_ended
 
     def end(self, *_: Any, **__: Any) -> None:
@@ -161,81 +161,53 @@ class RecordedSpan(NoSpan):
             self.is_ended = True
             self.seconds = time.monotonic() - self._began
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        # Closing a generator is how it ends, no error.
-        self.error = None if isinstance(exc_val, GeneratorExit) else exc_val
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        # GeneratorExit ends a generator that is closed, and is not an error.
+        self.error = None if isinstance(error, GeneratorExit) else error
         self.end()
 
     def __str__(self) -> str:
-        facts = (
-            ""
-            if self.type == CORE_SPAN_TYPE
-            else ", ".join(f"{key}={self.attributes[key]!r}" for key in self.attributes)
-        )
+        facts = ", ".join(f"{key}={value!r}" for key, value in self.attributes.items() if self.type != CORE_SPAN_TYPE)
         return f"{self.name}{f' [{facts}]' if facts else ''}{_trouble(self)}"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
 
 
-# Of all tasks, since a context keeps each of its variables for ever.
-_innermost: ContextVar["_Opened | None"] = ContextVar("dkist_recorded_span", default=None)
-
-
-@dataclass(frozen=True, eq=False)
-class _Opened:
-    """A span that others are opened in, and what was open before."""
-
-    span: RecordedSpan
-    before: "_Opened | None"
+# The open spans of this context, the innermost one last. It serves all tasks, since a context keeps each of its
+# variables for ever.
+_open_spans: ContextVar[tuple[RecordedSpan, ...]] = ContextVar("dkist_recorded_spans", default=())
 
 
 @contextmanager
 def no_open_span() -> Iterator[None]:
-    """Begin with no open span, and forget at the end what was left open."""
-    before = _innermost.get()
-    _innermost.set(None)
+    """Begin with no open span, and restore at the end those that were open before."""
+    before = _open_spans.get()
+    _open_spans.set(())
     try:
         yield
     finally:
-        _innermost.set(before)
+        _open_spans.set(before)
 
 
-def _open_span(task: RecordedTask) -> RecordedSpan | None:
-    """Return the innermost span of a task that is open here, be it inside of the span of another task."""
-    opened = _innermost.get()
-    while opened is not None and (opened.span.task is not task or opened.span.is_ended):
-        opened = opened.before
-    return None if opened is None else opened.span
-
-
-class Opening:
-    """Opens a span, in which others are opened until it is closed."""
+class SpanContext:
+    """The context manager that opens a span; the spans that begin inside have it as their parent."""
 
     def __init__(self, task: RecordedTask, name: str, span_type: str, attributes: Mapping[str, Any]) -> None:
-        self._what = task, name, span_type, attributes
-        self._opened: _Opened | None = None
+        self._arguments = task, name, span_type, attributes
+        self._before: tuple[RecordedSpan, ...] = ()
+        self._span: RecordedSpan | None = None
 
     def __enter__(self) -> RecordedSpan:
-        span = RecordedSpan(*self._what)
-        self._opened = _Opened(span, _innermost.get())
-        _innermost.set(self._opened)
-        return span
+        self._before = _open_spans.get()
+        self._span = RecordedSpan(*self._arguments)
+        _open_spans.set((*self._before, self._span))
+        return self._span
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        if self._opened is not None:
-            _innermost.set(self._opened.before)
-            self._opened.span.__exit__(exc_type, exc_val, exc_tb)
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if self._span is not None:
+            _open_spans.set(self._before)
+            self._span.__exit__(kind, error, traceback)
 
 
 def _trouble(what: RecordedTask | RecordedSpan) -> str:

@@ -99,7 +99,7 @@ class Report:
         """Return the report as plain data that `json.dumps` takes."""
         return {
             "package": self.package,
-            "loadedByAirflow": self.loaded_by_airflow,
+            "loaded_by_airflow": self.loaded_by_airflow,
             "workflows": [each.dag_id for each in self.workflows],
             "faults": [asdict(each) for each in self.faults],
             "warnings": [asdict(each) for each in self.warnings],

@@ -1,14 +1,12 @@
-"""A server that plays the intake of Elastic APM (protocol v2) and remembers what it is sent."""
+"""A server that plays the intake of Elastic APM (protocol v2) and keeps what it receives."""
 
 import contextlib
-import gzip
 import json
-import threading
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from support.http_server import Request, Response, http_server
 
 
 def mesh_config(port: int) -> str:
@@ -71,56 +69,20 @@ class Intake:
         return [event for each, event in self.events if each == kind]
 
 
-def unpack(headers: Any, body: bytes) -> bytes:
-    """Undo the compression of a request."""
-    encoding = headers.get("Content-Encoding")
-    if encoding == "gzip":
-        return gzip.decompress(body)
-    return zlib.decompress(body) if encoding == "deflate" else body
-
-
 @contextlib.contextmanager
 def intake(status: int = 202, body: bytes = b"", port: int = 0) -> Iterator[Intake]:
     """Serve on a free port of the loopback address, or on the one given."""
     received = Intake(status=status, body=body)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            received.paths.append(self.path)
-            self._answer(200, b'{"version": "8.15.0"}')
+    def answer(request: Request) -> Response:
+        received.paths.append(request.path)
+        if request.method == "GET":
+            return Response(body=b'{"version": "8.15.0"}')
+        for line in request.body.splitlines():
+            # Like the server, which accepts no NaN and refuses the event.
+            [(kind, event)] = json.loads(line, parse_constant=received.refused.append).items()
+            received.events.append((kind, event))
+        return Response(received.status, received.body)
 
-        def do_POST(self):
-            received.paths.append(self.path)
-            if "chunked" in self.headers.get("Transfer-Encoding", ""):
-                body = b""
-                while size := int(self.rfile.readline(), 16):
-                    body += self.rfile.read(size)
-                    self.rfile.readline()
-                self.rfile.readline()
-            else:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            for line in unpack(self.headers, body).splitlines():
-                # As the server does, which takes no NaN, and then refuses the event.
-                [(kind, event)] = json.loads(line, parse_constant=received.refused.append).items()
-                received.events.append((kind, event))
-            self._answer(received.status, received.body)
-
-        def _answer(self, status, body):
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    received.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with http_server(answer, port) as received.port:
         yield received
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)

@@ -1,14 +1,10 @@
-"""Collectors that take OTLP, by HTTP and by gRPC, and remember what they are sent."""
+"""Collectors that accept OTLP, by HTTP and by gRPC, and keep what they receive."""
 
 import contextlib
-import gzip
 import json
-import threading
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -19,6 +15,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+
+from support.http_server import Request, Response, http_server
 
 SIGNALS = {
     "/v1/traces": (ExportTraceServiceRequest, ExportTraceServiceResponse),
@@ -151,36 +149,16 @@ def http_collector(status: int = 200, body: bytes | None = None, port: int = 0) 
     """Serve OTLP by HTTP on a free port of the loopback address."""
     received = Collector(status=status, body=body)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            data = self.rfile.read(int(self.headers["Content-Length"]))
-            encoding = self.headers.get("Content-Encoding")
-            received.encodings.append(encoding)
-            received.kinds.append(self.headers["Content-Type"])
-            if encoding:
-                data = gzip.decompress(data) if encoding == "gzip" else zlib.decompress(data)
-            request, response = SIGNALS[self.path]
-            received.requests.append(request.FromString(data))
-            answer = response().SerializeToString() if received.body is None else received.body
-            self.send_response(received.status)
-            self.send_header("Content-Type", "application/x-protobuf")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+    def answer(request: Request) -> Response:
+        received.encodings.append(request.headers.get("Content-Encoding"))
+        received.kinds.append(request.headers["Content-Type"])
+        kind, response = SIGNALS[request.path]
+        received.requests.append(kind.FromString(request.body))
+        answer = response().SerializeToString() if received.body is None else received.body
+        return Response(received.status, answer, "application/x-protobuf")
 
-        def log_message(self, *arguments):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    received.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with http_server(answer, port) as received.port:
         yield received
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Run a task in a process of its own, as a worker does, and read what came of it."""
+"""Run a task in a process of its own, as a worker does, and return how it ended."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# Generous: it tells a task that hangs from one that does not, on a machine that is busy.
+# Generous: a task that takes longer hangs, even on a busy machine.
 LONGEST_SECONDS = 15
 
 TASK = """
@@ -29,7 +29,7 @@ TASK = """
 
 FAILING_TASK = TASK.replace('print("done")', 'raise RuntimeError("no flat")')
 
-# What each phase and step is called, what it says about itself, and what is inside of it.
+# Name, attributes and children of each phase and step.
 CORE = {"type": "core"}
 PHASES = [
     ("Pre Run", CORE, [("read", {"frames": 3, "bytes": 12}, [])]),

@@ -43,9 +43,9 @@ def test_a_failing_task_says_why(recorded):
 
 
 def test_a_failure_is_reported_to_the_bus(recorded):
-    """Or kept where the bus does not take it."""
+    """Or spooled if the bus does not accept it."""
     chat_ops_notification({"run_id": "manual__1"}, "sunspots", "1.0.0", "Cloudy")
     recorded.bus_error = "the broker is down"
     chat_ops_notification({"run_id": "manual__2"}, "sunspots", "1.0.0", "Cloudy")
     assert [message.body.dagRunId for message in recorded.failures] == ["manual__1"]
-    assert len(recorded.kept) == 1
+    assert len(recorded.spooled) == 1

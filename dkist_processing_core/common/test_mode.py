@@ -1,0 +1,55 @@
+"""
+The test mode: what takes the place of telemetry, the broker and the spool folder while a test records.
+
+Runs in: author and CI, where `dkist_processing_core.testing` activates it. Whatever reaches outside of the process asks
+`active` first; everywhere else nothing is active.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dkist_processing_core.common.metadata import TaskMetadata
+
+__all__ = ["Doubles", "activate", "active"]
+
+
+@dataclass(frozen=True)
+class Doubles:
+    """
+    The test doubles of what a process talks to.
+
+    Attributes
+    ----------
+    start_telemetry
+        Returns the back end that records a task in place of the configured ones.
+    deliver
+        Takes a message in place of the broker, or raises what keeps it from being published.
+    spool_folder
+        The spool folder.
+    """
+
+    start_telemetry: Callable[[TaskMetadata], Any]
+    deliver: Callable[[Any], object]
+    spool_folder: Path
+
+
+class _State:
+    active: Doubles | None = None
+
+
+def active() -> Doubles | None:
+    """Return the doubles to use, None outside of the test mode."""
+    return _State.active
+
+
+@contextmanager
+def activate(doubles: Doubles) -> Iterator[None]:
+    """Use doubles, in all threads of this process, until the ``with`` statement ends."""
+    before, _State.active = _State.active, doubles
+    try:
+        yield
+    finally:
+        _State.active = before

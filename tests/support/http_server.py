@@ -1,0 +1,84 @@
+"""An HTTP server on the loopback address, for whatever is sent requests in a test."""
+
+import contextlib
+import gzip
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(frozen=True)
+class Request:
+    """
+    A request that arrived.
+
+    Attributes
+    ----------
+    method, path, headers
+        As they were sent.
+    body
+        The body, decompressed.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Response:
+    """What to answer."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "application/octet-stream"
+
+
+@contextlib.contextmanager
+def http_server(answer: Callable[[Request], Response], port: int = 0) -> Iterator[int]:
+    """Serve on a free port, or on the one given, until the ``with`` statement ends; yield the port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.do_POST()
+
+        def do_POST(self):
+            response = answer(Request(self.command, self.path, self.headers, self.decompressed(self.whole_body())))
+            self.send_response(response.status)
+            self.send_header("Content-Type", response.content_type)
+            self.send_header("Content-Length", str(len(response.body)))
+            self.end_headers()
+            self.wfile.write(response.body)
+
+        def whole_body(self):
+            if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body
+
+        def decompressed(self, body):
+            encoding = self.headers.get("Content-Encoding")
+            if encoding == "gzip":
+                return gzip.decompress(body)
+            return zlib.decompress(body) if encoding == "deflate" else body
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
