@@ -55,11 +55,13 @@ class Server:
     def send(self, message):
         if isinstance(message, comms.GetTaskStates):
             return comms.TaskStatesResult(task_states={"r": self.states})
-        if isinstance(message, (comms.GetXCom, comms.GetXComSequenceSlice)):
-            return comms.XComResult(key=message.key, value=self.xcoms.get(message.task_id))
+        if isinstance(message, comms.GetXComSequenceSlice):
+            found = [value for name, value in self.xcoms.items() if name == message.task_id]
+            return comms.XComSequenceSliceResult(root=found)
         if isinstance(message, comms.SetXCom):
             self.written[message.task_id] = message.value
-        return comms.OKResponse(ok=True)
+            return comms.OKResponse(ok=True)
+        raise NotImplementedError(f"{message!r} is not answered here")
 
 
 def main(process, subject, states=None, xcoms=None):

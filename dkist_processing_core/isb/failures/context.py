@@ -142,7 +142,8 @@ def _read_xcom(context: Context, run: Failure, name: str) -> str | None:
     if airflow_version() < HAS_XCOM:
         return None
     try:
-        found = _instance(context).xcom_pull(task_ids=name, key=XCOM_KEY, map_indexes=-1, run_id=run.run_id)
+        # Without map_indexes: where there is no XCom, Airflow logs an error if it is asked for one map index.
+        found = _instance(context).xcom_pull(task_ids=name, key=XCOM_KEY, run_id=run.run_id)
     except Exception as error:
         logger.debug("The XCom %s of %s could not be read: %s: %s", XCOM_KEY, name, type(error).__name__, error)
         return None
