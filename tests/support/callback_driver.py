@@ -52,16 +52,16 @@ class Server:
     def __init__(self, states, xcoms):
         self.states, self.xcoms, self.written = states, xcoms, {}
 
-    def send(self, message):
-        if isinstance(message, comms.GetTaskStates):
+    def send(self, msg):
+        if isinstance(msg, comms.GetTaskStates):
             return comms.TaskStatesResult(task_states={"r": self.states})
-        if isinstance(message, comms.GetXComSequenceSlice):
-            found = [value for name, value in self.xcoms.items() if name == message.task_id]
+        if isinstance(msg, comms.GetXComSequenceSlice):
+            found = [value for name, value in self.xcoms.items() if name == msg.task_id]
             return comms.XComSequenceSliceResult(root=found)
-        if isinstance(message, comms.SetXCom):
-            self.written[message.task_id] = message.value
+        if isinstance(msg, comms.SetXCom):
+            self.written[msg.task_id] = msg.value
             return comms.OKResponse(ok=True)
-        raise NotImplementedError(f"{message!r} is not answered here")
+        raise NotImplementedError(f"{msg!r} is not answered here")
 
 
 def main(process, subject, states=None, xcoms=None):
