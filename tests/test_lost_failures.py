@@ -198,6 +198,25 @@ class TestOnRealAirflow:
         assert call_back("dag-processor", "run", states={"A": "failed"})[0] == []
 
 
+LOG_URL_OF_3_0 = """
+from types import SimpleNamespace
+from dkist_processing_core.isb.failures import context
+context.airflow_version = lambda: (3, 0)
+instance = SimpleNamespace(dag_id="w 1", task_id="A", try_number=2)
+print(context.failed_task({"run_id": "a+b", "task_instance": instance}, "w", "1", "A").log_url, end="")
+"""
+
+
+@pytest.mark.airflow
+def test_the_address_of_the_log_is_made_for_airflow_3_0(tmp_path):
+    """Its task instance has none, for which this one stands in; the configuration is that of the installed Airflow."""
+    environment = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__API__BASE_URL": "https://airflow/x/"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOG_URL_OF_3_0], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert done.stdout == "https://airflow/x/dags/w%201/runs/a%2Bb/tasks/A?try_number=2"
+
+
 class Instance:
     """
     Stands in for the task instance of an Airflow that is not installed here.

@@ -179,9 +179,13 @@ def _log_url_of_airflow_3_0(context: Context) -> str | None:
     dag, task = _attribute(instance, "dag_id"), _attribute(instance, "task_id")
     if airflow_version() != (3, 0) or not (dag and run and task):
         return None
-    from airflow.configuration import conf
+    try:
+        from airflow.configuration import conf
 
-    base = _text(conf.get("api", "base_url", fallback=None))
+        base = _text(conf.get("api", "base_url", fallback=None))
+    except Exception as error:
+        logger.debug("Airflow does not provide its address: %s: %s", type(error).__name__, error)
+        return None
     number = _integer(_attribute(instance, "try_number"))
     end = f"?try_number={number}" if number else ""
     return base and f"{base.rstrip('/')}/dags/{quote(dag)}/runs/{quote(run)}/tasks/{quote(task)}{end}"
