@@ -272,6 +272,13 @@ def test_a_callback_of_a_run_never_raises(monkeypatch, published, caplog):
     assert "Could not determine which tasks failed in" in caplog.text
 
 
+def test_an_xcom_that_cannot_be_written_costs_nothing(monkeypatch, published):
+    """Neither the message nor what the callback returns, here without a task instance."""
+    monkeypatch.setattr(of_context, "airflow_version", lambda: (3, 3))
+    message_returned = chat_ops_notification({"run_id": "r", "exception": "boom"}, "w", "1", "A", published)
+    assert published.messages == [message_returned]
+
+
 @pytest.mark.parametrize(
     ("version", "more", "expected"),
     [((3, 3), {"exception": "boom"}, 1), ((3, 3), {}, 0), ((3, 0), {"exception": "boom"}, 0)],

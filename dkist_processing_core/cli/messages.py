@@ -60,10 +60,10 @@ def list_command(folder: Path | None, is_json: bool) -> None:
 @click.pass_context
 def send(context: click.Context, names: tuple[str, ...], folder: Path | None, is_json: bool) -> None:
     """
-    Send the pending messages, the oldest first; all of them, unless names are given.
+    Send the pending messages, the oldest first.
 
-    A message is deleted as soon as the broker has confirmed it. One that the broker refuses remains and does not hold
-    up the others. The exit status is 1 if any remains.
+    Without names, all of them are sent. A message is deleted as soon as the broker has confirmed it. One that the
+    broker refuses remains and does not hold up the others. The exit status is 1 if any remains.
     """
     from dkist_processing_core.isb.drain import send_pending
 

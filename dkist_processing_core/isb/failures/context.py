@@ -16,7 +16,7 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -106,13 +106,10 @@ def write_xcom(context: Context, message_id: str) -> None:
         return
 
     def push() -> None:
-        try:
-            _instance(context).xcom_push(key=XCOM_KEY, value=message_id)
-        except Exception as error:
-            logger.debug("The XCom %s could not be written: %s: %s", XCOM_KEY, type(error).__name__, error)
+        _instance(context).xcom_push(key=XCOM_KEY, value=message_id)
 
     # In a thread, since Airflow tries for minutes while its API server cannot be reached.
-    thread = threading.Thread(target=push, name="dkist-failure-xcom", daemon=True)
+    thread = threading.Thread(target=_ask, args=(push, "an XCom"), name="dkist-failure-xcom", daemon=True)
     thread.start()
     thread.join(XCOM_SECONDS)
 
@@ -120,11 +117,9 @@ def write_xcom(context: Context, message_id: str) -> None:
 def _failed_task_ids(context: Context, run: Failure) -> list[str] | None:
     """Return the ids of the failed tasks of a run, None if Airflow does not say."""
     instance = _instance(context)
-    try:
-        states = instance.get_task_states(dag_id=run.dag_id, run_ids=[run.run_id])
+    states = _ask(lambda: instance.get_task_states(dag_id=run.dag_id, run_ids=[run.run_id]), "the states of the tasks")
+    if states is not None:
         return sorted(name for name, state in states.get(run.run_id, {}).items() if str(state) == "failed")
-    except Exception as error:
-        logger.debug("Airflow does not provide the states of the tasks: %s: %s", type(error).__name__, error)
     return [str(instance.task_id)] if instance is not None and airflow_version() >= NAMES_A_FAILED_TASK else None
 
 
@@ -141,13 +136,12 @@ def _lost_task(context: Context, run: Failure, name: str) -> Failure:
 def _read_xcom(context: Context, run: Failure, name: str) -> str | None:
     if airflow_version() < HAS_XCOM:
         return None
-    try:
+
+    def pull() -> object:
         # Without map_indexes: where there is no XCom, Airflow logs an error if it is asked for one map index.
-        found = _instance(context).xcom_pull(task_ids=name, key=XCOM_KEY, run_id=run.run_id)
-    except Exception as error:
-        logger.debug("The XCom %s of %s could not be read: %s: %s", XCOM_KEY, name, type(error).__name__, error)
-        return None
-    return _text(found)
+        return _instance(context).xcom_pull(task_ids=name, key=XCOM_KEY, run_id=run.run_id)
+
+    return _text(_ask(pull, f"the XCom of {name}"))
 
 
 def _run(context: Context) -> dict[str, Any]:
@@ -175,24 +169,22 @@ def _try(context: Context) -> dict[str, Any]:
 
 def _log_url_of_airflow_3_0(context: Context) -> str | None:
     """Return the address of the log as later versions form it; a task instance of 3.0 has no ``log_url``."""
-    instance, run = _instance(context), run_id(context)
+    instance, run = _instance(context), run_id(context) or ""
     dag, task = _attribute(instance, "dag_id"), _attribute(instance, "task_id")
-    if airflow_version() != (3, 0) or not (dag and run and task):
-        return None
-    try:
-        from airflow.configuration import conf
-
-        base = _text(conf.get("api", "base_url", fallback=None))
-    except Exception as error:
-        logger.debug("Airflow does not provide its address: %s: %s", type(error).__name__, error)
-        return None
+    base = _text(_ask(_address, "its address")) if airflow_version() == (3, 0) and dag and run and task else None
     number = _integer(_attribute(instance, "try_number"))
     end = f"?try_number={number}" if number else ""
     return base and f"{base.rstrip('/')}/dags/{quote(dag)}/runs/{quote(run)}/tasks/{quote(task)}{end}"
 
 
+def _address() -> object:
+    from airflow.configuration import conf
+
+    return conf.get("api", "base_url", fallback=None)
+
+
 def _outcome(context: Context) -> Outcome | None:
-    """Return the outcome that an operator of this library has set on its exception, and on itself."""
+    """Return the outcome that an operator of this library sets on the exception that it raises, and on itself."""
     holders = (context.get("exception"), context.get("task"), _attribute(_instance(context), "task"))
     found = (_attribute(each, "outcome") for each in holders)
     return next((each for each in found if isinstance(each, Outcome)), None)
@@ -209,11 +201,15 @@ def _instance(context: Context) -> Any:
 
 
 def _attribute(thing: object, name: str) -> Any:
-    """Return an attribute of one of Airflow's objects, None if it has none."""
+    return _ask(lambda: getattr(thing, name, None), name)
+
+
+def _ask(question: Callable[[], object], subject: str) -> Any:
+    """Return what Airflow answers, None if that fails."""
     try:
-        return getattr(thing, name, None)
+        return question()
     except Exception as error:
-        logger.warning("Airflow cannot provide %s: %s: %s", name, type(error).__name__, error)
+        logger.info("Airflow does not provide %s: %s: %s", subject, type(error).__name__, error)
         return None
 
 
