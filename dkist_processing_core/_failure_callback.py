@@ -1,5 +1,5 @@
 """
-The module that files exported by the oldest released versions import the failure callback from.
+The module from which files that the oldest releases exported import the failure callback.
 
 Runs in: scheduler, worker.
 """

@@ -1,8 +1,8 @@
 """
-Tell the interservice bus that a task has failed.
+Report failed tasks to the interservice bus.
 
 Runs in: scheduler, which loads this module with every exported DAG at every parse, and worker, where Airflow calls
-back. So it is small and loads nothing but the standard library; the rest is imported once a task has failed.
+back. So it loads nothing but the standard library; the rest is imported once a task has failed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "RecipeRunFailureMessage",
     "RecipeRunFailureMessageBody",
-    "attribute",
     "chat_ops_notification",
     "dag_run_failure_notification",
     "parse_dag_run_id_from_context",
@@ -43,33 +42,24 @@ def __getattr__(name: str) -> object:
 
 @contextmanager
 def recipe_run_failure_message_producer_factory() -> Iterator[Producer]:
-    """Yield what publishes failure messages to the interservice bus that the settings name."""
+    """Yield a producer that publishes failure messages to the interservice bus of the settings."""
     from dkist_processing_core.isb.failures.message import ConfiguredProducer
 
     yield ConfiguredProducer()
 
 
 def parse_dag_run_id_from_context(context: Mapping[str, Any]) -> str | None:
-    """Return Airflow's id of the run, None if the context does not tell it."""
-    run_id = context.get("run_id")
-    if run_id is None:
-        run_id = attribute(context.get("dag_run"), "run_id")
-    return None if run_id is None else str(run_id)
+    """Return Airflow's id of the run, None if the context does not hold it."""
+    from dkist_processing_core.isb.failures.context import run_id
+
+    return run_id(context)
 
 
 def parse_log_url_from_context(context: Mapping[str, Any]) -> str | None:
-    """Return the address of the log of the task, None if the context does not tell it."""
-    log_url = attribute(context.get("task_instance"), "log_url")
-    return None if log_url is None else str(log_url)
+    """Return the address of the log of the task, None if the context does not hold it."""
+    from dkist_processing_core.isb.failures.context import log_url
 
-
-def attribute(thing: object, name: str) -> Any:
-    """Return an attribute of one of Airflow's objects, None if it has none; some are computed, and that may fail."""
-    try:
-        return getattr(thing, name, None)
-    except Exception as error:
-        logger.warning("Airflow cannot tell %s: %s: %s", name, type(error).__name__, error)
-        return None
+    return log_url(context)
 
 
 def chat_ops_notification(
@@ -80,10 +70,10 @@ def chat_ops_notification(
     producer_factory: Callable[[], AbstractContextManager[Producer]] = recipe_run_failure_message_producer_factory,
 ) -> RecipeRunFailureMessage | None:
     """
-    Publish a message that a task has failed, for the chat channel. To be used as ``on_failure_callback`` of a task.
+    Publish a message that a task has failed, for the chat channel. Use it as ``on_failure_callback`` of a task.
 
-    What the broker does not take in time is kept in the spool folder, and what cannot be kept there is written to the
-    log, whole. It returns within 10 seconds and never raises.
+    A message that the broker does not confirm in time is written to the spool folder; if that fails too, the whole
+    message is written to the log. It returns within 10 seconds and never raises.
 
     Parameters
     ----------
@@ -97,19 +87,18 @@ def chat_ops_notification(
     Returns
     -------
     RecipeRunFailureMessage or None
-        The message; None if not even that could be made.
+        The message; None if it could not be made.
     """
     try:
-        from dkist_processing_core.isb.failures.message import message_from_context, publish_or_keep
-        from dkist_processing_core.isb.failures.reported import is_repetition, remember
+        from dkist_processing_core.isb.failures.context import failed_task, write_xcom
+        from dkist_processing_core.isb.failures.message import message_of, report
 
-        message = message_from_context(context, workflow_name, workflow_version, task_name)
-        if is_repetition(context, message.message_id):
-            logger.info("The failure of task %s is reported already, as %s", task_name, message.message_id)
-        elif publish_or_keep(message, producer_factory):
-            remember(context, message.message_id)
+        failure = failed_task(context, workflow_name, workflow_version, task_name)
+        message = message_of(failure)
+        if report(failure, message, producer_factory):
+            write_xcom(context, message.message_id)
     except Exception:
-        logger.exception("The failure of task %s of %s %s is not reported", task_name, workflow_name, workflow_version)
+        logger.exception("Could not report the failure of task %s of %s %s", task_name, workflow_name, workflow_version)
         return None
     return message
 
@@ -121,11 +110,10 @@ def dag_run_failure_notification(
     producer_factory: Callable[[], AbstractContextManager[Producer]] = recipe_run_failure_message_producer_factory,
 ) -> list[RecipeRunFailureMessage]:
     """
-    Publish what the tasks of a failed run could not say. To be used as ``on_failure_callback`` of a DAG.
+    Publish a message for each failed task that could not report itself. Use it as ``on_failure_callback`` of a DAG.
 
-    When Airflow's own process of a task is killed, the callback of the task is not called. That of the DAG is, once the
-    run has ended as failed. It publishes a message for each failed task of which there was none, and nothing else. It
-    returns within 10 seconds for each message and never raises.
+    When Airflow's own process of a task is killed, the callback of the task is not called. That of the DAG is, in the
+    DAG processor, once the run has ended as failed. It returns within 10 seconds for each message and never raises.
 
     Parameters
     ----------
@@ -139,16 +127,19 @@ def dag_run_failure_notification(
     Returns
     -------
     list of RecipeRunFailureMessage
-        The messages.
+        The messages that were published or spooled.
     """
     messages = []
     try:
-        from dkist_processing_core.isb.failures.lost import unreported_failures
-        from dkist_processing_core.isb.failures.message import publish_or_keep
+        from dkist_processing_core.isb.failures.context import failed_tasks
+        from dkist_processing_core.isb.failures.message import message_of, report
 
-        for message in unreported_failures(context, workflow_name, workflow_version):
-            publish_or_keep(message, producer_factory)
-            messages.append(message)
+        failures = failed_tasks(context, workflow_name, workflow_version)
+        for failure in failures:
+            message = message_of(failure)
+            if report(failure, message, producer_factory):
+                messages.append(message)
+        logger.info("%d of %d failed tasks had not reported their failure", len(messages), len(failures))
     except Exception:
-        logger.exception("What failed in the run of %s %s is not looked at", workflow_name, workflow_version)
+        logger.exception("Could not determine which tasks failed in %s %s", workflow_name, workflow_version)
     return messages

@@ -172,7 +172,7 @@ def test_a_failure_goes_out_on_the_bus_once(deployed, rabbitmq):
     assert (message["workflowName"], message["workflowVersion"]) == ("a_to_b_air_failing", "1.0")
     assert message["dagRunId"] == done["run_id"]
     assert message["logUrl"].startswith("http://airflow.example:8080/dags/a_to_b_air_failing_1.0/")
-    assert list(spool.waiting()) == []
+    assert list(spool.pending()) == []
 
 
 HOSTILE = "1); import os; os.system('touch /tmp/owned')  #"

@@ -1,4 +1,4 @@
-"""Failures on a real Airflow with scheduler, DAG processor and a real broker: one message each, whatever the manner."""
+"""Failures on a real Airflow with scheduler, DAG processor and a real broker: one message each, whatever happened."""
 
 import json
 import os
@@ -114,19 +114,27 @@ def messages_of(deployed, rabbitmq, run):
         time.sleep(0.5)
     dag_id = run.split("/")[4]
     log = airflow.home / "logs" / "dag_processor" / "latest" / "dags-folder" / f"{dag_id}.py.log"
-    while "of the failed tasks were not reported yet" not in log.read_text():
+    while "failed tasks had not reported their failure" not in log.read_text():
         assert time.monotonic() < deadline, "the callback of the DAG does not run"
         time.sleep(0.5)
     time.sleep(3)  # for a message that should not be there
     taken = rabbitmq.take_all(QUEUE)
     bodies = [json.loads(body) for _, body in taken]
     assert [properties.message_id for properties, _ in taken] == [body["conversationId"] for body in bodies]
+    assert errors_of_the_dag_processor(airflow, log) == []
     return [body for body in bodies if body["dagRunId"] == run.rpartition("/")[2]]
+
+
+def errors_of_the_dag_processor(airflow, log):
+    """Return the errors in its own log and in that of a file: Airflow logs an XCom that is refused, or not found."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    own = (airflow.home / "dag-processor.log").read_text().splitlines()
+    return [line for line in own if "[error " in line] + [line for line in lines if line["level"] == "error"]
 
 
 @pytest.mark.parametrize("detail", ["once", "virtualenv"])
 def test_an_ordinary_failure_gives_one_message(deployed, rabbitmq, detail):
-    """It tells where the log is, which try it was, how it ended and what the task said."""
+    """It says where the log is, which try it was, how it ended and what the error of the task was."""
     _, api = deployed
     run = trigger(api, detail)
     [body] = messages_of(deployed, rabbitmq, run)
@@ -145,7 +153,7 @@ def test_a_failure_with_two_retries_gives_one_message(deployed, rabbitmq):
 
 
 def test_a_task_whose_airflow_process_is_killed_gives_one_message(deployed, rabbitmq):
-    """Airflow's callback of the task does not run then; that of the DAG does, and knows which task it was."""
+    """Airflow's callback of the task does not run then; that of the DAG does, and names the task."""
     airflow, api = deployed
     facts = airflow.home / "facts"
     facts.unlink(missing_ok=True)
@@ -160,7 +168,7 @@ def test_a_task_whose_airflow_process_is_killed_gives_one_message(deployed, rabb
 
 
 def test_an_ordinary_failure_beside_a_killed_task_gives_one_message_each(deployed, rabbitmq):
-    """What the one has reported is not reported again with the other."""
+    """The failure that its task has reported is not reported again with the other."""
     airflow, api = deployed
     facts = airflow.home / "facts"
     facts.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from support.ports import free_ports
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.drain import send_waiting
+from dkist_processing_core.isb.drain import send_pending
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -187,26 +187,24 @@ def report_failure():
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_message_is_kept_and_sent_once_the_cause_is_removed(broker, caplog, cause, reason):
+def test_a_message_is_spooled_and_sent_once_the_cause_is_removed(broker, caplog, cause, reason):
     """Sent one, confirmed none, in the spool one, delivered one; the log says why, in time."""
-    with cause(broker), caplog.at_level(logging.ERROR):
+    with cause(broker), caplog.at_level(logging.WARNING):
         message, seconds = report_failure()
-        waiting = [each.envelope.message_id for each in spool.waiting()]
+        pending = [each.envelope.message_id for each in spool.pending()]
     assert seconds < 10
-    assert waiting == [message.message_id]
-    assert_told(caplog.text, reason)
-    report = send_waiting()
-    assert (len(report.sent), report.kept) == (1, ())
-    assert list(spool.waiting()) == []
+    assert pending == [message.message_id]
+    [record] = [each for each in caplog.records if each.getMessage().startswith("Failure message")]
+    assert record.levelname == "WARNING"
+    assert re.search(reason, record.getMessage(), re.DOTALL), record.getMessage()
+    report = send_pending()
+    assert (len(report.sent), report.pending) == (1, ())
+    assert list(spool.pending()) == []
     assert [properties.message_id for properties, _ in broker.take_all(QUEUE)] == [message.message_id]
 
 
-def assert_told(text, reason):
-    assert re.search(reason, text, re.DOTALL), text
-
-
-def test_a_confirmation_that_is_lost_gives_a_repetition_with_the_same_id(broker):
-    """The broker has the message and dies before it says so: it is told again, and a consumer can see that."""
+def test_a_confirmation_that_is_lost_gives_a_duplicate_with_the_same_id(broker):
+    """The broker dies after it has stored the message: it is sent again, and a consumer can drop the duplicate."""
     with contextlib.ExitStack() as stack:
 
         def keep_back(data):
@@ -216,18 +214,18 @@ def test_a_confirmation_that_is_lost_gives_a_repetition_with_the_same_id(broker)
         stack.enter_context(settings(MESH_CONFIG=mesh_config(port)))
         message, seconds = report_failure()
     assert seconds < 10
-    assert len(list(spool.waiting())) == 1
-    assert len(send_waiting().sent) == 1
+    assert len(list(spool.pending())) == 1
+    assert len(send_pending().sent) == 1
     assert {properties.message_id for properties, _ in broker.take_all(QUEUE)} == {message.message_id}
 
 
-def test_the_next_message_that_succeeds_sends_what_waits(broker):
+def test_the_next_message_that_succeeds_sends_the_pending_ones(broker):
     """Without anybody asking for it, the oldest first after the new one."""
     with nobody_listens(broker):
         first, _ = report_failure()
         second = chat_ops_notification({"run_id": "manual__2"}, "w", "1", "T")
     third = chat_ops_notification({"run_id": "manual__3"}, "w", "1", "T")
-    assert list(spool.waiting()) == []
+    assert list(spool.pending()) == []
     ids = [properties.message_id for properties, _ in broker.take_all(QUEUE)]
     assert ids == [third.message_id, first.message_id, second.message_id]
 
@@ -244,16 +242,17 @@ def test_a_thousand_failures_while_the_broker_comes_and_goes(broker, caplog):
             time.sleep(6)
             broker.start()
         messages = [each.result() for each in running]
-    kept = caplog.text.count("kept to be sent later")
-    report = send_waiting()
+    spooled = caplog.text.count("It is spooled in")
+    report = send_pending()
     ids = [properties.message_id for properties, _ in broker.take_all(QUEUE)]
     print(
-        f"{len(messages)} reported, {kept} of them kept first, {len(report.sent)} sent at the end, {len(ids)} arrived"
+        f"{len(messages)} reported, {spooled} of them spooled first, "
+        f"{len(report.sent)} sent at the end, {len(ids)} arrived"
     )
-    assert kept > 0, "the broker was never away for long enough to prove anything"
+    assert spooled > 0, "the broker was never away for long enough to prove anything"
     assert len({message.message_id for message in messages}) == 1000
     assert set(ids) == {message.message_id for message in messages}
-    assert list(spool.waiting()) == []
+    assert list(spool.pending()) == []
 
 
 REPORT_ON_A_FULL_DISK = """
@@ -292,7 +291,7 @@ def test_a_message_that_finds_the_disk_full_goes_to_the_log(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    [line] = [each for each in done.stderr.splitlines() if "this is all there is of it" in each]
+    [line] = [each for each in done.stderr.splitlines() if "could neither be published" in each]
     assert "No space left on device" in line
     body = json.loads(line[line.index("{") :])
     assert (body["workflowName"], body["workflowVersion"], body["taskName"], body["dagRunId"]) == (

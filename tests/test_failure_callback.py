@@ -3,10 +3,10 @@
 import contextlib
 import json
 import logging
-import os
 import socket
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pika
@@ -14,6 +14,7 @@ import pytest
 from support.ports import free_ports
 
 from dkist_processing_core import failure_callback, testing
+from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.failure_callback import (
     RecipeRunFailureMessage,
     RecipeRunFailureMessageBody,
@@ -23,7 +24,9 @@ from dkist_processing_core.failure_callback import (
 )
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
-from dkist_processing_core.isb.failures import details as last_words
+from dkist_processing_core.isb.failures.error import last_lines
+from dkist_processing_core.isb.failures.failure import Failure
+from dkist_processing_core.isb.failures.message import message_of
 
 
 class TaskInstance:
@@ -88,7 +91,7 @@ def test_the_message_has_the_keys_that_consumers_read(recorded):
         "traceId": None,
         "transactionId": None,
     }
-    assert list(spool.waiting()) == []
+    assert list(spool.pending()) == []
 
 
 def test_a_producer_of_ones_own_is_given_the_message():
@@ -134,50 +137,96 @@ def failed_with(text):
     ],
     ids=["failed", "killed", "terminated", "negative", "none", "no-signal"],
 )
-def test_the_message_tells_what_helps_whoever_is_woken(recorded, text, status, signal):
-    """Where it ran, which try, how it ended and what it said."""
+def test_the_message_says_how_the_task_ended(recorded, text, status, signal):
+    """With the text of an exception of Airflow's own operators, as files of the published line use them."""
     body = notify(failed_with(text)).body
     assert (body.dagId, body.recipeRunId, body.tryNumber, body.host) == ("l0_to_l1_cam_1.0", 42, 1, "worker-7")
     assert (body.exitCode, body.signal) == (status, signal)
     assert body.error == f"RuntimeError: {text}"
 
 
-def test_the_message_tells_what_the_script_means_by_its_exit_status(recorded):
+def test_the_message_says_what_an_exit_status_of_the_worker_program_means(recorded):
     """An environment that could not be built is no fault of the task."""
     body = notify(failed_with("returned a non-zero exit code 69.")).body
     assert "the environment of the task could not be built" in body.error
 
 
-def test_the_message_tells_the_last_words_of_the_task(recorded, monkeypatch):
-    """The task leaves them in a file, which is gone afterwards; what is secret in an address is not told."""
-    for name, value in {"DAG_ID": Full.dag_id, "DAG_RUN_ID": Full.run_id, "TASK_ID": Full.task_id}.items():
-        monkeypatch.setenv(f"AIRFLOW_CTX_{name}", value)
-    monkeypatch.setenv("AIRFLOW_CTX_TRY_NUMBER", "1")
-    error = last_words.last_lines(
-        "\n".join([f"line {number}" for number in range(50)] + ["http://me:pw@host/x \udce9"])
-    )
-    last_words.write({"error": error, "traceId": "abc"})
-    body = notify(failed_with("exit code 1")).body
-    assert body.error.splitlines()[0] == "line 31"
-    assert body.error.splitlines()[-1] == "http://<redacted>@host/x \\udce9"
-    assert (body.traceId, body.exitCode) == ("abc", 1)
-    assert notify(failed_with("exit code 1")).body.error == "RuntimeError: exit code 1"
+OUTCOME = Outcome(
+    state="failed",
+    summary="ValueError: the flat is missing",
+    error="Traceback\nValueError: the flat is missing",
+    exit_status=137,
+    trace_id="abc",
+    transaction_id="def",
+)
 
 
-def test_last_words_that_nobody_came_for_are_forgotten(monkeypatch):
-    """After a week."""
-    folder = spool.spool_folder() / last_words.FOLDER
-    folder.mkdir(parents=True)
-    old = folder / "old.json"
-    old.write_text("{}")
-    os.utime(old, (0, 0))
-    for name in ("DAG_ID", "DAG_RUN_ID", "TASK_ID", "TRY_NUMBER"):
-        monkeypatch.setenv(f"AIRFLOW_CTX_{name}", "1")
-    last_words.write({"error": "x"})
-    assert [each.name for each in folder.iterdir()] == [f"{last_words.name_of_try(1, 1, 1, 1)}.json"]
+@pytest.mark.parametrize("holder", ["exception", "task", "task_of_instance"])
+def test_the_message_holds_the_outcome_that_the_operator_has_set(recorded, holder):
+    """On the exception that it raises, or on itself where the context has no exception; the text is not parsed then."""
+    context = failed_with("exit code 1")
+    if holder == "exception":
+        context["exception"].outcome = OUTCOME
+    else:
+        del context["exception"]
+        operator = SimpleNamespace(outcome=OUTCOME)
+        context |= {"task": operator} if holder == "task" else {"task_instance": SimpleNamespace(task=operator)}
+    body = notify(context).body
+    assert (body.error, body.exitCode, body.signal) == (OUTCOME.error, 137, "SIGKILL")
+    assert (body.traceId, body.transactionId) == ("abc", "def")
 
 
-def test_the_message_id_tells_repetitions_from_other_failures(recorded):
+@pytest.mark.parametrize(
+    ("outcome", "error", "status"),
+    [
+        (Outcome(state="failed", summary="ValueError: x"), "ValueError: x", 1),
+        (Outcome(state="failed", exit_status=69), "RuntimeError: exit code 1\nthe environment of the task could", 69),
+        ("not an outcome", "RuntimeError: exit code 1", 1),
+    ],
+    ids=["summary", "status-alone", "another-attribute"],
+)
+def test_what_an_outcome_lacks_is_taken_from_the_exception(recorded, outcome, error, status):
+    """A task that was killed has written no error."""
+    context = failed_with("exit code 1")
+    context["exception"].outcome = outcome
+    body = notify(context).body
+    assert (body.error[: len(error)], body.exitCode) == (error, status)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://me:pw@host/x", "https://<redacted>@host/x"),
+        ("https://me:p@ss@host/x", "https://<redacted>@host/x"),
+        ("https://me:p/a@ss@host/x", "https://<redacted>@host/x"),
+        ("https://host/x", "https://host/x"),
+    ],
+    ids=["plain", "at-sign", "slash", "none"],
+)
+def test_no_password_of_a_url_reaches_the_message(recorded, url, expected):
+    """Not even a part of one that is not percent-encoded."""
+    assert notify(failed_with(f"cannot reach {url} today")).body.error == f"RuntimeError: cannot reach {expected} today"
+
+
+def test_the_message_holds_the_end_of_the_error(recorded):
+    """20 lines and 4,000 characters at most; a URL that is truncated was redacted before."""
+    lines = [f"line {number}" for number in range(50)]
+    assert notify(failed_with("\n".join(lines))).body.error.splitlines() == lines[30:]
+    secret = "https://me:secret@host/"
+    error = notify(failed_with(secret + "x" * (4000 - len("cret@host/")))).body.error
+    assert (len(error), "cret" in error) == (4003, False)
+    assert last_lines("odd \udce9") == "odd \\udce9"
+
+
+def test_a_message_is_made_of_what_is_known():
+    """Plain data in, the body out; what is not known is null."""
+    failure = Failure(workflow_name="w", workflow_version="1", task_name="T", run_id="r", exit_status=-15)
+    body = message_of(failure).body
+    assert (body.conversationId, body.dagRunId, body.exitCode, body.signal) == (failure.message_id, "r", -15, "SIGTERM")
+    assert (body.logUrl, body.host, body.error) == (None, None, None)
+
+
+def test_duplicates_carry_the_same_id(recorded):
     """The same try gives the same id; another run, try, task or map index gives another."""
 
     class Second(TaskInstance):
@@ -220,42 +269,51 @@ def test_a_context_may_lack_anything(context, run_id, log_url, recorded):
 @pytest.mark.parametrize(
     "error", [OSError("down"), ValueError("odd"), TimeoutError()], ids=lambda error: type(error).__name__
 )
-def test_what_cannot_be_published_is_kept(error):
-    """One file with the whole message; the callback does not raise."""
-    message = notify(new_context(), failing(error))
-    [kept] = spool.waiting()
-    envelope = kept.envelope
+def test_what_cannot_be_published_is_spooled(error, caplog):
+    """One file with the whole message, and one warning with its name, the id and the reason; no exception."""
+    with caplog.at_level(logging.WARNING):
+        message = notify(new_context(), failing(error))
+    [spooled] = spool.pending()
+    envelope = spooled.envelope
     assert json.loads(envelope.body) == json.loads(message.body.model_dump_json())
     assert (envelope.routing_key, envelope.queue) == ("recipe.run.failure.m", "recipe.run.failure.q")
     assert (envelope.message_id, envelope.type) == (message.message_id, "recipe.run.failure")
     assert abs(envelope.timestamp - time.time()) < 60
-    assert abs((kept.kept_at - datetime.now(UTC)).total_seconds()) < 60
+    assert abs((spooled.spooled_at - datetime.now(UTC)).total_seconds()) < 60
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    beginning = f"Failure message {message.message_id} could not be published: {type(error).__name__}: {error}. "
+    assert record.getMessage().startswith(f"{beginning}It is spooled in {spooled.file}, and is sent after")
 
 
-def test_what_cannot_be_kept_goes_to_the_log_whole(monkeypatch, tmp_path, caplog):
-    """A spool folder that is a file: every fact of the message is in the log."""
+def test_what_cannot_be_spooled_is_logged_whole(monkeypatch, tmp_path, caplog):
+    """A spool folder that is a file: one error, with everything that is known and both reasons."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DKIST_ISB_SPOOL", str(tmp_path / "file"))
-    with caplog.at_level(logging.ERROR):
-        notify(new_context(), failing(OSError("down")))
-    for fact in ("l0_to_l1_cam", "1.0", "Calibrate", "manual__1", "http://airflow/log"):
-        assert fact in caplog.text
+    with caplog.at_level(logging.WARNING):
+        message = notify(new_context(), failing(OSError("down at https://me:pw@host")))
+    [record] = caplog.records
+    text = record.getMessage()
+    assert record.levelname == "ERROR"
+    assert "OSError: down at https://<redacted>@host" in text
+    assert "FileExistsError" in text or "NotADirectoryError" in text
+    assert json.loads(text[text.index(": {") + 2 :]) == json.loads(message.body.model_dump_json())
 
 
 @pytest.mark.parametrize("value", ["{", '{"interservice-bus": 3}', "[]"], ids=["syntax", "shape", "list"])
 def test_a_malformed_configuration_loses_nothing(monkeypatch, caplog, value):
-    """The callback returns, the log names the variable, and the message is kept."""
+    """The callback returns, the log names the variable, and the message is spooled."""
     monkeypatch.setenv("MESH_CONFIG", value)
-    with caplog.at_level(logging.ERROR):
+    with caplog.at_level(logging.WARNING):
         message = notify(new_context())
-    [line] = [each for each in caplog.messages if each.startswith("Failure message not published")]
+    [line] = caplog.messages
     assert "MESH_CONFIG" in line
     assert "must look like" in line
     assert "\n" not in line
-    assert [each.envelope.message_id for each in spool.waiting()] == [message.message_id]
+    assert [each.envelope.message_id for each in spool.pending()] == [message.message_id]
 
 
-def test_facts_of_another_type_are_told_as_text(recorded):
+def test_values_of_another_type_become_text(recorded):
     """A run id that is a number, attributes that cannot be computed: the message goes out all the same."""
 
     class Odd:
@@ -274,22 +332,21 @@ def test_a_callback_that_is_called_wrongly_is_reported(caplog):
     """What cannot be made into a message raises nothing out of the callback."""
     with caplog.at_level(logging.ERROR):
         assert chat_ops_notification({}, object(), "1.0", "Calibrate") is None
-    assert "The failure of task Calibrate of" in caplog.text
-    assert "is not reported" in caplog.text
+    assert "Could not report the failure of task Calibrate of" in caplog.text
 
 
 def test_a_damaged_file_in_the_spool_hides_no_other():
-    """It is told with what is wrong with it, and stays."""
+    """It is listed with what is wrong with it, and remains."""
     message = notify(new_context(), failing(OSError("down")))
     damaged = spool.spool_folder() / "00000000000000000000-x.json"
     damaged.touch()
-    assert [each.envelope and each.envelope.message_id for each in spool.waiting()] == [None, message.message_id]
-    [first, _] = spool.waiting()
+    assert [each.envelope and each.envelope.message_id for each in spool.pending()] == [None, message.message_id]
+    [first, _] = spool.pending()
     assert (first.file, first.damage[:15]) == (damaged, "JSONDecodeError")
 
 
-def test_a_message_that_another_release_has_kept_is_read():
-    """What it wrote beyond our attributes is passed over."""
+def test_a_message_that_another_release_has_spooled_is_read():
+    """Keys that it added are ignored."""
     older = {"routing_key": "k", "queue": "q", "body": "{}", "message_id": "i", "exchange": "x", "queue_arguments": {}}
     assert Envelope.from_json(json.dumps(older)) == Envelope(routing_key="k", queue="q", body="{}", message_id="i")
 
@@ -319,7 +376,7 @@ def test_a_broker_that_is_down_costs_at_most_ten_seconds(monkeypatch):
     started = time.monotonic()
     message = notify(new_context())
     assert time.monotonic() - started < 10
-    assert [each.envelope.message_id for each in spool.waiting()] == [message.message_id]
+    assert [each.envelope.message_id for each in spool.pending()] == [message.message_id]
 
 
 def test_the_spool_lies_under_the_state_folder_by_default(monkeypatch, tmp_path):
@@ -352,7 +409,7 @@ def test_messages_can_be_made_of_what_consumers_hold():
     assert failure_callback.RecipeRunFailureMessage is RecipeRunFailureMessage
 
 
-def test_a_message_tells_the_properties_it_is_published_with():
+def test_a_message_has_the_properties_that_it_is_published_with():
     """A producer of talus, given as producer_factory, asks the message for them."""
     message = RecipeRunFailureMessage({"workflowName": "w", "workflowVersion": "1", "taskName": "T"}, message_id="m")
     assert vars(message.properties) == vars(

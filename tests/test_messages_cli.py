@@ -1,4 +1,4 @@
-"""The commands by which a person lists, sends and drops the messages that wait in the spool folder."""
+"""The commands by which a person lists, sends and drops the pending messages."""
 
 import contextlib
 import json
@@ -55,7 +55,7 @@ def command(*arguments):
     return done.exit_code, done.stdout, done.stderr
 
 
-def keep(number=1, **changes):
+def spooled(number=1, **changes):
     """Put a message into the spool folder; return the name of its file."""
     facts = {
         "routing_key": "recipe.run.failure.m",
@@ -67,10 +67,10 @@ def keep(number=1, **changes):
         "type": "recipe.run.failure",
         "timestamp": 1789000000,
     }
-    return spool.keep(Envelope(**(facts | changes))).name
+    return spool.write(Envelope(**(facts | changes))).name
 
 
-def keep_damaged(name="00000000000000000001-x.json", text="{"):
+def damaged_file(name="00000000000000000001-x.json", text="{"):
     folder = spool.spool_folder()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(text)
@@ -78,7 +78,7 @@ def keep_damaged(name="00000000000000000001-x.json", text="{"):
 
 
 def left():
-    """Return the names of what waits."""
+    """Return the names of is pending."""
     return sorted(each.name for each in spool.spool_folder().glob("*.json"))
 
 
@@ -90,31 +90,31 @@ def delivered(broker, queue=QUEUE):
 def test_an_empty_folder_is_said_to_be_empty():
     """By each command, with exit status 0, and nothing is made by looking."""
     folder = spool.spool_folder()
-    assert command("list") == (0, f"No message waits in {folder}.\n", "")
+    assert command("list") == (0, f"There are no pending messages in {folder}.\n", "")
     assert command("list", "--json") == (0, "[]\n", "")
     assert command("send") == (0, "0 sent, 0 not sent\n", "")
-    assert json.loads(command("send", "--json")[1]) == {"sent": [], "kept": []}
+    assert json.loads(command("send", "--json")[1]) == {"sent": [], "pending": []}
     assert command("drop", "--all")[0] == 0
     assert not folder.exists()
 
 
-def test_the_list_says_what_waits_the_oldest_first():
+def test_the_list_shows_what_is_pending_the_oldest_first():
     """A row for each message: since when, which file, and what has failed when."""
-    names = [keep(1), keep(2)]
+    names = [spooled(1), spooled(2)]
     status, output, error = command("list")
     assert (status, error) == (0, "")
     header, *rows, total = output.splitlines()
-    assert header.split("  ")[0] == "kept"
+    assert header.split("  ")[0] == "spooled"
     assert [row.split("  ")[1] for row in rows] == names
     assert rows[0].endswith("w 1.0 T1 manual__1 failed at 2026-09-10 00:26:40 UTC")
-    assert total == f"2 in {spool.spool_folder()}, 0 of them damaged"
+    assert total == f"2 pending in {spool.spool_folder()}, 0 of them damaged"
 
 
 def test_the_list_is_there_for_programs():
     """As JSON, with the body as it will be sent."""
-    name = keep(1)
+    name = spooled(1)
     [data] = json.loads(command("list", "--json")[1])
-    assert data.pop("kept_at").startswith("20")
+    assert data.pop("spooled_at").startswith("20")
     assert data == {
         "name": name,
         "path": str(spool.spool_folder() / name),
@@ -132,7 +132,7 @@ def test_the_list_is_there_for_programs():
 )
 def test_a_damaged_file_is_listed_as_such(text):
     """With the reason, beside the others."""
-    damaged, good = keep_damaged(text=text), keep(1)
+    damaged, good = damaged_file(text=text), spooled(1)
     _, first, second, total = command("list")[1].splitlines()
     assert "damaged: " in first
     assert damaged in first
@@ -155,7 +155,7 @@ def test_a_damaged_file_is_listed_as_such(text):
 )
 def test_what_a_message_does_not_say_is_left_out(changes, summary):
     """A message of another kind is told by its routing key, and one without a time is listed without."""
-    keep(1, **changes)
+    spooled(1, **changes)
     assert command("list")[1].splitlines()[1].endswith(f"json  {summary}")
 
 
@@ -164,25 +164,25 @@ def test_a_file_that_is_gone_meanwhile_is_no_error():
     folder = spool.spool_folder()
     folder.mkdir()
     (folder / "1-x.json").symlink_to(folder / "gone")
-    assert command("list") == (0, f"No message waits in {folder}.\n", "")
+    assert command("list") == (0, f"There are no pending messages in {folder}.\n", "")
     assert command("send") == (0, "0 sent, 0 not sent\n", "")
 
 
 def test_another_folder_can_be_named(tmp_path, monkeypatch):
     """By --spool, in place of DKIST_ISB_SPOOL."""
     other = spool.spool_folder()
-    name = keep(1)
+    name = spooled(1)
     monkeypatch.setenv("DKIST_ISB_SPOOL", str(tmp_path / "mine"))
-    assert command("list")[1] == f"No message waits in {tmp_path / 'mine'}.\n"
+    assert command("list")[1] == f"There are no pending messages in {tmp_path / 'mine'}.\n"
     assert name in command("list", "--spool", other)[1]
     assert command("drop", "--all", "--spool", other)[0] == 0
-    assert command("list", "--spool", other)[1] == f"No message waits in {other}.\n"
+    assert command("list", "--spool", other)[1] == f"There are no pending messages in {other}.\n"
 
 
 @pytest.mark.rabbitmq
 def test_all_messages_are_sent(broker):
     """The oldest first; each is told, and gone from the folder."""
-    names = [keep(number) for number in range(3)]
+    names = [spooled(number) for number in range(3)]
     assert command("send") == (0, "".join(f"sent: {name}\n" for name in names) + "3 sent, 0 not sent\n", "")
     assert left() == []
     assert delivered(broker) == [0, 1, 2]
@@ -191,7 +191,7 @@ def test_all_messages_are_sent(broker):
 @pytest.mark.rabbitmq
 def test_messages_are_sent_by_name(broker):
     """Only those; a name that is given twice is sent once."""
-    names = [keep(number) for number in range(3)]
+    names = [spooled(number) for number in range(3)]
     assert command("send", names[2], names[0], names[2])[0] == 0
     assert left() == [names[1]]
     assert sorted(delivered(broker)) == [0, 2]
@@ -200,19 +200,19 @@ def test_messages_are_sent_by_name(broker):
 @pytest.mark.rabbitmq
 def test_sending_tells_programs_what_became_of_each_message(broker):
     """As JSON, with the reason for what stays."""
-    damaged, good = keep_damaged(), keep(1)
+    damaged, good = damaged_file(), spooled(1)
     status, output, error = command("send", "--json")
     assert (status, error) == (1, "")
     report = json.loads(output)
     assert report["sent"] == [good]
-    [kept] = report["kept"]
-    assert (kept["name"], kept["reason"].startswith("this is no message")) == (damaged, True)
+    [pending] = report["pending"]
+    assert (pending["name"], pending["reason"].startswith("damaged: ")) == (damaged, True)
 
 
 @pytest.mark.rabbitmq
 def test_a_message_that_is_refused_holds_up_no_other(broker):
     """The one for which there is no queue stays, with the reason and exit status 1; those before and after it go."""
-    names = [keep(1), keep(2, queue=OTHER_QUEUE, routing_key="other.m"), keep(3)]
+    names = [spooled(1), spooled(2, queue=OTHER_QUEUE, routing_key="other.m"), spooled(3)]
     with no_right_to_declare(broker, OTHER_QUEUE):
         status, output, error = command("send")
     assert status == 1
@@ -228,7 +228,7 @@ def test_a_message_that_is_refused_holds_up_no_other(broker):
 @pytest.mark.rabbitmq
 def test_files_of_the_previous_release_are_sent(broker):
     """They also hold exchange and queue type, which the settings decide now."""
-    name = keep_damaged(
+    name = damaged_file(
         text=json.dumps(
             {
                 "body": '{"taskName": "T"}',
@@ -248,8 +248,8 @@ def test_files_of_the_previous_release_are_sent(broker):
 def test_while_the_broker_is_away_all_messages_stay(broker, monkeypatch):
     """Exit status 1 in bounded time, more messages take no longer; once it is back one send delivers each once."""
     monkeypatch.setattr(sender, "BATCH_SECONDS", 3.0)
-    monkeypatch.setattr(sender, "MESSAGES_AT_ONCE", 5)
-    names = [keep(number) for number in range(12)]
+    monkeypatch.setattr(sender, "BATCH_MESSAGES", 5)
+    names = [spooled(number) for number in range(12)]
     with stopped(broker):
         started = time.monotonic()
         status, output, error = command("send")
@@ -264,7 +264,7 @@ def test_while_the_broker_is_away_all_messages_stay(broker, monkeypatch):
 
 def test_settings_that_cannot_be_used_are_told_in_one_message(monkeypatch):
     """Exit status 1 with what the variable must look like, no traceback, and the message stays."""
-    name = keep(1)
+    name = spooled(1)
     monkeypatch.setenv("MESH_CONFIG", '{"interservice-bus": 3}')
     status, output, error = command("send")
     assert (status, output) == (1, "")
@@ -279,18 +279,18 @@ def test_settings_that_cannot_be_used_are_told_in_one_message(monkeypatch):
 def test_while_somebody_else_is_sending_nothing_is_sent(monkeypatch):
     """Exit status 1 after a while, and the message stays."""
     monkeypatch.setattr("dkist_processing_core.cli.messages.BUSY_SECONDS", 0.3)
-    name = keep(1)
+    name = spooled(1)
     with spool.lock(spool.spool_folder()):
         status, output, error = command("send")
     assert (status, output) == (1, "")
-    assert error == f"Error: somebody else is sending what is in {spool.spool_folder()}\n"
+    assert error == f"Error: another process is sending the messages in {spool.spool_folder()}; try again later.\n"
     assert left() == [name]
 
 
 @pytest.mark.rabbitmq
 def test_a_message_that_somebody_else_sends_meanwhile_is_no_error(broker, monkeypatch):
     """Files that disappear before it is our turn are neither sent nor missed."""
-    names = [keep(1), keep(2)]
+    names = [spooled(1), spooled(2)]
     real_lock = spool.lock
 
     @contextlib.contextmanager
@@ -308,9 +308,9 @@ PROGRAM = Path(sysconfig.get_path("scripts")) / "dkist-processing-core"
 
 
 @pytest.mark.rabbitmq
-def test_the_program_sends_what_waits(broker):
+def test_the_program_sends_what_is_pending(broker):
     """As a person starts it, several at once: each message is delivered once, and all of them succeed."""
-    names = [keep(number) for number in range(200)]
+    names = [spooled(number) for number in range(200)]
     processes = [
         subprocess.Popen([PROGRAM, "messages", "send"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
@@ -326,7 +326,7 @@ def test_the_program_sends_what_waits(broker):
 
 def test_the_program_says_in_one_line_what_cannot_be_done(monkeypatch):
     """With a malformed setting it ends with exit status 1 and no traceback."""
-    keep(1)
+    spooled(1)
     monkeypatch.setenv("MESH_CONFIG", "{")
     done = subprocess.run([PROGRAM, "messages", "send"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
@@ -337,7 +337,7 @@ def test_the_program_says_in_one_line_what_cannot_be_done(monkeypatch):
 
 def test_messages_are_dropped_by_name():
     """With what is forgotten; the others stay, and so they do in a dry run."""
-    names = [keep(number) for number in range(3)]
+    names = [spooled(number) for number in range(3)]
     _, output, _ = command("drop", names[0], names[2], "--dry-run")
     assert [line.partition(": w ")[0] for line in output.splitlines()] == [
         f"would be dropped: {names[0]}",
@@ -354,7 +354,7 @@ def test_messages_are_dropped_by_name():
 
 def test_all_messages_are_dropped():
     """Damaged ones too."""
-    names = [keep_damaged(), keep(1)]
+    names = [damaged_file(), spooled(1)]
     assert command("drop", "--all", "--dry-run")[0] == 0
     assert left() == names
     status, output, _ = command("drop", "--all")
@@ -366,7 +366,7 @@ def test_what_cannot_be_dropped_holds_up_no_other():
     """A folder among the files is named, with exit status 1."""
     folder = spool.spool_folder() / "00000000000000000001-x.json"
     folder.mkdir(parents=True)
-    keep(1)
+    spooled(1)
     status, output, error = command("drop", "--all")
     assert status == 1
     assert output.count("dropped: ") == 1
@@ -377,10 +377,10 @@ def test_what_cannot_be_dropped_holds_up_no_other():
 @pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["--all", "name.json"]], ids=["neither", "dry-run", "both"])
 def test_dropping_wants_names_or_all(arguments):
     """Neither or both is an error of the command line, and nothing is dropped."""
-    name = keep(1)
+    name = spooled(1)
     status, _, error = command("drop", *arguments)
     assert status == 2
-    assert 'give the names of messages, such as "list" shows them, or --all.' in error
+    assert 'give the names of messages, as shown by "list", or --all.' in error
     assert left() == [name]
 
 
@@ -389,7 +389,7 @@ def test_a_name_that_is_not_there_is_an_error_of_the_command_line(verb, monkeypa
     """With the closest one; nothing is sent or dropped, not even what is there."""
     [port] = free_ports(1)
     monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
-    name = keep(1)
+    name = spooled(1)
     status, _, error = command(verb, name, name.removesuffix(".json"))
     assert status == 2
     words = " ".join(error.split())

@@ -48,7 +48,7 @@ def test_a_failure_reaches_the_queue_that_consumers_bind_to(broker):
     assert (properties.priority, properties.message_id) == (0, message.message_id)
     assert (properties.app_id, properties.type) == ("dkist-processing-core", "recipe.run.failure")
     assert abs(properties.timestamp - time.time()) < 60
-    assert list(spool.waiting()) == []
+    assert list(spool.pending()) == []
 
 
 @pytest.mark.rabbitmq

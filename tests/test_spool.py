@@ -1,14 +1,10 @@
-"""Files in the spool folder that are not as they should be, and times at which others are at work in it."""
-
-from types import SimpleNamespace
+"""Damaged files in the spool folder."""
 
 import pytest
 
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.drain import send_waiting
+from dkist_processing_core.isb.drain import send_pending
 from dkist_processing_core.isb.envelope import Envelope
-from dkist_processing_core.isb.failures import details as last_words
-from dkist_processing_core.isb.failures import reported
 from dkist_processing_core.isb.publisher import deliver
 
 QUEUE = "recipe.run.failure.q"
@@ -43,33 +39,18 @@ def new_envelope(number=1, **changes):
     ids=["long-id", "long-type", "no-queue", "surrogate", "negative-time", "huge-time", "nested"],
 )
 def test_a_file_that_can_never_be_sent_holds_up_no_other(broker, text):
-    """It stays, with what is wrong with it; the message after it is sent."""
+    """It remains, with what is wrong with it; the message after it is sent."""
     folder = spool.spool_folder()
     folder.mkdir()
     (folder / "1-x.json").write_text(text)
-    spool.keep(new_envelope(2))
-    report = send_waiting(seconds=5)
-    assert [file.name for file, _ in report.kept] == ["1-x.json"]
+    spool.write(new_envelope(2))
+    report = send_pending(seconds=5)
+    assert [file.name for file, _ in report.pending] == ["1-x.json"]
     assert len(report.sent) == 1
     assert [properties.message_id for properties, _ in broker.take_all(QUEUE)] == [f"{2:032x}"]
 
 
-def test_a_delivery_that_has_no_time_says_so():
+def test_a_delivery_without_time_is_an_error():
     """Without an attempt."""
     [error] = deliver([new_envelope()], seconds=0).values()
     assert str(error).endswith("no time left")
-
-
-def test_what_others_remove_meanwhile_keeps_nothing_from_being_remembered(monkeypatch):
-    """A file that is gone by the time that its age is asked for, here a dangling link."""
-    for name in (reported.FOLDER, last_words.FOLDER):
-        folder = spool.spool_folder() / name
-        folder.mkdir(parents=True)
-        (folder / "gone.json").symlink_to(folder / "nowhere")
-    context = {"run_id": "r", "dag_run": SimpleNamespace(run_id="r")}
-    reported.remember(context, "0" * 32)
-    assert reported.is_any_reported(context)
-    for name in ("DAG_ID", "DAG_RUN_ID", "TASK_ID", "TRY_NUMBER"):
-        monkeypatch.setenv(f"AIRFLOW_CTX_{name}", "1")
-    last_words.write({"error": "x"})
-    assert last_words.read_and_remove(last_words.name_of_try("1", "1", "1", "1")) == {"error": "x"}

@@ -142,7 +142,7 @@ def report_failure(caplog):
     with caplog.at_level(logging.WARNING):
         message = chat_ops_notification({"run_id": "manual__1", "task_instance": instance}, "w", "1", "Calibrate")
     assert caplog.messages == []
-    assert list(spool.waiting()) == []
+    assert list(spool.pending()) == []
     return message
 
 

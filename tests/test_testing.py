@@ -24,7 +24,7 @@ from dkist_processing_core.failure_callback import (
     recipe_run_failure_message_producer_factory,
 )
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.drain import send_waiting
+from dkist_processing_core.isb.drain import send_pending
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.failures import context as of_context
 from dkist_processing_core.isb.publisher import PublishError, deliver, publish
@@ -312,7 +312,7 @@ def test_messages_are_recorded_and_not_sent():
     first, _ = recorded.failures
     assert isinstance(first, RecipeRunFailureMessage)
     assert (first.body, first.message_id, first.timestamp) == (message.body, message.message_id, message.timestamp)
-    assert list(spool.waiting()) == []
+    assert list(spool.pending()) == []
     assert not spool.spool_folder().exists()
 
 
@@ -338,7 +338,7 @@ def test_the_bus_may_fail(error, caplog):
         assert spool.spool_folder().is_relative_to(tempfile.gettempdir())
         recorded.bus_error = None
         publish(new_envelope())
-        assert len(send_waiting().sent) == 1
+        assert len(send_pending().sent) == 1
     assert [each.message_id for each in recorded.messages] == ["f" * 32, message.message_id]
     assert recorded.spooled == []
     assert "down" in caplog.text

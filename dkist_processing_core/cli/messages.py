@@ -1,7 +1,7 @@
 """
-``dkist-processing-core messages``: the messages that wait on this worker to be sent to the interservice bus.
+``dkist-processing-core messages``: the pending messages of this machine.
 
-Runs in: worker.
+Runs in: worker, and the machine of the DAG processor.
 """
 
 import json
@@ -13,7 +13,7 @@ import click
 from dkist_processing_core.cli.tables import age, table
 from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.spool import WaitingMessage
+from dkist_processing_core.isb.spool import SpooledMessage
 
 __all__ = ["messages"]
 
@@ -24,7 +24,7 @@ folder_option = click.option(
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     default=None,
-    help="The spool folder; DKIST_ISB_SPOOL, or the default, unless given.",
+    help="The spool folder; by default that of DKIST_ISB_SPOOL.",
 )
 json_option = click.option("--json", "is_json", is_flag=True, help="Write JSON, for a program to read.")
 names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -39,17 +39,18 @@ def messages() -> None:
 @folder_option
 @json_option
 def list_command(folder: Path | None, is_json: bool) -> None:
-    """List the messages that wait, the oldest first."""
+    """List the pending messages, the oldest first."""
     known = _known(folder)
     if is_json:
         click.echo(json.dumps([_as_data(each) for each in known], indent=2))
         return
     if not known:
-        click.echo(f"No message waits in {folder or spool.spool_folder()}.")
+        click.echo(f"There are no pending messages in {folder or spool.spool_folder()}.")
         return
-    table(("kept", "message", "what it says"), [(age(each.kept_at), each.file.name, _summary(each)) for each in known])
+    rows = [(age(each.spooled_at), each.file.name, _summary(each)) for each in known]
+    table(("spooled", "message", "summary"), rows)
     damaged = sum(each.envelope is None for each in known)
-    click.echo(f"{len(known)} in {folder or spool.spool_folder()}, {damaged} of them damaged")
+    click.echo(f"{len(known)} pending in {folder or spool.spool_folder()}, {damaged} of them damaged")
 
 
 @messages.command()
@@ -59,47 +60,50 @@ def list_command(folder: Path | None, is_json: bool) -> None:
 @click.pass_context
 def send(context: click.Context, names: tuple[str, ...], folder: Path | None, is_json: bool) -> None:
     """
-    Send messages, all of them unless some are named, the oldest first.
+    Send the pending messages, the oldest first.
 
-    A message is forgotten as soon as the broker has confirmed it. One that the broker refuses stays and holds up no
-    other. The exit status is 1 if any is left.
+    Without names, all of them are sent. A message is deleted as soon as the broker has confirmed it. One that the
+    broker refuses remains and does not hold up the others. The exit status is 1 if any remains.
     """
-    from dkist_processing_core.isb.drain import send_waiting
+    from dkist_processing_core.isb.drain import send_pending
 
     only = frozenset(each.file for each in _chosen(names, _known(folder))) if names else None
     try:
-        report = send_waiting(folder, lock_seconds=BUSY_SECONDS, only=only)
+        report = send_pending(folder, lock_seconds=BUSY_SECONDS, only=only)
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
     if report.is_busy:
-        click.echo(f"Error: somebody else is sending what is in {folder or spool.spool_folder()}", err=True)
+        click.echo(
+            f"Error: another process is sending the messages in {folder or spool.spool_folder()}; try again later.",
+            err=True,
+        )
         context.exit(1)
     if is_json:
-        kept = [{"name": file.name, "reason": reason} for file, reason in report.kept]
-        click.echo(json.dumps({"sent": [file.name for file in report.sent], "kept": kept}, indent=2))
+        pending = [{"name": file.name, "reason": reason} for file, reason in report.pending]
+        click.echo(json.dumps({"sent": [file.name for file in report.sent], "pending": pending}, indent=2))
     else:
         for file in report.sent:
             click.echo(f"sent: {file.name}")
-        for file, reason in report.kept:
+        for file, reason in report.pending:
             click.echo(f"not sent: {file.name}: {reason}", err=True)
-        click.echo(f"{len(report.sent)} sent, {len(report.kept)} not sent")
-    context.exit(1 if report.kept else 0)
+        click.echo(f"{len(report.sent)} sent, {len(report.pending)} not sent")
+    context.exit(1 if report.pending else 0)
 
 
 @messages.command()
 @names_argument
 @click.option("--all", "is_all", is_flag=True, help="Drop every message.")
 @folder_option
-@click.option("--dry-run", is_flag=True, help="Say what would be dropped, and drop nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be dropped, and drop nothing.")
 @click.pass_context
 def drop(context: click.Context, names: tuple[str, ...], is_all: bool, folder: Path | None, dry_run: bool) -> None:
     """
-    Forget messages without sending them.
+    Delete pending messages without sending them.
 
     The exit status is 1 if any file cannot be removed.
     """
     if is_all == bool(names):
-        raise click.UsageError('give the names of messages, such as "list" shows them, or --all.')
+        raise click.UsageError('give the names of messages, as shown by "list", or --all.')
     known = _known(folder)
     status = 0
     for each in known if is_all else _chosen(names, known):
@@ -114,11 +118,11 @@ def drop(context: click.Context, names: tuple[str, ...], is_all: bool, folder: P
     context.exit(status)
 
 
-def _known(folder: Path | None) -> list[WaitingMessage]:
-    return list(spool.waiting(folder))
+def _known(folder: Path | None) -> list[SpooledMessage]:
+    return list(spool.pending(folder))
 
 
-def _chosen(names: tuple[str, ...], known: list[WaitingMessage]) -> list[WaitingMessage]:
+def _chosen(names: tuple[str, ...], known: list[SpooledMessage]) -> list[SpooledMessage]:
     by_name = {each.file.name: each for each in known}
     for name in names:
         if name not in by_name:
@@ -128,12 +132,12 @@ def _chosen(names: tuple[str, ...], known: list[WaitingMessage]) -> list[Waiting
     return [by_name[name] for name in dict.fromkeys(names)]
 
 
-def _as_data(message: WaitingMessage) -> dict[str, object]:
+def _as_data(message: SpooledMessage) -> dict[str, object]:
     envelope = message.envelope
     return {
         "name": message.file.name,
         "path": str(message.file),
-        "kept_at": message.kept_at.isoformat(timespec="seconds"),
+        "spooled_at": message.spooled_at.isoformat(timespec="seconds"),
         "damage": message.damage or None,
         "message_id": envelope and envelope.message_id,
         "routing_key": envelope and envelope.routing_key,
@@ -148,8 +152,8 @@ def _body(text: str) -> object:
         return text
 
 
-def _summary(message: WaitingMessage) -> str:
-    """Say in one line what a message is about."""
+def _summary(message: SpooledMessage) -> str:
+    """Return one line about a message."""
     if message.envelope is None:
         return f"damaged: {message.damage}"
     body = _body(message.envelope.body)
@@ -160,7 +164,7 @@ def _summary(message: WaitingMessage) -> str:
 
 
 def _moment(timestamp: int) -> str:
-    """Say when something happened; a number that is no time in our calendar is passed over."""
+    """Return when something happened; empty for a number that is not a time in our calendar."""
     try:
         return f" at {datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S} UTC" if timestamp else ""
     except (ValueError, OverflowError, OSError):

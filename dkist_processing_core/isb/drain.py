@@ -1,5 +1,5 @@
 """
-Send what waits in the spool folder.
+Send the pending messages of a spool folder.
 
 Runs in: worker and DAG processor, after a message that the broker has confirmed; and wherever a person asks for it.
 """
@@ -7,43 +7,41 @@ Runs in: worker and DAG processor, after a message that the broker has confirmed
 import logging
 import time
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.publisher import PublishError, deliver
-from dkist_processing_core.isb.spool import WaitingMessage
 
-__all__ = ["SendReport", "send_waiting"]
+__all__ = ["SendReport", "send_pending"]
 
 logger = logging.getLogger(__name__)
 
-MESSAGES_AT_ONCE = 500
+BATCH_MESSAGES = 500
 BATCH_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class SendReport:
     """
-    What became of the messages in a spool folder.
+    Result of sending the messages in a spool folder.
 
     Attributes
     ----------
     sent
-        Files of messages that the broker has confirmed; they are gone.
-    kept
-        Files that stay, each with the reason.
+        Files of the messages that the broker has confirmed; they are deleted.
+    pending
+        Files that remain, each with the reason.
     is_busy
-        Whether nothing was done since somebody else is sending.
+        Whether nothing was done because another process is sending.
     """
 
     sent: tuple[Path, ...] = ()
-    kept: tuple[tuple[Path, str], ...] = ()
+    pending: tuple[tuple[Path, str], ...] = ()
     is_busy: bool = False
 
 
-def send_waiting(
+def send_pending(
     folder: Path | None = None,
     *,
     seconds: float = float("inf"),
@@ -53,8 +51,8 @@ def send_waiting(
     """
     Send the messages in the spool folder, the oldest first.
 
-    A message that the broker refuses stays, and so does a file that is no message; neither holds up the others. Where
-    the broker cannot be reached, all that is left stays.
+    A message that the broker refuses remains, and so does a damaged file; neither holds up the others. If the broker
+    cannot be reached, all the rest remains.
 
     Parameters
     ----------
@@ -63,7 +61,7 @@ def send_waiting(
     seconds
         Limit of the whole call.
     lock_seconds
-        How long to wait for somebody else who is sending.
+        How long to wait for another process that is sending.
     only
         The files to send; all by default.
     """
@@ -71,37 +69,41 @@ def send_waiting(
     if next(folder.glob("*.json"), None) is None:
         return SendReport()
     deadline = time.monotonic() + seconds
-    with spool.lock(folder, seconds=lock_seconds) as is_ours:
-        if not is_ours:
+    with spool.lock(folder, seconds=lock_seconds) as is_locked:
+        if not is_locked:
             return SendReport(is_busy=True)
-        return _send([each for each in spool.waiting(folder) if only is None or each.file in only], deadline)
+        messages = [each for each in spool.pending(folder) if only is None or each.file in only]
+        damaged = [(each.file, f"damaged: {each.damage}") for each in messages if each.envelope is None]
+        sent, pending = _send([(each.file, each.envelope) for each in messages if each.envelope is not None], deadline)
+    return SendReport(sent=tuple(sent), pending=tuple(sorted(damaged + pending)))
 
 
-def _send(messages: list[WaitingMessage], deadline: float) -> SendReport:
+def _send(messages: list[tuple[Path, Envelope]], deadline: float) -> tuple[list[Path], list[tuple[Path, str]]]:
     sent: list[Path] = []
-    kept = [(each.file, f"this is no message ({each.damage})") for each in messages if each.envelope is None]
-    left = iter([(each.file, each.envelope) for each in messages if each.envelope is not None])
-    while batch := list(islice(left, MESSAGES_AT_ONCE)):
-        already_sent = len(sent)
+    pending: list[tuple[Path, str]] = []
+    while messages:
+        batch, messages = messages[:BATCH_MESSAGES], messages[BATCH_MESSAGES:]
+        sent_before = len(sent)
         errors = _send_batch(batch, min(BATCH_SECONDS, deadline - time.monotonic()), sent)
-        kept += [(batch[index][0], str(error)) for index, error in errors.items()]
-        passing = [str(error) for error in errors.values() if error.can_pass]
-        if passing and len(sent) == already_sent:
-            # Nothing got through, so the broker is not there, or the time is over.
-            kept += [(file, passing[0]) for file, _ in left]
-    return SendReport(sent=tuple(sent), kept=tuple(sorted(kept)))
+        pending += [(batch[index][0], str(error)) for index, error in errors.items()]
+        retryable = [str(error) for error in errors.values() if error.can_pass]
+        if retryable and len(sent) == sent_before:
+            # Nothing was confirmed, so the broker cannot be reached, or the time is over.
+            pending += [(file, retryable[0]) for file, _ in messages]
+            break
+    return sent, pending
 
 
 def _send_batch(batch: list[tuple[Path, Envelope]], seconds: float, sent: list[Path]) -> dict[int, PublishError]:
-    """Send some messages and delete the file of each as soon as it is confirmed, so that it is not sent again."""
+    """Send some messages and delete each file as soon as its message is confirmed, so that it is not sent again."""
     files = {id(envelope): file for file, envelope in batch}
 
-    def forget(envelope: Envelope) -> None:
+    def delete(envelope: Envelope) -> None:
         file = files[id(envelope)]
         sent.append(file)
         try:
             file.unlink(missing_ok=True)
         except OSError as error:
-            logger.error("%s is sent but cannot be removed, so it would be sent again; remove it: %s", file, error)
+            logger.error("%s was sent but cannot be deleted; delete it, or it is sent again: %s", file, error)
 
-    return deliver([envelope for _, envelope in batch], seconds=max(0.0, seconds), on_confirmed=forget)
+    return deliver([envelope for _, envelope in batch], seconds=max(0.0, seconds), on_confirmed=delete)

@@ -1,8 +1,7 @@
 """
-A message with all that is needed to publish it, now or later.
+A message with everything that is needed to publish it, now or later.
 
-Runs in: worker, DAG processor. It needs only the standard library, so that a message can be kept even where pika
-cannot be imported.
+Runs in: worker, DAG processor, with the standard library alone, so that a message can be spooled without pika.
 """
 
 import json
@@ -20,8 +19,8 @@ class Envelope:
     """
     One message and where it goes.
 
-    The exchange and the type of the queue are not in it: they are settings, and those at the time of sending count. So
-    a message that was kept because a setting was wrong can be sent once it is right.
+    The exchange and the type of the queue are settings, and those at the time of sending count. So a message that was
+    spooled because a setting was wrong can be sent once it is right.
 
     Attributes
     ----------
@@ -32,9 +31,9 @@ class Envelope:
     body
         The body as text, JSON.
     message_id
-        Same for the same event, however often it is told, so that a consumer can drop a repetition.
+        The same for the same event: duplicates carry the same id.
     type
-        Kind of the message, for who looks at the queue.
+        Kind of the message, for people who look at the queue.
     timestamp
         When it happened, in seconds since 1970 (UTC); 0 if that is not known.
     """
@@ -53,33 +52,27 @@ class Envelope:
     @classmethod
     def from_json(cls, text: str) -> "Envelope":
         """
-        Return the envelope that `to_json` made the text from.
-
-        What another release has written into it beyond the attributes is passed over.
+        Return the envelope that `to_json` made the text from; keys that another release added are ignored.
 
         Raises
         ------
         ValueError
-            If the text is no such thing.
+            If the text is not an envelope, or AMQP cannot carry it.
         """
         try:
-            facts = json.loads(text)
-            envelope = cls(**{each.name: facts[each.name] for each in fields(cls) if each.name in facts})
+            values = json.loads(text)
+            envelope = cls(**{each.name: values[each.name] for each in fields(cls) if each.name in values})
         except (AttributeError, RecursionError, TypeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
-        envelope._check()
-        return envelope
-
-    def _check(self) -> None:
-        """Raise a `ValueError` for what AMQP has no place for."""
         for name in ("routing_key", "queue", "message_id", "type"):
-            value = getattr(self, name)
+            value = getattr(envelope, name)
             if not isinstance(value, str) or len(value.encode(errors="replace")) > SHORT_STRING:
-                raise ValueError(f"{name} is no text of at most {SHORT_STRING} bytes: {value!r:.80}")
-        if not self.routing_key or not self.queue:
+                raise ValueError(f"{name} is not a text of at most {SHORT_STRING} bytes: {value!r:.80}")
+        if not envelope.routing_key or not envelope.queue:
             raise ValueError("routing_key or queue is empty")
-        if not isinstance(self.timestamp, int) or not 0 <= self.timestamp < LONG_LONG:
-            raise ValueError(f"timestamp is no number of seconds: {self.timestamp!r:.80}")
-        if not isinstance(self.body, str):
-            raise ValueError(f"body is no text: {self.body!r:.80}")  # noqa: TRY004 - the file is at fault, not a type
-        self.body.encode()
+        if not isinstance(envelope.timestamp, int) or not 0 <= envelope.timestamp < LONG_LONG:
+            raise ValueError(f"timestamp is not a number of seconds: {envelope.timestamp!r:.80}")
+        if not isinstance(envelope.body, str):
+            raise ValueError(f"body is not a text: {envelope.body!r:.80}")  # noqa: TRY004 - the file is at fault
+        envelope.body.encode()
+        return envelope

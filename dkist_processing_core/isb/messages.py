@@ -1,8 +1,7 @@
 """
-The messages that go out on the interservice bus.
+The message on the interservice bus that a task has failed.
 
-Runs in: worker, DAG processor. Today's consumers bind to the names and keys that are here, see "Messages" in the
-documentation.
+Runs in: worker, DAG processor. Consumers depend on the names and keys, see "Messages" in the documentation.
 """
 
 import time
@@ -20,7 +19,7 @@ class RecipeRunFailureMessageBody(BaseModel):
     """
     Body of the message that a task has failed.
 
-    The first six are there for ever, since today's consumers read them. The others are null where they are not known.
+    The first six are permanent, since consumers read them. What is not known is null.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -52,7 +51,7 @@ class RecipeRunFailureMessage:
     body
         The body, or the mapping or JSON text that one is made of.
     message_id
-        What tells a repetition of the message from another one; taken from the body's ``conversationId`` by default.
+        Duplicates carry the same id. The body's ``conversationId`` by default.
     """
 
     message_body_cls = RecipeRunFailureMessageBody
@@ -72,7 +71,7 @@ class RecipeRunFailureMessage:
         self.timestamp = int(time.time())
 
     def envelope(self) -> Envelope:
-        """Return the message with where it goes."""
+        """Return the message with everything that is needed to publish it."""
         return Envelope(
             routing_key=self.routing_key,
             queue=self.queue,
@@ -84,7 +83,7 @@ class RecipeRunFailureMessage:
 
     @property
     def properties(self) -> Any:
-        """The properties that it is published with, pika's, so that a producer of talus can publish it as well."""
+        """The AMQP properties of the message, pika's, for a producer of talus."""
         from dkist_processing_core.isb.connection import message_properties
 
         return message_properties(self.envelope())

@@ -1,7 +1,7 @@
 """
-The folder in which messages wait that the broker could not take.
+The folder of the messages that the broker did not take, one file a message, written whole or not at all.
 
-Runs in: worker, DAG processor, and wherever a person sends what waits. One file a message, written whole or not at all.
+Runs in: worker, DAG processor, and wherever a person sends the pending messages.
 """
 
 import fcntl
@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,17 +17,16 @@ from pathlib import Path
 from dkist_processing_core.common import atomic, test_mode
 from dkist_processing_core.isb.envelope import Envelope
 
-__all__ = ["WaitingMessage", "forget_old", "keep", "lock", "spool_folder", "waiting"]
+__all__ = ["SpooledMessage", "lock", "pending", "spool_folder", "write"]
 
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
-LOOK_AGAIN_SECONDS = 0.1
-FORGOTTEN_SECONDS = 7 * 24 * 3600
+LOCK_INTERVAL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class WaitingMessage:
+class SpooledMessage:
     """
     A file in the spool folder.
 
@@ -36,9 +35,9 @@ class WaitingMessage:
     file
         Where it is.
     envelope
-        The message, None if the file is none.
+        The message; None if the file is damaged.
     damage
-        Why the file is no message; empty if it is one.
+        Why the file is not a message; empty if it is one.
     """
 
     file: Path
@@ -46,11 +45,10 @@ class WaitingMessage:
     damage: str = ""
 
     @property
-    def kept_at(self) -> datetime:
-        """When it was written, as its name says; else when the file was changed last."""
-        nanoseconds, _, _ = self.file.name.partition("-")
+    def spooled_at(self) -> datetime:
+        """When it was written, according to its name, else when the file was last modified."""
         try:
-            return datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC)
+            return datetime.fromtimestamp(int(self.file.name.partition("-")[0]) / 1e9, UTC)
         except (ValueError, OverflowError):
             return datetime.fromtimestamp(self.file.stat().st_mtime, UTC)
 
@@ -59,81 +57,43 @@ def spool_folder() -> Path:
     """Return the spool folder: ``DKIST_ISB_SPOOL``, else one under the user's state folder (XDG)."""
     if doubles := test_mode.active():
         return doubles.spool_folder
-    configured = os.environ.get("DKIST_ISB_SPOOL")
-    if configured:
+    if configured := os.environ.get("DKIST_ISB_SPOOL"):
         return Path(configured)
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "dkist-processing-core" / "isb-spool"
 
 
-def forget_old(folder: Path) -> None:
-    """Remove the files of a folder that nobody has come for within a week; others may do the same at the same time."""
-    for file in folder.iterdir():
-        with suppress(OSError):
-            if time.time() - file.stat().st_mtime > FORGOTTEN_SECONDS:
-                file.unlink()
-
-
-def keep(envelope: Envelope) -> Path:
-    """
-    Write a message to the spool folder.
-
-    Parameters
-    ----------
-    envelope
-        The message and where it goes.
-
-    Returns
-    -------
-    Path
-        The file. Its name begins with the time, so that the names sort by age.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be written.
-    """
+def write(envelope: Envelope) -> Path:
+    """Write a message to the spool folder and return the file; its name begins with the time, so names sort by age."""
     folder = spool_folder()
     folder.mkdir(parents=True, exist_ok=True)
     return atomic.write_text(folder / f"{time.time_ns():020d}-{envelope.message_id}.json", envelope.to_json() + "\n")
 
 
-def waiting(folder: Path | None = None) -> Iterator[WaitingMessage]:
+def pending(folder: Path | None = None) -> Iterator[SpooledMessage]:
     """
-    Yield each file in the spool folder, the oldest first.
-
-    A file that is no message is yielded with the damage. One that somebody else has sent meanwhile is not.
+    Yield the messages in the spool folder, the oldest first, including the files that are damaged.
 
     Parameters
     ----------
     folder
-        Where to look; that of `spool_folder` by default.
+        The spool folder; that of `spool_folder` by default.
     """
     for file in sorted((folder or spool_folder()).glob("*.json")):
         try:
-            yield WaitingMessage(file, Envelope.from_json(file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+            yield SpooledMessage(file, Envelope.from_json(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:  # another process has sent it in the meantime
             continue
         except (OSError, ValueError) as error:
-            yield WaitingMessage(file, None, damage=f"{type(error).__name__}: {error}")
+            yield SpooledMessage(file, None, damage=f"{type(error).__name__}: {error}")
 
 
 @contextmanager
 def lock(folder: Path, *, seconds: float = 0) -> Iterator[bool]:
     """
-    Keep others from sending what is in a spool folder, so that no message is sent twice.
+    Lock a spool folder, so that no message is sent twice, and yield whether that succeeded within the time.
 
-    Parameters
-    ----------
-    folder
-        The folder, which must be there.
-    seconds
-        How long to wait for somebody who sends.
-
-    Yields
-    ------
-    bool
-        Whether it is ours. A file system without locks does not keep messages from being sent: it is then ours.
+    A file system without locks does not keep messages from being sent: it counts as locked.
     """
     deadline = time.monotonic() + seconds
     with (folder / LOCK).open("a") as file:
@@ -141,12 +101,12 @@ def lock(folder: Path, *, seconds: float = 0) -> Iterator[bool]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    yield False
-                    return
-                time.sleep(LOOK_AGAIN_SECONDS)
-                continue
+                if time.monotonic() < deadline:
+                    time.sleep(LOCK_INTERVAL_SECONDS)
+                    continue
+                yield False
+                return
             except OSError as error:
-                logger.warning("%s cannot be locked: %s", folder, error)
+                logger.warning("The spool folder %s cannot be locked: %s", folder, error)
             yield True
             return

@@ -74,7 +74,7 @@ class Recorded:
             return self._spooled
         from dkist_processing_core.isb import spool
 
-        return [each.envelope for each in spool.waiting(self._spool) if each.envelope is not None]
+        return [each.envelope for each in spool.pending(self._spool) if each.envelope is not None]
 
     def tree(self) -> str:
         """Return the tasks and their spans as text; see `RecordedTask.tree`."""

@@ -1,8 +1,8 @@
 """
-Take the failure messages of some runs from the interservice bus, and leave all others where they are.
+Take the failure messages of some runs from the interservice bus, and leave all others in the queue.
 
-A program for an environment that has the library. The arguments are Airflow's ids of the runs. It prints JSON: whether
-a broker answers, where, and the messages.
+Run it with a Python that has the library. The arguments are Airflow's ids of the runs. It prints JSON: the address of
+the broker, whether it answers, and the messages.
 """
 
 import json
@@ -19,10 +19,10 @@ SECONDS = 3.0
 
 
 def main() -> None:
-    """Connect, fetch, and print what has been found."""
+    """Connect, fetch the messages, and print them."""
     configuration = DKISTProcessingCoreConfiguration()
     broker = configuration.isb_mesh_service
-    facts: dict[str, Any] = {"broker": f"{broker.host}:{broker.port}", "answers": False, "messages": []}
+    report: dict[str, Any] = {"broker": f"{broker.host}:{broker.port}", "answers": False, "messages": []}
     try:
         connection = pika.BlockingConnection(
             pika.ConnectionParameters(
@@ -34,12 +34,12 @@ def main() -> None:
                 blocked_connection_timeout=SECONDS,
             )
         )
-        facts["answers"] = True
+        report["answers"] = True
         with connection:
-            facts["messages"] = fetched(connection.channel(), wanted=set(sys.argv[1:]))
+            report["messages"] = fetched(connection.channel(), wanted=set(sys.argv[1:]))
     except (AMQPError, OSError) as error:
-        facts["error"] = f"{type(error).__name__}: {error}".rstrip(": ")
-    print(json.dumps(facts))
+        report["error"] = f"{type(error).__name__}: {error}".rstrip(": ")
+    print(json.dumps(report))
 
 
 def fetched(channel: Any, *, wanted: set[str]) -> list[dict[str, Any]]:
@@ -47,10 +47,10 @@ def fetched(channel: Any, *, wanted: set[str]) -> list[dict[str, Any]]:
     queue = RecipeRunFailureMessage.queue
     messages = []
     try:
-        waiting = channel.queue_declare(queue, passive=True).method.message_count
+        count = channel.queue_declare(queue, passive=True).method.message_count
     except ChannelClosedByBroker:  # nothing was ever published, so there is no queue yet
         return []
-    for _ in range(waiting):
+    for _ in range(count):
         method, properties, body = channel.basic_get(queue)
         if method is None:
             break
@@ -69,7 +69,7 @@ def fetched(channel: Any, *, wanted: set[str]) -> list[dict[str, Any]]:
 
 
 def content_of(body: bytes) -> dict[str, Any]:
-    """Return the object that a message holds, an empty one if it is somebody else's and holds something else."""
+    """Return the JSON object in a message; empty if it is a message of another kind."""
     try:
         content = json.loads(body)
     except ValueError:

@@ -1,5 +1,5 @@
 """
-From what Airflow tells a failure callback to the message that a task has failed.
+From the context of Airflow's failure callback to the message that a task has failed.
 
-Runs in: worker, once a task has failed, and DAG processor, once a run has.
+Runs in: worker, once a task has failed, and DAG processor, once a run has. `context` alone knows Airflow.
 """

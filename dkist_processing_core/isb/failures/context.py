@@ -1,38 +1,193 @@
 """
-What Airflow tells a callback, in the words of our messages.
+Read the context that Airflow passes to a failure callback.
 
-Runs in: worker, DAG processor. Airflow's versions differ in what a context holds, some of its attributes are computed
-and may fail, and none of that may keep a message from going out: what is not known is None.
+Runs in: worker, DAG processor. All that is used of Airflow's objects stands here; nothing behind this module knows
+them. Airflow's versions differ in what a context holds, some attributes are computed and may fail, and none of that
+may prevent a message: what is not known is None. When a task's own process was killed, the DAG processor calls back:
+
+* 2.x for the task itself. There is nothing to do for the run.
+* 3.0 for the run, without the states of its tasks; XComs cannot be read.
+* 3.1 and later for the run, with the states of its tasks; XComs can be read, but not written.
+* 3.x for the task itself as well, if the process that supervises the task was killed too.
 """
 
 import logging
 import re
-import signal
 import socket
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from dkist_processing_core.failure_callback import (
-    attribute,
-    parse_dag_run_id_from_context,
-    parse_log_url_from_context,
-)
-from dkist_processing_core.isb.failures import details as last_words
+from dkist_processing_core.common.outcome import Outcome
+from dkist_processing_core.isb.failures.error import describe, exit_status, last_lines
+from dkist_processing_core.isb.failures.failure import UNKNOWN_TASK, Failure
 
-__all__ = ["airflow_version", "dag_id", "facts", "run_started", "task_instance", "try_number"]
+__all__ = ["airflow_version", "failed_task", "failed_tasks", "log_url", "run_id", "write_xcom"]
 
 logger = logging.getLogger(__name__)
 
-EXIT_STATUS = re.compile(r"exit (?:code|status) (-?\d+)")
-SIGNALLED = 128
-TASK_SCRIPT_STATUS = {
-    65: "the recipe run id is no integer",
-    69: "the environment of the task could not be built",
-    78: "a setting of the worker is missing or cannot be used",
-}
+Context = Mapping[str, Any]
+CALLS_BACK_FOR_RUNS = (3, 0)
+HAS_XCOM = (3, 1)
+NAMES_A_FAILED_TASK = (3, 2)
+XCOM_KEY = "dkist_failure_message_id"
+XCOM_SECONDS = 1.0
+LOST_TASK = (
+    "Airflow's process of this task ended before it could report the failure. It was killed (SIGKILL; the kernel does "
+    "so when memory runs out), or somebody has marked the task as failed."
+)
+LOST_RUN = (
+    "The run failed, and no task has reported a failure. Airflow 3.0 does not say which task it was; its process was "
+    "killed (SIGKILL; the kernel does so when memory runs out), or somebody has marked it as failed."
+)
+
+
+def failed_task(context: Context, workflow_name: str, workflow_version: str, task_name: str) -> Failure:
+    """Return the failure for which Airflow calls back a task."""
+    instance = _instance(context)
+    exception = context.get("exception")
+    outcome = _outcome(context) or Outcome(state="failed")
+    status = exit_status(exception) if outcome.exit_status is None else outcome.exit_status
+    # Airflow 3 passes the exception in the task's own process, and none in the DAG processor.
+    is_lost = type(instance).__module__.startswith("airflow.") and "exception" not in context
+    error = outcome.error or outcome.summary or describe(exception, status) or (LOST_TASK if is_lost else None)
+    return Failure(
+        workflow_name=workflow_name,
+        workflow_version=workflow_version,
+        task_name=task_name,
+        exit_status=status,
+        error=error and last_lines(error),
+        trace_id=outcome.trace_id,
+        transaction_id=outcome.transaction_id,
+        is_lost=is_lost,
+        **_run(context),
+        **{"host": None if is_lost else socket.gethostname(), **_try(context)},
+    )
+
+
+def failed_tasks(context: Context, workflow_name: str, workflow_version: str) -> list[Failure]:
+    """Return the failures of the run for which Airflow calls back a DAG, those that are reported already included."""
+    if airflow_version() < CALLS_BACK_FOR_RUNS:
+        return []
+    run = Failure(
+        workflow_name=workflow_name,
+        workflow_version=workflow_version,
+        task_name=UNKNOWN_TASK,
+        error=LOST_RUN,
+        is_lost=True,
+        **_run(context),
+    )
+    names = _failed_task_ids(context, run)
+    return [run] if names is None else [_lost_task(context, run, name) for name in names]
+
+
+def run_id(context: Context) -> str | None:
+    """Return Airflow's id of the run."""
+    found = context.get("run_id")
+    return _text(_attribute(context.get("dag_run"), "run_id") if found is None else found)
+
+
+def log_url(context: Context) -> str | None:
+    """Return the address of the log of the task."""
+    return _text(_attribute(context.get("task_instance"), "log_url"))
+
+
+def write_xcom(context: Context, message_id: str) -> None:
+    """
+    Write the id of a message to an XCom of the failed task, for the DAG processor to read. It takes at most a second.
+
+    In the DAG processor it does nothing: Airflow refuses the XCom there, with an error in its log.
+    """
+    if "exception" not in context or airflow_version() < HAS_XCOM:
+        return
+
+    def push() -> None:
+        _instance(context).xcom_push(key=XCOM_KEY, value=message_id)
+
+    # In a thread, since Airflow tries for minutes while its API server cannot be reached.
+    thread = threading.Thread(target=_ask, args=(push, "an XCom"), name="dkist-failure-xcom", daemon=True)
+    thread.start()
+    thread.join(XCOM_SECONDS)
+
+
+def _failed_task_ids(context: Context, run: Failure) -> list[str] | None:
+    """Return the ids of the failed tasks of a run, None if Airflow does not say."""
+    instance = _instance(context)
+    states = _ask(lambda: instance.get_task_states(dag_id=run.dag_id, run_ids=[run.run_id]), "the states of the tasks")
+    if states is not None:
+        return sorted(name for name, state in states.get(run.run_id, {}).items() if str(state) == "failed")
+    return [str(instance.task_id)] if instance is not None and airflow_version() >= NAMES_A_FAILED_TASK else None
+
+
+def _lost_task(context: Context, run: Failure, name: str) -> Failure:
+    """Return the failure of one task of a run; Airflow provides the try of only one of them."""
+    if _attribute(_instance(context), "task_id") == name:
+        known = _try(context)
+    else:
+        beginning, found, _ = (log_url(context) or "").rpartition("/tasks/")
+        known = {"log_url": f"{beginning}/tasks/{quote(name)}" if found else None}
+    return replace(run, task_name=name, error=LOST_TASK, reported_id=_read_xcom(context, run, name), **known)
+
+
+def _read_xcom(context: Context, run: Failure, name: str) -> str | None:
+    if airflow_version() < HAS_XCOM:
+        return None
+
+    def pull() -> object:
+        # Without map_indexes: where there is no XCom, Airflow logs an error if it is asked for one map index.
+        return _instance(context).xcom_pull(task_ids=name, key=XCOM_KEY, run_id=run.run_id)
+
+    return _text(_ask(pull, f"the XCom of {name}"))
+
+
+def _run(context: Context) -> dict[str, Any]:
+    dag_run = context.get("dag_run")
+    conf, started = _attribute(dag_run, "conf"), _attribute(dag_run, "start_date")
+    recipe_run_id = conf.get("recipe_run_id") if isinstance(conf, Mapping) else None
+    return {
+        "dag_id": _text(_attribute(_instance(context), "dag_id") or _attribute(context.get("dag"), "dag_id")),
+        "run_id": run_id(context),
+        "run_started": started.astimezone(UTC).isoformat() if isinstance(started, datetime) else _text(started),
+        "recipe_run_id": recipe_run_id if isinstance(recipe_run_id, int) else _text(recipe_run_id),
+    }
+
+
+def _try(context: Context) -> dict[str, Any]:
+    instance = _instance(context)
+    map_index, host = _attribute(instance, "map_index"), _text(_attribute(instance, "hostname"))
+    return {
+        "map_index": map_index if isinstance(map_index, int) and map_index >= 0 else None,
+        "try_number": _integer(_attribute(instance, "try_number")),
+        "log_url": log_url(context) or _log_url_of_airflow_3_0(context),
+        **({"host": host} if host else {}),
+    }
+
+
+def _log_url_of_airflow_3_0(context: Context) -> str | None:
+    """Return the address of the log as later versions form it; a task instance of 3.0 has no ``log_url``."""
+    instance, run = _instance(context), run_id(context) or ""
+    dag, task = _attribute(instance, "dag_id"), _attribute(instance, "task_id")
+    base = _text(_ask(_address, "its address")) if airflow_version() == (3, 0) and dag and run and task else None
+    number = _integer(_attribute(instance, "try_number"))
+    end = f"?try_number={number}" if number else ""
+    return base and f"{base.rstrip('/')}/dags/{quote(dag)}/runs/{quote(run)}/tasks/{quote(task)}{end}"
+
+
+def _address() -> object:
+    from airflow.configuration import conf
+
+    return conf.get("api", "base_url", fallback=None)
+
+
+def _outcome(context: Context) -> Outcome | None:
+    """Return the outcome that an operator of this library sets on the exception that it raises, and on itself."""
+    holders = (context.get("exception"), context.get("task"), _attribute(_instance(context), "task"))
+    found = (_attribute(each, "outcome") for each in holders)
+    return next((each for each in found if isinstance(each, Outcome)), None)
 
 
 def airflow_version() -> tuple[int, ...]:
@@ -41,123 +196,25 @@ def airflow_version() -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
-def task_instance(context: Mapping[str, Any]) -> Any:
-    """Return Airflow's object for the task, None if there is none."""
+def _instance(context: Context) -> Any:
     return context.get("task_instance") or context.get("ti")
 
 
-def dag_id(context: Mapping[str, Any]) -> str | None:
-    """Return Airflow's id of the DAG."""
-    return _text(attribute(task_instance(context), "dag_id") or attribute(context.get("dag"), "dag_id"))
+def _attribute(thing: object, name: str) -> Any:
+    return _ask(lambda: getattr(thing, name, None), name)
 
 
-def try_number(context: Mapping[str, Any]) -> int | None:
-    """Return the number of the try, from 1."""
-    return _integer(attribute(task_instance(context), "try_number"))
-
-
-def run_started(context: Mapping[str, Any]) -> str | None:
-    """Return when the run was started, or started again since somebody has cleared it (ISO 8601, UTC)."""
-    started = attribute(context.get("dag_run"), "start_date")
-    return started.astimezone(UTC).isoformat() if isinstance(started, datetime) else _text(started)
-
-
-def facts(context: Mapping[str, Any], *, is_of_this_host: bool = True) -> dict[str, Any]:
-    """
-    Return what a message says beyond the names of workflow and task, by the keys of its body.
-
-    Parameters
-    ----------
-    context
-        What Airflow passes to a callback.
-    is_of_this_host
-        Whether the task ran on this machine; only asked for where Airflow does not tell.
-    """
-    instance = task_instance(context)
-    map_index = _integer(attribute(instance, "map_index"))
-    said = last_words.read_and_remove(
-        last_words.name_of_try(
-            dag_id(context),
-            parse_dag_run_id_from_context(context),
-            attribute(instance, "task_id"),
-            try_number(context),
-        )
-    )
-    exception = context.get("exception")
-    status = _exit_status(exception) or _number(said.get("exitCode"))
-    return {
-        "dagRunId": parse_dag_run_id_from_context(context),
-        "logUrl": parse_log_url_from_context(context) or _log_url(context),
-        "dagId": dag_id(context),
-        "recipeRunId": _recipe_run_id(context),
-        "tryNumber": try_number(context),
-        "mapIndex": map_index if map_index is not None and map_index >= 0 else None,
-        "host": _text(attribute(instance, "hostname")) or (socket.gethostname() if is_of_this_host else None),
-        "exitCode": status,
-        "signal": _signal(status),
-        "error": said.get("error") or _error(exception, status),
-        "traceId": said.get("traceId"),
-        "transactionId": said.get("transactionId"),
-    }
-
-
-def _log_url(context: Mapping[str, Any]) -> str | None:
-    """Return the address of the log of the task as Airflow 3 forms it; 3.0 does not tell a callback."""
-    dag, run, task = (
-        dag_id(context),
-        parse_dag_run_id_from_context(context),
-        attribute(task_instance(context), "task_id"),
-    )
-    if airflow_version()[:1] != (3,) or not (dag and run and task):
-        return None
+def _ask(question: Callable[[], object], subject: str) -> Any:
+    """Return what Airflow answers, None if that fails."""
     try:
-        from airflow.configuration import conf
-
-        base = conf.get("api", "base_url", fallback=None)
+        return question()
     except Exception as error:
-        logger.debug("Airflow does not tell its address: %s: %s", type(error).__name__, error)
+        logger.info("Airflow does not provide %s: %s: %s", subject, type(error).__name__, error)
         return None
-    number = try_number(context)
-    end = f"?try_number={number}" if number else ""
-    return f"{base.rstrip('/')}/dags/{quote(dag)}/runs/{quote(run)}/tasks/{quote(task)}{end}" if base else None
-
-
-def _recipe_run_id(context: Mapping[str, Any]) -> int | str | None:
-    conf = attribute(context.get("dag_run"), "conf")
-    value = conf.get("recipe_run_id") if isinstance(conf, Mapping) else None
-    return value if isinstance(value, int) else _text(value)
-
-
-def _exit_status(exception: object) -> int | None:
-    """Return the exit status that Airflow's operators tell in the text of their exception."""
-    found = EXIT_STATUS.search(str(exception))
-    return int(found.group(1)) if found else None
-
-
-def _signal(status: int | None) -> str | None:
-    """Name the signal that an exit status stands for: 128 and the signal in a shell, its negative in Python."""
-    if status is None:
-        return None
-    try:
-        return signal.Signals(status - SIGNALLED if status > SIGNALLED else -status).name
-    except ValueError:
-        return None
-
-
-def _error(exception: object, status: int | None) -> str | None:
-    if exception is None:
-        return None
-    text = str(exception) if isinstance(exception, str) else f"{type(exception).__name__}: {exception}"
-    meaning = TASK_SCRIPT_STATUS.get(status or 0)
-    return last_words.last_lines(f"{text}\n{meaning}; the log of the task has more" if meaning else text)
 
 
 def _text(value: object) -> str | None:
     return None if value is None or value == "" else str(value)
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.lstrip("-").isdecimal() else None
 
 
 def _integer(value: object) -> int | None:

@@ -1,29 +1,26 @@
 """
-Make the message that a task has failed, and see to it that it is not lost.
+Publish the message that a task has failed, without losing it.
 
 Runs in: worker, once a task has failed, and DAG processor, once a run has.
 """
 
-import json
 import logging
 import time
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
-from dkist_processing_core.failure_callback import attribute, parse_dag_run_id_from_context
+from dkist_processing_core.common.redaction import redact_urls
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.failures import context as of_context
+from dkist_processing_core.isb.failures import reported
+from dkist_processing_core.isb.failures.failure import Failure
 from dkist_processing_core.isb.messages import RecipeRunFailureMessage
 
-__all__ = ["ConfiguredProducer", "Producer", "message_from_context", "message_id_of", "publish_or_keep"]
+__all__ = ["ConfiguredProducer", "Producer", "message_of", "report"]
 
 logger = logging.getLogger(__name__)
 
-# Any fixed value serves to derive the ids of messages from.
-MESSAGE_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, RecipeRunFailureMessage.default_routing_key)
-DRAIN_SECONDS = 1.0
+LEAST_SECONDS = 1.0
 
 
 class Producer(Protocol):
@@ -34,125 +31,95 @@ class Producer(Protocol):
 
 
 class ConfiguredProducer:
-    """Publishes to the interservice bus that the settings name, and what waits in the spool folder after it."""
+    """Publishes to the interservice bus of the settings, and then what is pending in the spool folder."""
 
     def publish(self, message: RecipeRunFailureMessage) -> None:
-        """
-        Publish one message.
-
-        Raises
-        ------
-        PublishError
-            If the broker has not confirmed it in time.
-        ValueError
-            If a setting of the bus cannot be used.
-        """
+        """Publish one message, or raise a `PublishError`, or a `ValueError` if a setting of the bus is invalid."""
         from dkist_processing_core.isb.publisher import TOTAL_SECONDS, publish
 
         deadline = time.monotonic() + TOTAL_SECONDS
         publish(message.envelope(), seconds=TOTAL_SECONDS)
-        _send_what_waits(deadline - time.monotonic())
+        try:
+            _send_pending(deadline - time.monotonic())
+        except Exception as error:
+            logger.warning("Pending messages could not be sent: %s: %s", type(error).__name__, error)
 
 
-def _send_what_waits(seconds: float) -> None:
-    """Use what is left of the time for the messages that could not be sent before; the broker is there."""
-    if seconds < DRAIN_SECONDS:
-        return
-    try:
-        from dkist_processing_core.isb.drain import send_waiting
+def _send_pending(seconds: float) -> None:
+    """Use the rest of the time for the messages that could not be sent before, now that the broker answers."""
+    from dkist_processing_core.isb.drain import send_pending
 
-        report = send_waiting(seconds=seconds)
-    except Exception as error:
-        logger.warning("Waiting messages are not sent: %s: %s", type(error).__name__, error)
-        return
-    if report.sent or report.kept:
-        logger.info("Of the messages that waited %d are sent, %d are not", len(report.sent), len(report.kept))
+    if seconds >= LEAST_SECONDS and ((report := send_pending(seconds=seconds)).sent or report.pending):
+        logger.info("%d pending messages were sent, %d remain", len(report.sent), len(report.pending))
 
 
-def message_from_context(
-    context: Mapping[str, Any],
-    *what: str,
-    message_id: str | None = None,
-    is_of_this_host: bool = True,
-) -> RecipeRunFailureMessage:
-    """
-    Return the message for what Airflow tells a callback.
-
-    Parameters
-    ----------
-    context
-        What Airflow passes to a callback.
-    *what
-        Names of the workflow, its version, and the task that has failed.
-    message_id
-        Id of the message; that of `message_id_of` by default.
-    is_of_this_host
-        Whether the task ran on this machine; only asked for where Airflow does not tell.
-    """
-    if message_id is None:
-        message_id = message_id_of(context, *what)
-    workflow_name, workflow_version, task_name = what
+def message_of(failure: Failure) -> RecipeRunFailureMessage:
+    """Return the message about a failure."""
     return RecipeRunFailureMessage(
         {
-            "conversationId": message_id,
-            "workflowName": workflow_name,
-            "workflowVersion": workflow_version,
-            "taskName": task_name,
-            **of_context.facts(context, is_of_this_host=is_of_this_host),
-        },
-        message_id=message_id,
+            "conversationId": failure.message_id,
+            "workflowName": failure.workflow_name,
+            "workflowVersion": failure.workflow_version,
+            "taskName": failure.task_name,
+            "dagRunId": failure.run_id,
+            "logUrl": failure.log_url,
+            "dagId": failure.dag_id,
+            "recipeRunId": failure.recipe_run_id,
+            "tryNumber": failure.try_number,
+            "mapIndex": failure.map_index,
+            "host": failure.host,
+            "exitCode": failure.exit_status,
+            "signal": failure.signal,
+            "error": failure.error,
+            "traceId": failure.trace_id,
+            "transactionId": failure.transaction_id,
+        }
     )
 
 
-def message_id_of(context: Mapping[str, Any], *what: str) -> str:
-    """
-    Return the id of the message for one failure: the same for the same try of the same task, and for no other.
-
-    Where Airflow does not tell the try, as of a whole run, it is when the run was started that tells a failure from the
-    one after somebody has cleared the tasks. Where it does not even tell the run, chance has to do.
-    """
-    run_id = parse_dag_run_id_from_context(context)
-    if run_id is None:
-        return uuid.uuid4().hex
-    instance = of_context.task_instance(context)
-    facts: list[object] = [*what, run_id, attribute(instance, "map_index"), of_context.try_number(context)]
-    if of_context.try_number(context) is None:
-        facts.append(of_context.run_started(context))
-    return uuid.uuid5(MESSAGE_NAMESPACE, json.dumps(facts, default=str)).hex
-
-
-def publish_or_keep(
-    message: RecipeRunFailureMessage, producer_factory: Callable[[], AbstractContextManager[Producer]]
+def report(
+    failure: Failure,
+    message: RecipeRunFailureMessage,
+    producer_factory: Callable[[], AbstractContextManager[Producer]],
 ) -> bool:
-    """
-    Publish a message; keep it in the spool folder if that fails, and log it whole if that fails too.
-
-    Returns
-    -------
-    bool
-        Whether it is published or kept.
-    """
-    text = message.body.model_dump_json()
-    try:
-        with producer_factory() as producer:
-            producer.publish(message)
-        logger.info("Failure message published: %s", text)
-    except Exception as error:
-        logger.error("Failure message not published: %s: %s", type(error).__name__, error)
-        return _keep(message, text)
+    """Publish or spool the message about a failure, unless it is reported already; return whether that was done."""
+    if failure.is_lost and reported.is_reported(failure):
+        logger.info("The failure of task %s is already reported", failure.task_name)
+        return False
+    if not _publish_or_spool(message, producer_factory):
+        return False
+    reported.remember(failure)
     return True
 
 
-def _keep(message: RecipeRunFailureMessage, text: str) -> bool:
+def _publish_or_spool(
+    message: RecipeRunFailureMessage, producer_factory: Callable[[], AbstractContextManager[Producer]]
+) -> bool:
     try:
-        file = spool.keep(message.envelope())
-        logger.warning("Failure message kept to be sent later: %s: %s", file, text)
+        with producer_factory() as producer:
+            producer.publish(message)
+        logger.info("Failure message %s was published", message.message_id)
+    except Exception as error:
+        reason = redact_urls(f"{type(error).__name__}: {error}")
+    else:
+        return True
+    try:
+        file = spool.write(message.envelope())
     except Exception as error:
         logger.error(
-            "Failure message not kept either (%s: %s); this is all there is of it: %s",
+            "Failure message %s could neither be published (%s) nor spooled (%s: %s). Forward it by hand: %s",
+            message.message_id,
+            reason,
             type(error).__name__,
             error,
-            text,
+            message.body.model_dump_json(),
         )
         return False
+    logger.warning(
+        "Failure message %s could not be published: %s. It is spooled in %s, and is sent after the next message that "
+        "the broker confirms, or by: dkist-processing-core messages send",
+        message.message_id,
+        reason,
+        file,
+    )
     return True

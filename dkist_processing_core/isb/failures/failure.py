@@ -1,0 +1,81 @@
+"""
+The failure of a task as plain data.
+
+Runs in: worker, DAG processor.
+"""
+
+import json
+import signal
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+
+__all__ = ["UNKNOWN_TASK", "Failure"]
+
+UNKNOWN_TASK = "unknown"
+# Any fixed value will do: message ids are derived from it.
+MESSAGE_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "recipe.run.failure.m")
+SIGNALLED = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """
+    What is known about the failure of a task; an attribute that is not known is None.
+
+    Attributes
+    ----------
+    workflow_name, workflow_version, task_name
+        What failed. The task is `UNKNOWN_TASK` where Airflow does not say which one it was.
+    dag_id, run_id, map_index, try_number
+        How Airflow names the try that failed.
+    run_started
+        When the run was started, or was started again after it had been cleared (ISO 8601, UTC).
+    recipe_run_id, log_url, host, exit_status, error, trace_id, transaction_id
+        As in the body of the message.
+    is_lost
+        Whether the DAG processor reports it because the task's own process could not.
+    reported_id
+        Id of the message that an XCom of the task says was sent.
+    """
+
+    workflow_name: str
+    workflow_version: str
+    task_name: str
+    dag_id: str | None = None
+    run_id: str | None = None
+    run_started: str | None = None
+    map_index: int | None = None
+    try_number: int | None = None
+    recipe_run_id: int | str | None = None
+    log_url: str | None = None
+    host: str | None = None
+    exit_status: int | None = None
+    error: str | None = None
+    trace_id: str | None = None
+    transaction_id: str | None = None
+    is_lost: bool = False
+    reported_id: str | None = None
+
+    @property
+    def signal(self) -> str | None:
+        """Name of the signal in the exit status, which is 128 plus the signal in a shell, its negative in Python."""
+        status = self.exit_status or 0
+        try:
+            return signal.Signals(status - SIGNALLED if status > SIGNALLED else -status).name
+        except ValueError:
+            return None
+
+    @cached_property
+    def message_id(self) -> str:
+        """
+        Id of the message: the same for the same try of the same task, and for no other.
+
+        Without a number of the try, the start of the run distinguishes the failures before and after somebody clears
+        the tasks. Without a run, the id is random.
+        """
+        if self.run_id is None:
+            return uuid.uuid4().hex
+        moment = self.run_started if self.try_number is None else self.try_number
+        names = [self.workflow_name, self.workflow_version, self.task_name, self.run_id, self.map_index, moment]
+        return uuid.uuid5(MESSAGE_NAMESPACE, json.dumps(names, default=str)).hex
