@@ -100,7 +100,11 @@ def _environment(
             from dkist_processing_core.worker.install import build
 
             run = partial(supervisor.run, name="the installer", descriptors=locks.descriptors)
-            build(environment, request, interpreter, settings, run)
+            try:
+                build(environment, request, interpreter, settings, run)
+            except WorkerError:
+                supervisor.check()  # an installer that was ended by a signal is not one that has failed
+                raise
             # There is more on the disk now, so it is time to remove what nobody uses any more.
             collect(folder.parent, supervisor.check)
     locks.end_build()
