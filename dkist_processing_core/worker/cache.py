@@ -19,16 +19,7 @@ from pathlib import Path
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, WorkerError
 
-__all__ = [
-    "LAYOUT",
-    "MARKER",
-    "EnvironmentLocks",
-    "is_ready",
-    "lock_paths",
-    "open_cache",
-    "read_marker",
-    "write_marker",
-]
+__all__ = ["LAYOUT", "EnvironmentLocks", "is_ready", "lock_paths", "open_cache", "read_marker", "write_marker"]
 
 LAYOUT = "v1"
 MARKER = ".ready"
