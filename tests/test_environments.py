@@ -13,6 +13,7 @@ import pytest
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.worker import collector
 from dkist_processing_core.worker.cache import LAYOUT
+from dkist_processing_core.worker.errors import WorkerError
 
 DAY = 86400
 
@@ -173,15 +174,30 @@ def test_the_limits_come_from_the_environment(folder, monkeypatch, capfd):
     """Thirty days and 50 G unless they say otherwise; one that cannot be read removes nothing."""
     add(folder, "old", days=29)
     add(folder, "older", days=31)
-    assert collector.main([str(folder.parent)]) == 0
+    collector.collect(folder.parent, lambda: None)
     assert capfd.readouterr().out.endswith(f" dkist: removed the unused environment {folder / 'older'}\n")
     monkeypatch.setenv("DKIST_ENVIRONMENT_MAX_AGE", "soon")
-    assert collector.main([str(folder.parent)]) == 1
+    collector.collect(folder.parent, lambda: None)
     assert "'soon' is not an age" in capfd.readouterr().err
     monkeypatch.setenv("DKIST_ENVIRONMENT_MAX_AGE", "400d")
     monkeypatch.setenv("DKIST_ENVIRONMENT_MAX_SIZE", "0")
-    assert collector.main([str(folder.parent)]) == 0
+    collector.collect(folder.parent, lambda: None)
     assert collector.environments() == []
+
+
+def test_a_signal_ends_the_removal(folder):
+    """Between two environments, so that the task is not kept from ending."""
+    for number in range(3):
+        add(folder, f"e{number}", days=40)
+    checks = iter([None] * 5)
+
+    def check():
+        if next(checks, "end"):
+            raise WorkerError(143, "SIGTERM was received.")
+
+    with pytest.raises(WorkerError):
+        collector.prune(older_than=timedelta(days=30), check=check)
+    assert len(collector.environments()) == 1
 
 
 def command(*arguments, **environment):

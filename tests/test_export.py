@@ -433,7 +433,7 @@ ON_A_SMALL_DISK = (
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=True)
     (folder / "a_to_b_cam_one_dev.py").write_text("old = True\\n")
-    (folder / "filler").write_bytes(bytes(20_000))
+    (folder / "filler").write_bytes(bytes(56_000))
 """
     + EXPORT
     + """

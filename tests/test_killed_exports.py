@@ -70,7 +70,7 @@ STUB = """
     from types import ModuleType
 
     class DAG:
-        def __init__(self, **arguments): self.params = {}
+        def __init__(self, **arguments): self.params, self.tasks = {}, []
         def __enter__(self): return self
         def __exit__(self, *error): pass
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from support.processes import is_alive, session_members, wait_for, wait_until_dead
@@ -17,6 +18,7 @@ from support.releases import with_links
 from support.script_runs import environments, new_spec, run, start
 from support.tasks import First
 
+import dkist_processing_core
 from dkist_processing_core.common.log_lines import OUTCOME, Line, parse
 from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.node import Node
@@ -60,6 +62,23 @@ def test_a_missing_variable_is_named(name):
     done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
     assert done.returncode == 78
     assert f"ERROR: {name} is not set" in done.stderr
+
+
+def test_the_program_needs_the_standard_library_alone():
+    """It starts in a Python that has nothing else."""
+    folder = Path(dkist_processing_core.__file__).parents[1]
+    program = f"""
+import sys
+sys.path.insert(0, {str(folder)!r})
+from dkist_processing_core.worker import collector, install
+from dkist_processing_core.worker.__main__ import main
+outside = [each for each in sys.modules if each.partition(".")[0] not in sys.stdlib_module_names]
+assert {{each.partition(".")[0] for each in outside}} == {{"__main__", "dkist_processing_core"}}, outside
+sys.exit(main())
+"""
+    command = [f"{sys.base_prefix}/bin/python3", "-I", "-S", "-c", program]
+    done = subprocess.run(command, env={}, capture_output=True, text=True)
+    assert (done.returncode, "DKIST_TASK is not set" in done.stderr) == (78, True), done.stderr
 
 
 def test_the_task_sees_nothing_of_airflow(releases, warm_cache, tmp_path):
@@ -262,6 +281,30 @@ def test_a_task_does_not_outlive_airflow(releases, warm_cache, tmp_path, task):
     parent.kill()
     parent.wait()
     wait_until_dead(pids, 10)
+
+
+@pytest.mark.parametrize("window", ["before-the-request", "before-the-locks", "before-the-start", "after-it"])
+def test_a_task_is_not_started_for_an_airflow_that_is_gone(releases, warm_cache, tmp_path, window):
+    """Whatever the worker program did when the process died that had started it, nothing is left."""
+    spec = new_spec("Waits")
+    program = "import subprocess, sys; subprocess.run([sys.executable, '-P', '-c', *sys.argv[1:]])"
+    variables = {"DKIST_ENVIRONMENT_CACHE": str(warm_cache), "DKIST_RECIPE_RUN_ID": "1", "AIRFLOW_CTX_DAG_ID": "d"}
+    variables["FACTS"] = str(tmp_path / "facts")
+    with (tmp_path / "log").open("w") as log:
+        parent = subprocess.Popen(
+            [sys.executable, "-c", program, PAUSING, WINDOWS[window], "1"],
+            env={**os.environ, **with_links(releases), **node_variables(spec, spec.nodes[0]), **variables},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    while "now\n" not in (tmp_path / "log").read_text():
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    wait_until_dead(session_members(parent.pid), 10)
+    assert session_members(parent.pid) == []
+    assert "the process that started this one has ended" in (tmp_path / "log").read_text()
 
 
 def test_what_a_task_leaves_running_is_ended(releases, warm_cache, tmp_path):

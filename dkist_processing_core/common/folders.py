@@ -16,7 +16,7 @@ def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
     Return the folder in which a worker keeps task environments (``DKIST_ENVIRONMENT_CACHE``).
 
     By default it is ``dkist-processing-core/environments`` in ``$XDG_CACHE_HOME`` or ``~/.cache``. What lies in it is
-    ordered by the version of its layout, see `worker.cache`.
+    ordered by the version of its layout.
 
     Parameters
     ----------

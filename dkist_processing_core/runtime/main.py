@@ -177,6 +177,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # The task may close its streams or put others in their place; its error is shown all the same.
     error_stream = os.dup(2)
+    # Taken out of the environment, so that no other task that this one starts writes there.
+    place = os.environ.pop(OUTCOME_VARIABLE, None)
     show_log_records()
     _end_on_sigterm()
     try:
@@ -184,9 +186,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BaseException as error:
         status = _status(error)
         if status:
-            _report(error, options.task, status, error_stream)
+            _write_outcome(_report(error, options.task, status, error_stream), place)
             return status
-    _write_outcome(Outcome(state="succeeded"))
+    _write_outcome(Outcome(state="succeeded"), place)
     return 0
 
 
@@ -204,8 +206,8 @@ def _status(error: BaseException) -> int:
     return error.code if isinstance(error.code, int) and 0 <= error.code <= LARGEST_STATUS else FAILED
 
 
-def _report(error: BaseException, task: str, status: int, error_stream: int) -> None:
-    """Show why a task has failed, and leave it to the failure message."""
+def _report(error: BaseException, task: str, status: int, error_stream: int) -> Outcome:
+    """Show why a task has failed, and return it for the failure message."""
     summary = summarize(error)
     if isinstance(error, RecipeRunIdError):
         shown = f"Task {task} refused: {error}"
@@ -218,15 +220,13 @@ def _report(error: BaseException, task: str, status: int, error_stream: int) -> 
     shown = redact_urls(shown)
     _show(shown, error_stream)
     ids = telemetry.last_ids()
-    _write_outcome(
-        Outcome(
-            state="failed",
-            summary=redact_urls(summary),
-            error=last_lines(shown.partition("\n")[2] or shown),
-            exit_status=status,
-            trace_id=ids.trace_id if ids else None,
-            transaction_id=ids.transaction_id if ids else None,
-        )
+    return Outcome(
+        state="failed",
+        summary=redact_urls(summary),
+        error=last_lines(shown.partition("\n")[2] or shown),
+        exit_status=status,
+        trace_id=ids.trace_id if ids else None,
+        transaction_id=ids.transaction_id if ids else None,
     )
 
 
@@ -247,11 +247,10 @@ def _show(text: str, descriptor: int) -> None:
         logger.debug("The error of the task cannot be shown", exc_info=True)
 
 
-def _write_outcome(outcome: Outcome) -> None:
+def _write_outcome(outcome: Outcome, place: str | None) -> None:
     """Tell the process that started this one how the task has ended, if it wants to know."""
-    place = os.environ.get(OUTCOME_VARIABLE)
     if place:
         try:
             Path(place).write_text(outcome.to_json(), encoding="utf-8")
         except OSError as error:
-            logger.warning("How the task has ended cannot be written to %s: %s", place, error)
+            logger.warning("The outcome of the task could not be written to %s: %s", place, error)

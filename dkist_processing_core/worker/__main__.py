@@ -96,13 +96,17 @@ def _environment(
         if is_ready(environment):
             log.info(f"environment reused: {environment}, built meanwhile")
         else:
+            from dkist_processing_core.worker.collector import collect
             from dkist_processing_core.worker.install import build
 
             run = partial(supervisor.run, name="the installer", descriptors=locks.descriptors)
-            build(environment, request, interpreter, settings, run)
+            try:
+                build(environment, request, interpreter, settings, run)
+            except WorkerError:
+                supervisor.check()  # an installer that was ended by a signal is not one that has failed
+                raise
             # There is more on the disk now, so it is time to remove what nobody uses any more.
-            collect = [sys.executable, "-P", "-m", "dkist_processing_core.worker.collector", folder.parent]
-            supervisor.run(collect, os.environ, name="the removal of unused environments")
+            collect(folder.parent, supervisor.check)
     locks.end_build()
     return environment, locks
 

@@ -19,22 +19,14 @@ from pathlib import Path
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, WorkerError
 
-__all__ = [
-    "LAYOUT",
-    "MARKER",
-    "EnvironmentLocks",
-    "is_ready",
-    "lock_paths",
-    "open_cache",
-    "read_marker",
-    "write_marker",
-]
+__all__ = ["LAYOUT", "EnvironmentLocks", "is_ready", "lock_paths", "open_cache", "read_marker", "write_marker"]
 
 LAYOUT = "v1"
 MARKER = ".ready"
 PRIVATE = 0o700
 WRITABLE_BY_OTHERS = 0o022
-LOCK_POLL_SECONDS = 0.1
+LOCK_POLL_SECONDS = 0.05
+LOG_SECONDS = 0.5
 REMEDY = "Set DKIST_ENVIRONMENT_CACHE to a folder on a local disk that belongs to the user of the worker."
 
 
@@ -108,7 +100,7 @@ class EnvironmentLocks:
             self.descriptors = [
                 os.open(each, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for each in lock_paths(environment)
             ]
-            self._acquire(self.descriptors[0], fcntl.LOCK_SH, "removes")
+            self._acquire(self.descriptors[0], fcntl.LOCK_SH, "is removing")
         os.utime(self.descriptors[0])
 
     def begin_build(self) -> None:
@@ -121,8 +113,8 @@ class EnvironmentLocks:
 
     def _acquire(self, descriptor: int, operation: int, what_others_do: str) -> None:
         # Not a blocking call, during which nobody would ask for signals.
-        deadline = time.monotonic() + self._patience
-        is_waiting = False
+        began = time.monotonic()
+        is_logged = False
         while True:
             self._check()
             try:
@@ -137,10 +129,11 @@ class EnvironmentLocks:
                 ) from error
             else:
                 return
-            if not is_waiting:
+            # Whoever only lists environments holds their locks for a moment, which is not worth a line.
+            if not is_logged and time.monotonic() >= began + LOG_SECONDS:
                 log.info(f"another task {what_others_do} this environment; waiting for it")
-                is_waiting = True
-            if time.monotonic() >= deadline:
+                is_logged = True
+            if time.monotonic() >= began + self._patience:
                 raise WorkerError(
                     UNAVAILABLE,
                     f"gave up waiting after {self._patience:g} s for another task that {what_others_do} "

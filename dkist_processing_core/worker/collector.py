@@ -1,17 +1,16 @@
 """
 The task environments that a worker keeps: list them, and remove those that are old, or too much.
 
-Runs in: worker. The worker program starts it after it has built an environment: ``python -P -m
-dkist_processing_core.worker.collector FOLDER``. How environments are locked is in `worker.cache`.
+Runs in: worker, where the worker program collects after it has built an environment. How environments are locked is in
+`worker.cache`.
 """
 
 import fcntl
 import os
 import re
 import shutil
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,7 +21,7 @@ from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.cache import LAYOUT, lock_paths, read_marker
 
-__all__ = ["Environment", "environments", "main", "parse_age", "parse_size", "prune", "remove"]
+__all__ = ["Environment", "collect", "environments", "parse_age", "parse_size", "prune", "remove"]
 
 REMOVED = ".removed-"
 ABANDONED_SECONDS = 3600.0
@@ -70,12 +69,14 @@ class Environment:
         return bool(self.requirement)
 
 
-def environments(folder: Path | None = None) -> list[Environment]:
+def environments(folder: Path | None = None, check: Callable[[], None] = lambda: None) -> list[Environment]:
     """Return the environments in a cache, by default `cache_folder`, the least recently used first."""
     folder = _layout(folder)
-    if not folder.is_dir():
-        return []
-    found = [_describe(each) for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
+    found = []
+    for each in folder.iterdir() if folder.is_dir() else ():
+        if each.is_dir() and not each.name.startswith("."):
+            check()
+            found.append(_describe(each))
     return sorted(found, key=lambda each: (each.last_used, each.name))
 
 
@@ -99,6 +100,7 @@ def prune(
     older_than: timedelta | None = None,
     max_size: int | None = None,
     is_dry_run: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> list[Environment]:
     """
     Remove the environments that were not used for too long, then the least recently used ones until the rest fits.
@@ -115,6 +117,8 @@ def prune(
         Remove until all environments together take no more than this, in bytes.
     is_dry_run
         Remove nothing.
+    check
+        Called again and again; what it raises ends this.
 
     Returns
     -------
@@ -123,11 +127,12 @@ def prune(
     """
     if not is_dry_run:
         _tidy(_layout(folder))
-    known = environments(folder)
+    known = environments(folder, check)
     total = sum(each.size for each in known)
     now = datetime.now(UTC)
     removed = []
     for each in known:
+        check()
         is_too_old = older_than is not None and now - each.last_used > older_than
         is_too_much = max_size is not None and total > max_size
         if each.is_in_use or (each.is_ready and not is_too_old and not is_too_much):
@@ -232,22 +237,17 @@ def _size(path: Path) -> int:
     return sum(sizes.values())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Remove what exceeds ``DKIST_ENVIRONMENT_MAX_AGE`` or ``_SIZE`` in the cache that the argument names."""
-    [folder] = sys.argv[1:] if arguments is None else arguments
+def collect(folder: Path, check: Callable[[], None]) -> None:
+    """Remove what exceeds ``DKIST_ENVIRONMENT_MAX_AGE`` or ``_SIZE`` in a cache; a failure is a warning in the log."""
     try:
         removed = prune(
-            Path(folder),
+            folder,
             older_than=parse_age(os.environ.get("DKIST_ENVIRONMENT_MAX_AGE") or DEFAULT_MAX_AGE),
             max_size=parse_size(os.environ.get("DKIST_ENVIRONMENT_MAX_SIZE") or DEFAULT_MAX_SIZE),
+            check=check,
         )
     except (ConfigurationError, OSError) as error:
         log.warning(f"unused environments could not be removed: {error}")
-        return 1
-    for each in removed:
-        log.info(f"removed the unused environment {each.path}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    else:
+        for each in removed:
+            log.info(f"removed the unused environment {each.path}")

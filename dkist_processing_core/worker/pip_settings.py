@@ -90,11 +90,9 @@ def _configuration_files(environment: Mapping[str, str], prefix: str) -> list[Pa
     folders = environment.get("XDG_CONFIG_DIRS") or "/etc/xdg"
     return [
         *(Path(folder, "pip/pip.conf") for folder in folders.split(":")),
-        Path("/etc/pip.conf"),
-        home / ".pip/pip.conf",
+        *(Path("/etc/pip.conf"), home / ".pip/pip.conf"),
         Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "pip/pip.conf"),
-        Path(prefix, "pip.conf"),
-        *([Path(named)] if named else []),
+        *(Path(prefix, "pip.conf"), Path(named or os.devnull)),
     ]
 
 
