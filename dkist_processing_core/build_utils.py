@@ -220,13 +220,7 @@ def export_notebook_dockerfile(
     """
     workflows = _validated(workflow_package).workflows
     return manual_processing.write_dockerfile(
-        workflows,
-        categories=(
-            each.category or str(each.process_category) for each in extract_workflows_from_package(workflow_package)
-        ),
-        context=Path(context),
-        notebooks=Path(path),
-        overwrite=overwrite,
+        workflows, context=Path(context), notebooks=Path(path), overwrite=overwrite
     )
 
 

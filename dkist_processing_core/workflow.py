@@ -255,6 +255,7 @@ class Workflow:
             package=self.workflow_package,
             distribution=distribution_name(self.workflow_package),
             tags=tuple(self.dag_tags),
+            category=self.category or str(self.process_category),
             operator=self.operator,
             nodes=tuple(node.spec for node in self.topological_sort()),
         )

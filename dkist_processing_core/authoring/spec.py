@@ -71,6 +71,8 @@ class WorkflowSpec:
         Name of the distribution that provides that package, which the task environments install.
     tags
         Airflow's tags, sorted.
+    category
+        What the workflow is for, such as the name of an instrument.
     operator
         Name of the Airflow operator that runs the nodes, see `OPERATORS`.
     nodes
@@ -83,6 +85,7 @@ class WorkflowSpec:
     package: str
     distribution: str
     tags: tuple[str, ...]
+    category: str = ""
     operator: str = "bash"
     nodes: tuple[NodeSpec, ...]
 

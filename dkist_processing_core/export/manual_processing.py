@@ -58,7 +58,6 @@ def write_notebooks(workflows: Iterable[WorkflowSpec], folder: Path, *, overwrit
 def write_dockerfile(
     workflows: Sequence[WorkflowSpec],
     *,
-    categories: Iterable[str],
     context: Path,
     notebooks: Path,
     overwrite: bool = False,
@@ -69,9 +68,7 @@ def write_dockerfile(
     Parameters
     ----------
     workflows
-        The workflows, at least one.
-    categories
-        What they are for; it must be the same for all.
+        The workflows, at least one, all of the same category.
     context
         The folder that the image is to be built in.
     notebooks
@@ -94,7 +91,11 @@ def write_dockerfile(
     OSError
         If a file cannot be written. What was there before is then untouched.
     """
-    category = _the_one("categories", categories, remedy="Keep those of each in a package of their own, and name that")
+    category = _the_one(
+        "categories",
+        (each.category for each in workflows),
+        remedy="Keep those of each in a package of their own, and name that",
+    )
     _the_one(
         "releases",
         (f"{each.distribution}=={each.version}" for each in workflows),
