@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 import pytest
@@ -129,15 +130,33 @@ def camera(tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def without_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Airflow seem not to be installed: Python neither finds nor imports it."""
+    monkeypatch.setitem(sys.modules, "airflow", None)
+
+
+@pytest.fixture
+def folder_named_airflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let a folder named airflow, as deployments have one, be all that Python finds by that name."""
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+            return PathFinder.find_spec(name, [str(tmp_path)]) if name == "airflow" else None
+
+    (tmp_path / "airflow" / "dags").mkdir(parents=True)
+    monkeypatch.delitem(sys.modules, "airflow", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+
+
+@pytest.fixture
 def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, without_airflow: None
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Run the command line in this process, where Airflow seems not to be installed; nothing of it stays."""
     from dkist_processing_core import cli
-    from dkist_processing_core.scheduling import loading
 
     logger = logging.getLogger("dkist_processing_core.build_utils")
-    monkeypatch.setattr(loading, "find_spec", lambda _: None)
     monkeypatch.setattr(sys, "path", [*sys.path])
     importlib.invalidate_caches()
 
@@ -205,7 +224,7 @@ def new_airflow(tmp_path_factory: pytest.TempPathFactory, isolated_environment: 
     pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
 
     def migrate(place: Path) -> None:
-        Airflow(place).migrate()
+        Airflow.at(place).set_up()
 
     def make(name: str) -> Airflow:
         # To migrate takes as long as twenty other tests.
@@ -213,8 +232,7 @@ def new_airflow(tmp_path_factory: pytest.TempPathFactory, isolated_environment: 
         home = tmp_path_factory.mktemp(name)
         for file in template.glob("airflow.db*"):
             shutil.copy(file, home)
-        (home / "dags").mkdir()
-        return Airflow(home)
+        return Airflow.at(home)
 
     return make
 

@@ -11,8 +11,10 @@ from support.original_example import ORIGINAL_EXAMPLE
 from dkist_processing_core.authoring.distributions import providing_distribution
 from dkist_processing_core.build_utils import export, export_dags, extract_workflows_from_package, validate_workflows
 from dkist_processing_core.exceptions import WorkflowValidationError
-from dkist_processing_core.scheduling import loading
 from dkist_processing_core.validation import rules
+
+# The tests with a real Airflow are in other modules.
+pytestmark = pytest.mark.usefixtures("without_airflow")
 
 WORKFLOW = '''
     from dkist_processing_core import TaskBase, Workflow
@@ -50,12 +52,6 @@ def make_package(tmp_path, monkeypatch):
     providing_distribution.cache_clear()
     for name in [name for name in sys.modules if name.startswith("pkg_of_a_test")]:
         del sys.modules[name]
-
-
-@pytest.fixture(autouse=True)
-def without_airflow(monkeypatch):
-    """Check as on a machine without Airflow; the tests with a real one are in another module."""
-    monkeypatch.setattr(loading, "find_spec", lambda _: None)
 
 
 def good_module(detail):
@@ -172,7 +168,7 @@ def test_a_module_that_does_not_import_is_blamed_on_its_own_line(make_package):
 
 def test_a_package_without_workflows_is_a_fault(make_package):
     """A CI that exports nothing has a mistake in it."""
-    with pytest.raises(ValueError, match="there is no workflow in it"):
+    with pytest.raises(ValueError, match="it declares no workflow"):
         validate_workflows(make_package({"one.py": "x = 1\n"}))
 
 

@@ -79,24 +79,28 @@ def test_load(row, files, cell):
     """Without an error, and without a warning by whomever; what Airflow says of itself does not count."""
     assert row.version in {row.airflow, "newest"}
     for tried, found in files:
-        told = found["first"]
-        assert (told["errors"], told["tasks"]) == ([], {name: sorted(each) for name, each in tried.tasks.items()})
+        loaded = found["loads"][0]
+        assert loaded["import_errors"] == {}
+        [dag] = loaded["dags"].values()
+        assert dag["tasks"] == {name: sorted(each) for name, each in tried.tasks.items()}
         if tried.group in WARNS and row.airflow.startswith("3."):
-            [warning] = told["warnings"]
+            [warning] = loaded["warnings"]
             assert re.search(WARNS[tried.group], warning)
             cell("warns [1]")
         else:
-            assert told["warnings"] == [], tried.path.name
+            assert loaded["warnings"] == [], tried.path.name
 
 
 def test_serialise(row, files, cell):
     """To the same twice, on two days; and the scheduler reads the same tasks from it."""
     for tried, found in files:
-        [first], [second] = found["first"]["serialised"], found["second"]["serialised"]
-        assert first["tasks"] == second["tasks"] == sorted(tried.tasks), tried.path.name
+        [first], [second] = (loaded["dags"].values() for loaded in found["loads"])
+        assert first["stored_tasks"] == second["stored_tasks"] == sorted(tried.tasks), tried.path.name
         changes = [
             line
-            for line in difflib.unified_diff(first["text"].splitlines(), second["text"].splitlines(), lineterm="", n=0)
+            for line in difflib.unified_diff(
+                first["stored"].splitlines(), second["stored"].splitlines(), lineterm="", n=0
+            )
             if line[0] in "+-" and line[:3] not in {"+++", "---"}
         ]
         if tried.group in CHANGES:
@@ -133,8 +137,8 @@ def test_fail(row, files):
         states = {**dict.fromkeys(tried.tasks, "upstream_failed"), **before, tried.failing: "failed"}
         assert (run["state"], run["tasks"]) == ("failed", states), tried.path.name
         [message] = row.messages[run["run_id"]]
-        told = (message["taskName"], message["recipeRunId"], message["tryNumber"])
-        assert told == (tried.failing, tried.runs["bad"]["recipe_run_id"], 1)
+        named = (message["taskName"], message["recipeRunId"], message["tryNumber"])
+        assert named == (tried.failing, tried.runs["bad"]["recipe_run_id"], 1)
 
 
 def test_refuse(row, files, cell):

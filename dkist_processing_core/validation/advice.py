@@ -23,12 +23,12 @@ def advice(declaration: Declaration) -> Iterator[Fault]:
         (
             [node.name for node in nodes if len(nodes) > 1 and node.name not in connected],
             "not connected to any other task of the workflow",
-            "Give it upstreams, or name it as an upstream of another task, unless it is meant to run by itself",
+            "Give them upstreams, or make them upstreams of other tasks, unless they are meant to run by themselves",
         ),
         (
             [node.name for node in nodes if not _docstring(node)],
-            "without a docstring, so Airflow's pages do not describe it",
-            "Write one line that says what the task does",
+            "without a docstring, so Airflow's pages do not describe them",
+            "Write one line that says what each task does",
         ),
         (
             [node.name for node in nodes if node.task.retries > 0 and node.task.retry_delay_seconds == 0],

@@ -88,7 +88,7 @@ def load(place: str) -> dict[str, Any]:
         bag = dag_bag(place)
     blamed: dict[bool, list[str]] = {True: [], False: []}
     for each in caught:
-        blamed[Path(each.filename).is_relative_to(place)].append(f"{each.category.__name__}: {each.message}")
+        blamed[Path(each.filename).is_relative_to(place)].append(str(each.message))
     return {
         "import_errors": {str(file): str(problem) for file, problem in bag.import_errors.items()},
         "warnings": blamed[True],

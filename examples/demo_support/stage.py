@@ -8,7 +8,6 @@ have outdated.
 import fcntl
 import hashlib
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 
 from demo_support import processes
 from demo_support.processes import DemoError
+from dkist_processing_core.validation.airflow import Airflow
 
 __all__ = ["Kept", "Stage"]
 
@@ -107,16 +107,13 @@ class Stage:
 
         Nothing that is set for another Airflow, or by another virtual environment, gets through.
         """
+        airflow = Airflow(self.airflow, self.dags)
         kept = {
             name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AIRFLOW_", "_AIRFLOW_", "PYTHON"))
-            and name not in {"VIRTUAL_ENV", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT"}
+            for name, value in airflow.environment.items()
+            if not name.startswith("PYTHON") and name not in {"VIRTUAL_ENV", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT"}
         }
         ours = {
-            "AIRFLOW_HOME": str(self.airflow),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__LOGGING__JSON_LOGS": "True",
             "BUILD_VERSION": self.version,
             "DKIST_ENVIRONMENT_CACHE": str(self.environments),

@@ -101,10 +101,10 @@ class Timeline:
         elif record["demo"] == "ended":
             run = self.runs[record["dag_id"]]
             run.state, run.run_id = record["state"], record["run_id"]
-            for each in record["tasks"]:
+            for name, each in record["tasks"].items():
                 # A task whose script never ran is known from here only.
-                task = run.tasks.setdefault(each["name"], Task(each["name"], 0.0, each["seconds"], how="-"))
-                task.state, task.pool = str(each["state"]), each["pool"]
+                task = run.tasks.setdefault(name, Task(name, 0.0, each["seconds"], how="-"))
+                task.state, task.pool = each["state"], each["pool"]
 
     def _read_airflow(self, event: str, logger: str, now: float) -> None:
         said = SAID_BY_SCRIPT.fullmatch(event)

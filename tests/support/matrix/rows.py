@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dkist_processing_core.validation.airflow import Airflow
 from support.matrix import environments
 from support.matrix.files import Tried, all_files, write_client, write_releases
 from support.rabbitmq import RabbitMQ
@@ -79,7 +79,6 @@ def run_matrix(
     files = all_files(folder, releases, client, published)
     say(f"{len(files)} files were exported or found, in {time.monotonic() - began:.0f} s")
     worker = {
-        **os.environ,
         "PATH": f"{environments.worker().parent}{os.pathsep}{os.environ['PATH']}",
         "PIP_NO_INDEX": "1",
         "PIP_NO_COMPILE": "1",
@@ -88,7 +87,6 @@ def run_matrix(
         "UV_FIND_LINKS": str(releases),
         "DKIST_ENVIRONMENT_CACHE": str(folder / "environments"),
         "MESH_CONFIG": rabbitmq.mesh_config,
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }
 
     def tried(entry: dict[str, object]) -> Row:
@@ -130,30 +128,24 @@ def try_version(
     set_up = time.monotonic() - began
     for name in ("dags", "facts"):
         (row.folder / name).mkdir(parents=True)
-    variables = {
-        **worker,
-        "AIRFLOW_HOME": str(row.folder),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(row.folder / "dags"),
-        "DKIST_EXAMPLE_SCRATCH": str(row.folder / "facts"),
-        "DKIST_ISB_SPOOL": str(row.folder / "spool"),
-        "FACTS": str(row.folder / "facts"),
-    }
-    plan, answer, log = (row.folder / name for name in ("plan.json", "answer.json", "output.log"))
+    airflow = Airflow(
+        row.folder,
+        row.folder / "dags",
+        {
+            **worker,
+            "DKIST_EXAMPLE_SCRATCH": str(row.folder / "facts"),
+            "DKIST_ISB_SPOOL": str(row.folder / "spool"),
+            "FACTS": str(row.folder / "facts"),
+        },
+        str(python),
+    )
+    plan, answer = row.folder / "plan.json", row.folder / "answer.json"
     plan.write_text(json.dumps({str(each.path): each.runs for each in files}))
-    for command in (["-m", "airflow", "db", "migrate"], ["-P", DRIVER, plan, answer]):
-        with log.open("a") as output:
-            done = subprocess.run(
-                [python, *command],
-                env=variables,
-                cwd=row.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=ROW_SECONDS,
-            )
-        assert done.returncode == 0, log.read_text()[-6000:]
-    told = json.loads(answer.read_text())
-    row.airflow, row.of_file = told["airflow"], told["files"]
+    airflow.migrate()
+    output = airflow.run([python, "-P", DRIVER, plan, answer], seconds=ROW_SECONDS)
+    (row.folder / "output.log").write_text(output)
+    found = json.loads(answer.read_text())
+    row.airflow, row.of_file = found["airflow"], found["files"]
     ids = [run["run_id"] for of_file in row.of_file.values() for run in of_file["runs"].values() if run["run_id"]]
     assert max(Counter(ids).values(), default=1) == 1, ids
     row.messages = {run_id: [] for run_id in ids}
