@@ -121,7 +121,7 @@ def main() -> int:
         with demo.stage.alone():
             return 0 if demo.run() else 1
     except DemoError as error:
-        sys.stdout.write(f"\nWRONG: {error}\n")
+        sys.stdout.write(f"\nERROR: {error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stdout.write("\nInterrupted; everything that was started has been ended.\n")

@@ -1,5 +1,5 @@
 """
-Run a program to its end within a bound, and end programs together with everything that they have started.
+Run a program to its end within a bound, and end programs together with their descendants.
 
 Runs in: author and CI, with the standard library alone.
 """
@@ -32,25 +32,13 @@ def run_program(
     """
     Run a program in a session of its own, and return its exit status and all that it printed.
 
-    Whatever happens, the program and everything that it has started are ended before this returns.
-
-    Parameters
-    ----------
-    command
-        The program and its arguments.
-    environment
-        All of its environment variables.
-    seconds
-        The limit.
-    folder
-        The working folder; by default that of this process.
-    on_line
-        Called with each line that the program prints, as soon as it is printed.
+    It is given no environment variables but these. ``on_line`` is called with each line as soon as it is printed.
+    Whatever happens, the program, its descendants and its process group are ended before this returns.
 
     Raises
     ------
     subprocess.TimeoutExpired
-        If the program takes longer than the limit.
+        If the program takes longer than ``seconds``.
     """
     deadline = time.monotonic() + seconds
     # A file, not a pipe: a daemon that the program leaves behind would keep a pipe open, and this waiting.
@@ -86,10 +74,7 @@ def end(*processes: subprocess.Popen[Any]) -> None:
     """
     End programs and everything that they have started: with SIGTERM, and after a while, or a Ctrl-C, with SIGKILL.
 
-    Parameters
-    ----------
-    processes
-        The programs, each started in a session of its own.
+    Each program must have been started in a session of its own.
     """
     members = {pid for process in processes for pid in family(process.pid)}
     for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, KILL_SECONDS)):

@@ -110,16 +110,7 @@ class Airflow:
 
 @dataclass(frozen=True)
 class LoadedFile:
-    """
-    What Airflow makes of one file.
-
-    Attributes
-    ----------
-    problem
-        Why Airflow refuses it, or what it warns about; empty if all is well.
-    tasks
-        Names of the tasks that a scheduler finds in it, sorted.
-    """
+    """What is wrong with a file, empty if nothing is, and the names of the tasks that a scheduler finds in it."""
 
     problem: str
     tasks: tuple[str, ...] = ()
@@ -129,15 +120,7 @@ def load_by_airflow(texts: Mapping[str, str]) -> dict[str, LoadedFile]:
     """
     Let the installed Airflow load and serialise DAG files, each of them twice.
 
-    Parameters
-    ----------
-    texts
-        The text of each file, by its name.
-
-    Returns
-    -------
-    dict of str to LoadedFile
-        What Airflow makes of each, by the same names.
+    The texts of the files, and what Airflow makes of them, are by the names of the files.
 
     Raises
     ------

@@ -36,7 +36,7 @@ def dag_bag_class() -> Any:
     """Return the class that loads DAG files."""
     try:
         return import_module("airflow.dag_processing.dagbag").DagBag
-    except (ImportError, AttributeError):  # older versions of Airflow
+    except (ImportError, AttributeError):  # before Airflow 3.2
         return import_module("airflow.models.dagbag").DagBag
 
 

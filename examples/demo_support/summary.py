@@ -36,7 +36,7 @@ def summarise(console: Console, outcome: Outcome, *, problems: Sequence[str], se
     _show_what_is_kept(console, outcome, seconds, is_good=not problems)
     console.say()
     for problem in problems:
-        console.paragraph(f"WRONG: {problem}", "red")
+        console.paragraph(f"ERROR: {problem}", "red")
     if not problems:
         console.paragraph(
             f"All is as it should be: {GOOD} succeeded, {FAILING} failed at {FAILING_TASK} as it is meant to, and "
