@@ -1,7 +1,7 @@
 """
-Run in a Python that has one version of Airflow: load files, serialise their DAGs, run them to their ends.
+Runs in a Python with one version of Airflow: load files, serialise their DAGs, run them to their ends.
 
-The arguments are two files: what to do, and where to write what came of it.
+The arguments are two files: the plan, and the file for the answer.
 """
 
 import ctypes
@@ -31,7 +31,7 @@ class LogWarnings(logging.Handler):
 
 
 def load(file):
-    """Load a file and serialise its DAGs, with whatever anybody warns of."""
+    """Load a file and serialise its DAGs, with the warnings of Python and of Airflow's log."""
     log = LogWarnings()
     logging.getLogger().addHandler(log)
     loaded = dag_files.load(file)
@@ -39,7 +39,7 @@ def load(file):
 
 
 def load_tomorrow(file):
-    """Load a file when the day is another one, for those files that ask."""
+    """Load a file as if it were tomorrow, for the files that ask for the date."""
     today = pendulum.today
     pendulum.today = lambda *arguments: today(*arguments).add(days=1)
     return load(file)
@@ -56,11 +56,11 @@ def run(file, conf):
 
 
 def main(plan, answer):
-    """Load every file twice, then run what is to be run."""
+    """Load every file twice, then run it as planned."""
     whole = json.loads(plan.read_text())
-    # What Airflow has to say about itself it says of a file without a DAG as well.
+    # A file without a DAG shows the warnings that Airflow gives about itself.
     empty = plan.with_name("empty.py")
-    empty.write_text('"""A file that Airflow looks into, and that has no DAG."""\n')
+    empty.write_text('"""A file of Airflow's folder without a DAG."""\n')
     dag_files.dag_bag(empty)
     [of_airflow] = dag_files.in_forks(load, [str(empty)])
     found = {}

@@ -22,26 +22,26 @@ ROW_SECONDS = 1200
 @dataclass
 class Row:
     """
-    What one version of Airflow has made of all files.
+    The result of all files on one version of Airflow.
 
     Attributes
     ----------
     version
-        Of Airflow, as the table names it.
+        The version of Airflow, as the table names it.
     folder
-        Where everything of it lies.
+        The folder of this row's files.
     of_file
-        What it has made of each file, by the file's path.
+        The result of each file, by its path.
     messages
         The failure messages of each run, by Airflow's id of the run.
     airflow
-        The version of Airflow that has run.
+        The version of Airflow that was installed.
     seconds
-        How long it took, and how long of that it took to make the environment.
+        The duration of all, and the part of it that the environment took.
     same_as
-        The version that this row would repeat, so that it was not tried.
+        The version whose row this one would repeat; it was not tried then.
     error
-        What went wrong with the row as a whole.
+        The error that ended the row.
     """
 
     version: str
@@ -56,7 +56,7 @@ class Row:
 
 @dataclass
 class Matrix:
-    """All rows, the files that they are about, and messages that belong to none of them."""
+    """All rows, their files, and the messages that belong to none of them."""
 
     files: list[Tried]
     rows: dict[str, Row]
