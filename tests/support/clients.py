@@ -1,8 +1,8 @@
 """
 Real client packages of the published line, in environments of their own.
 
-An environment holds what the client's own CI has: the release with its extra ``test``, and the tests of the package that
-it builds on. This library is put in the place of the published one by an override of uv, so nothing in the client is
+An environment holds what the client's own CI has: the release with its extra ``test``, and the tests of the package
+that it builds on. An override of uv puts this library in the place of the published one, so nothing in the client is
 changed.
 """
 

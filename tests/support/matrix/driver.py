@@ -60,7 +60,7 @@ def main(plan, answer):
     whole = json.loads(plan.read_text())
     # A file without a DAG shows the warnings that Airflow gives about itself.
     empty = plan.with_name("empty.py")
-    empty.write_text('"""A file of Airflow's folder without a DAG."""\n')
+    empty.write_text('"""A file for the DAG processor, without a DAG."""\n')
     dag_files.dag_bag(empty)
     [of_airflow] = dag_files.in_forks(load, [str(empty)])
     found = {}

@@ -14,8 +14,8 @@ from support.releases import REPOSITORY, build_wheel, write_package
 OURS = "ours"
 INSTRUMENT = REPOSITORY / "examples" / "instrument"
 EXAMPLE = tomllib.loads((INSTRUMENT / "pyproject.toml").read_text())["project"]
-# The package and the classes that the golden files name. The recipe run id decides which tasks fail, since a golden file
-# must serve for both. Each task leaves a file that shows that it ran, and where.
+# The package and the classes that the golden files name. The recipe run id decides which tasks fail, since a golden
+# file must serve for both. Each task leaves a file that shows that it ran, and where.
 CLIENT = "support"
 CLIENT_FILES = {
     "tasks.py": '''
@@ -103,7 +103,7 @@ def all_files(folder: Path, releases: Path, client: Path, published: list[str]) 
 
 
 def expected(tasks: dict[str, list[str]], number: int) -> tuple[dict[str, dict[str, object]], str]:
-    """Return the confs of a file's runs, and its task that can fail; an odd recipe run id makes those of `CLIENT` fail."""
+    """Return the confs of a file's runs, and its task that can fail; those of `CLIENT` fail if the id is odd."""
     runs = {
         "good": {"recipe_run_id": 2 * number},
         "bad": {"recipe_run_id": 2 * number + 1},
