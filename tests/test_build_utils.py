@@ -8,10 +8,12 @@ import textwrap
 import pytest
 from support.original_example import ORIGINAL_EXAMPLE
 
+from dkist_processing_core import build_utils
 from dkist_processing_core.authoring.distributions import providing_distribution
 from dkist_processing_core.build_utils import export, export_dags, extract_workflows_from_package, validate_workflows
 from dkist_processing_core.exceptions import WorkflowValidationError
 from dkist_processing_core.validation import rules
+from dkist_processing_core.validation.discovery import discover
 
 # The tests with a real Airflow are in other modules.
 pytestmark = pytest.mark.usefixtures("without_airflow")
@@ -219,3 +221,19 @@ def test_the_example_of_the_original_package_exports(make_package):
     """Verbatim, in a package, with the process scheme."""
     package = make_package({"flow.py": ORIGINAL_EXAMPLE})
     assert [each.name for each in export_dags(package, "dags")] == ["My_Workflow_dev.py"]
+
+
+def test_a_package_is_searched_once_for_all_that_is_exported(make_package, monkeypatch, tmp_path):
+    """Also for the Dockerfile, which needs the category of the workflows: the spec has it."""
+    searched = []
+
+    def counted(package):
+        searched.append(package)
+        return discover(package)
+
+    monkeypatch.setattr(build_utils, "discover", counted)
+    package = make_package({"one.py": good_module("one")})
+    [spec] = validate_workflows(package).workflows
+    assert (spec.category, len(searched)) == ("c", 1)
+    build_utils.export_notebook_dockerfile(package, context=tmp_path)
+    assert len(searched) == 2
