@@ -107,7 +107,7 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         if name not in KEPT and not name.startswith(KEPT_PREFIXES):
             del os.environ[name]
     home = tmp_path_factory.mktemp("home")
-    # What installers already fetched is no state of ours, and fetching it anew would prove nothing.
+    # What installers have fetched is not the state of a test, and fetching it again would prove nothing.
     os.environ.update(HOME=str(home), UV_CACHE_DIR=uv_cache, AIRFLOW_HOME=str(home / "airflow"))
     yield
     os.environ.clear()

@@ -58,7 +58,7 @@ def test_a_task_that_nothing_connects_is_named(warnings_of):
 
 @pytest.mark.parametrize("doc", ["", "''", "'  \\n '"], ids=["none", "empty", "blank"])
 def test_a_task_without_docstring_is_named(warnings_of, doc):
-    """Also if a class that it is derived from has one, since that tells of the other class."""
+    """Also if a base class has one, since that describes the other class."""
     [(task, what)] = warnings_of(f"class Silent(One):\n    {doc or 'pass'}\nw.add_node(Silent)\n")
     assert (task, what.partition(",")[0]) == ("Silent", "1 task is without a docstring")
 

@@ -82,9 +82,9 @@ def test_every_name_that_is_gone_is_in_the_guide_to_migration(both, tmp_path):
     gone = names["published"] - names["ours"]
     assert "workflow_imports" in gone
     literals = re.findall(r"``([^`]+)``", (REPOSITORY / "docs/migration.rst").read_text())
-    told = {word for each in literals for word in re.findall(r"\w+", each)}
+    named = {word for each in literals for word in re.findall(r"\w+", each)}
     beginnings = tuple(each.removesuffix("...") for each in literals if re.fullmatch(r"\w+\.\.\.", each))
-    assert [name for name in sorted(gone) if name not in told and not name.startswith(beginnings)] == []
+    assert [name for name in sorted(gone) if name not in named and not name.startswith(beginnings)] == []
 
 
 def compare(both, package, options, mesh, record_property):

@@ -131,7 +131,7 @@ def test_every_workflow_exports_and_loads(installed, exported, airflow, count):
 
 
 def test_the_workflows_that_need_no_service_run(installed, exported, airflow, environments, count):
-    """In environments of that very release, on Airflow; one of them fails, as it is there to do."""
+    """In environments of that very release, on Airflow; one of them is meant to fail."""
     left_out = set()
     if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < GIGABYTES_OF_HIGH_MEM * 1024**3:
         left_out.add("high_mem")

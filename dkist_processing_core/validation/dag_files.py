@@ -142,7 +142,7 @@ def in_forks(function: Callable[[str], Any], files: Iterable[str]) -> list[Any]:
 
 def run(place: str, confs: Iterable[dict[str, Any]], dag_id: str | None = None) -> list[dict[str, Any]]:
     """Run a DAG to its end, once with each conf, and describe each run; a refusal is the error of a bad conf."""
-    # Loaded anew for each run: with Airflow 2, a run leaves its params in the DAG object.
+    # Loaded for each run: with Airflow 2, a run leaves its params in the DAG object.
     return [_run(find_dag(place, dag_id), conf) for conf in confs]
 
 

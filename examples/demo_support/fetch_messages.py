@@ -22,7 +22,7 @@ def main() -> None:
     """Connect, fetch, and print what has been found."""
     configuration = DKISTProcessingCoreConfiguration()
     broker = configuration.isb_mesh_service
-    facts: dict[str, Any] = {"broker": f"{broker.host}:{broker.port}", "answers": False, "messages": []}
+    found: dict[str, Any] = {"broker": f"{broker.host}:{broker.port}", "answers": False, "messages": []}
     try:
         connection = pika.BlockingConnection(
             pika.ConnectionParameters(
@@ -34,12 +34,12 @@ def main() -> None:
                 blocked_connection_timeout=SECONDS,
             )
         )
-        facts["answers"] = True
+        found["answers"] = True
         with connection:
-            facts["messages"] = fetched(connection.channel(), wanted=set(sys.argv[1:]))
+            found["messages"] = fetched(connection.channel(), wanted=set(sys.argv[1:]))
     except (AMQPError, OSError) as error:
-        facts["error"] = f"{type(error).__name__}: {error}".rstrip(": ")
-    print(json.dumps(facts))
+        found["error"] = f"{type(error).__name__}: {error}".rstrip(": ")
+    print(json.dumps(found))
 
 
 def fetched(channel: Any, *, wanted: set[str]) -> list[dict[str, Any]]:
