@@ -8,13 +8,13 @@ changed.
 
 import json
 import os
-import shutil
 import subprocess
 import textwrap
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.matrix.environments import NoPythonError, find_python
 from support.releases import VERSION, run_uv, with_links
 
 PACKAGE = "dkist_processing_test"
@@ -95,12 +95,10 @@ RELATIVES = [
 
 def python_program(version: str) -> str | None:
     """Return the program of a version of Python, None if it is not installed."""
-    found = shutil.which(f"python{version}")
-    if found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
-        return found
-    # The program that pyenv puts on PATH for each of its versions works only for the chosen one.
-    installed = sorted(Path(found).parents[1].glob(f"versions/{version}.*/bin/python")) if found else []
-    return str(installed[-1]) if installed else None
+    try:
+        return str(find_python(version))
+    except NoPythonError:
+        return None
 
 
 def replacing(wheels: Path, folder: Path) -> dict[str, str]:
