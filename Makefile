@@ -20,7 +20,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo airflow test test-kills test-pythons matrix client client-compare check docs benchmarks constraints clean
+.PHONY: help setup rabbitmq demo airflow test test-kills test-pythons matrix client client-compare check docs benchmarks constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -51,21 +51,25 @@ endif
 
 setup: $(DONE) ## Set up a local environment for development
 
-demo: $(DONE) ## Export and run the example package on a real Airflow, and look at the outcome
+# Where it cannot be installed this says so, and the tests that need RabbitMQ are skipped with that reason.
+rabbitmq: ## Install RabbitMQ, if it is missing (as root on Debian)
+	@tests/support/install_rabbitmq.sh
+
+demo: $(DONE) ## Export and run the example package on a real Airflow, and show the outcome
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/demo.py
 
 airflow: $(DONE) ## Run the example package in a standalone Airflow with its web pages, until Ctrl-C
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/standalone_airflow.py
 
-test: $(DONE) ## Run the tests (WHEEL=1: of the built wheel)
+test: $(DONE) rabbitmq ## Run the tests (WHEEL=1: of the built wheel)
 	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) $(BIN)/pytest $(SPREAD) $(PYTEST_ARGUMENTS)
 
-# Without Airflow and RabbitMQ, which are the same whatever the Python; a Python that is not there is passed over.
-test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every supported Python that is there
+# Without Airflow and RabbitMQ, which are the same whatever the Python; a Python that is not installed is skipped.
+test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every supported Python that is installed
 	@for version in $(PYTHONS); do \
 	  python=$$($(UV) python find --quiet $$version 2>/dev/null || \
 	    ls -d "$$(pyenv root 2>/dev/null)"/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
-	  if [ -z "$$python" ]; then echo "There is no Python $$version here"; continue; fi; \
+	  if [ -z "$$python" ]; then echo "Python $$version is not installed"; continue; fi; \
 	  echo "Python $$version"; \
 	  venv="$(CURDIR)/$(BUILD)/venv-$$version"; \
 	  $(UV) venv --quiet --allow-existing --python "$$python" "$$venv" && \
@@ -77,14 +81,14 @@ test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every sup
 test-kills: $(DONE) ## Kill 200 builds of an environment and 100 exports, each followed by a normal start
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m kills -s $(PYTEST_ARGUMENTS)
 
-matrix: $(DONE) ## Try exported files on every Airflow from 2.10 on (AIRFLOWS="2.10.5 3.3.2": on these)
+matrix: $(DONE) rabbitmq ## Try exported files on every Airflow from 2.10 on (AIRFLOWS="2.10.5 3.3.2": on these)
 	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) DKIST_MATRIX_AIRFLOW="$(AIRFLOWS)" \
 	  DKIST_MATRIX_PUBLISHED="$(PUBLISHED)" $(BIN)/pytest -m matrix $(PYTEST_ARGUMENTS)
 
-client: $(DONE) ## Run real client packages on this library: their workflow tests, exports, and workflows
+client: $(DONE) rabbitmq ## Run real client packages on this library: their workflow tests, exports, and workflows
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m client $(PYTEST_ARGUMENTS)
 
-client-compare: $(DONE) ## Compare what the tests of real client packages say of the published library and of this one
+client-compare: $(DONE) rabbitmq ## Compare the tests of real client packages with the published library and with this one
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m client_comparison $(PYTEST_ARGUMENTS)
 
 check: $(DONE) ## Run the linters, the type checker and the contract of the layers
@@ -100,8 +104,8 @@ docs: $(DONE) ## Build the documentation
 benchmarks: $(DONE) ## Run the benchmarks
 	@for each in benchmarks/*.py; do echo "$$each"; PATH="$(TOOLS):$$PATH" $(BIN)/python $$each || exit 1; done
 
-constraints: $(UV_HOME)/.done ## Pin anew what the tests, the demo and the docs are run with
-	@{ echo '# What the tests, the demo and the docs of this project are run with; "make constraints" makes it anew.'; \
+constraints: $(UV_HOME)/.done ## Pin again what the tests, the demo and the docs are run with
+	@{ echo '# What the tests, the demo and the docs of this project are run with; "make constraints" writes it.'; \
 	  $(UV) pip compile --quiet --universal --upgrade --python-version 3.11 --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-find-links --all-extras pyproject.toml; } > constraints.new
 	@mv constraints.new constraints.txt

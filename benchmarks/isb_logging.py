@@ -36,7 +36,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.logs import QUEUE, wait_until_nobody_sends  # noqa: E402 - they are found by the line above
-from support.peers import mesh_config, peer, relay  # noqa: E402
+from support.mesh import mesh_config  # noqa: E402
+from support.peers import peer, relay  # noqa: E402
 from support.ports import free_ports  # noqa: E402
 from support.rabbitmq import RabbitMQ  # noqa: E402
 

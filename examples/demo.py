@@ -32,7 +32,7 @@ class Demo:
         self.problems: list[str] = []
 
     def run(self) -> bool:
-        """Go through all steps, and tell whether everything went as it should."""
+        """Run all steps, and return whether everything is as expected."""
         started = time.monotonic()
         self.console.say("dkist-processing-core: from a workflow in Python to calibrated frames", "bold")
         self.console.say(f"Everything that this makes is in {shown(self.stage.folder)}", "faint")
@@ -59,14 +59,14 @@ class Demo:
         with self.console.step("Check and export the workflows, as a team's pipeline does, without Airflow"):
             author = self.stage.make_author_environment()
             self.console.detail(f"environment: {shown(self.stage.author)} ({made_or_reused(author)})")
-            facts = self.stage.export()
-            is_there = "is one of them" if facts["has_airflow"] else "is not among them"
-            self.console.detail(f"{facts['distributions']} distributions in it, Airflow {is_there}")
-            for text in facts["warnings"]:
+            found = self.stage.export()
+            airflow = "is one of them" if found["has_airflow"] else "is not among them"
+            self.console.detail(f"{found['distributions']} distributions in it, Airflow {airflow}")
+            for text in found["warnings"]:
                 self.console.detail(f"warning: {text}")
-            for file, tasks in facts["files"].items():
+            for file, tasks in found["files"].items():
                 self.console.detail(f"{shown(Path(file))}, {tasks} tasks, no fault")
-            if facts["has_airflow"]:
+            if found["has_airflow"]:
                 self.problems.append("the author's environment has Airflow in it, which it should not need")
 
     def set_up_airflow(self) -> None:
@@ -78,7 +78,7 @@ class Demo:
     def run_workflows(self) -> None:
         """Let Airflow load the files and run both workflows."""
         with self.console.step("Airflow loads both files and runs both workflows; one is meant to fail"):
-            # What is there at the end is then of this run.
+            # So that what is found at the end is of this run.
             shutil.rmtree(self.stage.products, ignore_errors=True)
             shutil.rmtree(self.stage.spool, ignore_errors=True)
             self.console.detail(f"full log: {shown(self.stage.logs / 'run-in-airflow.log')}")
@@ -91,10 +91,10 @@ class Demo:
         """Fetch the messages that the two runs have sent, from wherever they went."""
         with self.console.step("Fetch the message about the failure"):
             run_ids = {run.run_id for run in self.timeline.runs.values() if run.run_id}
-            facts = json.loads(self.stage.run_helper("fetch_messages", *sorted(run_ids)).splitlines()[-1])
-            messages = [each | {"from": f"RabbitMQ at {facts['broker']}"} for each in facts["messages"]]
-            answer = f"answers: {counted(messages)}" if facts["answers"] else f"does not answer ({facts['error']})"
-            self.console.detail(f"RabbitMQ at {facts['broker']} {answer}")
+            found = json.loads(self.stage.run_helper("fetch_messages", *sorted(run_ids)).splitlines()[-1])
+            messages = [each | {"from": f"RabbitMQ at {found['broker']}"} for each in found["messages"]]
+            answer = f"answers: {counted(messages)}" if found["answers"] else f"does not answer ({found['error']})"
+            self.console.detail(f"RabbitMQ at {found['broker']} {answer}")
             spooled = [
                 {**each, "from": f"the spool, {shown(each['file'])}"}
                 for each in spooled_messages(self.stage.spool, run_ids)
@@ -121,13 +121,13 @@ def main() -> int:
         with demo.stage.alone():
             return 0 if demo.run() else 1
     except DemoError as error:
-        sys.stdout.write(f"\nWRONG: {error}\n")
+        sys.stdout.write(f"\nERROR: {error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stdout.write("\nInterrupted; everything that was started has been ended.\n")
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Nobody reads any more, as with "make demo | head". Python must not complain at exit that it cannot flush.
+        # The reader of the output has ended, as with "make demo | head". Python must not complain that it cannot flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         if name not in KEPT and not name.startswith(KEPT_PREFIXES):
             del os.environ[name]
     home = tmp_path_factory.mktemp("home")
-    # What installers already fetched is no state of ours, and fetching it anew would prove nothing.
+    # What installers have fetched is not the state of a test, and fetching it again would prove nothing.
     os.environ.update(HOME=str(home), UV_CACHE_DIR=uv_cache, AIRFLOW_HOME=str(home / "airflow"))
     yield
     os.environ.clear()
@@ -128,14 +129,32 @@ def camera(tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def without_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Airflow seem not to be installed: Python neither finds nor imports it."""
+    monkeypatch.setitem(sys.modules, "airflow", None)
+
+
+@pytest.fixture
+def folder_named_airflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let a folder named airflow, as deployments have one, be all that Python finds by that name."""
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+            return PathFinder.find_spec(name, [str(tmp_path)]) if name == "airflow" else None
+
+    (tmp_path / "airflow" / "dags").mkdir(parents=True)
+    monkeypatch.delitem(sys.modules, "airflow", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+
+
+@pytest.fixture
 def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, without_airflow: None
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Run the command line in this process, where Airflow seems not to be installed; nothing of it stays."""
     from dkist_processing_core import cli
-    from dkist_processing_core.scheduling import loading
 
-    monkeypatch.setattr(loading, "find_spec", lambda _: None)
     monkeypatch.setattr(sys, "path", [*sys.path])
     importlib.invalidate_caches()
 
@@ -200,7 +219,7 @@ def new_airflow(tmp_path_factory: pytest.TempPathFactory, isolated_environment: 
     pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
 
     def migrate(place: Path) -> None:
-        Airflow(place).migrate()
+        Airflow.at(place).set_up()
 
     def make(name: str) -> Airflow:
         # To migrate takes as long as twenty other tests.
@@ -208,8 +227,7 @@ def new_airflow(tmp_path_factory: pytest.TempPathFactory, isolated_environment: 
         home = tmp_path_factory.mktemp(name)
         for file in template.glob("airflow.db*"):
             shutil.copy(file, home)
-        (home / "dags").mkdir()
-        return Airflow(home)
+        return Airflow.at(home)
 
     return make
 

@@ -1,21 +1,23 @@
 """What a real Airflow is asked about files before they are exported, and what stays of it: nothing."""
 
-import contextlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
+import textwrap
 
 import pytest
 from support.command_line import run_program
+from support.processes import commands
+from support.releases import REPOSITORY
 from support.sources import flow, imported_sources
 
 from dkist_processing_core.build_utils import validate_workflows
 from dkist_processing_core.rendering.dag import dag_file
 from dkist_processing_core.validation import airflow as airflow_check
 from dkist_processing_core.validation import rules
-from dkist_processing_core.validation.airflow import AirflowUnusableError, LoadedFile, load_by_airflow
+from dkist_processing_core.validation.airflow import Airflow, AirflowUnusableError, LoadedFile, load_by_airflow
 
 pytestmark = pytest.mark.airflow
 
@@ -28,15 +30,6 @@ except ImportError:
 with DAG("{name}", schedule=None, catchup=False, tags=[{tag}]) as dag:
     pass
 """
-
-
-def commands():
-    """Return the command of every process."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            found.append(process.read_text(errors="replace"))
-    return found
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +53,7 @@ def test_each_file_is_judged_by_itself():
     assert found["sound.py"] == LoadedFile("", ())
     assert "No module named 'no_such_module'" in found["broken.py"].problem
     assert "was never closed" in found["syntax.py"].problem
-    assert found["moving.py"].problem.startswith("it is another DAG each time that it is loaded")
+    assert found["moving.py"].problem.startswith("each time it is loaded it is a different DAG")
     assert found["warns.py"].problem == "it makes Airflow warn: old"
     assert found["none.py"].problem == "Airflow finds no DAG in it"
 
@@ -148,3 +141,25 @@ def test_the_settings_of_another_airflow_do_not_matter(monkeypatch):
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "nonsense://")
     monkeypatch.setenv("AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE", "perhaps")
     assert load_by_airflow({"sound.py": DAG.format(name="sound", tag="'a'", more="")}) == {"sound.py": LoadedFile("")}
+
+
+def test_what_is_not_public_in_airflow_is_where_we_look_for_it(tmp_path):
+    """The loader, the serialiser and `dag.test`, in the version that is installed; `make matrix` tries the others."""
+    program = """
+        from dkist_processing_core.validation import dag_files
+        assert dag_files.dag_bag_class().__module__ == "airflow.dag_processing.dagbag"
+        assert dag_files.serialisation().__name__ == "DagSerialization"
+        assert {"to_dict", "from_dict"} <= {*dir(dag_files.serialisation())}
+        from airflow.sdk import DAG
+        from airflow.models.dagrun import DagRun
+        assert callable(DAG.test) and callable(DagRun.get_task_instances)
+    """
+    assert Airflow(tmp_path, tmp_path).run([sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)]) == ""
+
+
+def test_only_one_module_knows_where_airflow_keeps_them():
+    """Neither the rest of the library, nor an example, nor what supports the tests."""
+    places = ("dkist_processing_core", "examples", "tests/support")
+    files = [file for place in places for file in (REPOSITORY / place).rglob("*.py")]
+    private = re.compile(r"airflow\.dag_processing|models\.dagbag|import DagBag|serialized_objects|dag\.test\(run_conf")
+    assert [file.name for file in files if private.search(file.read_text())] == ["dag_files.py"]

@@ -13,7 +13,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.peers import BASIC_PUBLISH, mesh_config, peer, relay, swallowing
+from support.mesh import mesh_config
+from support.peers import BASIC_PUBLISH, peer, relay, swallowing
 from support.ports import free_ports
 
 from dkist_processing_core.failure_callback import chat_ops_notification

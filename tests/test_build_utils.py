@@ -8,11 +8,15 @@ import textwrap
 import pytest
 from support.original_example import ORIGINAL_EXAMPLE
 
+from dkist_processing_core import build_utils
 from dkist_processing_core.authoring.distributions import providing_distribution
 from dkist_processing_core.build_utils import export, export_dags, extract_workflows_from_package, validate_workflows
 from dkist_processing_core.exceptions import WorkflowValidationError
-from dkist_processing_core.scheduling import loading
 from dkist_processing_core.validation import rules
+from dkist_processing_core.validation.discovery import discover
+
+# The tests with a real Airflow are in other modules.
+pytestmark = pytest.mark.usefixtures("without_airflow")
 
 WORKFLOW = '''
     from dkist_processing_core import TaskBase, Workflow
@@ -50,12 +54,6 @@ def make_package(tmp_path, monkeypatch):
     providing_distribution.cache_clear()
     for name in [name for name in sys.modules if name.startswith("pkg_of_a_test")]:
         del sys.modules[name]
-
-
-@pytest.fixture(autouse=True)
-def without_airflow(monkeypatch):
-    """Check as on a machine without Airflow; the tests with a real one are in another module."""
-    monkeypatch.setattr(loading, "find_spec", lambda _: None)
 
 
 def good_module(detail):
@@ -172,7 +170,7 @@ def test_a_module_that_does_not_import_is_blamed_on_its_own_line(make_package):
 
 def test_a_package_without_workflows_is_a_fault(make_package):
     """A CI that exports nothing has a mistake in it."""
-    with pytest.raises(ValueError, match="there is no workflow in it"):
+    with pytest.raises(ValueError, match="it declares no workflow"):
         validate_workflows(make_package({"one.py": "x = 1\n"}))
 
 
@@ -223,3 +221,19 @@ def test_the_example_of_the_original_package_exports(make_package):
     """Verbatim, in a package, with the process scheme."""
     package = make_package({"flow.py": ORIGINAL_EXAMPLE})
     assert [each.name for each in export_dags(package, "dags")] == ["My_Workflow_dev.py"]
+
+
+def test_a_package_is_searched_once_for_all_that_is_exported(make_package, monkeypatch, tmp_path):
+    """Also for the Dockerfile, which needs the category of the workflows: the spec has it."""
+    searched = []
+
+    def counted(package):
+        searched.append(package)
+        return discover(package)
+
+    monkeypatch.setattr(build_utils, "discover", counted)
+    package = make_package({"one.py": good_module("one")})
+    [spec] = validate_workflows(package).workflows
+    assert (spec.category, len(searched)) == ("c", 1)
+    build_utils.export_notebook_dockerfile(package, context=tmp_path)
+    assert len(searched) == 2

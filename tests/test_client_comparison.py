@@ -13,7 +13,7 @@ import socket
 import pytest
 from support.clients import CLIENTS, COMMON, PACKAGE, Installed, python_program, replacing
 from support.rabbitmq import RabbitMQ, UnavailableError
-from support.redis import mesh_config, running_redis
+from support.redis import running_redis
 from support.releases import REPOSITORY
 
 pytestmark = [pytest.mark.client_comparison, pytest.mark.network, pytest.mark.timeout(6000)]
@@ -82,16 +82,16 @@ def test_every_name_that_is_gone_is_in_the_guide_to_migration(both, tmp_path):
     gone = names["published"] - names["ours"]
     assert "workflow_imports" in gone
     literals = re.findall(r"``([^`]+)``", (REPOSITORY / "docs/migration.rst").read_text())
-    told = {word for each in literals for word in re.findall(r"\w+", each)}
+    named = {word for each in literals for word in re.findall(r"\w+", each)}
     beginnings = tuple(each.removesuffix("...") for each in literals if re.fullmatch(r"\w+\.\.\.", each))
-    assert [name for name in sorted(gone) if name not in told and not name.startswith(beginnings)] == []
+    assert [name for name in sorted(gone) if name not in named and not name.startswith(beginnings)] == []
 
 
 def compare(both, package, options, mesh, record_property):
     """Run tests with either library; none may pass with the published one alone. What is not there has not passed."""
     outcomes = {}
     for name in LIBRARIES:
-        outcomes[name] = both[name].run_tests(package, *OPTIONS, *options, timeout=2400, MESH_CONFIG=mesh_config(mesh))
+        outcomes[name] = both[name].run_tests(package, *OPTIONS, *options, timeout=2400, MESH_CONFIG=mesh)
     published, ours = (outcomes[name] for name in LIBRARIES)
     passed = {name: {test for test, outcome in outcomes[name].items() if outcome == "passed"} for name in LIBRARIES}
     lost = passed["published"] - passed["ours"]

@@ -25,18 +25,11 @@ from dkist_processing_core import Workflow
 from dkist_processing_core.build_utils import export_notebook_dockerfile
 from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
 from dkist_processing_core.rendering.dockerfile import dockerfile
-from dkist_processing_core.scheduling import loading
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("without_airflow")]
 
 INSTRUMENT = REPOSITORY / "examples" / "instrument"
 TOKEN = "only-for-this-test"
-
-
-@pytest.fixture(autouse=True)
-def without_airflow(monkeypatch):
-    """Check as on a machine without Airflow, whose judgement is tested elsewhere."""
-    monkeypatch.setattr(loading, "find_spec", lambda _: None)
 
 
 def spec(**constraints):

@@ -20,13 +20,9 @@ from dkist_processing_core.build_utils import export_archive, export_dags
 from dkist_processing_core.common import atomic
 from dkist_processing_core.exceptions import ReleasedFileError
 from dkist_processing_core.export.overwrite import is_release
-from dkist_processing_core.scheduling import loading
 
-
-@pytest.fixture(autouse=True)
-def without_airflow(monkeypatch):
-    """Check as on a machine without Airflow; the tests with a real one are in another module."""
-    monkeypatch.setattr(loading, "find_spec", lambda _: None)
+# The tests with a real Airflow are in other modules.
+pytestmark = pytest.mark.usefixtures("without_airflow")
 
 
 @pytest.fixture
@@ -137,8 +133,7 @@ def test_exports_at_once_lose_no_entry(tmp_path):
     for name in names:
         write_sources(tmp_path / "sources", {"one.py": flow(name.partition("_")[0])}, name=name)
     program = (
-        "import importlib, sys; from dkist_processing_core.scheduling import loading; "
-        "loading.find_spec = lambda name: None;"
+        "import importlib, sys; sys.modules['airflow'] = None; "
         "from dkist_processing_core.build_utils import export_dags; "
         "export_dags(importlib.import_module(sys.argv[1]), 'dags')"
     )
@@ -260,8 +255,7 @@ def test_a_released_archive_is_not_changed(export):
 ARCHIVE = """
     import os, sys
     os.umask(int(sys.argv[2], 8))
-    from dkist_processing_core.scheduling import loading
-    loading.find_spec = lambda name: None
+    sys.modules["airflow"] = None
     from dkist_processing_core.build_utils import export_archive, export_dags
     import camera_of_a_test.workflows as package
     print(export_archive(package, sys.argv[1]))
@@ -395,8 +389,7 @@ def test_the_longest_name_can_be_written(export, tmp_path):
 EXPORT = """
     import importlib, sys
     sys.path[:0] = [sys.argv[1]]
-    from dkist_processing_core.scheduling import loading
-    loading.find_spec = lambda name: None
+    sys.modules["airflow"] = None
     from dkist_processing_core.build_utils import export_dags
     package = importlib.import_module("export_of_a_test")
     try:

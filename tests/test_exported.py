@@ -1,8 +1,10 @@
 """Loading and running exported files for the tests of a client package, with the real Airflow."""
 
 import shutil
+import subprocess
 
 import pytest
+from support.processes import commands
 from support.releases import with_links
 from support.script_runs import new_spec
 
@@ -60,15 +62,30 @@ def test_a_file_is_loaded_as_airflow_does(airflow, releases, tmp_path):
     shutil.rmtree(tmp_path)
 
 
-def test_without_airflow_the_error_says_what_to_install(monkeypatch):
-    """It names the extra."""
-    monkeypatch.setattr("dkist_processing_core.scheduling.loading.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'dkist-processing-core\[airflow\]'"):
+def test_a_file_that_airflow_refuses_is_one_clear_error(home, tmp_path):
+    """A ValueError, with what Airflow prints; nothing is run."""
+    broken = tmp_path / "broken.py"
+    broken.write_text("import nothing_of_that_name  # airflow dag\n")
+    with pytest.raises(ValueError, match="Airflow could not run it") as caught:
+        run_exported_dag(broken, {"recipe_run_id": 1}, airflow_home=home)
+    assert isinstance(caught.value, ExportedDagError)
+    assert "nothing_of_that_name" in str(caught.value)
+
+
+def test_a_run_that_takes_too_long_is_ended(home, tmp_path):
+    """With the error that the documentation names, and without a process that is left."""
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time  # airflow dag\ntime.sleep(61)\n")
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_exported_dag(slow, {}, airflow_home=home, seconds=6)
+    assert not [each for each in commands() if "dag_files" in each and "slow.py" in each]
+
+
+@pytest.mark.parametrize("instead", ["without_airflow", "folder_named_airflow"])
+def test_without_airflow_the_error_says_what_to_install(instead, request):
+    """It names the extra; a folder that is named airflow is not Airflow."""
+    request.getfixturevalue(instead)
+    with pytest.raises(ImportError, match=r"Loading exported files .*pip install 'dkist-processing-core\[airflow\]'"):
         load_exported_dag("x.py")
-    with pytest.raises(ImportError):
+    with pytest.raises(ImportError, match=r"Running exported files .*pip install 'dkist-processing-core\[airflow\]'"):
         run_exported_dag("x.py", {})
-
-
-def test_the_error_of_a_refused_file_is_a_value_error():
-    """As every error that is the fault of an input."""
-    assert issubclass(ExportedDagError, ValueError)

@@ -28,7 +28,8 @@ from support.logs import (
     wait_until_nobody_sends,
     write_tasks,
 )
-from support.peers import mesh_config, peer, relay
+from support.mesh import mesh_config
+from support.peers import peer, relay
 from support.ports import free_ports
 from support.processes import is_alive, wait_for, wait_until_dead
 from support.releases import REPOSITORY

@@ -7,7 +7,8 @@ import time
 import pytest
 from support.certificates import UnavailableError as NoCertificatesError
 from support.certificates import make_certificates
-from support.peers import mesh_config, peer
+from support.mesh import mesh_config
+from support.peers import peer
 from support.ports import free_ports
 from support.rabbitmq import RabbitMQ, UnavailableError
 

@@ -28,7 +28,7 @@ EXPORTER = f"""
     from dkist_processing_core.build_utils import export_dags
 
     logging.disable(logging.WARNING)
-    loading.find_spec = lambda name: None
+    sys.modules["airflow"] = None
     package = ModuleType("killed_of_a_test")
     sys.modules[package.__name__] = package
     for number in range({NODES}):
@@ -98,7 +98,7 @@ STUB = """
 """
 DAG_BAG = """
     import logging
-    from dkist_processing_core.validation.airflow import dag_bag
+    from dkist_processing_core.validation.dag_files import dag_bag
 
     logging.disable(logging.WARNING)
 

@@ -30,7 +30,7 @@ def chosen(kind):
 
 
 AIRFLOWS, PUBLISHED = chosen("airflow"), chosen("published")
-# What the published exporter has written, and nothing here can change. It is expected as it is, and nothing else.
+# What the published exporter has written cannot be changed here. Exactly this is expected.
 WARNS = {"5.1.1": r"airflow\.operators\.bash\.BashOperator` (class|attribute) is deprecated"}
 CHANGES = {"5.1.1"}
 
@@ -52,7 +52,7 @@ def matrix(core_wheel, rabbitmq, tmp_path_factory, request):
 
 @pytest.fixture(params=AIRFLOWS)
 def row(matrix, request):
-    """What one version of Airflow has made of all files."""
+    """The result of all files on one version of Airflow."""
     row = matrix.rows[request.param]
     if row.error:
         raise row.error
@@ -65,38 +65,42 @@ def row(matrix, request):
 
 @pytest.fixture(params=[OURS, *PUBLISHED])
 def files(matrix, row, request):
-    """The files that one library has exported, and what became of each."""
+    """The files that one library has exported, and the result of each."""
     return [(each, row.of_file[str(each.path)]) for each in matrix.files if each.group == request.param]
 
 
 @pytest.fixture
 def cell(request):
-    """Say in the table what is not as it should be, and cannot be."""
+    """Mark in the table what is wrong and cannot be changed."""
     return lambda text: request.node.user_properties.append(("cell", text))
 
 
 def test_load(row, files, cell):
-    """Without an error, and without a warning by whomever; what Airflow says of itself does not count."""
+    """Without an error and without any warning; those that Airflow gives about itself do not count."""
     assert row.version in {row.airflow, "newest"}
     for tried, found in files:
-        told = found["first"]
-        assert (told["errors"], told["tasks"]) == ([], {name: sorted(each) for name, each in tried.tasks.items()})
+        loaded = found["loads"][0]
+        assert loaded["import_errors"] == {}
+        [dag] = loaded["dags"].values()
+        assert dag["tasks"] == {name: sorted(each) for name, each in tried.tasks.items()}
         if tried.group in WARNS and row.airflow.startswith("3."):
-            [warning] = told["warnings"]
+            [warning] = loaded["warnings"]
             assert re.search(WARNS[tried.group], warning)
             cell("warns [1]")
         else:
-            assert told["warnings"] == [], tried.path.name
+            assert loaded["warnings"] == [], tried.path.name
 
 
 def test_serialise(row, files, cell):
     """To the same twice, on two days; and the scheduler reads the same tasks from it."""
     for tried, found in files:
-        [first], [second] = found["first"]["serialised"], found["second"]["serialised"]
-        assert first["tasks"] == second["tasks"] == sorted(tried.tasks), tried.path.name
+        [first], [second] = (loaded["dags"].values() for loaded in found["loads"])
+        assert first["stored_tasks"] == second["stored_tasks"] == sorted(tried.tasks), tried.path.name
         changes = [
             line
-            for line in difflib.unified_diff(first["text"].splitlines(), second["text"].splitlines(), lineterm="", n=0)
+            for line in difflib.unified_diff(
+                first["stored"].splitlines(), second["stored"].splitlines(), lineterm="", n=0
+            )
             if line[0] in "+-" and line[:3] not in {"+++", "---"}
         ]
         if tried.group in CHANGES:
@@ -133,12 +137,12 @@ def test_fail(row, files):
         states = {**dict.fromkeys(tried.tasks, "upstream_failed"), **before, tried.failing: "failed"}
         assert (run["state"], run["tasks"]) == ("failed", states), tried.path.name
         [message] = row.messages[run["run_id"]]
-        told = (message["taskName"], message["recipeRunId"], message["tryNumber"])
-        assert told == (tried.failing, tried.runs["bad"]["recipe_run_id"], 1)
+        named = (message["taskName"], message["recipeRunId"], message["tryNumber"])
+        assert named == (tried.failing, tried.runs["bad"]["recipe_run_id"], 1)
 
 
 def test_refuse(row, files, cell):
-    """A recipe run id that is none, or is missing: nothing is run. Published files fail, since nobody refuses."""
+    """With a hostile or missing recipe run id nothing is run. Published files fail, since nothing refuses it."""
     for tried, found in files:
         for name in ("hostile", "missing"):
             run = found["runs"][name]
@@ -153,5 +157,5 @@ def test_refuse(row, files, cell):
 
 
 def test_no_message_belongs_to_no_run(matrix):
-    """So none was sent twice under another name."""
+    """So none was sent twice under different names."""
     assert matrix.strays == []

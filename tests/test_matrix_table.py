@@ -55,7 +55,7 @@ def test_without_the_matrix_there_is_no_table():
     assert list(table.lines([report("other", "3.3.2", "ours")])) == []
 
 
-def test_a_python_that_is_not_here_is_told():
+def test_a_python_that_is_not_installed_is_named():
     """By its version."""
-    with pytest.raises(environments.NoPythonError, match=r"no Python 2\.0 or 1\.5 here"):
+    with pytest.raises(environments.NoPythonError, match=r"Python 2\.0 or 1\.5 is not installed"):
         environments.find_python("2.0", "1.5")

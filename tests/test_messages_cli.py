@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support.peers import mesh_config
+from support.mesh import mesh_config
 from support.ports import free_ports
 
 from dkist_processing_core.cli.root import root

@@ -21,7 +21,9 @@ from dkist_processing_core.build_utils import export_notebooks
 from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
 from dkist_processing_core.rendering import checksum
 from dkist_processing_core.rendering.notebook import notebook
-from dkist_processing_core.scheduling import loading
+
+# The tests with a real Airflow are in other modules.
+pytestmark = pytest.mark.usefixtures("without_airflow")
 
 nbformat = pytest.importorskip(
     "nbformat", reason="nbformat is not installed (pip install 'dkist-processing-core[build]')"
@@ -39,12 +41,6 @@ NASTY = [
     "| a | b |\n| --- | --- |\n| 1 | 2 |",
     "Two lines\nof one paragraph.\n\n```python\ncode\n```\n\n~~~\nmore\n~~~",
 ]
-
-
-@pytest.fixture(autouse=True)
-def without_airflow(monkeypatch):
-    """Check as on a machine without Airflow, whose judgement is tested elsewhere."""
-    monkeypatch.setattr(loading, "find_spec", lambda _: None)
 
 
 def new_workflow(**changes):

@@ -15,7 +15,6 @@ from support.sources import flow, write_sources
 import dkist_processing_core
 from dkist_processing_core.cli.notebooks import dockerfile, notebooks
 from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
-from dkist_processing_core.scheduling import loading
 
 PACKAGE = "package_of_a_command"
 # As the program itself does, with the command added if it is not there.
@@ -48,10 +47,9 @@ TASKS = """
 
 
 @pytest.fixture(autouse=True)
-def package(tmp_path, monkeypatch):
+def package(tmp_path, monkeypatch, without_airflow):
     """A package in the working folder, checked as on a machine without Airflow."""
     write_sources(tmp_path, {"flow.py": flow(version=None), "tasks.py": TASKS}, name=PACKAGE)
-    monkeypatch.setattr(loading, "find_spec", lambda _: None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("BUILD_VERSION", "1.0")
     yield

@@ -8,7 +8,8 @@ import time
 
 import pika
 import pytest
-from support.peers import mesh_config, peer, relay
+from support.mesh import mesh_config
+from support.peers import peer, relay
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool

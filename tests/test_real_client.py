@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 from support.clients import CLIENTS, COMMON, PACKAGE, RELATIVES, Installed, python_program, replacing
-from support.redis import mesh_config, running_redis
+from support.redis import running_redis
 from support.releases import VERSION
 
 pytestmark = [pytest.mark.client, pytest.mark.airflow, pytest.mark.network, pytest.mark.timeout(1200)]
@@ -131,7 +131,7 @@ def test_every_workflow_exports_and_loads(installed, exported, airflow, count):
 
 
 def test_the_workflows_that_need_no_service_run(installed, exported, airflow, environments, count):
-    """In environments of that very release, on Airflow; one of them fails, as it is there to do."""
+    """In environments of that very release, on Airflow; one of them is meant to fail."""
     left_out = set()
     if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < GIGABYTES_OF_HIGH_MEM * 1024**3:
         left_out.add("high_mem")
@@ -157,7 +157,7 @@ def test_the_workflows_that_need_no_service_run(installed, exported, airflow, en
 def test_the_workflows_that_need_redis_run(installed, exported, airflow, environments, tmp_path, count):
     """Tasks of the package that the client builds on keep their tags there."""
     with running_redis(tmp_path) as redis:
-        environment = {"MESH_CONFIG": mesh_config(redis), "SCRATCH_BASE_PATH": str(tmp_path / "scratch")}
+        environment = {"MESH_CONFIG": redis, "SCRATCH_BASE_PATH": str(tmp_path / "scratch")}
         for name, state in installed.client.with_redis.items():
             done = run_workflow(installed, airflow, environments, name, **environment)
             assert done[0] == state, done[1][-4000:]

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from support.api import Api
 from support.ports import free_ports
-from support.processes import descendants
+from support.processes import is_alive
 from support.releases import REPOSITORY
+
+from dkist_processing_core.common.programs import family
 
 pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.timeout(600)]
 
@@ -28,7 +30,7 @@ def addresses_listened_on(processes):
     sockets = set()
     for process in processes:
         with contextlib.suppress(OSError):
-            sockets |= {str(each.readlink()) for each in (process / "fd").iterdir()}
+            sockets |= {str(each.readlink()) for each in Path(f"/proc/{process}/fd").iterdir()}
     found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -70,13 +72,13 @@ def standalone(tmp_path_factory):
             time.sleep(0.5)
         yield {"pid": process.pid, **dict(re.findall(r"^  (\w+) +(\S.*)$", output.read_text(), re.MULTILINE))}
     finally:
-        started = descendants(process.pid)
+        started = family(process.pid) - {process.pid}
         process.send_signal(signal.SIGINT)
         process.wait(60)
     assert process.returncode == 0, output.read_text()
     assert "Airflow and everything that it had started has ended." in output.read_text()
     assert len(started) >= 4
-    assert [each for each in started if (each / "cmdline").exists() and (each / "cmdline").read_bytes()] == []
+    assert [pid for pid in started if is_alive(pid)] == []
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def trigger(api, conf):
 def test_it_listens_on_this_machine_only(standalone):
     """Every port that any of its processes listens on is of the loopback interface."""
     assert standalone["Airflow"].startswith("http://127.0.0.1:")
-    assert addresses_listened_on(descendants(standalone["pid"])) == {LOOPBACK}
+    assert addresses_listened_on(family(standalone["pid"])) == {LOOPBACK}
     assert set(standalone["workflows"].split(", ")) == {f"{WORKFLOW}_1.0.0", f"{WORKFLOW}_failing_1.0.0"}
 
 

@@ -10,7 +10,6 @@ from support.sources import flow, imported_sources, write_sources
 
 from dkist_processing_core.build_utils import export_dags, validate_workflows
 from dkist_processing_core.exceptions import WorkflowValidationError
-from dkist_processing_core.scheduling import loading
 
 pytest.importorskip("click", reason="click is not installed (pip install 'dkist-processing-core[build]')")
 
@@ -59,7 +58,7 @@ TWELVE_FAULTS = {
     "l_abstract.py": module("class Half(TaskBase): 'Do half of it.'\nw = new('abstract')\nw.add_node(Half)\n"),
 }
 # Place, workflow, task, the beginning of what is told, and of the remedy.
-MEND, TOP_LEVEL = "Mend it until `python -c", "Define the class at the top level"
+MEND, TOP_LEVEL = "Correct it until `python -c", "Define the class at the top level"
 TOLD = [
     ("a_import", None, None, "it does not import: ModuleNotFoundError: No module named", MEND),
     ("b_syntax", None, None, "it does not import: SyntaxError: '(' was never closed, line 1", MEND),
@@ -116,9 +115,8 @@ def test_twelve_faults_are_told_by_the_command_line(command, faulty, tmp_path):
     assert not (tmp_path / "dags").exists()
 
 
-def test_twelve_faults_are_told_by_the_python_api(tmp_path, monkeypatch):
+def test_twelve_faults_are_told_by_the_python_api(tmp_path, without_airflow):
     """The same ones, in the error's report as well as in its text, and nothing is written."""
-    monkeypatch.setattr(loading, "find_spec", lambda _: None)
     with imported_sources(tmp_path, TWELVE_FAULTS, name="faulty_of_a_test") as package:
         for verb in (validate_workflows, lambda package: export_dags(package, "dags")):
             with pytest.raises(ValueError, match="12 faults") as caught:
@@ -166,12 +164,8 @@ def test_airflow_can_be_required(command, camera):
     assert "pip install 'dkist-processing-core[airflow]'" in error
 
 
-def test_a_folder_called_airflow_is_not_airflow(tmp_path, monkeypatch):
+def test_a_folder_called_airflow_is_not_airflow(tmp_path, folder_named_airflow):
     """As deployments have one, next to where validation runs."""
-    real = loading.find_spec
-    (tmp_path / "folder_of_a_test" / "dags").mkdir(parents=True)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(loading, "find_spec", lambda name: real("folder_of_a_test" if name == "airflow" else name))
     with imported_sources(tmp_path / "sources", {"one.py": flow()}) as package:
         assert validate_workflows(package).loaded_by_airflow is False
 
@@ -190,13 +184,13 @@ def test_a_package_without_workflows_is_a_fault(command, tmp_path):
     write_sources(tmp_path, {"one.py": "x = 1\n", "_private.py": flow()}, name="faulty_of_a_test")
     status, output, _ = command("validate", "faulty_of_a_test")
     assert status == 1
-    assert "fault 1: faulty_of_a_test\n    there is no workflow in it\n    -> Assign a Workflow" in output
+    assert "fault 1: faulty_of_a_test\n    it declares no workflow\n    -> Assign a Workflow" in output
     assert output.splitlines()[-1].startswith("0 sound workflows, ")
 
 
 def test_a_warning_is_told_once(command, camera):
     """In the report of validate, and on the standard error stream of an export; it changes no exit status."""
-    warning = "the pool 'high_memory_pool' must be there in Airflow"
+    warning = "the pool 'high_memory_pool' must exist in Airflow"
     status, output, error = command("validate", camera)
     assert (status, output.count(warning), error) == (0, 1, "")
     status, output, error = command("export", camera)
@@ -209,7 +203,7 @@ def test_a_package_that_sets_up_logging_does_not_double_the_warnings(command, tm
     noisy = {**CAMERA_FILES, "__init__.py": "import logging\nlogging.basicConfig(force=True)\n"}
     write_sources(tmp_path, noisy, name="camera_of_a_test")
     _, _, error = command("export", "camera_of_a_test.workflows")
-    assert error.count("must be there in Airflow") == 1
+    assert error.count("must exist in Airflow") == 1
 
 
 def test_a_terminal_shows_colours_and_a_file_does_not(camera):

@@ -72,6 +72,8 @@ class WorkflowSpec:
         What the workflow is for, such as the name of an instrument: its ``category`` or ``process_category``.
     tags
         Airflow's tags, sorted.
+    category
+        What the workflow is for, such as the name of an instrument.
     operator
         Name of the Airflow operator that runs the nodes, see `OPERATORS`.
     nodes

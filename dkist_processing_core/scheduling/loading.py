@@ -1,7 +1,7 @@
 """
 Detect Airflow, and load the text of an exported file into it.
 
-Runs in: author and CI. There is one rendering path: what is loaded here is what ships.
+Runs in: author and CI. What is loaded here is the text that is exported.
 """
 
 from importlib.util import find_spec
@@ -13,9 +13,9 @@ __all__ = ["execute", "is_airflow_installed", "require_airflow"]
 
 
 def is_airflow_installed() -> bool:
-    """Tell whether Airflow can be imported."""
+    """Return whether Airflow is installed."""
     found = find_spec("airflow")
-    # A folder named airflow without anything of Airflow's in it is a namespace package, which has no origin.
+    # A folder named airflow, as deployments have one, is a namespace package, which has no origin.
     return found is not None and found.origin is not None
 
 

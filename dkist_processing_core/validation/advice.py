@@ -1,5 +1,5 @@
 """
-What is legal in a workflow and probably not meant.
+Advice on what is legal in a workflow but probably not intended.
 
 Runs in: author and CI.
 """
@@ -10,55 +10,53 @@ from dkist_processing_core.node import Node
 from dkist_processing_core.validation.discovery import Declaration
 from dkist_processing_core.validation.report import Fault
 
-__all__ = ["missing_pools", "traps"]
+__all__ = ["advice", "missing_pools"]
 
 DEFAULT_POOL = "default_pool"
 
 
-def traps(declaration: Declaration) -> Iterator[Fault]:
-    """Yield what a workflow's author should look at."""
-    nodes = declaration.workflow.nodes
+def advice(declaration: Declaration) -> Iterator[Fault]:
+    """Yield each advice on the tasks of a workflow once, with the names of the tasks that it is about."""
+    nodes = sorted(declaration.workflow.nodes, key=lambda node: node.name)
     connected = {name for node in nodes for pair in node.dependencies for name in pair}
-    for node in nodes:
-        for what, remedy in _of_node(node, is_alone=len(nodes) > 1 and node.name not in connected):
-            yield Fault(
-                where=declaration.where,
-                workflow=declaration.workflow.workflow_name,
-                task=node.name,
-                what=what,
-                remedy=remedy,
+    for tasks, what, remedy in (
+        (
+            [node.name for node in nodes if len(nodes) > 1 and node.name not in connected],
+            "not connected to any other task of the workflow",
+            "Give them upstreams, or make them upstreams of other tasks, unless they are meant to run by themselves",
+        ),
+        (
+            [node.name for node in nodes if not _docstring(node)],
+            "without a docstring, so Airflow's pages do not describe them",
+            "Write one line that says what each task does",
+        ),
+        (
+            [node.name for node in nodes if node.task.retries > 0 and node.task.retry_delay_seconds == 0],
+            "retried without a delay, so the cause of the failure will probably still exist",
+            "Set retry_delay_seconds to a time in which a service can recover",
+        ),
+    ):
+        if tasks:
+            count = "1 task is" if len(tasks) == 1 else f"{len(tasks)} tasks are"
+            yield declaration.fault(
+                f"{count} {what}: {', '.join(tasks)}", remedy=remedy, task=tasks[0] if len(tasks) == 1 else None
             )
 
 
-def _of_node(node: Node, *, is_alone: bool) -> Iterator[tuple[str, str]]:
-    if is_alone:
-        yield (
-            "nothing connects it to the other tasks of the workflow",
-            "Give it upstreams, or name it as an upstream of another task, unless it is meant to run by itself",
-        )
-    if not (node.task.__dict__.get("__doc__") or "").strip():
-        yield (
-            "its class has no docstring, so Airflow's pages say nothing about it",
-            "Write one line that says what the task does",
-        )
-    if node.task.retries > 0 and node.task.retry_delay_seconds == 0:
-        yield (
-            f"it is tried again {node.task.retries} time(s) without a delay, while what made it fail lasts",
-            "Set retry_delay_seconds to a time in which a service may come back",
-        )
+def _docstring(node: Node) -> str:
+    """Return the docstring of the class itself; an inherited one describes another task."""
+    return (node.task.__dict__.get("__doc__") or "").strip()
 
 
 def missing_pools(declarations: Iterable[Declaration]) -> Iterator[Fault]:
-    """Yield each pool that Airflow does not have by itself, at the first task that needs it."""
+    """Yield an advice for each pool that Airflow does not have by default, at the first task that needs it."""
     seen = {DEFAULT_POOL}
     for declaration in declarations:
         for node in declaration.workflow.nodes:
             if node.pool not in seen:
                 seen.add(node.pool)
-                yield Fault(
-                    where=declaration.where,
-                    workflow=declaration.workflow.workflow_name,
+                yield declaration.fault(
+                    f"the pool {node.pool!r} must exist in Airflow; without it the task stays queued forever",
+                    remedy="Create it once: airflow pools import pools.json (an export writes this file)",
                     task=node.name,
-                    what=f"the pool {node.pool!r} must be there in Airflow; without it the task waits for ever",
-                    remedy="Make it once: airflow pools import pools.json, which an export writes",
                 )

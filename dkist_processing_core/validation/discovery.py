@@ -22,15 +22,19 @@ __all__ = ["Declaration", "Discovery", "discover", "import_fault"]
 
 @dataclass(frozen=True)
 class Declaration:
-    """A workflow and the place where it was found first, as ``module:variable``."""
+    """A workflow and the first place where it was found, as ``module:variable``."""
 
     where: str
     workflow: Workflow
 
+    def fault(self, what: str, *, remedy: str, task: str | None = None) -> Fault:
+        """Return a fault of this workflow, or of one of its tasks."""
+        return Fault(where=self.where, what=what, remedy=remedy, workflow=self.workflow.workflow_name, task=task)
+
 
 @dataclass
 class Discovery:
-    """The workflows of a package, and the modules in which none could be looked for."""
+    """The workflows of a package, and the faults of the modules that could not be imported."""
 
     package: str
     declarations: list[Declaration] = field(default_factory=list)
@@ -41,13 +45,13 @@ def discover(package: ModuleType) -> Discovery:
     """
     Find the workflows in the public modules of a package, its public sub-packages included.
 
-    A workflow that several modules hold is found once. A module that fails to import is a fault of its own and does
-    not hide the workflows of the others.
+    A workflow that several modules hold is found once. A module that cannot be imported is a fault, and does not hide
+    the workflows of the others.
 
     Parameters
     ----------
     package
-        The imported package; a module that is no package is searched by itself.
+        The imported package, or a single module.
     """
     found = Discovery(package.__name__)
     seen: set[int] = set()
@@ -79,31 +83,30 @@ def _public_modules(package: ModuleType, faults: list[Fault]) -> Iterator[Module
 
 
 def import_fault(module: str, error: BaseException) -> Fault:
-    """Describe why a module does not import, by the last line of theirs that ran, not of ours or of Python's."""
+    """Describe why a module cannot be imported, with the last line of the package that was executed."""
     what = str(error)
     place = _last_place(module, error)
     if isinstance(error, SyntaxError) and error.filename:
-        # That line never ran, so no frame has it.
+        # That line was never executed, so no frame has it.
         what, place = error.msg, f", line {error.lineno} of {error.filename}: {(error.text or '').strip()}"
     return Fault(
         where=module,
         what=f"it does not import: {type(error).__name__}: {what}{place.rstrip(': ')}",
-        remedy=f"Mend it until `python -c 'import {module}'` succeeds",
+        remedy=f"Correct it until `python -c 'import {module}'` succeeds",
         workflow=getattr(error, "workflow", None),
         task=getattr(error, "task", None),
     )
 
 
 def _last_place(module: str, error: BaseException) -> str:
-    """Return the last line that ran of the package itself; if there is none, of whatever is not ours or Python's."""
+    """Return the last line that was executed in the package or, if there is none, in any other library but ours."""
     ours, pythons = Path(__file__).parent, Path(sysconfig.get_path("stdlib"))
     theirs = _places(module.partition(".")[0])
     last, is_theirs = "", False
     for frame in traceback.extract_tb(error.__traceback__):
         file = Path(frame.filename)
-        if frame.filename.startswith("<") or ours in file.parents:
-            continue
-        if pythons in file.parents and "site-packages" not in file.parts:
+        is_pythons = pythons in file.parents and "site-packages" not in file.parts
+        if frame.filename.startswith("<") or ours in file.parents or is_pythons:
             continue
         is_of_package = any(place == file or place in file.parents for place in theirs)
         if is_of_package or not is_theirs:
@@ -112,11 +115,11 @@ def _last_place(module: str, error: BaseException) -> str:
 
 
 def _places(name: str) -> list[Path]:
-    """Return the folders of a package that is not in another one, or the file of such a module."""
+    """Return the folders of a top-level package, or the file of a top-level module."""
     try:
         found = find_spec(name)
     except (ImportError, ValueError):
-        return []
+        found = None
     if found is None:
         return []
     return [Path(each) for each in found.submodule_search_locations or ([found.origin] if found.origin else [])]

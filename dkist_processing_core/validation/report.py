@@ -1,14 +1,13 @@
 """
-What the checks have to say: faults and warnings, gathered into one report.
+The report of a validation: faults and warnings of all workflows of a package.
 
 Runs in: author and CI.
 """
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dkist_processing_core.exceptions import WorkflowError, WorkflowValidationError
+from dkist_processing_core.exceptions import WorkflowValidationError
 
 if TYPE_CHECKING:
     from dkist_processing_core.authoring.spec import WorkflowSpec
@@ -19,7 +18,7 @@ __all__ = ["Fault", "Report"]
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """
-    One thing that is wrong with a workflow package.
+    One thing that is wrong with a workflow package, or probably is.
 
     Attributes
     ----------
@@ -30,7 +29,7 @@ class Fault:
     remedy
         What to do about it.
     workflow, task
-        Names of the workflow and the task at fault, where there are such.
+        Names of the workflow and the task, if the fault is that of one workflow or one task.
     """
 
     where: str
@@ -38,17 +37,6 @@ class Fault:
     remedy: str
     workflow: str | None = None
     task: str | None = None
-
-    @classmethod
-    def of(cls, error: WorkflowError, *, where: str, workflow: str | None = None) -> "Fault":
-        """Take the facts over from an error."""
-        return cls(
-            where=where,
-            what=error.what,
-            remedy=error.remedy,
-            workflow=error.workflow or workflow,
-            task=error.task,
-        )
 
     def __str__(self) -> str:
         subject = ", ".join(
@@ -68,13 +56,13 @@ class Report:
     package
         Name of the package that was checked.
     faults
-        What must be mended before anything is exported.
+        What prevents an export.
     warnings
-        What is legal and probably not meant.
+        What is legal but probably not intended.
     loaded_by_airflow
-        Whether Airflow was there to load each rendered file as well.
+        Whether Airflow was installed and has loaded each rendered file.
     workflows
-        The workflows without fault of their own.
+        The workflows without a fault of their own.
     """
 
     package: str
@@ -106,15 +94,7 @@ class Report:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.package}: {_count(self.faults, 'fault')}, {_count(self.warnings, 'warning')}"]
-        lines += _numbered("fault", self.faults)
-        lines += _numbered("warning", self.warnings)
-        return "\n".join(lines)
-
-
-def _count(things: list[Fault], noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
-
-
-def _numbered(noun: str, faults: Iterable[Fault]) -> list[str]:
-    return [f"{noun} {number}: {fault}" for number, fault in enumerate(faults, start=1)]
+        kinds = (("fault", self.faults), ("warning", self.warnings))
+        counts = ", ".join(f"{len(found)} {kind}{'' if len(found) == 1 else 's'}" for kind, found in kinds)
+        numbered = (f"{kind} {number}: {each}" for kind, found in kinds for number, each in enumerate(found, start=1))
+        return "\n".join([f"{self.package}: {counts}", *numbered])

@@ -1,5 +1,5 @@
 """
-Everything that can be wrong with the workflows of a package, found in one go.
+The rules that every workflow of a package must follow, all checked in one go.
 
 Runs in: author and CI. Airflow is used if it is installed, and never required.
 """
@@ -16,7 +16,7 @@ from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
 from dkist_processing_core.node import Node
 from dkist_processing_core.rendering.dag import dag_file
 from dkist_processing_core.scheduling.loading import is_airflow_installed
-from dkist_processing_core.validation.advice import missing_pools, traps
+from dkist_processing_core.validation.advice import advice, missing_pools
 from dkist_processing_core.validation.airflow import AirflowUnusableError, load_by_airflow
 from dkist_processing_core.validation.discovery import Declaration, Discovery
 from dkist_processing_core.validation.report import Fault, Report
@@ -31,17 +31,12 @@ def check(found: Discovery) -> Report:
     Parameters
     ----------
     found
-        The workflows, and the faults that kept others from being found.
+        The workflows, and the faults that prevented others from being found.
     """
     report = Report(found.package, faults=list(found.faults))
     if not found.declarations and not found.faults:
-        report.faults.append(
-            Fault(
-                where=found.package,
-                what="there is no workflow in it",
-                remedy="Assign a Workflow to a variable of a module whose name does not begin with an underscore",
-            )
-        )
+        remedy = "Assign a Workflow to a variable of a module whose name does not begin with an underscore"
+        report.faults.append(Fault(where=found.package, what="it declares no workflow", remedy=remedy))
     report.faults.extend(_same_dag_id(found.declarations))
     sound = []
     for declaration in found.declarations:
@@ -55,7 +50,7 @@ def check(found: Discovery) -> Report:
     report.workflows = [each.workflow.spec for each in sound]
     report.warnings.extend(_unknown_distributions(found.declarations))
     report.warnings.extend(_other_versions(found.declarations))
-    report.warnings.extend(trap for each in sound for trap in traps(each))
+    report.warnings.extend(each for declaration in sound for each in advice(declaration))
     report.warnings.extend(missing_pools(sound))
     return report
 
@@ -64,67 +59,54 @@ def _same_dag_id(declarations: list[Declaration]) -> Iterator[Fault]:
     first: dict[str, str] = {}
     for declaration in declarations:
         dag_id = declaration.workflow.dag_name
-        if dag_id in first:
-            yield Fault(
-                where=declaration.where,
-                workflow=declaration.workflow.workflow_name,
-                what=f"its dag id {dag_id!r} is also that of {first[dag_id]}",
+        if first.setdefault(dag_id, declaration.where) != declaration.where:
+            yield declaration.fault(
+                f"its dag id {dag_id!r} is also that of {first[dag_id]}",
                 remedy="Give one of them another name, or another detail",
             )
-        first.setdefault(dag_id, declaration.where)
 
 
 def _workflow_faults(declaration: Declaration) -> Iterator[Fault]:
     workflow = declaration.workflow
-    if (fault := _version_fault(declaration)) is not None:
-        yield fault
-    upstreams = {node.name: [each.__name__ for each in node.upstreams] for node in workflow.nodes}
-    for error in graph_errors(upstreams, workflow=workflow.workflow_name):
-        yield Fault.of(error, where=declaration.where)
-    for node in workflow.nodes:
-        if missing := sorted(getattr(node.task, "__abstractmethods__", ())):
-            yield Fault(
-                where=declaration.where,
-                workflow=workflow.workflow_name,
-                task=node.name,
-                what=f"its class leaves {', '.join(missing)} abstract, so it cannot be run",
-                remedy=f"Write {', '.join(missing)}, or add a subclass that does",
-            )
-        what = _import_problem(node)
-        if what:
-            yield Fault(
-                where=declaration.where,
-                workflow=workflow.workflow_name,
-                task=node.name,
-                what=what,
-                remedy="Define the class at the top level of an importable module, under its own name",
-            )
-
-
-def _version_fault(declaration: Declaration) -> Fault | None:
-    version = declaration.workflow.workflow_version
-    if version == DEFAULT_BUILD_VERSION:
-        return None
-    try:
-        Version(version)
-    except InvalidVersion:
-        return Fault(
-            where=declaration.where,
-            workflow=declaration.workflow.workflow_name,
-            what=f"its version {version!r} is neither 'dev' nor a version of a release (PEP 440)",
+    if workflow.workflow_version != DEFAULT_BUILD_VERSION and _version(workflow.workflow_version) is None:
+        yield declaration.fault(
+            f"its version {workflow.workflow_version!r} is neither 'dev' nor a version of a release (PEP 440)",
             remedy="Set workflow_version or BUILD_VERSION to the version of the package's release, such as 1.2.3",
         )
-    return None
+    upstreams = {node.name: [each.__name__ for each in node.upstreams] for node in workflow.nodes}
+    for error in graph_errors(upstreams, workflow=workflow.workflow_name):
+        yield declaration.fault(error.what, remedy=error.remedy, task=error.task)
+    for node in workflow.nodes:
+        if missing := ", ".join(sorted(getattr(node.task, "__abstractmethods__", ()))):
+            yield declaration.fault(
+                f"its class leaves {missing} abstract, so it cannot be run",
+                remedy=f"Write {missing}, or add a subclass that does",
+                task=node.name,
+            )
+        if problem := _import_problem(node):
+            yield declaration.fault(
+                problem,
+                remedy="Define the class at the top level of an importable module, under its own name",
+                task=node.name,
+            )
+
+
+def _version(text: str) -> Version | None:
+    """Return a version, None if it is not one (:pep:`440`)."""
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None
 
 
 def _import_problem(node: Node) -> str | None:
-    """Say why a fresh interpreter could not import the class of a node as ``module:Class``."""
+    """Return why a fresh interpreter could not import the class of a node as ``module:Class``."""
     path = node.spec.task
     module_name, _, qualified_name = path.partition(":")
     if module_name == "__main__":
         return f"its class {path!r} is defined in the program that is running, not in a module"
     if "<locals>" in qualified_name:
-        return f"its class {path!r} is defined inside of a function"
+        return f"its class {path!r} is defined inside a function"
     try:
         value: object = import_module(module_name)
         for name in qualified_name.split("."):
@@ -137,72 +119,50 @@ def _import_problem(node: Node) -> str | None:
 
 
 def _airflow_faults(package: str, declarations: list[Declaration]) -> Iterator[Fault]:
-    """Let Airflow load the texts that would be exported."""
-    # Two of the same name are a fault already, of which only one can be loaded.
+    """Let Airflow load the files that would be exported."""
+    # Two files of the same name are a fault already, and only one of them can be loaded.
     by_name = {f"{each.workflow.dag_name}.py": each for each in declarations}
     if not by_name:
         return
     try:
         loaded = load_by_airflow({name: dag_file(each.workflow.spec) for name, each in by_name.items()})
     except AirflowUnusableError as error:
-        yield Fault(
-            where=package,
-            what=f"Airflow is installed and cannot be run: {error}",
-            remedy="Mend what it says until `airflow info` succeeds, or check where Airflow is not installed",
-        )
+        remedy = "Correct what it names until `airflow info` succeeds, or validate where Airflow is not installed"
+        yield Fault(where=package, what=f"Airflow is installed and cannot be run: {error}", remedy=remedy)
         return
     for name, declaration in by_name.items():
-        workflow = declaration.workflow
-        expected = tuple(sorted(node.name for node in workflow.nodes))
+        expected = tuple(sorted(node.name for node in declaration.workflow.nodes))
         if loaded[name].problem:
-            yield Fault(
-                where=declaration.where,
-                workflow=workflow.workflow_name,
-                what=f"Airflow refuses it: {loaded[name].problem}",
-                remedy="Mend what Airflow names",
-            )
+            yield declaration.fault(f"Airflow refuses it: {loaded[name].problem}", remedy="Correct what Airflow names")
         elif loaded[name].tasks != expected:
-            yield Fault(
-                where=declaration.where,
-                workflow=workflow.workflow_name,
-                what=f"Airflow loads the tasks {list(loaded[name].tasks)} of it, not {list(expected)}",
-                remedy="Please report this; the text that is rendered is wrong",
+            yield declaration.fault(
+                f"Airflow loads the tasks {list(loaded[name].tasks)} from it, not {list(expected)}",
+                remedy="Please report this: the rendered file is wrong",
             )
 
 
 def _unknown_distributions(declarations: list[Declaration]) -> Iterator[Fault]:
-    seen: set[str] = set()
-    for declaration in declarations:
-        package = declaration.workflow.workflow_package
-        if package in seen or providing_distribution(package) is not None:
-            continue
-        seen.add(package)
-        yield Fault(
-            where=declaration.where,
-            workflow=declaration.workflow.workflow_name,
-            what=f"no installed distribution provides its workflow_package {package!r}, "
-            f"so the workers will install {derived_name(package)!r}, which may be another name than it has",
-            remedy="Install the package (pip install -e .) before validating and exporting",
-        )
+    first = {each.workflow.workflow_package: each for each in reversed(declarations)}
+    for package, declaration in reversed(first.items()):
+        if providing_distribution(package) is None:
+            yield declaration.fault(
+                f"no installed distribution provides its workflow_package {package!r}, "
+                f"so the workers will install {derived_name(package)!r}, which may not be its name",
+                remedy="Install the package (pip install -e .) before validating and exporting",
+            )
 
 
 def _other_versions(declarations: list[Declaration]) -> Iterator[Fault]:
-    """Find workflows that would run from another release than the one whose workflows are exported."""
+    """Find workflows that would run from a release other than the one whose workflows are exported."""
     for declaration in declarations:
-        workflow = declaration.workflow
-        name = providing_distribution(workflow.workflow_package)
-        if name is None or workflow.workflow_version == DEFAULT_BUILD_VERSION:
+        name = providing_distribution(declaration.workflow.workflow_package)
+        wanted = _version(declaration.workflow.workflow_version)
+        if name is None or wanted is None:
             continue
         installed = distribution_version(name)
-        try:
-            differs = Version(installed) != Version(workflow.workflow_version)
-        except InvalidVersion:
-            continue
-        if differs:
-            yield Fault(
-                where=declaration.where,
-                workflow=workflow.workflow_name,
-                what=f"its version is {workflow.workflow_version}, while {name} {installed} is installed here, "
+        if _version(installed) not in {None, wanted}:
+            yield declaration.fault(
+                f"its version is {declaration.workflow.workflow_version}, while {name} {installed} is installed here, "
                 "so the tasks will run from another release than the one that was checked",
                 remedy="Set BUILD_VERSION to the version of the package that is installed and published",
             )

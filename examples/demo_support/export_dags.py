@@ -17,16 +17,16 @@ from dkist_processing_core.build_utils import export_dags, extract_workflows_fro
 
 
 def main() -> None:
-    """Check, export, and say what has come out."""
+    """Check, export, and print the result."""
     report = validate_workflows(workflow_package)
     tasks = {each.dag_name: len(each.nodes) for each in extract_workflows_from_package(workflow_package)}
-    facts = {
+    found = {
         "files": {str(file): tasks[file.stem] for file in export_dags(workflow_package, Path(sys.argv[1]))},
         "warnings": [str(warning) for warning in report.warnings],
         "distributions": len(list(distributions())),
         "has_airflow": find_spec("airflow") is not None,
     }
-    print(json.dumps(facts))
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

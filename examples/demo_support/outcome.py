@@ -86,7 +86,7 @@ class Outcome:
             yield f"the tasks of {workflow} ended as {states} instead of {EXPECTED_STATES[workflow]}"
         for task in run.tasks.values():
             if task.how == "unknown":
-                yield f"the log does not tell where the environment of {task.name} in {workflow} came from"
+                yield f"the log does not say where the environment of {task.name} in {workflow} came from"
 
     def _message_problems(self) -> Iterator[str]:
         if len(self.messages) != 1:

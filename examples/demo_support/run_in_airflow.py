@@ -9,36 +9,25 @@ import json
 import sys
 from typing import Any
 
-from airflow.dag_processing.dagbag import DagBag
+from dkist_processing_core.validation import dag_files
 
 
-def tell(what: str, **facts: Any) -> None:
+def report(event: str, **values: Any) -> None:
     """Print one line for the program that has started this one."""
-    print(json.dumps({"demo": what, **facts}, default=str), flush=True)
+    print(json.dumps({"demo": event, **values}), flush=True)
 
 
 def main() -> None:
-    """Load, run, and tell how it went."""
+    """Load and run the files, and report each step."""
     folder, *runs = sys.argv[1:]
-    bag = DagBag(folder)
-    tell("loaded", dags=sorted(bag.dags), import_errors=bag.import_errors)
+    loaded = dag_files.load(folder)
+    report("loaded", dags=sorted(loaded["dags"]), import_errors=loaded["import_errors"])
     for each in runs:
-        dag_id, _, recipe_run_id = each.partition("=")
-        if dag_id not in bag.dags:
-            continue
-        tell("starts", dag_id=dag_id, recipe_run_id=int(recipe_run_id))
-        run = bag.dags[dag_id].test(run_conf={"recipe_run_id": int(recipe_run_id)})
-        instances = sorted(run.get_task_instances(), key=lambda instance: str(instance.start_date))
-        tell(
-            "ended",
-            dag_id=dag_id,
-            run_id=run.run_id,
-            state=run.state,
-            tasks=[
-                {"name": each.task_id, "state": each.state, "seconds": each.duration, "pool": each.pool}
-                for each in instances
-            ],
-        )
+        dag_id, _, number = each.partition("=")
+        if dag_id in loaded["dags"]:
+            report("starts", dag_id=dag_id, recipe_run_id=int(number))
+            [run] = dag_files.run(folder, [{"recipe_run_id": int(number)}], dag_id)
+            report("ended", dag_id=dag_id, **run)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """
 Where the demo keeps what it makes, and how that is made: a package index, two environments, Airflow's database.
 
-All of it is below ``.build/demo`` and stays there for the next run, which makes anew what the sources, or Airflow,
-have outdated.
+All of it is below ``.build/demo`` and stays there for the next run, which makes again what is older than the
+sources or Airflow.
 """
 
 import fcntl
 import hashlib
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 
 from demo_support import processes
 from demo_support.processes import DemoError
+from dkist_processing_core.validation.airflow import Airflow
 
 __all__ = ["Kept", "Stage"]
 
@@ -107,16 +107,13 @@ class Stage:
 
         Nothing that is set for another Airflow, or by another virtual environment, gets through.
         """
+        airflow = Airflow(self.airflow, self.dags)
         kept = {
             name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AIRFLOW_", "_AIRFLOW_", "PYTHON"))
-            and name not in {"VIRTUAL_ENV", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT"}
+            for name, value in airflow.environment.items()
+            if not name.startswith("PYTHON") and name not in {"VIRTUAL_ENV", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT"}
         }
         ours = {
-            "AIRFLOW_HOME": str(self.airflow),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__LOGGING__JSON_LOGS": "True",
             "BUILD_VERSION": self.version,
             "DKIST_ENVIRONMENT_CACHE": str(self.environments),
@@ -155,16 +152,16 @@ class Stage:
     # ---- what is kept ------------------------------------------------------------------------------------------------
     def keep(self, name: str, key: str, place: Path, make: Callable[[], None]) -> Kept:
         """
-        Make something unless it is there already.
+        Make something, unless an earlier run has made it.
 
         Parameters
         ----------
         name
             What it is.
         key
-            What it was made from; something else makes it anew.
+            What it is made from; if that has changed it is made again.
         place
-            The file or folder that it is; what is there is removed before it is made anew.
+            Its file or folder, which is removed before it is made again.
         make
             Makes it.
         """
@@ -201,7 +198,7 @@ class Stage:
     # ---- what is made ------------------------------------------------------------------------------------------------
     def build_wheels(self) -> bool:
         """
-        Build the library and the example, and put the wheels where `index` then points at. Tell whether they are new.
+        Build the library and the example, and put the wheels where `index` then points. Return whether they are new.
 
         The name of the folder is made from what the wheels contain. So a changed library has another address, and the
         task environments that were built from the old one are not taken for new ones.
@@ -229,7 +226,7 @@ class Stage:
             freeze = shlex.join(["python", str(INSTRUMENT / "freeze.py"), "--find-links", str(self.index)])
             raise DemoError(
                 f'The extra "frozen" in {INSTRUMENT / "pyproject.toml"}\n'
-                f"does not pin {pin}, which is the library at hand. Freeze it anew:\n  {freeze}"
+                f"does not pin {pin}, which is the library at hand. Freeze it again:\n  {freeze}"
             )
 
     def make_author_environment(self) -> Kept:
@@ -245,13 +242,13 @@ class Stage:
         return self.keep("the author's environment", key, self.author, make)
 
     def export(self) -> dict[str, Any]:
-        """Check the workflows and write their DAG files, without Airflow; return what `export_dags` says."""
+        """Check the workflows and write their DAG files, without Airflow; return what `export_dags` reports."""
         shutil.rmtree(self.dags, ignore_errors=True)  # what an earlier state of the sources has exported
         said = self.run("export", self.author / "bin" / "python", "-I", HELPERS / "export_dags.py", self.dags)
         return dict(json.loads(said.splitlines()[-1]))  # above it are warnings, if there are any
 
     def make_database(self) -> Kept:
-        """Set Airflow up: its database and its pools. A pool that is missing leaves tasks scheduled for ever."""
+        """Set Airflow up: its database and its pools. A task whose pool is missing stays queued forever."""
 
         def make() -> None:
             self.airflow.mkdir(parents=True)

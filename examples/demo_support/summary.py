@@ -1,4 +1,4 @@
-"""The end of the demo: what ran, the message, what was made, and what the next run need not make again."""
+"""The end of the demo: what ran, the message, what was made, and what the next run reuses."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from demo_support.timeline import Task
 __all__ = ["made_or_reused", "summarise"]
 
 ERROR_LINES = 1
-RUN_RECORD = "the last run that made something anew"
+RUN_RECORD = "the last run that made something"
 
 
 def summarise(console: Console, outcome: Outcome, *, problems: Sequence[str], seconds: float) -> None:
@@ -36,11 +36,11 @@ def summarise(console: Console, outcome: Outcome, *, problems: Sequence[str], se
     _show_what_is_kept(console, outcome, seconds, is_good=not problems)
     console.say()
     for problem in problems:
-        console.paragraph(f"WRONG: {problem}", "red")
+        console.paragraph(f"ERROR: {problem}", "red")
     if not problems:
         console.paragraph(
             f"All is as it should be: {GOOD} succeeded, {FAILING} failed at {FAILING_TASK} as it is meant to, and "
-            "exactly one message tells so.",
+            "exactly one message reports it.",
             "green",
         )
 

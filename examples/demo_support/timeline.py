@@ -1,4 +1,4 @@
-"""What Airflow's log tells while workflows run: shown as it comes, and kept for the summary."""
+"""What Airflow's log says while workflows run: shown at once, and kept for the summary."""
 
 import json
 import re
@@ -101,21 +101,21 @@ class Timeline:
         elif record["demo"] == "ended":
             run = self.runs[record["dag_id"]]
             run.state, run.run_id = record["state"], record["run_id"]
-            for each in record["tasks"]:
+            for name, each in record["tasks"].items():
                 # A task whose script never ran is known from here only.
-                task = run.tasks.setdefault(each["name"], Task(each["name"], 0.0, each["seconds"], how="-"))
-                task.state, task.pool = str(each["state"]), each["pool"]
+                task = run.tasks.setdefault(name, Task(name, 0.0, each["seconds"], how="-"))
+                task.state, task.pool = each["state"], each["pool"]
 
     def _read_airflow(self, event: str, logger: str, now: float) -> None:
         said = SAID_BY_SCRIPT.fullmatch(event)
         if said:
             self._read_script(said[1], now)
         elif logger.startswith(CALLBACK):
-            self._tell(now, event.partition(": {")[0])
+            self._print(now, event.partition(": {")[0])
         elif SAID_BY_UV.fullmatch(event):
-            self._tell(now, event)
-        elif told := SAID_BY_TASK.fullmatch(event):
-            self._tell(now, told[1])
+            self._print(now, event)
+        elif by_task := SAID_BY_TASK.fullmatch(event):
+            self._print(now, by_task[1])
         elif raised := RAISED.fullmatch(event):
             self._last_error = f"{raised[1]}: {raised[2]}"
 
@@ -133,7 +133,7 @@ class Timeline:
                 read(self._task, match, now)
         if text.startswith("ERROR: "):
             self._last_error = text.removeprefix("ERROR: ")
-            self._tell(now, text)
+            self._print(now, text)
 
     def _start(self, match: re.Match[str], now: float) -> None:
         if not self._run:
@@ -143,32 +143,32 @@ class Timeline:
             self._console.say(f"\n      {match[2]} {match[3]}, recipe run {match[4]}", "cyan")
         self._task = self._run.tasks[match[1]] = Task(match[1], now)
         self._last_error = ""
-        self._tell(now, "starts", task=match[1])
+        self._print(now, "starts", task=match[1])
 
     def _reuse(self, task: Task, match: re.Match[str], now: float) -> None:
         if match[1] not in self._environments:
             self._environments.add(match[1])
-            self._tell(now, "reuses the environment of an earlier run")
+            self._print(now, "reuses the environment of an earlier run")
         task.environment, task.how = match[1], "reused"
 
     def _build(self, task: Task, match: re.Match[str], now: float) -> None:
         self._environments.add(match[1])
         task.environment = match[1]
-        self._tell(now, f"builds its environment, {match[2]}")
+        self._print(now, f"builds its environment, {match[2]}")
 
     def _finish_building(self, task: Task, match: re.Match[str], now: float) -> None:
         task.how = f"built in {match[1]} s"
-        self._tell(now, match[0])
+        self._print(now, match[0])
 
     def _end(self, task: Task, match: re.Match[str], now: float) -> None:
         task.seconds = now - task.began
         if match[1] == "0":
-            self._tell(now, "succeeds")
+            self._print(now, "succeeds")
         else:
-            self._tell(now, f"fails with exit status {match[1]}: {self._last_error or 'see the log'}")
-            self._tell(now, "Airflow calls back, to tell the interservice bus (up to 10 s)")
+            self._print(now, f"fails with exit status {match[1]}: {self._last_error or 'see the log'}")
+            self._print(now, "Airflow calls the failure callback, which sends a message (up to 10 s)")
 
-    def _tell(self, now: float, text: str, *, task: str = "") -> None:
+    def _print(self, now: float, text: str, *, task: str = "") -> None:
         text = text.replace(f"{Path.cwd()}/", "")
         lead = f"{now - self._zero:9.1f} s  {task:<16}"
         room = self._console.width - len(lead) - 1

@@ -1,20 +1,20 @@
 """
 Real client packages of the published line, in environments of their own.
 
-An environment is what the client's own CI has: the release with its extra ``test``, and the tests of the package that
-it builds on. This library is put in the place of the published one by an override of uv, so nothing of the client is
+An environment holds what the client's own CI has: the release with its extra ``test``, and the tests of the package
+that it builds on. An override of uv puts this library in the place of the published one, so nothing in the client is
 changed.
 """
 
 import json
 import os
-import shutil
 import subprocess
 import textwrap
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.matrix.environments import NoPythonError, find_python
 from support.releases import VERSION, run_uv, with_links
 
 PACKAGE = "dkist_processing_test"
@@ -94,13 +94,11 @@ RELATIVES = [
 
 
 def python_program(version: str) -> str | None:
-    """Return the program of a version of Python, None if there is none here."""
-    found = shutil.which(f"python{version}")
-    if found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
-        return found
-    # pyenv puts a program of that name on PATH for each version that it has, and it works only for the chosen one.
-    installed = sorted(Path(found).parents[1].glob(f"versions/{version}.*/bin/python")) if found else []
-    return str(installed[-1]) if installed else None
+    """Return the program of a version of Python, None if it is not installed."""
+    try:
+        return str(find_python(version))
+    except NoPythonError:
+        return None
 
 
 def replacing(wheels: Path, folder: Path) -> dict[str, str]:
@@ -177,7 +175,7 @@ def _outcomes(report: Path) -> dict[str, str]:
     for case in ET.parse(report).getroot().iter("testcase"):
         names = {each.tag for each in case}
         outcome = next((name for name in ("error", "failure", "skipped") if name in names), "passed")
-        # What is before the name of the package depends on where the environment is.
+        # The part before the name of the package depends on the folder of the environment.
         module = case.get("classname", "").partition("dkist_processing_")
         key = f"{module[1]}{module[2]}::{case.get('name')}"
         # A test that fails and whose teardown then fails as well is in the report twice.

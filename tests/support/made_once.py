@@ -1,4 +1,4 @@
-"""What is made once for all the processes that run tests at the same time."""
+"""Folders that are made once for all the processes that run tests at the same time."""
 
 import fcntl
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return a folder that the first one who asks has made; the others wait for it."""
+    """Return a folder that the first caller makes, while the others wait."""
     base = tmp_path_factory.getbasetemp()
     # The processes of pytest-xdist have folders in that of the one which has started them.
     shared = base.parent if base.name.startswith("popen-") else base

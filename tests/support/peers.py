@@ -1,17 +1,11 @@
 """Peers that misbehave on the loopback address, for a client of the broker."""
 
 import contextlib
-import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
 
 BASIC_PUBLISH = b"\x00\x3c\x00\x28"  # class 60, method 40 of AMQP 0-9-1, as a method frame begins
-
-
-def mesh_config(port: int, host: str = "127.0.0.1") -> str:
-    """Return the value of MESH_CONFIG that puts the broker at a port."""
-    return json.dumps({"interservice-bus": {"mesh_address": host, "mesh_port": port}})
 
 
 @contextlib.contextmanager

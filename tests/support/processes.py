@@ -31,20 +31,6 @@ def wait_until_dead(pids, seconds):
     raise AssertionError(f"still alive after {seconds} s: {[pid for pid in pids if is_alive(pid)]}")
 
 
-def descendants(ancestor):
-    """Return the folders in /proc of all processes that come from one."""
-    parents = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
-            if state != "Z":
-                parents[process] = int(parent)
-    found = {process for process, parent in parents.items() if parent == ancestor}
-    for process in set(found):
-        found |= descendants(int(process.name))
-    return found
-
-
 def parent_of(pid):
     """Return the process that a process comes from."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -59,3 +45,12 @@ def session_members(session):
             if int(words[3]) == session and words[0] != "Z":
                 members.append(int(process.name))
     return members
+
+
+def commands():
+    """Return the command of every process."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(process.read_text(errors="replace"))
+    return found

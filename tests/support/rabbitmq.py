@@ -1,6 +1,5 @@
 """A real RabbitMQ of our own, on free ports of the loopback address."""
 
-import json
 import logging
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import pika
 import pika.exceptions
 
+from support.mesh import mesh_config
 from support.ports import free_ports
 
 DEBIAN_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -20,45 +20,23 @@ START_SECONDS = 60
 
 
 class UnavailableError(Exception):
-    """There is no RabbitMQ here, and none could be installed."""
+    """RabbitMQ is not installed, or does not start."""
 
 
 def server_program() -> Path:
     """
-    Find the server, or install it where we may (Debian, root).
+    Find the server.
 
     Raises
     ------
     UnavailableError
-        If it is neither there nor can be installed.
+        If it is not installed.
     """
-    # Debian's program on PATH changes to another user; the one behind it runs as whoever we are.
-    if DEBIAN_SERVER.exists():
-        return DEBIAN_SERVER
-    found = shutil.which("rabbitmq-server")
-    if found:
-        return Path(found)
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise UnavailableError("rabbitmq-server is not installed (apt-get install rabbitmq-server)")
-    # The package starts a server of its own where there is an init system; policy-rc.d is how Debian is told not to.
-    policy = Path("/usr/sbin/policy-rc.d")
-    had_policy = policy.exists()
-    if not had_policy:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        for command in (
-            ["apt-get", "update"],
-            ["apt-get", "install", "-y", "--no-install-recommends", "rabbitmq-server"],
-        ):
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    finally:
-        if not had_policy:
-            policy.unlink()
-    if not DEBIAN_SERVER.exists():
-        raise UnavailableError(f"rabbitmq-server could not be installed: {done.stderr[-300:]}")
-    return DEBIAN_SERVER
+    # Debian's program on PATH changes to another user; the one behind it runs as the current user.
+    found = DEBIAN_SERVER if DEBIAN_SERVER.exists() else shutil.which("rabbitmq-server")
+    if not found:
+        raise UnavailableError("rabbitmq-server is not installed (make rabbitmq, or apt-get install rabbitmq-server)")
+    return Path(found)
 
 
 @dataclass
@@ -103,7 +81,7 @@ class RabbitMQ:
     @property
     def mesh_config(self) -> str:
         """The value of MESH_CONFIG that points at this server."""
-        return json.dumps({"interservice-bus": {"mesh_address": "127.0.0.1", "mesh_port": self.port}})
+        return mesh_config(self.port)
 
     def start(self) -> None:
         """Start the server and wait until it takes connections."""

@@ -1,7 +1,6 @@
 """A real Redis of our own, on a free port of the loopback address. Client packages keep their tags in one."""
 
 import contextlib
-import json
 import shutil
 import socket
 import subprocess
@@ -10,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from support.mesh import mesh_config_of
 from support.ports import free_ports
 from support.releases import run_uv
 
@@ -29,8 +29,8 @@ def _program(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def running_redis(folder: Path) -> Iterator[dict[str, dict[str, object]]]:
-    """Run a server that keeps nothing; yield its place in the service mesh."""
+def running_redis(folder: Path) -> Iterator[str]:
+    """Run a server that keeps nothing; yield the value of MESH_CONFIG that names it."""
     [port] = free_ports(1)
     with (folder / "redis.log").open("wb") as log:
         server = subprocess.Popen(
@@ -48,12 +48,7 @@ def running_redis(folder: Path) -> Iterator[dict[str, dict[str, object]]]:
                 assert server.poll() is None, (folder / "redis.log").read_text()
                 assert time.monotonic() < deadline, (folder / "redis.log").read_text()
                 time.sleep(0.1)
-        yield {SERVICE: {"mesh_address": "127.0.0.1", "mesh_port": port}}
+        yield mesh_config_of({SERVICE: port})
     finally:
         server.terminate()
         server.wait(10)
-
-
-def mesh_config(*services: dict[str, dict[str, object]]) -> str:
-    """Return the value of MESH_CONFIG that names these services."""
-    return json.dumps({name: service for each in services for name, service in each.items()})

@@ -9,7 +9,7 @@ def test_workflows_are_valid():
     report = validate_workflows(workflow_package)
     assert report.faults == []
     (warning,) = report.warnings
-    assert (warning.task, "'high_memory_pool' must be there in Airflow" in warning.what) == ("MakeFlat", True)
+    assert (warning.task, "'high_memory_pool' must exist in Airflow" in warning.what) == ("MakeFlat", True)
 
 
 @pytest.fixture

@@ -1,130 +1,77 @@
 """
-Run in a Python that has one version of Airflow: load files, serialise their DAGs, run them to their ends.
+Runs in a Python with one version of Airflow: load files, serialise their DAGs, run them to their ends.
 
-The arguments are two files: what to do, and where to write what came of it.
+The arguments are two files: the plan, and the file for the answer.
 """
 
 import ctypes
 import importlib.metadata
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 import signal
 import sys
-import time
-import traceback
-import warnings
-from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 
 import pendulum
 
-from dkist_processing_core.validation.airflow import dag_bag
+from dkist_processing_core.validation import dag_files
 
 
-class Heard(logging.Handler):
-    """Keep what Airflow's log says in earnest."""
+class LogWarnings(logging.Handler):
+    """Keep the warnings and errors of Airflow's log."""
 
     def __init__(self):
         super().__init__(logging.WARNING)
-        self.said = []
+        self.texts = []
 
     def emit(self, record):
-        self.said.append(f"{record.levelname}: {record.getMessage()}")
+        self.texts.append(f"{record.levelname}: {record.getMessage()}")
 
 
 def load(file):
-    """Load a file and serialise its DAGs."""
-    heard = Heard()
-    logging.getLogger().addHandler(heard)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        bag = dag_bag(file)
-    return {
-        "errors": list(bag.import_errors.values()),
-        "warnings": [f"{each.category.__name__}: {each.message}" for each in caught] + heard.said,
-        "tasks": {task.task_id: sorted(task.upstream_task_ids) for dag in bag.dags.values() for task in dag.tasks},
-        "serialised": [serialised(dag) for dag in bag.dags.values()],
-    }
+    """Load a file and serialise its DAGs, with the warnings of Python and of Airflow's log."""
+    log = LogWarnings()
+    logging.getLogger().addHandler(log)
+    loaded = dag_files.load(file)
+    return {**loaded, "all_warnings": [*loaded["warnings"], *loaded["other_warnings"], *log.texts]}
 
 
 def load_tomorrow(file):
-    """Load a file when the day is another one, for those files that ask."""
+    """Load a file as if it were tomorrow, for the files that ask for the date."""
     today = pendulum.today
     pendulum.today = lambda *arguments: today(*arguments).add(days=1)
     return load(file)
 
 
-def serialised(dag):
-    """Return the DAG as Airflow stores it, and the tasks that the scheduler reads from there."""
-    module = import_module("airflow.serialization.serialized_objects")
-    serialisation = getattr(module, "DagSerialization", None) or module.SerializedDAG
-    data = json.loads(json.dumps(serialisation.to_dict(dag)))
-    text = json.dumps(in_order(data), sort_keys=True, indent=1)
-    return {"text": text, "tasks": sorted(serialisation.from_dict(data).task_dict)}
-
-
-def in_order(data):
-    """Return data with lists of texts sorted, as Airflow 3 compares them: some come from sets, of Airflow's own."""
-    if isinstance(data, dict):
-        return {key: in_order(value) for key, value in data.items()}
-    if isinstance(data, list):
-        is_text = all(isinstance(each, str) for each in data)
-        return sorted(data) if is_text else [in_order(each) for each in data]
-    return data
-
-
-@contextmanager
-def deployed(file):
-    """Let a file be the only one in Airflow's folder: files of two releases may be of one and the same DAG."""
-    copy = Path(shutil.copy(file, os.environ["AIRFLOW__CORE__DAGS_FOLDER"]))
-    yield copy
-    copy.unlink()
-
-
 def run(file, conf):
-    """Load a file, anew since a run on Airflow 2 leaves its params in the DAG, and run its DAG."""
-    began = time.monotonic()
-    told = {"state": "", "tasks": {}, "run_id": "", "refusal": ""}
-    with deployed(file) as copy:
-        [dag] = dag_bag(copy).dags.values()
-        try:
-            done = dag.test(run_conf=conf)
-        except Exception as error:
-            traceback.print_exc()
-            told["refusal"] = f"{type(error).__name__}: {error}"
-        else:
-            told["state"] = str(done.state)
-            told["tasks"] = {each.task_id: str(each.state) for each in done.get_task_instances()}
-            told["run_id"] = done.run_id
-    return {**told, "seconds": time.monotonic() - began}
-
-
-def in_forks(function, files):
-    """Call a function for each file, each in a fork of this process, as a DAG processor does."""
-    with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=1) as pool:
-        return pool.map(function, files, chunksize=1)
+    """Run the DAG of a file that is the only one in Airflow's folder: two releases may have exported the same DAG."""
+    copy = shutil.copy(file, os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+    try:
+        [done] = dag_files.run(copy, [conf])
+    finally:
+        Path(copy).unlink()
+    return {**done, "tasks": {name: task["state"] for name, task in done["tasks"].items()}}
 
 
 def main(plan, answer):
-    """Load every file twice, then run what is to be run."""
+    """Load every file twice, then run it as planned."""
     whole = json.loads(plan.read_text())
-    # What Airflow has to say about itself it says of a file without a DAG as well.
+    # A file without a DAG shows the warnings that Airflow gives about itself.
     empty = plan.with_name("empty.py")
-    empty.write_text('"""A file that Airflow looks into, and that has no DAG."""\n')
-    dag_bag(empty)
-    [of_airflow] = in_forks(load, [empty])
-    told = {}
-    for file, first, second in zip(whole, in_forks(load, whole), in_forks(load_tomorrow, whole), strict=True):
-        for loaded in (first, second):
-            loaded["warnings"] = [each for each in loaded["warnings"] if each not in of_airflow["warnings"]]
-        runs = {name: run(file, conf) for name, conf in whole[file].items()} if first["tasks"] else {}
-        told[file] = {"first": first, "second": second, "runs": runs}
-    version = importlib.metadata.version("apache-airflow")
-    answer.write_text(json.dumps({"airflow": version, "of_airflow": of_airflow["warnings"], "files": told}, indent=1))
+    empty.write_text('"""A file for the DAG processor, without a DAG."""\n')
+    dag_files.dag_bag(empty)
+    [of_airflow] = dag_files.in_forks(load, [str(empty)])
+    found = {}
+    for file, *loads in zip(
+        whole, dag_files.in_forks(load, whole), dag_files.in_forks(load_tomorrow, whole), strict=True
+    ):
+        for loaded in loads:
+            loaded["warnings"] = [each for each in loaded["all_warnings"] if each not in of_airflow["all_warnings"]]
+        runs = {name: run(file, conf) for name, conf in whole[file].items()} if loads[0]["dags"] else {}
+        found[file] = {"loads": loads, "runs": runs}
+    answer.write_text(json.dumps({"airflow": importlib.metadata.version("apache-airflow"), "files": found}, indent=1))
 
 
 def end_with_parent():

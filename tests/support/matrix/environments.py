@@ -14,34 +14,34 @@ from support.releases import REPOSITORY
 
 TABLE = tomllib.loads(Path(__file__).with_name("versions.toml").read_text())
 KEPT = REPOSITORY / ".build" / "matrix"
-# The environment that runs the tests has an Airflow as well; it spares the building of another one.
+# The environment that runs the tests has an Airflow as well, which saves building another one.
 USES_THIS_ONE = os.environ.get("DKIST_MATRIX_USE_THIS_AIRFLOW") == "1"
 INSTALL_SECONDS = 900
 
 
 class NoPythonError(Exception):
-    """None of the Pythons that an environment may have is here."""
+    """None of the Pythons that an environment can use is installed."""
 
 
 def find_python(*versions: str) -> Path:
     """
-    Find the first of some Pythons, such as "3.12", that is here and runs.
+    Find the first of some Pythons, such as "3.12", that is installed and runs.
 
     Raises
     ------
     NoPythonError
-        If none of them is here.
+        If none of them is installed.
     """
     for version in versions:
         if version == this_python():
             return Path(sys._base_executable)
         for folder in map(Path, os.get_exec_path()):
-            # pyenv has a program for each of its Pythons there, which runs only what is chosen for a folder.
+            # The program that pyenv has there for each of its Pythons runs only in a folder that has chosen it.
             homes = folder.parent.glob(f"versions/{version}.*/bin") if folder.name == "shims" else [folder]
             for python in (home / f"python{version}" for home in homes):
                 if python.exists() and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
                     return python
-    raise NoPythonError(f"there is no Python {' or '.join(versions)} here")
+    raise NoPythonError(f"Python {' or '.join(versions)} is not installed")
 
 
 def this_python() -> str:
@@ -50,7 +50,7 @@ def this_python() -> str:
 
 
 def uv(*arguments: object, text: str = "") -> str:
-    """Run uv, which the tests' environment has, and return what it says."""
+    """Run uv, which the tests' environment has, and return what it prints."""
     done = subprocess.run(
         [sys.executable, "-m", "uv", *map(str, arguments)],
         input=text,
@@ -64,7 +64,7 @@ def uv(*arguments: object, text: str = "") -> str:
 
 
 def installed(name: str, pythons: list[str], requirements: list[str], before: object = None) -> Path:
-    """Return the Python of an environment that holds some requirements; it is made anew if they are others now."""
+    """Return the Python of an environment with some requirements; it is made again if these have changed."""
     place, python = KEPT / name, find_python(*pythons)
     pin = json.dumps([os.path.realpath(python), requirements, str(before)])
     kept = place / "pin.json"
@@ -102,7 +102,7 @@ def newest_airflow(entry: dict[str, object]) -> str:
 
 
 def published(version: str) -> Path:
-    """Return a Python with a release of the published library, and with all that it asks for."""
+    """Return a Python with a release of the published library and its dependencies."""
     [entry] = [entry for entry in TABLE["published"] if entry["version"] == version]
     requirements = [f"dkist-processing-core=={version}"]
     return installed(f"published-{version}", entry["pythons"], requirements, entry["before"])

@@ -14,8 +14,8 @@ from support.releases import REPOSITORY, build_wheel, write_package
 OURS = "ours"
 INSTRUMENT = REPOSITORY / "examples" / "instrument"
 EXAMPLE = tomllib.loads((INSTRUMENT / "pyproject.toml").read_text())["project"]
-# The package and the classes that the golden files name. What is to fail is told by the recipe run id, for a file that
-# is kept for ever has to do for both. A task leaves a file, so that it can be seen that it ran, and where.
+# The package and the classes that the golden files name. The recipe run id decides which tasks fail, since a golden
+# file must serve for both. Each task leaves a file that shows that it ran, and where.
 CLIENT = "support"
 CLIENT_FILES = {
     "tasks.py": '''
@@ -73,11 +73,11 @@ class Tried:
     path
         The file.
     group
-        Who has exported it: `OURS`, or a release of the published library.
+        The library that exported it: `OURS`, or a release of the published one.
     tasks
         The upstreams of each task.
     runs
-        What it is run with, by what is to be seen: "good", "bad", "hostile" or "missing".
+        The conf of each run, by its kind: "good", "bad", "hostile" or "missing".
     failing
         The task that fails in the bad run.
     """
@@ -103,7 +103,7 @@ def all_files(folder: Path, releases: Path, client: Path, published: list[str]) 
 
 
 def expected(tasks: dict[str, list[str]], number: int) -> tuple[dict[str, dict[str, object]], str]:
-    """Return what a file is run with, and the task of it that can fail; an odd recipe run id makes `CLIENT`'s fail."""
+    """Return the confs of a file's runs, and its task that can fail; those of `CLIENT` fail if the id is odd."""
     runs = {
         "good": {"recipe_run_id": 2 * number},
         "bad": {"recipe_run_id": 2 * number + 1},

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dkist_processing_core.validation.airflow import Airflow
 from support.matrix import environments
 from support.matrix.files import Tried, all_files, write_client, write_releases
 from support.rabbitmq import RabbitMQ
@@ -22,26 +22,26 @@ ROW_SECONDS = 1200
 @dataclass
 class Row:
     """
-    What one version of Airflow has made of all files.
+    The result of all files on one version of Airflow.
 
     Attributes
     ----------
     version
-        Of Airflow, as the table names it.
+        The version of Airflow, as the table names it.
     folder
-        Where everything of it lies.
+        The folder of this row's files.
     of_file
-        What it has made of each file, by the file's path.
+        The result of each file, by its path.
     messages
         The failure messages of each run, by Airflow's id of the run.
     airflow
-        The version of Airflow that has run.
+        The version of Airflow that was installed.
     seconds
-        How long it took, and how long of that it took to make the environment.
+        The duration of all, and the part of it that the environment took.
     same_as
-        The version that this row would repeat, so that it was not tried.
+        The version whose row this one would repeat; it was not tried then.
     error
-        What went wrong with the row as a whole.
+        The error that ended the row.
     """
 
     version: str
@@ -56,7 +56,7 @@ class Row:
 
 @dataclass
 class Matrix:
-    """All rows, the files that they are about, and messages that belong to none of them."""
+    """All rows, their files, and the messages that belong to none of them."""
 
     files: list[Tried]
     rows: dict[str, Row]
@@ -79,7 +79,6 @@ def run_matrix(
     files = all_files(folder, releases, client, published)
     say(f"{len(files)} files were exported or found, in {time.monotonic() - began:.0f} s")
     worker = {
-        **os.environ,
         "PATH": f"{environments.worker().parent}{os.pathsep}{os.environ['PATH']}",
         "PIP_NO_INDEX": "1",
         "PIP_NO_COMPILE": "1",
@@ -88,7 +87,6 @@ def run_matrix(
         "UV_FIND_LINKS": str(releases),
         "DKIST_ENVIRONMENT_CACHE": str(folder / "environments"),
         "MESH_CONFIG": rabbitmq.mesh_config,
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }
 
     def tried(entry: dict[str, object]) -> Row:
@@ -130,30 +128,24 @@ def try_version(
     set_up = time.monotonic() - began
     for name in ("dags", "facts"):
         (row.folder / name).mkdir(parents=True)
-    variables = {
-        **worker,
-        "AIRFLOW_HOME": str(row.folder),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(row.folder / "dags"),
-        "DKIST_EXAMPLE_SCRATCH": str(row.folder / "facts"),
-        "DKIST_ISB_SPOOL": str(row.folder / "spool"),
-        "FACTS": str(row.folder / "facts"),
-    }
-    plan, answer, log = (row.folder / name for name in ("plan.json", "answer.json", "output.log"))
+    airflow = Airflow(
+        row.folder,
+        row.folder / "dags",
+        {
+            **worker,
+            "DKIST_EXAMPLE_SCRATCH": str(row.folder / "facts"),
+            "DKIST_ISB_SPOOL": str(row.folder / "spool"),
+            "FACTS": str(row.folder / "facts"),
+        },
+        str(python),
+    )
+    plan, answer = row.folder / "plan.json", row.folder / "answer.json"
     plan.write_text(json.dumps({str(each.path): each.runs for each in files}))
-    for command in (["-m", "airflow", "db", "migrate"], ["-P", DRIVER, plan, answer]):
-        with log.open("a") as output:
-            done = subprocess.run(
-                [python, *command],
-                env=variables,
-                cwd=row.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=ROW_SECONDS,
-            )
-        assert done.returncode == 0, log.read_text()[-6000:]
-    told = json.loads(answer.read_text())
-    row.airflow, row.of_file = told["airflow"], told["files"]
+    airflow.migrate()
+    output = airflow.run([python, "-P", DRIVER, plan, answer], seconds=ROW_SECONDS)
+    (row.folder / "output.log").write_text(output)
+    found = json.loads(answer.read_text())
+    row.airflow, row.of_file = found["airflow"], found["files"]
     ids = [run["run_id"] for of_file in row.of_file.values() for run in of_file["runs"].values() if run["run_id"]]
     assert max(Counter(ids).values(), default=1) == 1, ids
     row.messages = {run_id: [] for run_id in ids}

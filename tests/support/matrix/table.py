@@ -9,9 +9,9 @@ from support.matrix.files import OURS
 CHECKS = ("load", "serialise", "run", "fail", "refuse")
 NAME = re.compile(r"test_matrix\.py::test_(\w+)\[(.+)-([^-\]]+)\]$")
 NOTES = (
-    "[1] The file imports airflow.operators.bash, which Airflow 3 still has, and calls deprecated.",
-    "[2] Its start_date is two days ago, whatever today is.",
-    "[3] It runs whatever recipe run id it is given; the first task fails, with a message.",
+    "[1] The file imports airflow.operators.bash, which is deprecated in Airflow 3.",
+    "[2] Its start_date is two days before the day on which it is loaded.",
+    "[3] It accepts any recipe run id; the first task fails, with a message.",
 )
 
 
@@ -26,8 +26,8 @@ def lines(reports: list) -> Iterator[str]:
     table = [("exported by", "Airflow", *CHECKS, "seconds")]
     for version, group in rows:
         found = (cells.get((version, group, check), "?") for check in CHECKS)
-        exporter, told = ("this library", of_version.get(version, "")) if group == OURS else (group, "")
-        table.append((exporter, version, *found, told))
+        exporter, seconds = ("this library", of_version.get(version, "")) if group == OURS else (group, "")
+        table.append((exporter, version, *found, seconds))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -35,7 +35,7 @@ def lines(reports: list) -> Iterator[str]:
 
 
 def read(reports: list) -> tuple[dict[tuple[str, str, str], str], dict[str, str]]:
-    """Return the cells by version, exporter and check, and by version how long all took or why nothing was tried."""
+    """Return the cells by version, exporter and check, and by version the duration, or why it was not tried."""
     cells, of_version = {}, {}
     for report in reports:
         match = NAME.search(report.nodeid)

@@ -1,0 +1,113 @@
+"""
+Run a program to its end within a bound, and end programs together with their descendants.
+
+Runs in: author and CI, with the standard library alone.
+"""
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+__all__ = ["end", "family", "run_program"]
+
+GRACE_SECONDS = 15.0  # a worker gives a task 10 s to end in an orderly way
+KILL_SECONDS = 5.0
+POLL_SECONDS = 0.05
+
+
+def run_program(
+    command: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str],
+    seconds: float,
+    folder: Path | None = None,
+    on_line: Callable[[str], object] | None = None,
+) -> tuple[int, str]:
+    """
+    Run a program in a session of its own, and return its exit status and all that it printed.
+
+    It is given no environment variables but these. ``on_line`` is called with each line as soon as it is printed.
+    Whatever happens, the program, its descendants and its process group are ended before this returns.
+
+    Raises
+    ------
+    subprocess.TimeoutExpired
+        If the program takes longer than ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    # A file, not a pipe: a daemon that the program leaves behind would keep a pipe open, and this waiting.
+    with tempfile.NamedTemporaryFile(prefix="dkist-output-") as written, Path(written.name).open("rb") as output:
+        process = subprocess.Popen(  # noqa: S603 - callers start programs of their own
+            [os.fspath(word) for word in command],
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            rest = b""
+            while True:
+                has_ended = process.poll() is not None
+                *lines, rest = (rest + output.read()).split(b"\n")
+                for line in [*lines, rest] if has_ended and rest else lines:
+                    if on_line:
+                        on_line(line.decode(errors="replace"))
+                if has_ended:
+                    break
+                if time.monotonic() > deadline:
+                    raise subprocess.TimeoutExpired(process.args, seconds)
+                time.sleep(POLL_SECONDS)
+        finally:
+            end(process)
+        return process.returncode, Path(written.name).read_text(encoding="utf-8", errors="replace")
+
+
+def end(*processes: subprocess.Popen[Any]) -> None:
+    """
+    End programs and everything that they have started: with SIGTERM, and after a while, or a Ctrl-C, with SIGKILL.
+
+    Each program must have been started in a session of its own.
+    """
+    members = {pid for process in processes for pid in family(process.pid)}
+    for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
+        for pid in members:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + seconds
+        with suppress(KeyboardInterrupt):
+            while (members := members & _parents().keys()) and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+    for process in processes:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(KILL_SECONDS)
+
+
+def family(pid: int) -> set[int]:
+    """Return a process and all its descendants, which may be in sessions of their own, as long as they run."""
+    parents = _parents()
+    found = {pid} & parents.keys()
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def _parents() -> dict[int, int]:
+    """Return the parent of each process that has not ended, from /proc; nothing where there is no /proc."""
+    parents = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError):
+            # The name of the program comes second, in parentheses, and may itself hold spaces and parentheses.
+            state, parent, *_ = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if state != "Z":
+                parents[int(file.parent.name)] = int(parent)
+    return parents

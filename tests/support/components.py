@@ -1,0 +1,131 @@
+"""The long-running components of an Airflow, on the loopback address; the tests and ``make airflow`` use them."""
+
+import contextlib
+import json
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from dkist_processing_core.common.programs import end
+from support.api import Api
+
+USER = "admin"
+START_SECONDS = 120.0
+COMMANDS = {
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+    "api-server": ["api-server"],
+}
+
+
+class ComponentError(Exception):
+    """A component of Airflow has ended, or does not answer."""
+
+
+class Components:
+    """
+    Scheduler, DAG processor, triggerer and API server, from entering this context manager until it is left.
+
+    Parameters
+    ----------
+    environment
+        The environment variables of all components; they say where the database is.
+    folder
+        Gets the logs, and the file with the password.
+    port
+        Where the API and the web pages are, on 127.0.0.1.
+    password
+        Of the user ``admin``.
+    of_component
+        More environment variables for single components, by name.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        port: int,
+        *,
+        password: str,
+        of_component: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        self.address, self.password, self.folder = f"http://127.0.0.1:{port}", password, folder
+        self._passwords = folder / "passwords.json"
+        self._environment = {
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__BASE_URL": self.address,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.address}/execution/",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._passwords),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        } | dict(environment)
+        self._of_component = of_component or {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        self._passwords.unlink(missing_ok=True)
+        self._passwords.touch(mode=0o600)
+        self._passwords.write_text(json.dumps({USER: self.password}), encoding="utf-8")
+        try:
+            for name, arguments in COMMANDS.items():
+                with self._log(name).open("wb") as log:
+                    self._processes[name] = subprocess.Popen(
+                        [sys.executable, "-m", "airflow", *arguments],
+                        env={**self._environment, **self._of_component.get(name, {})},
+                        cwd=self.folder,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+            self._wait_until_healthy()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        end(*self._processes.values())
+
+    def log_in(self) -> Api:
+        """Return a client of the API."""
+        return Api(self.address, USER, self.password)
+
+    def check(self) -> None:
+        """
+        Do nothing if all components run.
+
+        Raises
+        ------
+        ComponentError
+            If one has ended, with its last lines.
+        """
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                tail = "\n".join(self._log(name).read_text(encoding="utf-8").splitlines()[-15:])
+                raise ComponentError(
+                    f"Airflow's {name} ended with exit status {process.returncode}. Its last lines:\n{tail}"
+                )
+
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            self.check()
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                _, health = self.log_in().call("GET", "/api/v2/monitor/health")
+                if all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor")):
+                    return
+            time.sleep(0.5)
+        raise ComponentError(f"Airflow did not answer within {START_SECONDS:.0f} s; its logs are in {self.folder}")

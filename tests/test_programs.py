@@ -1,0 +1,79 @@
+"""Programs that are run within a bound, and that end with everything that they have started."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from support.processes import is_alive, wait_for
+
+from dkist_processing_core.common import programs
+from dkist_processing_core.common.programs import end, family, run_program
+
+SLEEPER = """
+    import subprocess, sys, time
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    open(sys.argv[1], "w").write(str(child.pid))
+    time.sleep(60)
+"""
+
+
+def python(text, *arguments, seconds=30, **options):
+    lines = "\n".join(line.removeprefix("    ") for line in text.splitlines())
+    return run_program([sys.executable, "-c", lines, *arguments], environment={"A": "b"}, seconds=seconds, **options)
+
+
+def test_a_program_is_run_to_its_end(tmp_path):
+    """Its status and its output, of both streams, are returned; it has no variables but those it is given."""
+    text = "import os, sys; print(os.environ['A'], 'HOME' in os.environ, os.getcwd(), flush=True); sys.exit('bad')"
+    assert python(text, folder=tmp_path) == (1, f"b False {tmp_path}\nbad\n")
+
+
+def test_each_line_is_seen_when_it_is_printed():
+    """Also the last one, without an end of line, and one that is no text."""
+    seen = []
+    text = "import sys, time\nprint('one', flush=True); time.sleep(1); sys.stdout.buffer.write(b'\\xff\\ntwo')"
+    python(text, on_line=lambda line: seen.append((line, time.monotonic())))
+    assert [line for line, _ in seen] == ["one", "\ufffd", "two"]
+    assert seen[1][1] - seen[0][1] > 0.5
+
+
+def test_a_program_that_takes_too_long_is_ended(tmp_path):
+    """With what it has started, even in a session of its own."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        python(SLEEPER, tmp_path / "pid", seconds=2)
+    [pid] = wait_for(tmp_path / "pid")
+    assert not is_alive(pid)
+
+
+def test_an_error_of_the_listener_ends_the_program(tmp_path):
+    """As Ctrl-C does, which is raised at the same place."""
+
+    def fail(line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        python("print('x', flush=True)\n" + SLEEPER.replace("\n    ", "\n"), tmp_path / "pid", on_line=fail)
+    assert not (tmp_path / "pid").exists() or not is_alive(wait_for(tmp_path / "pid")[0])
+
+
+def test_what_is_left_behind_with_the_output_open_delays_nothing(tmp_path):
+    """A daemon keeps the output open as long as it runs."""
+    began = time.monotonic()
+    text = "import subprocess, sys; subprocess.Popen(['sleep', '30'], start_new_session=True); print('done')"
+    assert python(text, seconds=60) == (0, "done\n")
+    assert time.monotonic() - began < 20
+
+
+def test_what_does_not_end_is_killed(monkeypatch, tmp_path):
+    """After a while, since it may have good reasons not to end at once."""
+    monkeypatch.setattr(programs, "GRACE_SECONDS", 1.0)
+    stubborn = "import signal, sys, time; signal.signal(15, signal.SIG_IGN); open(sys.argv[1], 'w').write('1')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{stubborn}; time.sleep(60)", tmp_path / "ready"], start_new_session=True
+    )
+    wait_for(tmp_path / "ready")
+    assert family(process.pid) == {process.pid}
+    end(process)
+    assert process.returncode == -9
+    assert family(process.pid) == set()
