@@ -60,7 +60,7 @@ def _show_tasks(console: Console, outcome: Outcome) -> None:
         ]
         groups.append((f"{run.dag_id}, recipe run {run.recipe_run_id}: {run.state}", rows))
     console.table(["task", "state", "duration", "environment"], groups)
-    console.paragraph("duration: from the first to the last line of the task's script", "faint", indent="  ")
+    console.paragraph("duration: from the first to the last line of the worker program", "faint", indent="  ")
 
 
 def _show_messages(console: Console, outcome: Outcome) -> None:

@@ -11,16 +11,16 @@ from demo_support.console import Console
 
 __all__ = ["Run", "Task", "Timeline"]
 
-# What the task script says (rendering/task_script/task.bash of the library), each line after a time and "dkist: ".
-SAID_BY_SCRIPT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d dkist: (.*)")
+# What the worker program of the library logs.
+SAID_BY_WORKER = re.compile(r"dkist: (.*)")
 STARTED = re.compile(r"task \S+:(\w+) of (\S+) (\S+), recipe run (\d+)")
 REUSED = re.compile(r"environment reused: (.+?)(, built meanwhile)?")
 BUILDING = re.compile(r"building the environment (.+) for (\S+) with .+")
 BUILT = re.compile(r"environment built in (\d+) s")
 ENDED = re.compile(r"task \S+ ended with exit status (\d+) after \d+ s")
 SAID_BY_UV = re.compile(r"(Resolved|Downloading|Prepared|Installed|Bytecode compiled) .*")
-SAID_BY_TASK = re.compile(r"[\d-]+ [\d:,]+ (?:INFO|WARNING|ERROR) dkist_processing_example[.\w]*: (.*)")
-RAISED = re.compile(r"(?:\w+\.)*(\w+(?:Error|Exception)): (.*)")
+SAID_BY_TASK = re.compile(r"dkist_processing_example[.\w]*: (.*)")
+RAISED = re.compile(r"Task \S+ failed: (?:\w+\.)*(.*)")
 # In Airflow's own process nothing of the library runs but the callback, whose logger is one of these.
 CALLBACK = "dkist_processing_core."
 
@@ -102,24 +102,24 @@ class Timeline:
             run = self.runs[record["dag_id"]]
             run.state, run.run_id = record["state"], record["run_id"]
             for name, each in record["tasks"].items():
-                # A task whose script never ran is known from here only.
+                # A task that never started is known from here only.
                 task = run.tasks.setdefault(name, Task(name, 0.0, each["seconds"], how="-"))
                 task.state, task.pool = each["state"], each["pool"]
 
     def _read_airflow(self, event: str, logger: str, now: float) -> None:
-        said = SAID_BY_SCRIPT.fullmatch(event)
+        said = SAID_BY_WORKER.fullmatch(event)
         if said:
-            self._read_script(said[1], now)
+            self._read_worker(said[1], now)
         elif logger.startswith(CALLBACK):
             self._print(now, event.partition(": {")[0])
         elif SAID_BY_UV.fullmatch(event):
             self._print(now, event)
         elif by_task := SAID_BY_TASK.fullmatch(event):
             self._print(now, by_task[1])
-        elif raised := RAISED.fullmatch(event):
-            self._last_error = f"{raised[1]}: {raised[2]}"
+        elif raised := RAISED.match(event):
+            self._last_error = raised[1]
 
-    def _read_script(self, text: str, now: float) -> None:
+    def _read_worker(self, text: str, now: float) -> None:
         if match := STARTED.fullmatch(text):
             self._start(match, now)
             return
@@ -131,9 +131,6 @@ class Timeline:
         ):
             if self._task and (match := pattern.fullmatch(text)):
                 read(self._task, match, now)
-        if text.startswith("ERROR: "):
-            self._last_error = text.removeprefix("ERROR: ")
-            self._print(now, text)
 
     def _start(self, match: re.Match[str], now: float) -> None:
         if not self._run:

@@ -91,7 +91,7 @@ class Tried:
 
 def all_files(folder: Path, releases: Path, client: Path, published: list[str]) -> list[Tried]:
     """Return the golden file of every release, and what the example and releases of the published library export."""
-    found = [(path, OURS, DIAMOND) for path in sorted((REPOSITORY / "tests" / "golden").glob("*.py"))]
+    found = [(path, OURS, DIAMOND) for path in sorted((REPOSITORY / "tests" / "golden").rglob("*.py"))]
     found += [
         (path, OURS, EXAMPLE_FAILING if "_failing_" in path.name else EXAMPLE_DIAMOND)
         for path in example(folder / OURS, releases)
