@@ -90,7 +90,7 @@ def test_a_message_that_is_refused_holds_up_no_other(broker):
         errors = deliver(envelopes)
     assert list(errors) == [0]
     assert "no queue takes the message (312 NO_ROUTE)" in str(errors[0])
-    assert not errors[0].can_pass
+    assert not errors[0].retryable
     assert len(broker.take_all(QUEUE)) == 2
 
 
@@ -122,7 +122,7 @@ def test_a_wrong_password_is_a_configuration_error(broker, monkeypatch):
     monkeypatch.setenv("ISB_PASSWORD", "wr0ng")
     with pytest.raises(PublishError, match="check ISB_USERNAME, ISB_PASSWORD") as caught:
         publish(new_envelope())
-    assert not caught.value.can_pass
+    assert not caught.value.retryable
     assert "wr0ng" not in str(caught.value)
 
 
@@ -143,7 +143,7 @@ def test_an_odd_peer_costs_bounded_time(monkeypatch, behave):
         with pytest.raises(PublishError, match=f"interservice bus at 127.0.0.1:{port}: .+") as caught:
             publish(new_envelope(), seconds=3)
         assert time.monotonic() - started < 4
-        assert caught.value.can_pass
+        assert caught.value.retryable
 
 
 @pytest.mark.rabbitmq

@@ -85,7 +85,7 @@ def _send(messages: list[WaitingMessage], deadline: float) -> SendReport:
         already_sent = len(sent)
         errors = _send_batch(batch, min(BATCH_SECONDS, deadline - time.monotonic()), sent)
         kept += [(batch[index][0], str(error)) for index, error in errors.items()]
-        passing = [str(error) for error in errors.values() if error.can_pass]
+        passing = [str(error) for error in errors.values() if error.retryable]
         if passing and len(sent) == already_sent:
             # Nothing got through, so the broker is not there, or the time is over.
             kept += [(file, passing[0]) for file, _ in left]

@@ -85,7 +85,7 @@ class RecipeRunFailureMessage:
     @property
     def properties(self) -> Any:
         """The properties that it is published with, pika's, so that a producer of talus can publish it as well."""
-        from dkist_processing_core.isb.connection import message_properties
+        from dkist_processing_core.isb.amqp import message_properties
 
         return message_properties(self.envelope())
 

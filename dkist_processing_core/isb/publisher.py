@@ -1,31 +1,28 @@
 """
 Publish messages to RabbitMQ with pika, confirmed by the broker, in bounded time.
 
-Runs in: worker, DAG processor. pika's blocking connection waits for a confirmation without a limit, so the connection
-used here is the event-driven one, whose loop our own timer can end whatever the peer does or does not do. Protocol:
-AMQP 0-9-1 with RabbitMQ's publisher confirms.
+Runs in: worker, DAG processor.
 """
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from pydantic import ValidationError
-
-from dkist_processing_core.exceptions import ConfigurationError
-from dkist_processing_core.isb.attempt import Attempt
-from dkist_processing_core.isb.connection import PublishError, connection_parameters, explained, quiet_pika
+from dkist_processing_core.isb.amqp import Channel, Connection, disable_pika_logs
 from dkist_processing_core.isb.envelope import Envelope
-from dkist_processing_core.isb.settings import InterserviceBusConfiguration
+from dkist_processing_core.isb.errors import PublishError, as_publish_error
+from dkist_processing_core.isb.settings import InterserviceBusConfiguration, isb_configuration
 from dkist_processing_core.isb.transport import Substitute
 
 __all__ = ["TOTAL_SECONDS", "PublishError", "deliver", "publish"]
 
+logger = logging.getLogger(__name__)
+
 TOTAL_SECONDS = 7.5
 PAUSE_SECONDS = 0.5
 LEAST_SECONDS = 1.0
-OPENING_SHARE = 0.9
 BEYOND_SECONDS = 0.5
 
 
@@ -61,7 +58,7 @@ def deliver(
     Publish messages until the broker has confirmed or refused each of them, or the time is over.
 
     Exchange, queues and bindings are declared first. A broker that cannot be reached is tried again until the time is
-    over; what trying again cannot mend is not. One message that is refused does not hold up the others.
+    over; an error for which a retry is pointless is not. One message that is refused does not delay the others.
 
     Parameters
     ----------
@@ -70,12 +67,12 @@ def deliver(
     seconds
         Limit of the whole call.
     on_confirmed
-        Called with each message as soon as the broker has confirmed it, in a thread of ours.
+        Called with each message as soon as the broker has confirmed it, in another thread.
 
     Returns
     -------
     dict of int to PublishError
-        Why messages were not confirmed, by their place in ``envelopes``; empty if all is well.
+        Why messages were not confirmed, by their index in ``envelopes``; empty if all were.
 
     Raises
     ------
@@ -84,17 +81,17 @@ def deliver(
     """
     if Substitute.deliver is not None:
         return _hand_over(Substitute.deliver, envelopes, on_confirmed)
-    configuration = _configuration()
+    configuration = isb_configuration()
     broker = configuration.isb_mesh_service
-    work = _Delivery(configuration, envelopes, seconds, on_confirmed)
-    # What pika starts on the way, such as a thread that waits for the name service, is then a daemon as well and keeps
-    # no process alive; and should anything in there hang all the same, it is left behind.
-    thread = threading.Thread(target=work.run, name="dkist-isb-publisher", daemon=True)
+    delivery = _Delivery(configuration, envelopes, seconds, on_confirmed)
+    # A daemon thread, because the threads that pika starts, such as one for the name service, are then daemons as well
+    # and keep no process alive. Should anything hang in spite of all limits, the thread is abandoned.
+    thread = threading.Thread(target=delivery.run, name="dkist-isb-publisher", daemon=True)
     thread.start()
     thread.join(seconds + BEYOND_SECONDS)
     return {
-        index: PublishError(f"interservice bus at {broker.host}:{broker.port}: {error}", can_pass=error.can_pass)
-        for index, error in work.errors().items()
+        index: PublishError(f"interservice bus at {broker.host}:{broker.port}: {error}", retryable=error.retryable)
+        for index, error in delivery.errors().items()
     }
 
 
@@ -110,19 +107,6 @@ def _hand_over(
         else:
             on_confirmed(envelope)
     return errors
-
-
-def _configuration() -> InterserviceBusConfiguration:
-    try:
-        return InterserviceBusConfiguration()
-    except ValidationError as error:
-        # Its own text takes several lines and ends with an address of pydantic's.
-        raise ConfigurationError("; ".join(_fault(each) for each in error.errors())) from None
-
-
-def _fault(error: Mapping[str, Any]) -> str:
-    own = error.get("ctx", {}).get("error")
-    return str(own) if own else f"{'.'.join(map(str, error['loc'])).upper()}: {error['msg']}"
 
 
 class _Delivery:
@@ -143,43 +127,55 @@ class _Delivery:
         self._errors: dict[int, PublishError] = {}
 
     def run(self) -> None:
-        """Make attempts until all is settled or the time is over."""
+        """Make attempts until everything is settled or the time is over."""
         deadline = time.monotonic() + self._seconds
-        with quiet_pika():
-            while left := self._left():
-                self._errors |= self._attempt(left, deadline - time.monotonic())
-                # An attempt that has hardly any time would say no more than that, in place of what was wrong.
-                if deadline - time.monotonic() <= PAUSE_SECONDS + LEAST_SECONDS:
-                    return
-                if self._left():
-                    time.sleep(PAUSE_SECONDS)
+        disable_pika_logs()
+        while left := self._left():
+            self._errors |= self._attempt(left, deadline)
+            # An attempt with hardly any time would only replace the actual error by a timeout.
+            if deadline - time.monotonic() <= PAUSE_SECONDS + LEAST_SECONDS:
+                return
+            if self._left():
+                time.sleep(PAUSE_SECONDS)
+
+    def errors(self) -> dict[int, PublishError]:
+        """Return why messages were not confirmed."""
+        silence = PublishError(f"no answer within {self._seconds:.0f} s", retryable=True)
+        unconfirmed = set(range(len(self._envelopes))) - self._confirmed
+        return {index: self._errors.get(index, silence) for index in sorted(unconfirmed)}
 
     def _left(self) -> dict[int, Envelope]:
         """Return the messages that are neither confirmed nor refused for good."""
         return {
             index: envelope
             for index, envelope in enumerate(self._envelopes)
-            if index not in self._confirmed and (index not in self._errors or self._errors[index].can_pass)
+            if index not in self._confirmed and (index not in self._errors or self._errors[index].retryable)
         }
 
-    def _attempt(self, left: dict[int, Envelope], seconds: float) -> dict[int, PublishError]:
-        if seconds <= 0:
-            return dict.fromkeys(left, PublishError("no time left", can_pass=True))
+    def _attempt(self, left: dict[int, Envelope], deadline: float) -> dict[int, PublishError]:
+        errors: dict[int, PublishError] = {}
+        groups: dict[tuple[str, str], dict[int, Envelope]] = {}
+        for index, envelope in left.items():
+            groups.setdefault((envelope.queue, envelope.routing_key), {})[index] = envelope
+        seconds = deadline - time.monotonic()
+        failure = PublishError("no time left", retryable=True)
         try:
-            parameters = connection_parameters(self._configuration, seconds=OPENING_SHARE * seconds)
-            return Attempt(parameters, self._configuration, left, seconds, self._confirm).run()
-        except ConfigurationError as error:
-            failure = PublishError(str(error), can_pass=False)
+            with Connection(self._configuration, seconds=seconds, blocked_seconds=seconds) as connection:
+                for (queue, routing_key), envelopes in groups.items():
+                    channel = Channel(connection, queue, routing_key, deadline=deadline)
+                    channel.probe()
+                    for refusal in channel.refusals:
+                        logger.warning("Publishing to %s although a declaration was refused: %s", queue, refusal)
+                    for index, envelope in envelopes.items():
+                        channel.publish(envelope, partial(self._settle, errors, index))
+                    connection.require(channel.is_settled, deadline)
         except Exception as error:
-            failure = explained(error)
-        return dict.fromkeys(set(left) - self._confirmed, failure)
+            failure = as_publish_error(error)
+        return dict.fromkeys(set(left) - self._confirmed, failure) | errors
 
-    def _confirm(self, index: int) -> None:
+    def _settle(self, errors: dict[int, PublishError], index: int, error: PublishError | None) -> None:
+        if error is not None:
+            errors[index] = error
+            return
         self._confirmed.add(index)
         self._on_confirmed(self._envelopes[index])
-
-    def errors(self) -> dict[int, PublishError]:
-        """Return why messages were not confirmed."""
-        silence = PublishError(f"no answer within {self._seconds:.0f} s", can_pass=True)
-        everything = range(len(self._envelopes))
-        return {index: self._errors.get(index, silence) for index in everything if index not in self._confirmed}

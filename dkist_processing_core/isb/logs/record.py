@@ -1,182 +1,145 @@
 """
-What a log record is between the process of the task and the log shipper, and what is told back.
+One log record: what is taken from it in the task, and the line of JSON that a consumer receives.
 
-Runs in: task environment, in both of these processes. Records are plain values that `marshal` can write, since that
-costs the task a tenth of a microsecond. Both run the same interpreter, so the format needs no version.
+Runs in: task environment. Source of the keys: ``docs/logging.rst``.
 """
 
-import marshal
-import struct
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+import json
+import logging
+import re
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Any
 
-__all__ = [
-    "END",
-    "FACTS",
-    "RECORDS",
-    "STATUS_BYTES",
-    "Frame",
-    "Rare",
-    "Row",
-    "Status",
-    "cut",
-    "header",
-    "packed_facts",
-    "packed_records",
-    "packed_status",
-    "read_frames",
-    "unpacked_facts",
-    "unpacked_status",
-]
+__all__ = ["Encoder", "Event", "Row", "event_row", "note_row", "row_of", "seconds_of", "size_of"]
 
-# Kinds of frame in the pipe: what is known of the task, some of its records, and that there are no more.
-FACTS, RECORDS, END = 1, 2, 3
-HEADER = struct.Struct("!BIQI")
+SCHEMA_VERSION = 1
+FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+# Longer texts are truncated.
+MOST_CHARACTERS = 32_000
+SHORT_CHARACTERS = 1_000
+# About what a row takes in memory beyond its texts.
+ROW_BYTES = 250
+EVENT_LOGGER = "dkist_processing_core.task"
+NOTE_LOGGER = "dkist_processing_core.isb.logs"
+# Marks the records that `TaskBase` logs about events, which are sent as events already.
+LISTENED = ("dkist_listened", "dkist_told")
+SURROGATES = re.compile("[\ud800-\udfff]")
 
-# Less than what a pipe takes at once (PIPE_BUF), and a whole number of them fits into one.
-STATUS_BYTES = 2048
-REASON_CHARACTERS = 400
+# Event, phase, duration in seconds.
+Event = tuple[str, str | None, float | None]
+# Time, level, its name, logger, message, thread, traceback, event.
+Row = tuple[float, int, str, str, str, str, str | None, Event | None]
 
-# Traceback, event, phase, and duration in seconds; most records have none of them.
-Rare = tuple[str | None, str | None, str | None, float | None]
-# A record: seconds since the epoch, level, logger, message, thread, what is rare if it has it, and nothing.
-Row = tuple[float, int, str, str, str, Rare | None, None]
-
-
-class Frame(NamedTuple):
-    """
-    One frame of the pipe.
-
-    Attributes
-    ----------
-    kind
-        One of `FACTS`, `RECORDS` and `END`.
-    records
-        Number of records in it.
-    first
-        Number of the first of them; in an `END`, the number that the next one would have had.
-    payload
-        The rest.
-    """
-
-    kind: int
-    records: int
-    first: int
-    payload: bytes
+# Hundreds of thousands of records a second are possible, so a row is made in one go. A record has a message once a
+# formatter has handled it, as for the console; most records have neither a traceback nor a stack.
+_plain_row = itemgetter("created", "levelno", "levelname", "name", "message", "threadName", "exc_info", "stack_info")
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
-def header(frame: Frame) -> bytes:
-    """Return what stands before the payload of a frame in the pipe."""
-    kind, records, first, payload = frame
-    return HEADER.pack(kind, records, first, len(payload))
-
-
-def read_frames(read: Callable[[int], bytes]) -> Iterator[Frame]:
-    """
-    Yield frame after frame until there are no more bytes; what is cut off in the middle is left out.
-
-    Parameters
-    ----------
-    read
-        Returns as many bytes as it is told, fewer at the end.
-    """
-    while True:
-        head = read(HEADER.size)
-        if len(head) < HEADER.size:
-            return
-        kind, records, first, size = HEADER.unpack(head)
-        payload = read(size)
-        if len(payload) < size:
-            return
-        yield Frame(kind, records, first, payload)
-
-
-def packed_facts(facts: Mapping[str, Any]) -> Frame:
-    """Return the frame of what is the same for all records, by the keys of the message."""
-    return Frame(FACTS, 0, 0, marshal.dumps({key: _plain(value) for key, value in facts.items()}))
-
-
-def unpacked_facts(frame: Frame) -> dict[str, Any]:
-    """Return what `packed_facts` was given."""
-    facts: dict[str, Any] = marshal.loads(frame.payload)  # noqa: S302 - from our own process
-    return facts
-
-
-def packed_records(first: int, rows: list[Row]) -> Frame:
-    """
-    Return the frame of some records.
-
-    Parameters
-    ----------
-    first
-        Number of the first record.
-    rows
-        The records.
-    """
-    # The task has this module; the shipper is ready sooner without it.
-    import logging
-
-    # The name of a level can be chosen, and is known in the process of the task only.
-    names = {level: logging.getLevelName(level) for level in {row[1] for row in rows}}
+def row_of(record: logging.LogRecord) -> Row | None:
+    """Return what is kept of a record, None if it is sent as an event. It raises nothing, whatever the record is."""
+    values = record.__dict__
     try:
-        payload = marshal.dumps((names, rows))
-    except ValueError:  # such as a name that is no text, or of a class derived from it
-        payload = marshal.dumps((_plain(names), [_plain(row) for row in rows]))
-    return Frame(RECORDS, len(rows), first, payload)
+        if "message" not in values:
+            values = {**values, "message": record.getMessage()}
+        row: Row = _plain_row(values)
+        is_plain = row[6] is None and row[7] is None and 0 < len(row[4]) < SHORT_CHARACTERS
+        if is_plain and LISTENED[0] not in values and LISTENED[1] not in values:
+            return row
+        return None if any(each in values for each in LISTENED) else _full_row(record)
+    except Exception as error:
+        with suppress(Exception):
+            text = f"{record.msg!r} with {record.args!r} cannot be formatted: {error!r}"
+            return (*_plain_row({**values, "message": truncate(text)})[:6], None, None)
+        text = f"A message of {type(record.msg).__name__} cannot be formatted: {type(error).__name__}"
+        return (record.created, record.levelno, record.levelname, record.name, text, "", None, None)
 
 
-class Status(NamedTuple):
-    """
-    What the log shipper knows of its work.
-
-    Attributes
-    ----------
-    confirmed
-        Number of records that the broker has confirmed.
-    waiting
-        Number of those that are still to be sent or confirmed.
-    dropped
-        Number of those that are lost.
-    reason
-        Why records wait or are lost, if something is wrong.
-    is_last
-        Whether it was told after the last record had arrived.
-    """
-
-    confirmed: int = 0
-    waiting: int = 0
-    dropped: int = 0
-    reason: str | None = None
-    is_last: bool = False
+def _full_row(record: logging.LogRecord) -> Row:
+    parts = []
+    if record.exc_info:
+        parts.append(record.exc_text or "".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
+    if record.stack_info:
+        parts.append(record.stack_info)
+    # Some formatters leave nothing useful in the record if the message is no plain text.
+    message = truncate(str(record.__dict__.get("message") or record.getMessage()))
+    values = _plain_row({**record.__dict__, "message": message})
+    return (*values[:6], truncate("\n".join(parts)) if parts else None, None)
 
 
-def packed_status(status: Status) -> bytes:
-    """Return a status as bytes, of which a pipe takes all or none."""
-    reason = status.reason and cut(status.reason, REASON_CHARACTERS).encode(errors="replace").decode()
-    return marshal.dumps(tuple(status._replace(reason=reason))).ljust(STATUS_BYTES, b"\0")
+def event_row(message: str, event: Event, error: BaseException | None = None) -> Row:
+    """Return the row of an event in the life cycle of the task."""
+    text = None if error is None else truncate("".join(traceback.format_exception(error)).rstrip("\n"))
+    level, name = (logging.INFO, "INFO") if error is None else (logging.ERROR, "ERROR")
+    return time.time(), level, name, EVENT_LOGGER, truncate(message), threading.current_thread().name, text, event
 
 
-def unpacked_status(read: bytes) -> Status:
-    """Return the last status of those that were read."""
-    return Status(*marshal.loads(read[-STATUS_BYTES:]))  # noqa: S302 - from our own process
+def note_row(message: str) -> Row:
+    """Return the row of a note about the log itself."""
+    return time.time(), logging.WARNING, "WARNING", NOTE_LOGGER, message, threading.current_thread().name, None, None
 
 
-def cut(text: str, limit: int) -> str:
-    """Return the text, and if it is longer than the limit its beginning and end with a mark between them."""
-    if len(text) <= limit:
+def size_of(row: Row) -> int:
+    """Return about how many bytes a row takes."""
+    return ROW_BYTES + len(row[4]) + (len(row[6]) if row[6] else 0)
+
+
+def seconds_of(row: Row) -> float:
+    """Return the time of a row; whoever makes a record may have set it to anything."""
+    is_time = isinstance(row[0], (int, float)) and 0 < row[0] < FAR_FUTURE
+    return row[0] if is_time else time.time()
+
+
+def truncate(text: str) -> str:
+    """Return a text, and if it is too long its beginning and end with a note between them."""
+    if len(text) <= MOST_CHARACTERS:
         return text
-    mark = f" [... {len(text) - limit} characters cut ...] "
-    return f"{text[: limit - limit // 4]}{mark}{text[-(limit // 4) :]}"
+    note = f" [... {len(text) - MOST_CHARACTERS} characters truncated ...] "
+    return f"{text[: MOST_CHARACTERS * 3 // 4]}{note}{text[-MOST_CHARACTERS // 4 :]}"
 
 
-def _plain(value: object) -> Any:
-    """Return a value as one of the types that `marshal` can write."""
-    if isinstance(value, tuple):
-        return tuple(_plain(each) for each in value)
-    if isinstance(value, dict):
-        return {_plain(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return int(value) if isinstance(value, int) else float(value)
-    return value if value is None or isinstance(value, bool) else str(value)
+class Encoder:
+    """
+    Encodes records as lines of JSON.
+
+    Parameters
+    ----------
+    metadata
+        What is the same for all records of the task, by the keys of the line.
+    """
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self._metadata = metadata
+        self._plain_end = self._end(None, None, None)
+
+    def line(self, sequence: int, row: Row, dropped: int | None = None) -> str:
+        """Return the line of a record, or of the note that as many records as ``dropped`` are missing."""
+        _, level, level_name, logger, message, thread, text, event = row
+        moment = datetime.fromtimestamp(seconds_of(row), UTC)
+        beginning = _encode(
+            {
+                "sequence": sequence,
+                "timestamp": f"{moment.isoformat(timespec='microseconds')[:-6]}Z",
+                "level": level_name,
+                "levelNumber": level,
+                "logger": logger,
+                "message": str(message),
+                "threadName": thread,
+            }
+        )
+        is_plain = text is None and event is None and dropped is None
+        line = f"{beginning[:-1]}, {self._plain_end if is_plain else self._end(text, event, dropped)}\n"
+        # Half a surrogate pair is shown as Python's standard error stream shows it; this is the inside of JSON.
+        return line if line.isascii() else SURROGATES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", line)
+
+    def _end(self, text: str | None, event: Event | None, dropped: int | None) -> str:
+        name, phase, seconds = event or (None, None, None)
+        values = {"event": name, "phase": phase, "durationSeconds": seconds, "traceback": text}
+        shared = {"droppedRecords": dropped, "schemaVersion": SCHEMA_VERSION, **self._metadata}
+        return _encode(values | shared)[1:]
