@@ -35,7 +35,7 @@ from typing import IO, NamedTuple, Protocol
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.logs import QUEUE, wait_until_nobody_sends  # noqa: E402 - they are found by the line above
+from support.logs import QUEUE  # noqa: E402 - found by the line above
 from support.peers import mesh_config, peer, relay  # noqa: E402
 from support.ports import free_ports  # noqa: E402
 from support.rabbitmq import RabbitMQ  # noqa: E402
@@ -43,7 +43,7 @@ from support.rabbitmq import RabbitMQ  # noqa: E402
 SLOW_BYTES_PER_SECOND = 100_000
 LIFE_CYCLE_RECORDS = 8
 TASK = """
-import logging, os
+import logging, os, time
 from pathlib import Path
 from dkist_processing_core import TaskBase
 
@@ -51,8 +51,14 @@ logger = logging.getLogger("bench.camera")
 
 class Logs(TaskBase):
     def run(self):
+        began = time.perf_counter()
+        pause = float(os.environ["WORK_SECONDS"])
         for number in range(int(os.environ["RECORDS"])):
+            due = time.perf_counter() + pause
             logger.info("frame %d of %s: mean %.3f", number, "a burst", 1.5)
+            while time.perf_counter() < due:
+                pass
+        Path(os.environ["LOOP"]).write_text(str(time.perf_counter() - began))
         # getrusage would tell the peak of the process that this one was forked from, if that was higher.
         status = Path("/proc/self/status").read_text()
         Path(os.environ["PEAK"]).write_text(status.partition("VmHWM:")[2].split()[0])
@@ -168,9 +174,10 @@ def take_all(broker: RabbitMQ) -> tuple[int, int]:
         for method, _, body in channel.consume(QUEUE, auto_ack=True, inactivity_timeout=1):
             if method is None:
                 break
-            lost = json.loads(body)["droppedRecords"]
-            arrived += lost is None
-            dropped += lost or 0
+            for line in body.splitlines():
+                lost = json.loads(line)["droppedRecords"]
+                arrived += lost is None
+                dropped += lost or 0
     return arrived, dropped
 
 
@@ -206,7 +213,6 @@ def measure(
                     run = run_task(found[sink], folder, records)
                 else:
                     run = run_task(found[sink], folder, records, DKIST_ISB_LOGGING="true", MESH_CONFIG=settings[name])
-                    wait_until_nobody_sends(settings[name])
                     arrived, dropped = take_all(broker)
                     run = run._replace(arrived=arrived, told_dropped=dropped)
                 if number >= 0:

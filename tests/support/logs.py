@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pika.exceptions
 
-from support.processes import is_alive, parent_of, wait_until_dead
-
 QUEUE = "task.log.q"
 ROUTING_KEY = "task.log.m"
 
@@ -198,40 +196,6 @@ def run(folder, task, **settings):
     return process.returncode, stdout, stderr
 
 
-def shippers():
-    """Return the folders in /proc of all processes that send logs."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            is_shipper = b"dkist_processing_core.isb.logs.shipper" in (process / "cmdline").read_bytes()
-            if is_shipper and is_alive(int(process.name)):
-                found.append(process)
-    return found
-
-
-def shipper_of(pid, seconds=10):
-    """Return the process that sends the log of a task."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        for process in shippers():
-            with contextlib.suppress(OSError):
-                if parent_of(int(process.name)) == pid:
-                    return int(process.name)
-        time.sleep(0.02)
-    raise AssertionError(f"{pid} has no log shipper")
-
-
-def wait_until_nobody_sends(mesh_config, seconds=10):
-    """Wait until what tasks with a setting have left behind is gone, so that nothing of it is in anybody's way."""
-    setting = f"MESH_CONFIG={mesh_config}".encode()
-    found = []
-    for process in shippers():
-        with contextlib.suppress(OSError):
-            if setting in (process / "environ").read_bytes().split(b"\0"):
-                found.append(int(process.name))
-    wait_until_dead(found, seconds)
-
-
 def end_group(process):
     """Kill whatever is left of a task."""
     with contextlib.suppress(ProcessLookupError):
@@ -267,7 +231,7 @@ class Received:
 
     @property
     def records(self):
-        return [json.loads(body) for _, body in self.messages]
+        return [json.loads(line) for _, body in self.messages for line in body.split(b"\n")[:-1]]
 
     @property
     def properties(self):

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -25,6 +26,7 @@ MOST_CHARACTERS = 32_000
 SHORT_CHARACTERS = 1_000
 # About what a row takes in memory beyond its texts.
 ROW_BYTES = 250
+CACHED = 256
 EVENT_LOGGER = "dkist_processing_core.task"
 NOTE_LOGGER = "dkist_processing_core.isb.logs"
 # Marks the records that `TaskBase` logs about events, which are sent as events already.
@@ -116,30 +118,42 @@ class Encoder:
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
         self._metadata = metadata
-        self._plain_end = self._end(None, None, None)
+        # Most records differ in number, time and message only.
+        self._cached_rest = lru_cache(CACHED)(self._rest)
 
-    def line(self, sequence: int, row: Row, dropped: int | None = None) -> str:
-        """Return the line of a record, or of the note that as many records as ``dropped`` are missing."""
+    def line(self, sequence: int, row: Row, missing: int | None = None) -> str:
+        """Return the line of a record, or of the note that as many records as ``missing`` were dropped."""
         _, level, level_name, logger, message, thread, text, event = row
-        moment = datetime.fromtimestamp(seconds_of(row), UTC)
-        beginning = _encode(
-            {
-                "sequence": sequence,
-                "timestamp": f"{moment.isoformat(timespec='microseconds')[:-6]}Z",
-                "level": level_name,
-                "levelNumber": level,
-                "logger": logger,
-                "message": str(message),
-                "threadName": thread,
-            }
+        time_text = datetime.fromtimestamp(seconds_of(row), UTC).isoformat(timespec="microseconds")[:-6]
+        rest = self._cached_rest if text is None else self._rest
+        line = (
+            f'{{"sequence": {sequence}, "timestamp": "{time_text}Z", "message": {_encode(str(message))}, '
+            f"{rest(level, str(level_name), str(logger), str(thread), text, event, missing)}\n"
         )
-        is_plain = text is None and event is None and dropped is None
-        line = f"{beginning[:-1]}, {self._plain_end if is_plain else self._end(text, event, dropped)}\n"
         # Half a surrogate pair is shown as Python's standard error stream shows it; this is the inside of JSON.
         return line if line.isascii() else SURROGATES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", line)
 
-    def _end(self, text: str | None, event: Event | None, dropped: int | None) -> str:
+    def _rest(  # noqa: PLR0913, PLR0917 - hashable values, for the cache
+        self,
+        level: int,
+        level_name: str,
+        logger: str,
+        thread: str,
+        text: str | None,
+        event: Event | None,
+        missing: int | None,
+    ) -> str:
         name, phase, seconds = event or (None, None, None)
-        values = {"event": name, "phase": phase, "durationSeconds": seconds, "traceback": text}
-        shared = {"droppedRecords": dropped, "schemaVersion": SCHEMA_VERSION, **self._metadata}
-        return _encode(values | shared)[1:]
+        values = {
+            "level": level_name,
+            "levelNumber": level,
+            "logger": logger,
+            "threadName": thread,
+            "event": name,
+            "phase": phase,
+            "durationSeconds": seconds,
+            "traceback": text,
+            "droppedRecords": missing,
+            "schemaVersion": SCHEMA_VERSION,
+        }
+        return _encode(values | dict(self._metadata))[1:]

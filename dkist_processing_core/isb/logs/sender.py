@@ -34,9 +34,11 @@ CONTENT_TYPE = "application/x-ndjson"
 # What one message holds, and how many messages may be unconfirmed.
 MOST_RECORDS = 500
 MOST_BYTES = 100_000
-WINDOW = 4
-# The pause after each window, so that a task that floods its log does not wait for the interpreter's lock.
-PAUSE_SECONDS = 0.1
+WINDOW, LAST_WINDOW = 8, 40
+# The pause after each window, so that a task that floods its log seldom waits for the interpreter's lock.
+PAUSE_SECONDS = 0.2
+# How long a task runs before anything is imported and sent, unless it ends sooner; a short burst is not disturbed then.
+DELAY_SECONDS = 2.0
 PROBE_SECONDS = 1.0
 CONNECT_SECONDS = 5.0
 # How long the broker may take to confirm a message, unless it blocks publishers.
@@ -110,7 +112,7 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         """Connect and send, and connect again after a failure."""
-        self._closing.wait(PAUSE_SECONDS)
+        self._closing.wait(DELAY_SECONDS)
         retry_seconds = FIRST_RETRY_SECONDS
         while True:
             before = self.confirmed
@@ -167,7 +169,8 @@ class Sender(threading.Thread):
             self._publish(channel, each)
         while True:
             is_closing = self._closing.is_set()
-            while len(self._unconfirmed) < WINDOW and (batch := self._next_batch()):
+            window = LAST_WINDOW if is_closing else WINDOW
+            while len(self._unconfirmed) < window and (batch := self._next_batch()):
                 self._unconfirmed.append(batch)
                 self._publish(channel, batch)
             if is_closing and not self._unconfirmed:
