@@ -30,14 +30,15 @@ __all__ = ["Channel", "Connection", "disable_pika_logs", "message_properties"]
 OnSettled = Callable[[PublishError | None], object]
 
 APP_ID = "dkist-processing-core"
-# The limit of pika itself for opening a connection is shorter than ours, so that it reports the step that failed.
+# pika's own limit for opening a connection is shorter than ours, so that it reports the step that failed.
 OPENING_SHARE = 0.9
 STEP_SECONDS = 0.05
 GOODBYE_SECONDS = 0.5
-TIDY_STEPS = 3
-TIDY_SECONDS = 0.01
+TIDY_STEPS, TIDY_SECONDS = 3, 0.01
 # A broker that is low on memory or disk takes the first message of a connection and then stops reading from it.
 PROBES = 2
+# pika resolves names in a thread of its own; what it logs there reaches us as an exception as well.
+RESOLVER_LOGGER = "pika.adapters.utils.selector_ioloop_adapter"
 
 
 def message_properties(envelope: Envelope, content_type: str = "text/plain") -> pika.BasicProperties:
@@ -67,21 +68,9 @@ class Connection:
     """
     A connection to the interservice bus, to be used in a ``with`` statement and from one thread.
 
-    Parameters
-    ----------
-    configuration
-        The settings of the bus.
-    seconds
-        Limit for opening the connection.
-    blocked_seconds
-        How long the broker may block the connection before it is closed; None for no limit.
-
-    Raises
-    ------
-    PublishError
-        If the connection cannot be opened, and from every method if it is lost.
-    ConfigurationError
-        If the file of trusted certificates cannot be used.
+    Opening takes at most ``seconds``. If the broker blocks the connection for more than ``blocked_seconds``, it is
+    closed; None sets no limit. Every method raises a `PublishError` if the connection is lost, and opening raises a
+    `ConfigurationError` if the file of trusted certificates cannot be used.
     """
 
     def __init__(
@@ -91,9 +80,8 @@ class Connection:
         # Why the broker accepts no messages at the moment, if it has announced that.
         self.blocked = ""
         self._loss: PublishError | None = None
-        parameters = _connection_parameters(configuration, OPENING_SHARE * seconds, blocked_seconds)
         self.transport: Any = _Transport(
-            parameters,
+            _connection_parameters(configuration, OPENING_SHARE * seconds, blocked_seconds),
             on_open_callback=_ignore,
             on_open_error_callback=self._note_loss,
             on_close_callback=self._note_loss,
@@ -122,10 +110,10 @@ class Connection:
     def require(self, is_done: Callable[[], object], deadline: float) -> None:
         """Do as `wait`, and raise a `PublishError` after the deadline."""
         if not self.wait(is_done, deadline):
-            raise PublishError(f"the broker did not answer before the time limit{self._blocked_text}", retryable=True)
+            raise self._with_block("the broker did not answer before the time limit", retryable=True)
 
     def serve(self, seconds: float = 0.0) -> None:
-        """Process what the broker sends, such as heartbeats, and wait for the first of it for at most some seconds."""
+        """Process what the broker sends, such as heartbeats; wait for it for at most some seconds."""
         timer = self._loop.call_later(seconds, lambda: None)
         self._loop.poll()
         self._loop.process_timeouts()
@@ -133,7 +121,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection, whatever its state is."""
-        with suppress(Exception):  # pika is sometimes surprised by what a peer does
+        with suppress(Exception):  # pika does not expect everything that a peer can do
             if self.transport.is_open:
                 self.transport.close()
                 self.wait(lambda: self.transport.is_closed, time.monotonic() + GOODBYE_SECONDS)
@@ -150,41 +138,26 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def _blocked_text(self) -> str:
-        return f"; it blocks publishers ({self.blocked})" if self.blocked else ""
-
     def _note_loss(self, _transport: object, error: BaseException) -> None:
         failure = as_publish_error(error)
-        self._loss = PublishError(f"{failure}{self._blocked_text}", retryable=failure.retryable)
+        self._loss = self._with_block(str(failure), retryable=failure.retryable)
 
     def _note_blocked(self, _transport: object, frame: Any) -> None:
         # The frame that ends it has no reason.
         self.blocked = getattr(frame.method, "reason", "")
+
+    def _with_block(self, reason: str, *, retryable: bool) -> PublishError:
+        blocked = f"; it blocks publishers ({self.blocked})" if self.blocked else ""
+        return PublishError(f"{reason}{blocked}", retryable=retryable)
 
 
 class Channel:
     """
     A channel of a connection for the messages of one queue.
 
-    Exchange, queue and binding are declared first. What the user may not declare, or what exists with other properties,
-    is used as it is: the broker's answer to a message is what counts.
-
-    Parameters
-    ----------
-    connection
-        The connection.
-    queue, routing_key
-        Name of the queue, and the key with which it is bound and messages are published.
-    deadline
-        When declaring must be done, on the monotonic clock.
-
-    Attributes
-    ----------
-    refusals
-        Why the broker refused a declaration.
-    is_closed
-        Whether the broker has closed the channel after it had been opened.
+    Exchange, queue and binding are declared first, until the deadline, a time of the monotonic clock. What the user may
+    not declare, or what exists with other properties, is used as it is: the broker's answer to a message is what
+    counts. ``refusals`` says what the broker refused to declare, and ``is_closed`` whether it has closed the channel.
     """
 
     def __init__(self, connection: Connection, queue: str, routing_key: str, *, deadline: float) -> None:
@@ -194,21 +167,20 @@ class Channel:
         self._deadline = deadline
         self._exchange = connection.configuration.isb_exchange
         self._routing_key = routing_key
-        self._on_refusal: Callable[[PublishError], object] = _ignore
+        arguments = connection.configuration.isb_queue_arguments
         self._open()
         self._declare("exchange_declare", self._exchange, exchange_type="direct", durable=True)
-        arguments = connection.configuration.isb_queue_arguments
         self._declare("queue_declare", queue, durable=True, arguments=arguments)
         self._declare("queue_bind", queue, self._exchange, routing_key=routing_key)
-
-    def is_settled(self) -> bool:
-        """Return whether the broker has confirmed or refused every message."""
-        return not self._unconfirmed
 
     def publish(self, envelope: Envelope, on_settled: OnSettled, content_type: str = "text/plain") -> None:
         """Publish a message, and call a function with None once it is confirmed, or with the error if it is refused."""
         properties = message_properties(envelope, content_type)
         self._publish(self._exchange, self._routing_key, envelope.body.encode(), properties, on_settled)
+
+    def is_settled(self) -> bool:
+        """Return whether the broker has confirmed or refused every message."""
+        return not self._unconfirmed
 
     def probe(self) -> None:
         """
@@ -224,7 +196,6 @@ class Channel:
             self._connection.require(self.is_settled, self._deadline)
             if self.is_closed:
                 self._open()
-                return
 
     def _open(self) -> None:
         self.is_closed = False
@@ -234,19 +205,19 @@ class Channel:
         self._channel: Any = self._connection.transport.channel(on_open_callback=_ignore)
         self._channel.add_on_close_callback(self._note_closed)
         self._channel.add_on_return_callback(self._note_returned)
-        self._connection.require(lambda: self._channel.is_open or self.is_closed, self._deadline)
-        answers: list[object] = []
-        self._channel.confirm_delivery(self._note_answer, callback=answers.append)
-        self._connection.require(lambda: answers or self.is_closed, self._deadline)
+        self._connection.require(lambda: self._channel.is_open, self._deadline)
+        self._call("confirm_delivery", self._note_answer)
 
     def _declare(self, method: str, *arguments: Any, **options: Any) -> None:
+        self._call(method, *arguments, **options)
+        if self.is_closed:
+            self.refusals.append(str(self._closed_by))
+            self._open()
+
+    def _call(self, method: str, *arguments: Any, **options: Any) -> None:
         answers: list[object] = []
-        self._on_refusal = lambda error: self.refusals.append(str(error))
         getattr(self._channel, method)(*arguments, callback=answers.append, **options)
         self._connection.require(lambda: answers or self.is_closed, self._deadline)
-        self._on_refusal = _ignore
-        if self.is_closed:
-            self._open()
 
     def _publish(
         self, exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties, on_settled: OnSettled
@@ -266,7 +237,7 @@ class Channel:
             message_id, on_settled = self._unconfirmed.pop(tag)
             error = None
             if isinstance(method, pika.spec.Basic.Nack):
-                error = PublishError("the broker refused the message (basic.nack); is the queue full?", retryable=True)
+                error = PublishError("the broker refused the message (basic.nack)", retryable=True)
             elif message_id in self._returned:
                 error = self._with_refusals("no queue takes the message (312 NO_ROUTE)", retryable=False)
             on_settled(error)
@@ -274,12 +245,11 @@ class Channel:
     def _note_closed(self, _channel: object, error: BaseException) -> None:
         if not isinstance(error, ChannelClosedByBroker):
             return  # the connection reports its loss itself
-        failure = as_publish_error(error)
         self.is_closed = True
-        self._on_refusal(failure)
+        self._closed_by = as_publish_error(error)
         settling, self._unconfirmed = self._unconfirmed, {}
         for _, on_settled in settling.values():
-            on_settled(self._with_refusals(str(failure), retryable=failure.retryable))
+            on_settled(self._with_refusals(str(self._closed_by), retryable=self._closed_by.retryable))
 
     def _with_refusals(self, reason: str, *, retryable: bool) -> PublishError:
         return PublishError("; ".join([reason, *self.refusals]), retryable=retryable)
@@ -319,23 +289,16 @@ def _ignore(*_: object) -> None:
     """Do nothing: the state of the connection or channel is checked instead."""
 
 
-class _OtherThreads(logging.Filter):
-    """Lets through what threads log that are not among ours."""
-
-    ours = threading.local()
-    # pika resolves names in a thread of its own; what it logs there reaches us as an exception as well.
-    resolver = "pika.adapters.utils.selector_ioloop_adapter"
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.name != self.resolver and not getattr(self.ours, "is_disabled", False)
-
-
-_other_threads = _OtherThreads()
+_here = threading.local()
 
 
 def disable_pika_logs() -> None:
-    """Keep pika from logging a page about each failed attempt of the current thread; its errors are reported once."""
-    _OtherThreads.ours.is_disabled = True
+    """Keep pika from logging a page about each failure in the current thread; the error is reported once."""
+    _here.is_disabled = True
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("pika."):
-            logging.getLogger(name).addFilter(_other_threads)
+            logging.getLogger(name).addFilter(_is_logged)
+
+
+def _is_logged(record: logging.LogRecord) -> bool:
+    return record.name != RESOLVER_LOGGER and not getattr(_here, "is_disabled", False)

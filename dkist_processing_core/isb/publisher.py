@@ -20,6 +20,8 @@ __all__ = ["TOTAL_SECONDS", "PublishError", "deliver", "publish"]
 
 logger = logging.getLogger(__name__)
 
+OnConfirmed = Callable[[Envelope], object]
+
 TOTAL_SECONDS = 7.5
 PAUSE_SECONDS = 0.5
 LEAST_SECONDS = 1.0
@@ -52,7 +54,7 @@ def deliver(
     envelopes: Sequence[Envelope],
     *,
     seconds: float = TOTAL_SECONDS,
-    on_confirmed: Callable[[Envelope], object] = lambda _: None,
+    on_confirmed: OnConfirmed = lambda _: None,
 ) -> dict[int, PublishError]:
     """
     Publish messages until the broker has confirmed or refused each of them, or the time is over.
@@ -83,20 +85,22 @@ def deliver(
         return _hand_over(Substitute.deliver, envelopes, on_confirmed)
     configuration = isb_configuration()
     broker = configuration.isb_mesh_service
-    delivery = _Delivery(configuration, envelopes, seconds, on_confirmed)
+    delivery = _Delivery(configuration, envelopes, on_confirmed)
     # A daemon thread, because the threads that pika starts, such as one for the name service, are then daemons as well
     # and keep no process alive. Should anything hang in spite of all limits, the thread is abandoned.
-    thread = threading.Thread(target=delivery.run, name="dkist-isb-publisher", daemon=True)
+    thread = threading.Thread(target=delivery.run, args=[seconds], name="dkist-isb-publisher", daemon=True)
     thread.start()
     thread.join(seconds + BEYOND_SECONDS)
-    return {
-        index: PublishError(f"interservice bus at {broker.host}:{broker.port}: {error}", retryable=error.retryable)
-        for index, error in delivery.errors().items()
-    }
+    errors = {}
+    for index in list(delivery.unconfirmed):
+        error = delivery.errors.get(index) or PublishError(f"no answer within {seconds:.0f} s", retryable=True)
+        reason = f"interservice bus at {broker.host}:{broker.port}: {error}"
+        errors[index] = PublishError(reason, retryable=error.retryable)
+    return errors
 
 
 def _hand_over(
-    take: Callable[[Envelope], object], envelopes: Sequence[Envelope], on_confirmed: Callable[[Envelope], object]
+    take: Callable[[Envelope], object], envelopes: Sequence[Envelope], on_confirmed: OnConfirmed
 ) -> dict[int, PublishError]:
     errors = {}
     for index, envelope in enumerate(envelopes):
@@ -113,52 +117,38 @@ class _Delivery:
     """Attempts, one after the other, until nothing is left that another one could deliver."""
 
     def __init__(
-        self,
-        configuration: InterserviceBusConfiguration,
-        envelopes: Sequence[Envelope],
-        seconds: float,
-        on_confirmed: Callable[[Envelope], object],
+        self, configuration: InterserviceBusConfiguration, envelopes: Sequence[Envelope], on_confirmed: OnConfirmed
     ) -> None:
         self._configuration = configuration
-        self._envelopes = envelopes
-        self._seconds = seconds
         self._on_confirmed = on_confirmed
-        self._confirmed: set[int] = set()
-        self._errors: dict[int, PublishError] = {}
+        # Messages that are not confirmed, and why, by index.
+        self.unconfirmed = dict(enumerate(envelopes))
+        self.errors: dict[int, PublishError] = {}
 
-    def run(self) -> None:
+    def run(self, seconds: float) -> None:
         """Make attempts until everything is settled or the time is over."""
-        deadline = time.monotonic() + self._seconds
+        deadline = time.monotonic() + seconds
         disable_pika_logs()
         while left := self._left():
-            self._errors |= self._attempt(left, deadline)
+            self.errors |= self._attempt(left, deadline)
             # An attempt with hardly any time would only replace the actual error by a timeout.
             if deadline - time.monotonic() <= PAUSE_SECONDS + LEAST_SECONDS:
                 return
             if self._left():
                 time.sleep(PAUSE_SECONDS)
 
-    def errors(self) -> dict[int, PublishError]:
-        """Return why messages were not confirmed."""
-        silence = PublishError(f"no answer within {self._seconds:.0f} s", retryable=True)
-        unconfirmed = set(range(len(self._envelopes))) - self._confirmed
-        return {index: self._errors.get(index, silence) for index in sorted(unconfirmed)}
-
     def _left(self) -> dict[int, Envelope]:
         """Return the messages that are neither confirmed nor refused for good."""
-        return {
-            index: envelope
-            for index, envelope in enumerate(self._envelopes)
-            if index not in self._confirmed and (index not in self._errors or self._errors[index].retryable)
-        }
+        refused = {index for index, error in self.errors.items() if not error.retryable}
+        return {index: envelope for index, envelope in self.unconfirmed.items() if index not in refused}
 
     def _attempt(self, left: dict[int, Envelope], deadline: float) -> dict[int, PublishError]:
         errors: dict[int, PublishError] = {}
         groups: dict[tuple[str, str], dict[int, Envelope]] = {}
         for index, envelope in left.items():
             groups.setdefault((envelope.queue, envelope.routing_key), {})[index] = envelope
-        seconds = deadline - time.monotonic()
         failure = PublishError("no time left", retryable=True)
+        seconds = deadline - time.monotonic()
         try:
             with Connection(self._configuration, seconds=seconds, blocked_seconds=seconds) as connection:
                 for (queue, routing_key), envelopes in groups.items():
@@ -171,11 +161,10 @@ class _Delivery:
                     connection.require(channel.is_settled, deadline)
         except Exception as error:
             failure = as_publish_error(error)
-        return dict.fromkeys(set(left) - self._confirmed, failure) | errors
+        return dict.fromkeys(left.keys() & self.unconfirmed.keys(), failure) | errors
 
     def _settle(self, errors: dict[int, PublishError], index: int, error: PublishError | None) -> None:
         if error is not None:
             errors[index] = error
-            return
-        self._confirmed.add(index)
-        self._on_confirmed(self._envelopes[index])
+        else:
+            self._on_confirmed(self.unconfirmed.pop(index))
