@@ -182,6 +182,19 @@ class Channel:
         """Return whether the broker has confirmed or refused every message."""
         return not self._unconfirmed
 
+    def wait_for_answer(self, seconds: float) -> None:
+        """
+        Wait until the broker confirms or refuses at least one message.
+
+        It may take longer than the limit while it blocks publishers: it has the messages, and will confirm them.
+        """
+        before = len(self._unconfirmed)
+        while not self._connection.wait(lambda: len(self._unconfirmed) < before, time.monotonic() + seconds):
+            if not self._connection.blocked:
+                raise PublishError(f"the broker has confirmed no message for {seconds:.0f} s", retryable=True)
+        if self.is_closed:
+            raise self._closed_by
+
     def probe(self) -> None:
         """
         Find out whether the broker accepts messages, with messages that reach no queue.

@@ -106,24 +106,56 @@ TASKS = """
                 time.sleep(0.02)
             Path("ticks").write_text(str(number))
 
-    class HearsOf(TaskBase):
-        # Logs until the shipper has told of something.
+    class MeetsFault(TaskBase):
+        # Logs until records are not sent for a certain reason.
         def run(self):
+            [sender] = [each for each in threading.enumerate() if each.name == "dkist-isb-logs"]
             number = 0
-            Path("running").write_text(str(os.getpid()))
             deadline = time.monotonic() + 45
-            while os.environ["REASON"] not in (self._life_cycle._pump.status.reason or ""):
+            while os.environ["FAULT"] not in sender.fault:
                 logger.info("tick %d", number)
                 number += 1
                 time.sleep(0.02)
-                assert time.monotonic() < deadline, self._life_cycle._pump.status
+                assert time.monotonic() < deadline, sender.fault
             Path("ticks").write_text(str(number))
+
+    class Interrupted(TaskBase):
+        # Signal handlers that log interrupt a loop that logs.
+        def run(self):
+            handled = []
+            def handle(*_):
+                handled.append(1)
+                logger.info("handler")
+                signal.setitimer(signal.ITIMER_REAL, 0.0005)
+            signal.signal(signal.SIGALRM, handle)
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+            for number in range(20_000):
+                logger.info("loop %d", number)
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+            Path("handled").write_text(str(len(handled)))
+
+    class ForksEarly(TaskBase):
+        # Forks while the modules that talk to the broker are imported; the children import some of them as well.
+        def run(self):
+            deadline = time.monotonic() + 6
+            while time.monotonic() < deadline:
+                child = os.fork()
+                if child == 0:
+                    signal.alarm(5)  # ends the child if it hangs
+                    import pika, pydantic_settings
+                    os._exit(0)
+                assert os.waitpid(child, 0)[1] == 0
 
     class Stops(TaskBase):
         def run(self):
-            logger.info("last words")
+            logger.info("about to wait")
             Path("running").write_text(str(os.getpid()))
             time.sleep(120)
+
+    class LastsLong(Good):
+        def run(self):
+            super().run()
+            time.sleep(2.5)
 
     class Forks(TaskBase):
         def run(self):
@@ -140,18 +172,10 @@ TASKS = """
                 child.join()
             assert [child.exitcode for child in children] == [0, 0, 0, 0]
 
-    class LeavesAChild(TaskBase):
-        def run(self):
-            if os.fork() == 0:
-                for descriptor in (0, 1, 2):
-                    os.close(descriptor)
-                time.sleep(60)
-                os._exit(0)
-
     class Imports(TaskBase):
         def run(self):
             logger.info("one")
-            time.sleep(0.3)
+            time.sleep(2.5)
             print(*{name.partition(".")[0] for name in sys.modules})
 
     class Enters(Good):
@@ -230,8 +254,13 @@ class Received:
         return self.until(lambda records: any(is_end(record) for record in records), seconds)
 
     @property
+    def lines(self):
+        """The records of each message."""
+        return [[json.loads(line) for line in body.split(b"\n")[:-1]] for _, body in self.messages]
+
+    @property
     def records(self):
-        return [json.loads(line) for _, body in self.messages for line in body.split(b"\n")[:-1]]
+        return [record for lines in self.lines for record in lines]
 
     @property
     def properties(self):

@@ -8,9 +8,9 @@ import logging
 import threading
 from collections import deque
 
-from dkist_processing_core.isb.logs.record import Row, row_of, size_of
+from dkist_processing_core.isb.logs.record import Row, event_row, is_event, row_of, size_of
 
-__all__ = ["MOST_BYTES", "MOST_RECORDS", "Buffer"]
+__all__ = ["Buffer"]
 
 MOST_RECORDS = 100_000
 MOST_BYTES = 32 << 20
@@ -18,17 +18,11 @@ MOST_BYTES = 32 << 20
 
 class Buffer:
     """
-    Holds records in their order and drops the oldest above a limit.
+    Holds records in their order, and drops the oldest above a limit.
 
-    Records are numbered from 1 in the order in which they come, so that a gap shows how many are missing. A record is
-    added by any thread and also by a signal handler that interrupts another addition, hence the reentrant lock.
-
-    Attributes
-    ----------
-    is_open
-        Whether records are accepted.
-    total
-        Number of records so far.
+    Records are numbered from 1 in the order in which they come, so that a gap shows how many are missing; ``total`` is
+    the last number. A record is added by any thread, and also by a signal handler that interrupts another addition,
+    hence the reentrant lock. Nothing is added while ``is_open`` is false.
     """
 
     def __init__(self) -> None:
@@ -36,19 +30,16 @@ class Buffer:
         self.total = 0
         self._rows: deque[Row] = deque()
         self._bytes = 0
-        self._lock = threading.RLock()
         self._missing = 0
+        self._lock = threading.RLock()
 
     def add_record(self, record: logging.LogRecord) -> None:
         """Add what is sent of a log record; it raises nothing, whatever is in the record."""
-        if not self.is_open:
-            return
         try:
-            row = row_of(record)
-            if row is not None:
-                self.add(row)
-        except Exception:
-            self.count_as_missing(1)
+            if self.is_open and not is_event(record):
+                self.add(row_of(record))
+        except Exception as error:
+            self.add(event_row(f"A log record could not be read: {type(error).__name__}"))
 
     def add(self, row: Row) -> None:
         """Add a row."""
@@ -63,7 +54,7 @@ class Buffer:
                 self._missing += 1
 
     def count_as_missing(self, records: int) -> None:
-        """Count records that will not be sent; the next record that is taken out comes with their number."""
+        """Count records that will not be sent; the next rows that are taken out come with their number."""
         with self._lock:
             self._missing += records
 

@@ -1,5 +1,5 @@
 """
-One log record: what is taken from it in the task, and the line of JSON that a consumer receives.
+One log record: what is kept of it in the task, and the line of JSON that a consumer receives.
 
 Runs in: task environment. Source of the keys: ``docs/logging.rst``.
 """
@@ -11,91 +11,73 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any
 
-__all__ = ["Encoder", "Event", "Row", "event_row", "note_row", "row_of", "seconds_of", "size_of"]
+__all__ = ["Encoder", "Event", "Row", "event_row", "is_event", "row_of", "seconds_of", "size_of"]
 
 SCHEMA_VERSION = 1
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 # Longer texts are truncated.
 MOST_CHARACTERS = 32_000
-SHORT_CHARACTERS = 1_000
 # About what a row takes in memory beyond its texts.
 ROW_BYTES = 250
 CACHED = 256
 EVENT_LOGGER = "dkist_processing_core.task"
-NOTE_LOGGER = "dkist_processing_core.isb.logs"
-# Marks the records that `TaskBase` logs about events, which are sent as events already.
-LISTENED = ("dkist_listened", "dkist_told")
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 # Event, phase, duration in seconds.
-Event = tuple[str, str | None, float | None]
-# Time, level, its name, logger, message, thread, traceback, event.
-Row = tuple[float, int, str, str, str, str, str | None, Event | None]
+Event = tuple[str | None, str | None, float | None]
+# Level, its name, logger, thread, traceback, event.
+Origin = tuple[int, str, str, str, str | None, Event | None]
+# Time, message, and what many records have in common.
+Row = tuple[float, str, Origin]
 
-# Hundreds of thousands of records a second are possible, so a row is made in one go. A record has a message once a
-# formatter has handled it, as for the console; most records have neither a traceback nor a stack.
-_plain_row = itemgetter("created", "levelno", "levelname", "name", "message", "threadName", "exc_info", "stack_info")
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
-def row_of(record: logging.LogRecord) -> Row | None:
-    """Return what is kept of a record, None if it is sent as an event. It raises nothing, whatever the record is."""
-    values = record.__dict__
+def is_event(record: logging.LogRecord) -> bool:
+    """Return whether `TaskBase` has logged what is sent as an event already."""
+    return "dkist_listened" in record.__dict__ or "dkist_told" in record.__dict__
+
+
+def row_of(record: logging.LogRecord) -> Row:
+    """Return what is kept of a record."""
+    text = None
+    if record.exc_info or record.stack_info:
+        parts = [record.exc_text or "".join(traceback.format_exception(*record.exc_info))] if record.exc_info else []
+        text = truncate("\n".join(part.rstrip("\n") for part in (*parts, record.stack_info) if part))
+    origin = (record.levelno, record.levelname, record.name, record.threadName or "", text, None)
+    return record.created, truncate(_message_of(record)), origin
+
+
+def _message_of(record: logging.LogRecord) -> str:
     try:
-        if "message" not in values:
-            values = {**values, "message": record.getMessage()}
-        row: Row = _plain_row(values)
-        is_plain = row[6] is None and row[7] is None and 0 < len(row[4]) < SHORT_CHARACTERS
-        if is_plain and LISTENED[0] not in values and LISTENED[1] not in values:
-            return row
-        return None if any(each in values for each in LISTENED) else _full_row(record)
+        # A formatter, such as that of the console, leaves the message in the record.
+        return str(record.__dict__.get("message") or record.getMessage())
     except Exception as error:
-        with suppress(Exception):
-            text = f"{record.msg!r} with {record.args!r} cannot be formatted: {error!r}"
-            return (*_plain_row({**values, "message": truncate(text)})[:6], None, None)
-        text = f"A message of {type(record.msg).__name__} cannot be formatted: {type(error).__name__}"
-        return (record.created, record.levelno, record.levelname, record.name, text, "", None, None)
+        what = repr(record.msg) if isinstance(record.msg, str) else f"A message of {type(record.msg).__name__}"
+        return f"{what} cannot be formatted: {traceback.format_exception_only(error)[-1].rstrip()}"
 
 
-def _full_row(record: logging.LogRecord) -> Row:
-    parts = []
-    if record.exc_info:
-        parts.append(record.exc_text or "".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
-    if record.stack_info:
-        parts.append(record.stack_info)
-    # Some formatters leave nothing useful in the record if the message is no plain text.
-    message = truncate(str(record.__dict__.get("message") or record.getMessage()))
-    values = _plain_row({**record.__dict__, "message": message})
-    return (*values[:6], truncate("\n".join(parts)) if parts else None, None)
-
-
-def event_row(message: str, event: Event, error: BaseException | None = None) -> Row:
-    """Return the row of an event in the life cycle of the task."""
+def event_row(message: str, event: Event | None = None, error: BaseException | None = None) -> Row:
+    """Return the row of an event in the life cycle of the task, or without one of a note about the log."""
     text = None if error is None else truncate("".join(traceback.format_exception(error)).rstrip("\n"))
-    level, name = (logging.INFO, "INFO") if error is None else (logging.ERROR, "ERROR")
-    return time.time(), level, name, EVENT_LOGGER, truncate(message), threading.current_thread().name, text, event
-
-
-def note_row(message: str) -> Row:
-    """Return the row of a note about the log itself."""
-    return time.time(), logging.WARNING, "WARNING", NOTE_LOGGER, message, threading.current_thread().name, None, None
-
-
-def size_of(row: Row) -> int:
-    """Return about how many bytes a row takes."""
-    return ROW_BYTES + len(row[4]) + (len(row[6]) if row[6] else 0)
+    level = logging.ERROR if error is not None else logging.INFO if event else logging.WARNING
+    origin = (level, logging.getLevelName(level), EVENT_LOGGER, threading.current_thread().name, text, event)
+    return time.time(), truncate(message), origin
 
 
 def seconds_of(row: Row) -> float:
     """Return the time of a row; whoever makes a record may have set it to anything."""
     is_time = isinstance(row[0], (int, float)) and 0 < row[0] < FAR_FUTURE
     return row[0] if is_time else time.time()
+
+
+def size_of(row: Row) -> int:
+    """Return about how many bytes a row takes."""
+    return ROW_BYTES + len(row[1]) + len(row[2][4] or "")
 
 
 def truncate(text: str) -> str:
@@ -107,14 +89,7 @@ def truncate(text: str) -> str:
 
 
 class Encoder:
-    """
-    Encodes records as lines of JSON.
-
-    Parameters
-    ----------
-    metadata
-        What is the same for all records of the task, by the keys of the line.
-    """
+    """Encodes records as lines of JSON, all with the same metadata, which is given by the keys of the line."""
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
         self._metadata = metadata
@@ -123,37 +98,16 @@ class Encoder:
 
     def line(self, sequence: int, row: Row, missing: int | None = None) -> str:
         """Return the line of a record, or of the note that as many records as ``missing`` were dropped."""
-        _, level, level_name, logger, message, thread, text, event = row
-        time_text = datetime.fromtimestamp(seconds_of(row), UTC).isoformat(timespec="microseconds")[:-6]
-        rest = self._cached_rest if text is None else self._rest
-        line = (
-            f'{{"sequence": {sequence}, "timestamp": "{time_text}Z", "message": {_encode(str(message))}, '
-            f"{rest(level, str(level_name), str(logger), str(thread), text, event, missing)}\n"
-        )
+        _, message, origin = row
+        moment = datetime.fromtimestamp(seconds_of(row), UTC).isoformat(timespec="microseconds")[:-6]
+        rest = (self._rest if origin[4] else self._cached_rest)(origin, missing)
+        line = f'{{"sequence": {sequence}, "timestamp": "{moment}Z", "message": {_encode(message)}, {rest}\n'
         # Half a surrogate pair is shown as Python's standard error stream shows it; this is the inside of JSON.
         return line if line.isascii() else SURROGATES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", line)
 
-    def _rest(  # noqa: PLR0913, PLR0917 - hashable values, for the cache
-        self,
-        level: int,
-        level_name: str,
-        logger: str,
-        thread: str,
-        text: str | None,
-        event: Event | None,
-        missing: int | None,
-    ) -> str:
-        name, phase, seconds = event or (None, None, None)
-        values = {
-            "level": level_name,
-            "levelNumber": level,
-            "logger": logger,
-            "threadName": thread,
-            "event": name,
-            "phase": phase,
-            "durationSeconds": seconds,
-            "traceback": text,
-            "droppedRecords": missing,
-            "schemaVersion": SCHEMA_VERSION,
-        }
-        return _encode(values | dict(self._metadata))[1:]
+    def _rest(self, origin: Origin, missing: int | None) -> str:
+        level, level_name, logger, thread, text, event = origin
+        values = dict(zip(("event", "phase", "durationSeconds"), event or (None, None, None), strict=True))
+        values |= {"level": level_name, "levelNumber": level, "logger": logger, "threadName": thread}
+        values |= {"traceback": text, "droppedRecords": missing, "schemaVersion": SCHEMA_VERSION}
+        return _encode({**values, **self._metadata})[1:]

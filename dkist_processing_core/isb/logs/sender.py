@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dkist_processing_core.common.settings import is_true
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.logs.buffer import Buffer
-from dkist_processing_core.isb.logs.record import Encoder, note_row, seconds_of
+from dkist_processing_core.isb.logs.record import Encoder, event_row, seconds_of
 
 if TYPE_CHECKING:
     from dkist_processing_core.isb.amqp import Channel, Connection
@@ -26,15 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Sender"]
 
-QUEUE = "task.log.q"
-ROUTING_KEY = "task.log.m"
-MESSAGE_TYPE = "task.log"
+QUEUE, ROUTING_KEY, MESSAGE_TYPE = "task.log.q", "task.log.m", "task.log"
 CONTENT_TYPE = "application/x-ndjson"
-
-# What one message holds, and how many messages may be unconfirmed.
-MOST_RECORDS = 500
-MOST_BYTES = 100_000
-WINDOW, LAST_WINDOW = 8, 40
+# What one message holds, and how many messages may be unconfirmed: while the task runs, and at its end.
+MOST_RECORDS, MOST_BYTES = 200, 100_000
+WINDOW, LAST_WINDOW = 20, 100
 # The pause after each window, so that a task that floods its log seldom waits for the interpreter's lock.
 PAUSE_SECONDS = 0.2
 # How long a task runs before anything is imported and sent, unless it ends sooner; a short burst is not disturbed then.
@@ -47,14 +43,13 @@ FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.4, 5.0
 # After an error that somebody has to correct, such as a wrong password.
 CORRECTION_SECONDS = 30.0
 # What the end of the task may take: in all, and without any progress.
-END_SECONDS = 3.0
-PATIENCE_SECONDS = 1.0
+END_SECONDS, PATIENCE_SECONDS = 3.0, 1.5
 # How long a fork may wait for an import in this thread.
 FORK_SECONDS = 3.0
 
 
 class Batch(NamedTuple):
-    """The records of one message, and how many others it reports as missing."""
+    """A message, the number of records in it, and the number of those that it reports as missing."""
 
     envelope: Envelope
     records: int
@@ -63,19 +58,10 @@ class Batch(NamedTuple):
 
 class Sender(threading.Thread):
     """
-    Sends records until it is closed.
+    Sends records from a buffer until it is closed.
 
-    Parameters
-    ----------
-    buffer
-        Where the records come from.
-    metadata
-        What is the same for all records, by the keys of the line of JSON.
-
-    Attributes
-    ----------
-    confirmed
-        Number of records that the broker has confirmed.
+    What is the same for all records is given by the keys of the line of JSON. ``confirmed`` is the number of records
+    that the broker has confirmed.
     """
 
     def __init__(self, buffer: Buffer, metadata: Mapping[str, Any]) -> None:
@@ -88,18 +74,16 @@ class Sender(threading.Thread):
         self._connection: Connection | None = None
         self._fault = ""
         self._is_retryable = True
-        self._refusal: PublishError | None = None
         self._closing = threading.Event()
         self._done = threading.Event()
-        self._progress_at = time.monotonic()
+        self._progress_at = 0.0
 
     @property
     def fault(self) -> str:
         """Why records are not sent at the moment; empty if they are."""
         connection = self._connection
-        if connection is not None and connection.blocked:
-            return f"the broker blocks publishers: {connection.blocked}"
-        return self._fault
+        blocked = connection.blocked if connection is not None else ""
+        return f"the broker blocks publishers: {blocked}" if blocked else self._fault
 
     def close(self) -> None:
         """Send what is left, within the time that the end of a task may take."""
@@ -137,14 +121,14 @@ class Sender(threading.Thread):
         if host:
             # RabbitMQ takes a connection that is closed at once for a health check.
             socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
-        self._progress_at = float("inf")
+        self._progress_at = float("inf")  # an import ends, and is slow where the disk is
         with _importing:
             from dkist_processing_core.isb.amqp import Channel, Connection, disable_pika_logs
             from dkist_processing_core.isb.settings import isb_configuration
 
             configuration = isb_configuration()
-        disable_pika_logs()
         self._progress_at = time.monotonic()
+        disable_pika_logs()
         with Connection(configuration, seconds=CONNECT_SECONDS) as self._connection:
             deadline = time.monotonic() + CONNECT_SECONDS
             channel = Channel(self._connection, QUEUE, ROUTING_KEY, deadline=deadline)
@@ -154,18 +138,16 @@ class Sender(threading.Thread):
     def _note_failure(self, error: Exception) -> None:
         self._connection = None
         host, port = _address()
-        where = f"interservice bus at {host}:{port}: " if host else ""
-        if isinstance(error, OSError):  # nothing of pika is imported yet
-            self._fault = f"{where}{type(error).__name__}: {error}"
-            return
-        from dkist_processing_core.isb.errors import as_publish_error
+        what = f"{type(error).__name__}: {error}"
+        if not isinstance(error, OSError):  # which is raised before pika is imported
+            from dkist_processing_core.isb.errors import as_publish_error
 
-        failure = as_publish_error(error)
-        self._fault, self._is_retryable = f"{where}{failure}", failure.retryable
+            failure = as_publish_error(error)
+            what, self._is_retryable = str(failure), failure.retryable
+        self._fault = f"interservice bus at {host}:{port}: {what}" if host else what
 
-    # ---- sending -----------------------------------------------------------------------------------------------------
     def _send(self, connection: "Connection", channel: "Channel") -> None:
-        for each in self._unconfirmed:  # of the previous connection
+        for each in self._unconfirmed:  # on the previous connection
             self._publish(channel, each)
         while True:
             is_closing = self._closing.is_set()
@@ -175,7 +157,9 @@ class Sender(threading.Thread):
                 self._publish(channel, batch)
             if is_closing and not self._unconfirmed:
                 return
-            self._await_confirmations(connection, channel)
+            while self._unconfirmed:
+                channel.wait_for_answer(CONFIRM_SECONDS)
+                self._progress_at = time.monotonic()
             connection.serve()
             self._closing.wait(PAUSE_SECONDS)
 
@@ -185,9 +169,9 @@ class Sender(threading.Thread):
             return None
         lines = [self._encoder.line(sequence, row) for sequence, row in enumerate(rows, start=first)]
         if missing:
-            reason = self.fault or "more were logged than could be sent"
-            note = note_row(f"{missing} log records of the task were dropped: {reason}")
             first -= 1
+            reason = self.fault or "more were logged than could be sent"
+            note = event_row(f"{missing} log records of the task were dropped: {reason}")
             lines.insert(0, self._encoder.line(first, note, missing))
         envelope = Envelope(
             queue=QUEUE,
@@ -203,7 +187,6 @@ class Sender(threading.Thread):
         channel.publish(batch.envelope, partial(self._settle, channel, batch), CONTENT_TYPE)
 
     def _settle(self, channel: "Channel", batch: Batch, refusal: "PublishError | None") -> None:
-        self._refusal = refusal
         if channel.is_closed:
             return  # it is sent again
         self._unconfirmed.remove(batch)
@@ -212,23 +195,7 @@ class Sender(threading.Thread):
             self._fault = ""
         else:
             self._buffer.count_as_missing(batch.records + batch.missing)
-            self._fault = f"the interservice bus refused them: {refusal}"
-
-    def _await_confirmations(self, connection: "Connection", channel: "Channel") -> None:
-        from dkist_processing_core.isb.errors import PublishError
-
-        while count := len(self._unconfirmed):
-            is_settled = partial(self._is_settled, channel, count)
-            if connection.wait(is_settled, time.monotonic() + CONFIRM_SECONDS):
-                self._progress_at = time.monotonic()
-                if channel.is_closed:
-                    raise self._refusal or PublishError("the broker closed the channel", retryable=True)
-            elif not connection.blocked:
-                text = f"the broker has not confirmed a message for {CONFIRM_SECONDS:.0f} s"
-                raise PublishError(text, retryable=True)
-
-    def _is_settled(self, channel: "Channel", count: int) -> bool:
-        return len(self._unconfirmed) < count or channel.is_closed
+            self._fault = f"interservice bus: {refusal}"
 
 
 def _address() -> tuple[str, int]:
@@ -242,16 +209,16 @@ def _address() -> tuple[str, int]:
 
 
 _importing = threading.RLock()
-_held_by_fork: list[bool] = []
+_acquired: list[bool] = []
 
 
 def _before_fork() -> None:
     # A child that is forked during an import in another thread would wait for that module forever.
-    _held_by_fork.append(_importing.acquire(timeout=FORK_SECONDS))
+    _acquired.append(_importing.acquire(timeout=FORK_SECONDS))
 
 
 def _after_fork() -> None:
-    if _held_by_fork.pop():
+    if _acquired.pop():
         _importing.release()
 
 

@@ -24,14 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class TaskLog:
-    """
-    The log of one task on its way to the interservice bus, from when this is created until it is closed.
-
-    Parameters
-    ----------
-    metadata
-        Which task it is.
-    """
+    """The log of one task on its way to the interservice bus, from when this is created until it is closed."""
 
     def __init__(self, metadata: TaskMetadata) -> None:
         self._pid = os.getpid()
@@ -54,7 +47,7 @@ class TaskLog:
             },
         )
         self._sender.start()
-        _open_buffers.add(self._buffer)
+        _open_logs.add(self)
         self._stop_listening = listen(self._buffer.add_record)
         # For a task whose own __enter__ fails; no __exit__ follows then.
         atexit.register(self._close)
@@ -76,14 +69,7 @@ class TaskLog:
             self._add(f"{name} ended after {seconds:.3f} s", ("phase_ended", name, round(seconds, 6)))
 
     def close(self, error: BaseException | None) -> None:
-        """
-        Send the event that the task has ended, and what else is left.
-
-        Parameters
-        ----------
-        error
-            What the task has raised.
-        """
+        """Send the event that the task has ended, with the error that it has raised, and what else is left."""
         try:
             self._add_end(error)
             self._close()
@@ -111,24 +97,27 @@ class TaskLog:
         self._stop_listening()
         self._buffer.is_open = False
         self._sender.close()
-        missing = self._buffer.total - self._sender.confirmed
-        if missing > 0:
+        total = self._buffer.total
+        missing = total - self._sender.confirmed
+        if missing:
             fault = self._sender.fault or "more were logged than could be sent"
-            text = "%d of %d log records did not reach the interservice bus: %s"
-            logger.warning(text, missing, self._buffer.total, fault)
-        _open_buffers.discard(self._buffer)
+            logger.warning("%d of %d log records did not reach the interservice bus: %s", missing, total, fault)
+        _open_logs.discard(self)
         # Last, so that what a signal interrupts is done when the process ends.
         atexit.unregister(self._close)
 
-
-_open_buffers: set[Buffer] = set()
-
-
-def _close_in_forked_process() -> None:
-    # No lock is acquired here: the thread that holds it may not exist in this process.
-    for each in _open_buffers:
-        each.is_open = False
-    _open_buffers.clear()
+    def forget(self) -> None:
+        """Accept nothing any more, in a forked process. No lock is acquired: its owner may not exist here."""
+        self._buffer.is_open = False
 
 
-os.register_at_fork(after_in_child=_close_in_forked_process)
+_open_logs: set[TaskLog] = set()
+
+
+def _forget_in_forked_process() -> None:
+    for each in _open_logs:
+        each.forget()
+    _open_logs.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_forked_process)
