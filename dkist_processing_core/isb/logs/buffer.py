@@ -12,8 +12,8 @@ from dkist_processing_core.isb.logs.record import Row, event_row, is_event, row_
 
 __all__ = ["Buffer"]
 
-MOST_RECORDS = 100_000
-MOST_BYTES = 32 << 20
+MOST_RECORDS = 50_000
+MOST_BYTES = 16 << 20
 
 
 class Buffer:

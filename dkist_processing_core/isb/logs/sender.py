@@ -43,7 +43,7 @@ FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.4, 5.0
 # After an error that somebody has to correct, such as a wrong password.
 CORRECTION_SECONDS = 30.0
 # What the end of the task may take: in all, and without any progress.
-END_SECONDS, PATIENCE_SECONDS = 3.0, 1.5
+END_SECONDS, PATIENCE_SECONDS = 2.7, 1.5
 # How long a fork may wait for an import in this thread.
 FORK_SECONDS = 3.0
 
