@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any
 
 import pika
 from pika.exceptions import ChannelClosedByBroker
@@ -66,7 +66,7 @@ class _Transport(pika.SelectConnection):
 
 class Connection:
     """
-    A connection to the interservice bus, to be used in a ``with`` statement and from one thread.
+    A connection to the interservice bus, to be used from one thread and to be closed.
 
     Opening takes at most ``seconds``. If the broker blocks the connection for more than ``blocked_seconds``, it is
     closed; None sets no limit. Every method raises a `PublishError` if the connection is lost, and opening raises a
@@ -132,12 +132,6 @@ class Connection:
                 self.serve(TIDY_SECONDS)
         self._loop.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _note_loss(self, _transport: object, error: BaseException) -> None:
         failure = as_publish_error(error)
         self._loss = self._with_block(str(failure), retryable=failure.retryable)
@@ -147,7 +141,7 @@ class Connection:
         self.blocked = getattr(frame.method, "reason", "")
 
     def _with_block(self, reason: str, *, retryable: bool) -> PublishError:
-        blocked = f"; it blocks publishers ({self.blocked})" if self.blocked else ""
+        blocked = f"; it takes no messages ({self.blocked})" if self.blocked else ""
         return PublishError(f"{reason}{blocked}", retryable=retryable)
 
 

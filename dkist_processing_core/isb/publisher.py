@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 
 from dkist_processing_core.isb.amqp import Channel, Connection, disable_pika_logs
@@ -150,7 +151,7 @@ class _Delivery:
         failure = PublishError("no time left", retryable=True)
         seconds = deadline - time.monotonic()
         try:
-            with Connection(self._configuration, seconds=seconds, blocked_seconds=seconds) as connection:
+            with closing(Connection(self._configuration, seconds=seconds, blocked_seconds=seconds)) as connection:
                 for (queue, routing_key), envelopes in groups.items():
                     channel = Channel(connection, queue, routing_key, deadline=deadline)
                     channel.probe()

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,6 +40,7 @@ PROBE_SECONDS = 1.0
 CONNECT_SECONDS = 5.0
 # How long the broker may take to confirm a message, unless it blocks publishers.
 CONFIRM_SECONDS = 15.0
+BLOCKED_SECONDS = 3600.0
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.4, 5.0
 # After an error that somebody has to correct, such as a wrong password.
 CORRECTION_SECONDS = 30.0
@@ -72,34 +74,35 @@ class Sender(threading.Thread):
         self._run_id = os.urandom(16).hex()
         self._unconfirmed: list[Batch] = []
         self._connection: Connection | None = None
-        self._fault = ""
+        self._where = self._fault = ""
         self._is_retryable = True
         self._closing = threading.Event()
         self._done = threading.Event()
-        self._progress_at = 0.0
+        self._closed_at = self._progress_at = 0.0
 
     @property
     def fault(self) -> str:
         """Why records are not sent at the moment; empty if they are."""
         connection = self._connection
         blocked = connection.blocked if connection is not None else ""
-        return f"the broker blocks publishers: {blocked}" if blocked else self._fault
+        return f"{self._where}the broker takes no messages ({blocked})" if blocked else self._fault
 
     def close(self) -> None:
         """Send what is left, within the time that the end of a task may take."""
+        self._closed_at = self._closed_at or time.monotonic()
         self._closing.set()
-        began = time.monotonic()
         while not self._done.wait(PAUSE_SECONDS):
             now = time.monotonic()
-            if now - began > END_SECONDS or now - max(began, self._progress_at) > PATIENCE_SECONDS:
+            if now - self._closed_at > END_SECONDS or now - max(self._closed_at, self._progress_at) > PATIENCE_SECONDS:
                 return
 
     def run(self) -> None:
-        """Connect and send, and connect again after a failure."""
+        """Connect and send, and connect again after a failure; once more when the log is closed."""
         self._closing.wait(DELAY_SECONDS)
         retry_seconds = FIRST_RETRY_SECONDS
-        while True:
-            before = self.confirmed
+        is_last = False
+        while not is_last:
+            before, is_last = self.confirmed, self._closing.is_set()
             try:
                 self._connect_and_send()
                 break
@@ -108,8 +111,9 @@ class Sender(threading.Thread):
             retry_seconds = FIRST_RETRY_SECONDS if self.confirmed > before else 2 * retry_seconds
             # At random, so that all tasks of a site do not return to a broker at the same moment.
             pause = min(retry_seconds, LONGEST_RETRY_SECONDS) * (0.5 + os.urandom(1)[0] / 512)
-            if self._closing.wait(pause if self._is_retryable else CORRECTION_SECONDS):
-                break
+            is_last |= (
+                self._closing.wait(pause if self._is_retryable else CORRECTION_SECONDS) and not self._is_retryable
+            )
         self._done.set()
 
     def _connect_and_send(self) -> None:
@@ -117,7 +121,8 @@ class Sender(threading.Thread):
         self._progress_at = time.monotonic()
         self._is_retryable = True
         host, port = _address()
-        self._fault = f"interservice bus at {host}:{port} does not answer"
+        self._where = f"interservice bus at {host}:{port}: " if host else ""
+        self._fault = f"{self._where}the broker does not answer"
         if host:
             # RabbitMQ takes a connection that is closed at once for a health check.
             socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
@@ -129,22 +134,21 @@ class Sender(threading.Thread):
             configuration = isb_configuration()
         self._progress_at = time.monotonic()
         disable_pika_logs()
-        with Connection(configuration, seconds=CONNECT_SECONDS) as self._connection:
-            deadline = time.monotonic() + CONNECT_SECONDS
-            channel = Channel(self._connection, QUEUE, ROUTING_KEY, deadline=deadline)
+        with closing(Connection(configuration, seconds=CONNECT_SECONDS, blocked_seconds=BLOCKED_SECONDS)) as connection:
+            self._connection = connection
+            channel = Channel(connection, QUEUE, ROUTING_KEY, deadline=time.monotonic() + CONNECT_SECONDS)
             self._fault = ""
-            self._send(self._connection, channel)
+            self._send(connection, channel)
 
     def _note_failure(self, error: Exception) -> None:
         self._connection = None
-        host, port = _address()
-        what = f"{type(error).__name__}: {error}"
-        if not isinstance(error, OSError):  # which is raised before pika is imported
-            from dkist_processing_core.isb.errors import as_publish_error
+        if isinstance(error, OSError):  # which is raised before pika is imported
+            self._fault = f"{self._where}{type(error).__name__}: {error}"
+            return
+        from dkist_processing_core.isb.errors import as_publish_error
 
-            failure = as_publish_error(error)
-            what, self._is_retryable = str(failure), failure.retryable
-        self._fault = f"interservice bus at {host}:{port}: {what}" if host else what
+        failure = as_publish_error(error)
+        self._fault, self._is_retryable = f"{self._where}{failure}", failure.retryable
 
     def _send(self, connection: "Connection", channel: "Channel") -> None:
         for each in self._unconfirmed:  # on the previous connection
@@ -195,7 +199,7 @@ class Sender(threading.Thread):
             self._fault = ""
         else:
             self._buffer.count_as_missing(batch.records + batch.missing)
-            self._fault = f"interservice bus: {refusal}"
+            self._fault = f"{self._where}{refusal}"
 
 
 def _address() -> tuple[str, int]:

@@ -47,7 +47,7 @@ class TaskLog:
             },
         )
         self._sender.start()
-        _open_logs.add(self)
+        _open_buffers.add(self._buffer)
         self._stop_listening = listen(self._buffer.add_record)
         # For a task whose own __enter__ fails; no __exit__ follows then.
         atexit.register(self._close)
@@ -97,27 +97,23 @@ class TaskLog:
         self._stop_listening()
         self._buffer.is_open = False
         self._sender.close()
-        total = self._buffer.total
-        missing = total - self._sender.confirmed
+        total, missing = self._buffer.total, self._buffer.total - self._sender.confirmed
         if missing:
-            fault = self._sender.fault or "more were logged than could be sent"
-            logger.warning("%d of %d log records did not reach the interservice bus: %s", missing, total, fault)
-        _open_logs.discard(self)
+            text = "%d of %d log records did not reach the interservice bus: %s"
+            logger.warning(text, missing, total, self._sender.fault or "more were logged than could be sent")
+        _open_buffers.discard(self._buffer)
         # Last, so that what a signal interrupts is done when the process ends.
         atexit.unregister(self._close)
 
-    def forget(self) -> None:
-        """Accept nothing any more, in a forked process. No lock is acquired: its owner may not exist here."""
-        self._buffer.is_open = False
+
+_open_buffers: set[Buffer] = set()
 
 
-_open_logs: set[TaskLog] = set()
+def _close_in_forked_process() -> None:
+    # No lock is acquired: the thread that holds it may not exist in this process.
+    for each in _open_buffers:
+        each.is_open = False
+    _open_buffers.clear()
 
 
-def _forget_in_forked_process() -> None:
-    for each in _open_logs:
-        each.forget()
-    _open_logs.clear()
-
-
-os.register_at_fork(after_in_child=_forget_in_forked_process)
+os.register_at_fork(after_in_child=_close_in_forked_process)
