@@ -1,17 +1,17 @@
 """
-What it costs a task to send its log to the interservice bus: a task that logs in a tight loop, with it and without.
+What it costs a task to send its log to the interservice bus: a task that logs, with it and without.
 
 The same task runs in turn with ``DKIST_ISB_LOGGING`` off and on, the latter with a broker that is up, away (connections
-are refused), slow (100 KB in a second), and silent (it takes connections and says nothing). The run time is that of the
-whole process of the task, start and end included. Each run that is on is given time until its log shipper has gone, so
-it is not measured with the next one.
+are refused), slow (100 KB in a second), and silent (it accepts connections and sends nothing). It logs in a tight loop,
+or with ``--rate`` so many records in a second, with work of the processor between them.
 
-What the task writes goes to a file, where nobody is in its way, and, on its own, to what reads it in Airflow: the hook
-of Airflow's bash operator. A third reader, ``--sink reader``, does nothing but read. It is quicker than the task, so it
-sleeps before each line, and what the task then feels most is the price of waking it, which a virtual machine asks.
+What is printed are the time of the loop, the quickest and the median, since other processes on the machine only ever
+add to it; the time from the end of the loop to the end of the process; and the processor time of the process with all
+its threads, start and end included.
 
-What is printed are the quickest run of each situation, since what others do on the machine only ever adds to a run, and
-the medians. The processor time is that of the task's process and all its threads.
+What the task writes goes to a file, where nothing slows it down, and, separately, to what reads it in Airflow: the hook
+of Airflow's bash operator. A third reader, ``--sink reader``, does nothing but read. It is faster than the task, so it
+sleeps before each line, and what the task then feels most is the cost of waking it, which is high on a virtual machine.
 """
 
 import argparse
@@ -28,6 +28,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import timeit
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
@@ -35,7 +36,7 @@ from typing import IO, NamedTuple, Protocol
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.logs import QUEUE, wait_until_nobody_sends  # noqa: E402 - they are found by the line above
+from support.logs import QUEUE  # noqa: E402 - found by the line above
 from support.mesh import mesh_config  # noqa: E402
 from support.peers import peer, relay  # noqa: E402
 from support.ports import free_ports  # noqa: E402
@@ -44,7 +45,7 @@ from support.rabbitmq import RabbitMQ  # noqa: E402
 SLOW_BYTES_PER_SECOND = 100_000
 LIFE_CYCLE_RECORDS = 8
 TASK = """
-import logging, os
+import logging, os, time
 from pathlib import Path
 from dkist_processing_core import TaskBase
 
@@ -52,8 +53,14 @@ logger = logging.getLogger("bench.camera")
 
 class Logs(TaskBase):
     def run(self):
+        work = range(int(os.environ["WORK"]))
+        began = time.monotonic()
         for number in range(int(os.environ["RECORDS"])):
             logger.info("frame %d of %s: mean %.3f", number, "a burst", 1.5)
+            for _ in work:
+                pass
+        ended = time.monotonic()
+        Path(os.environ["LOOP"]).write_text(f"{ended - began} {ended}")
         # getrusage would tell the peak of the process that this one was forked from, if that was higher.
         status = Path("/proc/self/status").read_text()
         Path(os.environ["PEAK"]).write_text(status.partition("VmHWM:")[2].split()[0])
@@ -64,14 +71,15 @@ READ_LINES = "import sys\nfor line in sys.stdin.buffer: pass"
 class Run(NamedTuple):
     """What was measured of one run of the task."""
 
-    seconds: float
+    loop_seconds: float
+    end_seconds: float
     processor_seconds: float
     megabytes: float
     arrived: int = 0
-    told_dropped: int = 0
+    said_dropped: int = 0
 
 
-def run_task(sink: "Sink", folder: Path, records: int, **settings: str) -> Run:
+def run_task(sink: "Sink", folder: Path, records: int, work: int, **settings: str) -> Run:
     """Run the task once while its output goes to the sink."""
     environment = {
         **os.environ,
@@ -79,35 +87,37 @@ def run_task(sink: "Sink", folder: Path, records: int, **settings: str) -> Run:
         "PYTHONUNBUFFERED": "1",
         "DKIST_RECIPE_RUN_ID": "1",
         "RECORDS": str(records),
+        "WORK": str(work),
+        "LOOP": str(folder / "loop"),
         "PEAK": str(folder / "peak"),
         **settings,
     }
     # As in the environment of a task, where what is compiled once is kept.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-P", "-m", "dkist_processing_core.runtime", "bench_tasks:Logs"]
-    status, seconds, processor_seconds = sink(
+    status, ended, processor_seconds = sink(
         [*command, "--workflow-name", "bench", "--workflow-version", "1"], environment
     )
     if status != 0:
         sys.exit(f"the task failed with exit status {status}")
-    return Run(seconds, processor_seconds, int((folder / "peak").read_text()) / 1024)
+    loop_seconds, loop_ended = map(float, (folder / "loop").read_text().split())
+    return Run(loop_seconds, ended - loop_ended, processor_seconds, int((folder / "peak").read_text()) / 1024)
 
 
 class Sink(Protocol):
     """Where the output of a task goes."""
 
     def __call__(self, command: list[str], environment: Mapping[str, str]) -> tuple[int, float, float]:
-        """Run a command; return its exit status, how long it took, and its processor time."""
+        """Run a command; return its exit status, when it ended, and its processor time."""
 
 
 def timed(command: list[str], environment: Mapping[str, str], output: IO[bytes]) -> tuple[int, float, float]:
     """Run a command whose output goes to a file or a pipe."""
-    began = time.perf_counter()
     task = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     _, status, used = os.wait4(task.pid, 0)
-    seconds = time.perf_counter() - began
+    ended = time.monotonic()
     task.returncode = os.waitstatus_to_exitcode(status)
-    return task.returncode, seconds, used.ru_utime + used.ru_stime
+    return task.returncode, ended, used.ru_utime + used.ru_stime
 
 
 def to_file(command: list[str], environment: Mapping[str, str]) -> tuple[int, float, float]:
@@ -131,11 +141,10 @@ def by_the_hook(command: list[str], environment: Mapping[str, str]) -> tuple[int
     from airflow.providers.standard.hooks.subprocess import SubprocessHook
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.perf_counter()
     result = SubprocessHook().run_command(command, env=dict(environment))
-    seconds = time.perf_counter() - began
+    ended = time.monotonic()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return result.exit_code, seconds, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    return result.exit_code, ended, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
 
 
 def log_to(path: Path) -> None:
@@ -169,9 +178,10 @@ def take_all(broker: RabbitMQ) -> tuple[int, int]:
         for method, _, body in channel.consume(QUEUE, auto_ack=True, inactivity_timeout=1):
             if method is None:
                 break
-            lost = json.loads(body)["droppedRecords"]
-            arrived += lost is None
-            dropped += lost or 0
+            for line in body.splitlines():
+                lost = json.loads(line)["droppedRecords"]
+                arrived += lost is None
+                dropped += lost or 0
     return arrived, dropped
 
 
@@ -193,7 +203,7 @@ def places(broker: RabbitMQ) -> Iterator[dict[str, str]]:
 
 
 def measure(
-    broker: RabbitMQ, folder: Path, names: list[str], *, rounds: int, records: int
+    broker: RabbitMQ, folder: Path, names: list[str], *, rounds: int, records: int, work: int
 ) -> dict[tuple[str, str], list[Run]]:
     """Run the task in all situations in turn."""
     with places(broker) as settings, sinks(names, folder) as found:
@@ -204,23 +214,24 @@ def measure(
             random.Random(number).shuffle(order)
             for sink, name in order:
                 if name == "off":
-                    run = run_task(found[sink], folder, records)
+                    run = run_task(found[sink], folder, records, work)
                 else:
-                    run = run_task(found[sink], folder, records, DKIST_ISB_LOGGING="true", MESH_CONFIG=settings[name])
-                    wait_until_nobody_sends(settings[name])
+                    run = run_task(
+                        found[sink], folder, records, work, DKIST_ISB_LOGGING="true", MESH_CONFIG=settings[name]
+                    )
                     arrived, dropped = take_all(broker)
-                    run = run._replace(arrived=arrived, told_dropped=dropped)
+                    run = run._replace(arrived=arrived, said_dropped=dropped)
                 if number >= 0:
                     runs[sink, name].append(run)
-                    print(f"  {sink} {name}: {run.seconds:.2f} s", flush=True)
+                    print(f"  {sink} {name}: {run.loop_seconds:.2f} s, end {run.end_seconds:.2f} s", flush=True)
     return runs
 
 
 def show(sink: str, runs: Mapping[str, list[Run]], records: int) -> None:
     """Print what was measured with one sink."""
     print(
-        f"\n{sink:<10}{'quickest':>16}{'median':>16}{'processor time':>18}{'memory':>10}{'arrived':>10}"
-        f"{'told dropped':>14}{'missing':>9}"
+        f"\n{sink:<10}{'quickest loop':>16}{'median':>16}{'longest end':>13}{'processor time':>18}{'memory':>10}"
+        f"{'arrived':>10}{'said dropped':>14}{'missing':>9}"
     )
     quickest = {name: Run(*(min(values) for values in zip(*its, strict=True))) for name, its in runs.items()}
     medians = {name: Run(*(statistics.median(each) for each in zip(*its, strict=True))) for name, its in runs.items()}
@@ -228,12 +239,22 @@ def show(sink: str, runs: Mapping[str, list[Run]], records: int) -> None:
         best, middle = quickest[name], medians[name]
         missing = 0 if name == "off" else records + LIFE_CYCLE_RECORDS - middle.arrived
         print(
-            f"{name:<10}{best.seconds:>9.2f} s{best.seconds / quickest['off'].seconds:>6.2f}"
-            f"{middle.seconds:>9.2f} s{middle.seconds / medians['off'].seconds:>6.2f}"
+            f"{name:<10}{best.loop_seconds:>9.2f} s{best.loop_seconds / quickest['off'].loop_seconds:>6.2f}"
+            f"{middle.loop_seconds:>9.2f} s{middle.loop_seconds / medians['off'].loop_seconds:>6.2f}"
+            f"{max(each.end_seconds for each in runs[name]):>11.2f} s"
             f"{best.processor_seconds:>10.2f} s{best.processor_seconds / quickest['off'].processor_seconds:>6.2f}"
             f"{max(each.megabytes for each in runs[name]):>7.0f} MB"
-            f"{middle.arrived:>10.0f}{middle.told_dropped:>14.0f}{missing:>9.0f}"
+            f"{middle.arrived:>10.0f}{middle.said_dropped:>14.0f}{missing:>9.0f}"
         )
+
+
+def work_for(rate: int) -> int:
+    """Return how many steps of a loop take as long as there is between two records; 0 for no pause."""
+    if not rate:
+        return 0
+    steps = 1_000_000
+    seconds = min(timeit.repeat("for _ in steps: pass", globals={"steps": range(steps)}, number=1))
+    return int(steps / seconds / rate)
 
 
 def main() -> None:
@@ -242,14 +263,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11, help="runs in each situation")
     parser.add_argument("--records", type=int, default=100_000, help="records of a run")
     parser.add_argument("--sink", nargs="+", choices=["file", "airflow", "reader"], default=["file", "airflow"])
+    parser.add_argument("--rate", type=int, default=0, help="records in a second; as many as possible by default")
     options = parser.parse_args()
+    work = work_for(options.rate)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "bench_tasks.py").write_text(textwrap.dedent(TASK))
         broker = RabbitMQ.new(folder)
         broker.start()
         try:
-            runs = measure(broker, folder, options.sink, rounds=options.rounds, records=options.records)
+            runs = measure(broker, folder, options.sink, rounds=options.rounds, records=options.records, work=work)
         finally:
             broker.close()
     print(f"\n{options.records} records, {options.rounds} runs")

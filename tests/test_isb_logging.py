@@ -1,7 +1,6 @@
 """The log of a task on the interservice bus: a real RabbitMQ, real processes, and peers that misbehave."""
 
 import contextlib
-import fcntl
 import itertools
 import json
 import logging
@@ -9,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -22,23 +22,21 @@ from support.logs import (
     end_group,
     is_end,
     run,
-    shipper_of,
     start,
     texts,
-    wait_until_nobody_sends,
     write_tasks,
 )
 from support.mesh import mesh_config
 from support.peers import peer, relay
 from support.ports import free_ports
-from support.processes import is_alive, wait_for, wait_until_dead
+from support.processes import wait_for
 from support.releases import REPOSITORY
 
-from dkist_processing_core.isb.logs import intake as log_intake
-from dkist_processing_core.isb.logs.body import body, unpacked_records
-from dkist_processing_core.isb.logs.intake import LogIntake
-from dkist_processing_core.isb.logs.outbox import Outbox
-from dkist_processing_core.isb.logs.record import packed_records
+from dkist_processing_core.common.log_records import listen
+from dkist_processing_core.isb.logs import buffer as log_buffer
+from dkist_processing_core.isb.logs.buffer import Buffer
+from dkist_processing_core.isb.logs.record import Encoder
+from dkist_processing_core.isb.logs.sender import Sender
 
 
 @pytest.fixture
@@ -54,7 +52,6 @@ def broker(rabbitmq, monkeypatch):
     monkeypatch.setenv("MESH_CONFIG", rabbitmq.mesh_config)
     rabbitmq.forget(QUEUE)
     yield rabbitmq
-    wait_until_nobody_sends(rabbitmq.mesh_config)
     rabbitmq.forget(QUEUE)
 
 
@@ -65,11 +62,11 @@ def received(broker):
 
 @contextlib.contextmanager
 def running(team, task, **environment):
-    """A task that runs until the body has ended; the process and its shipper."""
+    """A task that runs until the body has ended."""
     process = start(team, task, **environment)
     try:
         wait_for(team / "running")
-        yield process, shipper_of(process.pid)
+        yield process
     finally:
         end_group(process)
 
@@ -115,8 +112,8 @@ def test_each_record_arrives_once_and_in_order(team, received):
 
 
 @pytest.mark.rabbitmq
-def test_the_life_of_a_task_is_told(team, received):
-    """Started, each phase begun and ended, succeeded; with durations where something has ended; each told once."""
+def test_events_show_the_life_cycle_of_a_task(team, received):
+    """Started, each phase begun and ended, succeeded; with durations where something has ended; each once."""
     run(team, "Good")
     records = [each for each in received.until_the_end() if each["logger"].startswith("dkist_processing_core")]
     assert [(each["event"], each["phase"]) for each in records] == [
@@ -136,19 +133,33 @@ def test_the_life_of_a_task_is_told(team, received):
 
 @pytest.mark.rabbitmq
 def test_properties_are_those_of_the_documentation(team, received):
-    """Persistent JSON; the message id is that of the run of the task and the number of the record."""
-    run(team, "Good")
-    records = received.until_the_end()
+    """Persistent lines of JSON; the message id is that of the run of the task and the number of the first record."""
+    run(team, "LastsLong")
+    received.until_the_end()
     for properties in received.properties:
-        assert (properties.content_type, properties.content_encoding) == ("application/json", "UTF-8")
+        assert (properties.content_type, properties.content_encoding) == ("application/x-ndjson", "UTF-8")
         assert (properties.app_id, properties.type) == ("dkist-processing-core", "task.log")
         assert properties.delivery_mode == pika.DeliveryMode.Persistent.value
     ids = [properties.message_id for properties in received.properties]
     [run_id] = {each.partition("-")[0] for each in ids}
     assert re.fullmatch("[0-9a-f]{32}", run_id)
-    assert ids == [f"{run_id}-{number}" for number in sequences(records)]
-    moment = datetime.fromisoformat(records[0]["timestamp"])
-    assert received.properties[0].timestamp == int(moment.timestamp())
+    firsts = [lines[0] for lines in received.lines]
+    assert len(firsts) > 1
+    assert ids == [f"{run_id}-{first['sequence']}" for first in firsts]
+    moments = [int(datetime.fromisoformat(first["timestamp"]).timestamp()) for first in firsts]
+    assert [properties.timestamp for properties in received.properties] == moments
+
+
+@pytest.mark.rabbitmq
+def test_a_message_carries_several_records(team, received):
+    """Up to 200 records and some 100 KB, each on a line of its own, whatever characters are in it."""
+    run(team, "Floods")
+    received.until_the_end(40)
+    counts = [len(lines) for lines in received.lines]
+    assert sum(counts) == 30_008
+    assert max(counts) <= 200
+    assert max(len(body) for _, body in received.messages) < 200_000
+    assert all(body.endswith(b"}\n") for _, body in received.messages)
 
 
 @pytest.mark.rabbitmq
@@ -170,8 +181,8 @@ def test_every_key_is_documented(team, received):
     ],
     ids=["raises", "sys.exit(0)"],
 )
-def test_the_end_is_told_as_it_is(team, received, task, text, last):
-    """A failure comes with its traceback and the duration; leaving with exit status 0 is none."""
+def test_the_last_event_says_how_the_task_ended(team, received, task, text, last):
+    """A failure comes with its traceback and the duration; leaving with exit status 0 is a success."""
     run(team, task)
     end = received.until_the_end()[-1]
     assert end["event"] == last
@@ -186,8 +197,8 @@ def test_the_end_is_told_as_it_is(team, received, task, text, last):
 
 @pytest.mark.rabbitmq
 def test_a_task_that_is_terminated_says_so(team, received):
-    """SIGTERM to its process group ends the task in order, and reaches the shipper neither."""
-    with running(team, "Stops") as (process, _):
+    """SIGTERM to its process group ends the task in order, with its log."""
+    with running(team, "Stops") as process:
         os.killpg(process.pid, signal.SIGTERM)
         assert process.wait(20) == 143
     end = received.until_the_end()[-1]
@@ -196,7 +207,7 @@ def test_a_task_that_is_terminated_says_so(team, received):
 
 
 @pytest.mark.rabbitmq
-def test_life_is_told_whatever_level_is_shown(team, received):
+def test_events_are_sent_whatever_level_is_shown(team, received):
     """DKIST_LOG_LEVEL chooses among what the team logs."""
     assert run(team, "Good", DKIST_LOG_LEVEL="WARNING")[0] == 0
     records = received.until_the_end()
@@ -208,7 +219,7 @@ def test_life_is_told_whatever_level_is_shown(team, received):
 
 
 @pytest.mark.rabbitmq
-def test_a_task_that_is_called_without_with_is_told_as_well(team, received):
+def test_a_task_that_is_called_without_with_sends_its_log_as_well(team, received):
     """As from a notebook; its log ends with the call."""
     program = """
 import logging, team_tasks
@@ -230,7 +241,7 @@ assert logging.Logger.callHandlers is before
 
 
 @pytest.mark.rabbitmq
-def test_a_task_that_cannot_be_entered_hands_over_its_log(team, received):
+def test_a_task_that_cannot_be_entered_sends_its_log(team, received):
     """No __exit__ follows an __enter__ that raises; what was logged until then arrives."""
     assert run(team, "Enters")[0] == 1
     assert "entered" in texts(received.until(lambda records: records))
@@ -256,10 +267,11 @@ def test_odd_records_arrive_and_hurt_nobody(team, received):
     ]
     assert (records[6]["logger"], shown[6]) == ("team.named", "a name of theirs")
     assert (records[7]["threadName"], shown[7]) == ("thread of theirs", "from there")
-    assert shown[8].startswith("'%d frames' with ('no number',) cannot be shown: TypeError(")
-    assert shown[9:11] == [f"A message of {name} cannot be shown: RuntimeError" for name in ("Raises", "str")]
+    assert shown[8].startswith("'%d frames' cannot be formatted: TypeError: %d format: ")
+    assert shown[9] == "A message of Raises cannot be formatted: RuntimeError: no text"
+    assert shown[10] == "'with %s' cannot be formatted: RuntimeError: no text"
     assert len(shown[11]) < 40_000
-    assert " [... 968000 characters cut ...] " in shown[11]
+    assert " [... 968000 characters truncated ...] " in shown[11]
     assert records[12]["traceback"].startswith("Stack (most recent call last):")
     assert records[13]["traceback"].endswith("ValueError: \\udc80")
     assert (shown[14], records[14]["traceback"]) == ("nothing was raised", "NoneType: None")
@@ -283,7 +295,7 @@ def test_the_console_shows_the_same_with_and_without(team, broker, task):
     outputs = [run(team, task, DKIST_ISB_LOGGING=value) for value in ("false", "true")]
     off, on = ([status, without_times(stdout), without_times(stderr)] for status, stdout, stderr in outputs)
     # The traceback of a failed formatting goes through the frames that logged it, and one of them is ours.
-    frames = r'  File ".*log_intake.py", line \d+, in call_handlers_and_take\n.*\n(    [~^]+\n)?'
+    frames = r'  File ".*log_records.py", line \d+, in _call_handlers_and_listeners\n.*\n(    [~^]+\n)?'
     assert re.sub(frames, "", on[2]) == re.sub(frames, "", off[2])
     assert on[:2] == off[:2]
 
@@ -305,34 +317,17 @@ with Looks(1, "w", "1") as task:
         assert process.communicate(timeout=30)[0] == "True 1 []\n[]\n"
 
 
-def test_nothing_heavy_is_imported_in_the_process_of_the_task(team):
-    """What talks to the broker is in another process; here a handful of the standard library comes on top."""
+def test_nothing_heavy_is_imported_while_nothing_answers(team):
+    """A broker that is away costs the task a handful of modules of the standard library."""
     port = free_ports(1)[0]
     off, on = (
         set(run(team, "Imports", MESH_CONFIG=mesh_config(port), DKIST_ISB_LOGGING=value)[1].split())
         for value in ("no", "yes")
     )
     assert "logging" in off
-    assert on - off <= {"_queue", "_struct", "queue", "struct"}
-
-
-def test_nobody_waits_for_the_shipper(team):
-    """It lives for a moment after the task, and holds neither the task's output nor a lock that the task inherited."""
-    with contextlib.ExitStack() as stack:
-        port = stack.enter_context(peer(lambda connection: None))
-        with (team / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            settings = {"MESH_CONFIG": mesh_config(port), "pass_fds": [lock.fileno()]}
-            process, shipper = stack.enter_context(running(team, "Ticks", **settings))
-        with (team / "lock").open("w") as lock:
-            with pytest.raises(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            (team / "enough").touch()
-            process.communicate(timeout=20)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        assert is_alive(shipper)
-        assert os.getsid(shipper) == shipper
-        wait_until_dead([shipper], 8)
+    assert not {"pika", "pydantic", "ssl", "asyncio"} & on
+    assert on - off <= set(sys.stdlib_module_names)
+    assert len(on - off) < 20
 
 
 def answer_in_http(connection):
@@ -343,39 +338,60 @@ def answer_in_http(connection):
 
 @pytest.mark.parametrize("way", ["refused", "silent", "http", "hangs up"])
 def test_a_bus_that_cannot_be_used_costs_the_task_nothing_but_a_line(team, way):
-    """The task does its work, one warning says how many records are missing and why, and the shipper is soon gone."""
+    """The task does its work and ends soon, and one warning says how many records are missing and why."""
     answers = {
         "silent": lambda connection: None,
         "http": answer_in_http,
         "hangs up": lambda connection: connection.close(),
     }
-    reason = {"refused": "Connection refused", "silent": "does not answer"}.get(way, "interservice bus at")
+    fault = {"refused": "Connection refused", "silent": "does not answer"}.get(way, "interservice bus at")
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(peer(answers[way])) if way in answers else free_ports(1)[0]
-        settings = {"MESH_CONFIG": mesh_config(port), "REASON": reason}
-        process, shipper = stack.enter_context(running(team, "HearsOf", **settings))
+        process = start(team, "MeetsFault", MESH_CONFIG=mesh_config(port), FAULT=fault)
+        wait_for(team / "ticks")
+        began = time.monotonic()
         _, stderr = process.communicate(timeout=60)
+        assert time.monotonic() - began < 3.5
         assert process.returncode == 0
-        wait_until_dead([shipper], 10)
     [warning] = [line for line in stderr.splitlines() if "interservice bus" in line]
     total = int((team / "ticks").read_text()) + 8
-    assert f"WARNING dkist_processing_core.isb.logs.task_log: {total} of {total} log records have not" in warning
+    assert f"WARNING dkist_processing_core.isb.logs.task_log: {total} of {total} log records did not reach" in warning
     assert f"interservice bus at 127.0.0.1:{port}" in warning
-    assert reason in warning
+    assert fault in warning
+
+
+@pytest.mark.parametrize("task", ["Good", "Floods"])
+@pytest.mark.parametrize("way", ["refused", "silent"])
+def test_the_end_of_a_task_is_held_up_for_at_most_three_seconds(team, way, task):
+    """Whatever the broker does, and however much is left to send; by nothing if nobody listens."""
+    program = """
+import sys, time, team_tasks
+with getattr(team_tasks, sys.argv[1])(1, "w", "1") as task:
+    task()
+    began = time.monotonic()
+print(time.monotonic() - began)
+""".replace("sys.argv[1]", repr(task))
+    with peer(lambda connection: None) as silent:
+        port = silent if way == "silent" else free_ports(1)[0]
+        process = start(team, None, program=program, MESH_CONFIG=mesh_config(port))
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert float(stdout) < (3.2 if way == "silent" else 0.5)
+    assert "log records did not reach the interservice bus" in stderr
 
 
 def test_settings_that_cannot_be_used_are_named(team):
     """The task goes on, and the warning says which variable is wrong."""
-    process = start(team, "HearsOf", MESH_CONFIG="{", REASON="MESH_CONFIG")
+    process = start(team, "MeetsFault", MESH_CONFIG="{", FAULT="MESH_CONFIG")
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "MESH_CONFIG is no JSON" in stderr
-    assert "dropped" in stderr
 
 
 @pytest.mark.rabbitmq
-@pytest.mark.parametrize("is_bound", [True, False], ids=["bound", "not-bound"])
-@pytest.mark.parametrize("way", ["403", "406"])
+@pytest.mark.parametrize(
+    ("way", "is_bound"), [("403", True), ("406", True), ("403", False)], ids=["403", "406", "403-not-bound"]
+)
 def test_what_may_not_be_declared_is_used_as_it_is(team, broker, received, way, is_bound):
     """Records go to a queue that somebody else has declared; if none takes them, the warning says what was refused."""
     connection = broker.connect()
@@ -391,7 +407,7 @@ def test_what_may_not_be_declared_is_used_as_it_is(team, broker, received, way, 
         broker.control("set_permissions", "writer", "^$", ".*", "^$")
         settings = {"ISB_USERNAME": "writer", "ISB_PASSWORD": "secret"}
     try:
-        process = start(team, "Ticks" if is_bound else "HearsOf", **settings, REASON="no queue")
+        process = start(team, "Ticks" if is_bound else "MeetsFault", **settings, FAULT="no queue")
         if is_bound:
             received.until(lambda records: len(records) > 50, 60)
             (team / "enough").touch()
@@ -403,14 +419,9 @@ def test_what_may_not_be_declared_is_used_as_it_is(team, broker, received, way, 
             assert "interservice bus" not in stderr
         else:
             total = int((team / "ticks").read_text()) + 8
-            assert f"of {total} log records have not reached the interservice bus" in stderr
-            refusal = {"403": "403 ACCESS_REFUSED", "406": "406 PRECONDITION_FAILED"}[way]
-            assert (
-                f"no queue is bound to 'master.direct.x' with 'task.log.m'; declaring it was refused: {refusal}"
-                in stderr
-            )
+            assert f"of {total} log records did not reach the interservice bus" in stderr
+            assert "no queue takes the message (312 NO_ROUTE); 403 ACCESS_REFUSED" in stderr
     finally:
-        wait_until_nobody_sends(broker.mesh_config)
         if way == "403":
             broker.control("delete_user", "writer")
 
@@ -418,7 +429,7 @@ def test_what_may_not_be_declared_is_used_as_it_is(team, broker, received, way, 
 @pytest.mark.rabbitmq
 def test_a_wrong_password_is_named(team, broker, monkeypatch):
     """With what to check, and without the password."""
-    process = start(team, "HearsOf", ISB_PASSWORD="wr0ng", REASON="ISB_PASSWORD")
+    process = start(team, "MeetsFault", ISB_PASSWORD="wr0ng", FAULT="ISB_PASSWORD")
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "check ISB_USERNAME, ISB_PASSWORD" in stderr
@@ -448,23 +459,25 @@ def test_a_connection_that_breaks_is_made_anew(team, broker, received):
 
     with (
         relay(broker.port, to_broker=cut) as port,
-        running(team, "Ticks", MESH_CONFIG=mesh_config(port)) as (process, _),
+        running(team, "Ticks", MESH_CONFIG=mesh_config(port)) as process,
     ):
         received.until(lambda records: "tick 350" in texts(records), 40)
         (team / "enough").touch()
         assert process.wait(20) == 0
         assert "interservice bus" not in process.stderr.read()
         received.until_the_end()
-    ids = [properties.message_id for properties in received.properties]
-    first_come = list(dict.fromkeys(ids))
-    assert [int(each.rpartition("-")[2]) for each in first_come] == list(range(1, len(first_come) + 1))
-    assert len(ids) - len(first_come) < 200
+    distinct = list(dict.fromkeys(sequences(received.records)))
+    assert distinct == list(range(1, len(distinct) + 1))
+    assert len(received.records) - len(distinct) < 200
+    bodies = {}
+    for properties, body in received.messages:
+        assert bodies.setdefault(properties.message_id, body) == body
 
 
 @pytest.mark.rabbitmq
 def test_a_broker_that_comes_back_gets_what_was_held(team, broker, received):
     """Records of the time while it was down arrive as well, in order."""
-    with running(team, "Ticks") as (process, _):
+    with running(team, "Ticks") as process:
         received.until(lambda records: len(records) > 20, 40)
         broker.stop()
         time.sleep(1)
@@ -483,7 +496,7 @@ def test_a_broker_that_comes_back_gets_what_was_held(team, broker, received):
 @pytest.mark.rabbitmq
 def test_a_broker_that_is_low_on_disk_gets_each_record_once(team, broker, received):
     """It is waited for on the same connection, so nothing comes twice when it takes messages again."""
-    with running(team, "Ticks") as (process, _):
+    with running(team, "Ticks") as process:
         received.until(lambda records: len(records) > 20, 40)
         broker.control("set_disk_free_limit", "900000GB")
         try:
@@ -500,8 +513,8 @@ def test_a_broker_that_is_low_on_disk_gets_each_record_once(team, broker, receiv
 
 
 @pytest.mark.rabbitmq
-def test_a_broker_that_is_too_slow_is_told_how_much_it_missed(team, broker, received):
-    """What cannot be sent in the time is dropped, and a record in its place says how much and why."""
+def test_a_broker_that_is_too_slow_costs_bounded_time(team, broker, received):
+    """What cannot be sent in the time at the end is missing, and the log of the task says how much."""
 
     def slowly(data):
         time.sleep(len(data) / 200_000)
@@ -510,67 +523,67 @@ def test_a_broker_that_is_too_slow_is_told_how_much_it_missed(team, broker, rece
     with relay(broker.port, to_broker=slowly) as port:
         status, _, stderr = run(team, "Floods", MESH_CONFIG=mesh_config(port))
         assert status == 0
-        records = received.until(lambda records: any(record["droppedRecords"] for record in records), 20)
-        time.sleep(1)
-        received.take()
-        records = received.records
-    assert "log records have not reached the interservice bus until now: more of them than can be sent" in stderr
-    whole = [record for record in records if not record["droppedRecords"]]
-    [gap] = [record for record in records if record["droppedRecords"]]
-    assert sequences(whole) == list(range(1, len(whole) + 1))
-    assert len(whole) + gap["droppedRecords"] == 30_000 + 8
-    assert gap["sequence"] == 30_000 + 8
-    assert gap["message"].endswith("log records of the task were dropped: the task ended before they could be sent")
-    assert (gap["level"], gap["taskName"]) == ("WARNING", "Floods")
-
-
-# ---- processes that die ----------------------------------------------------------------------------------------------
+    found = re.search(r"(\d+) of 30008 log records did not reach the interservice bus: more were logged than", stderr)
+    assert 0 < int(found[1]) < 30_008
 
 
 @pytest.mark.rabbitmq
-def test_the_last_records_of_a_task_that_is_killed_arrive(team, received):
-    """As when memory runs out: the shipper sends what it has, says that this is no end, and goes."""
-    with running(team, "Stops") as (process, shipper):
-        time.sleep(0.5)
+def test_a_gap_is_reported_in_its_place(broker, received, monkeypatch, unseen):
+    """One record stands in the place of those that were dropped, with their number, and that of the last of them."""
+    monkeypatch.setattr(log_buffer, "MOST_RECORDS", 1000)
+    buffer = Buffer()
+    sender = Sender(buffer, {"taskName": "T"})
+    stop = listen(buffer.add_record)
+    for number in range(1, 4001):
+        unseen.info("record %d", number)
+    stop()
+    sender.start()
+    sender.close()
+    assert sender.confirmed == 1000
+    gap, *whole = received.until(lambda records: len(records) == 1001)
+    assert (gap["sequence"], gap["droppedRecords"], gap["level"], gap["taskName"]) == (3000, 3000, "WARNING", "T")
+    assert gap["message"] == "3000 log records of the task were dropped: more were logged than could be sent"
+    assert [(each["sequence"], each["message"]) for each in whole] == [
+        (number, f"record {number}") for number in range(3001, 4001)
+    ]
+
+
+# ---- signals, forks, ends --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rabbitmq
+def test_a_task_that_is_killed_leaves_what_it_logged_before(team, received):
+    """As when memory runs out: all but the tail has been sent, and no end."""
+    with running(team, "Stops") as process:
+        records = received.until(lambda records: "about to wait" in texts(records))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        records = received.until(lambda records: records and "its process was killed" in records[-1]["message"])
-        wait_until_dead([shipper], 8)
-    assert "last words" in texts(records)
-    assert not any(map(is_end, records))
+    received.take()
+    assert not any(map(is_end, received.records))
     assert sequences(records) == list(range(1, len(records) + 1))
 
 
 @pytest.mark.rabbitmq
-def test_a_task_whose_shipper_is_killed_goes_on(team, broker):
-    """What was lost is counted in its log."""
-    with running(team, "Ticks") as (process, shipper):
-        time.sleep(1)
-        os.kill(shipper, signal.SIGKILL)
-        time.sleep(0.5)
-        (team / "enough").touch()
-        _, stderr = process.communicate(timeout=20)
-    assert process.returncode == 0
-    assert re.search(r"\d+ of \d+ log records have not reached .*: the process that sends them has ended", stderr)
+def test_signal_handlers_that_log_neither_hang_nor_lose_records(team, received):
+    """They interrupt the addition of a record at any point."""
+    assert run(team, "Interrupted")[0] == 0
+    records = received.until_the_end()
+    assert sequences(records) == list(range(1, len(records) + 1))
+    assert texts(records).count("handler") == int((team / "handled").read_text()) > 0
+    assert [text for text in texts(records) if text.startswith("loop")] == [
+        f"loop {number}" for number in range(20_000)
+    ]
 
 
 @pytest.mark.rabbitmq
-def test_a_shipper_that_is_stopped_does_not_hold_up_the_task(team, broker):
-    """The end of the task waits for it in bounded time, and says that records are missing."""
-    with running(team, "Ticks") as (process, shipper):
-        os.kill(shipper, signal.SIGSTOP)
-        try:
-            (team / "enough").touch()
-            _, stderr = process.communicate(timeout=20)
-        finally:
-            os.kill(shipper, signal.SIGKILL)
-    assert process.returncode == 0
-    assert "complete" in stderr
+def test_a_fork_during_the_import_of_the_client_does_not_hang(team, broker):
+    """A child that needs a module that another thread was importing would wait for it forever."""
+    assert run(team, "ForksEarly")[0] == 0
 
 
 @pytest.mark.rabbitmq
 def test_forked_children_neither_hang_nor_disturb(team, received):
-    """Only the process of the task itself is heard; nothing of it is lost or mixed up."""
+    """Only the records of the task's own process are sent; none of them is lost or mixed up."""
     assert run(team, "Forks")[0] == 0
     records = received.until_the_end()
     assert sequences(records) == list(range(1, len(records) + 1))
@@ -581,29 +594,16 @@ def test_forked_children_neither_hang_nor_disturb(team, received):
     assert not any(text.startswith("child") for text in texts(records))
 
 
-@pytest.mark.rabbitmq
-def test_a_child_that_is_left_behind_does_not_keep_the_shipper(team, received):
-    """It ends a moment after the task, although a forked process lives on."""
-    process = start(team, "LeavesAChild")
-    try:
-        shipper = shipper_of(process.pid)
-        assert process.wait(20) == 0
-        received.until_the_end()
-        wait_until_dead([shipper], 8)
-    finally:
-        end_group(process)
-
-
 # ---- the parts -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def intake():
-    """It listens as long as the test runs."""
-    intake = LogIntake()
-    intake.listen()
-    yield intake
-    intake.stop()
+def buffer():
+    """It is filled as long as the test runs."""
+    buffer = Buffer()
+    stop = listen(buffer.add_record)
+    yield buffer
+    stop()
 
 
 @pytest.fixture
@@ -614,45 +614,31 @@ def unseen():
     return logger
 
 
-def record(msg="x", **facts):
-    return logging.makeLogRecord({"name": "team", "levelno": 20, "msg": msg, **facts})
+def record(msg="x", **values):
+    return logging.makeLogRecord({"name": "team", "levelno": 20, "msg": msg, **values})
 
 
-def taken_out(intake):
-    return [each for load in intake.loads() for frame in load for each in unpacked_records(frame)]
+def taken_out(buffer):
+    """Take everything out; the messages."""
+    return [message for _, message, _ in buffer.take(10_000_000, 1 << 40)[2]]
 
 
 @pytest.mark.parametrize("size", [10, 900, 31_000, 1_000_000])
-def test_what_waits_in_the_process_of_the_task_is_bounded(intake, unseen, size):
-    """However many records there are and however long, the oldest are dropped above a limit, and the gap shows it."""
-    count = 3 * log_intake.WAITING_BYTES // min(size + 60, log_intake.LONG_TEXT)
+def test_what_waits_in_the_process_of_the_task_is_bounded(buffer, unseen, monkeypatch, size):
+    """However many records there are and however long, the oldest are dropped above a limit, and counted."""
+    monkeypatch.setattr(log_buffer, "MOST_BYTES", 2 << 20)
+    count = 3 * (2 << 20) // min(size, 32_000)
     for number in range(count):
         unseen.info("%s %s", number, "x" * size)
-    assert sum(len(frame.payload) for frame in intake._packed) <= log_intake.WAITING_BYTES
-    assert len(intake._rows) <= log_intake.PACKED_RECORDS
-    found = taken_out(intake)
-    assert intake.total == count
-    assert [each.sequence for each in found] == list(range(count - len(found) + 1, count + 1))
-    assert 0 < len(found) < count
+    first, missing, rows = buffer.take(10_000_000, 1 << 40)
+    assert sum(len(message) for _, message, _ in rows) <= 2 << 20
+    assert buffer.total == count
+    assert (missing, len(rows)) == (first - 1, count - missing)
+    assert [int(message.partition(" ")[0]) for _, message, _ in rows] == list(range(missing, count))
+    assert 0 < len(rows) < count
 
 
-def test_the_pump_is_woken_before_anything_is_dropped(intake, unseen):
-    """It may pause for longer than it takes to fill what can wait."""
-    while intake.wakes.empty():
-        unseen.info("x" * 900)
-    assert [each.sequence for each in taken_out(intake)] == list(range(1, intake.total + 1))
-
-
-def test_records_that_come_while_others_are_taken_out_are_left_for_the_next_time(intake, unseen):
-    """Otherwise a task that floods its log would have to share the interpreter's lock for each of them."""
-    unseen.info("first")
-    for load in intake.loads():
-        assert [each.message for frame in load for each in unpacked_records(frame)] == ["first"]
-        unseen.info("second")
-    assert [each.message for each in taken_out(intake)] == ["second"]
-
-
-def test_records_of_many_threads_are_numbered_without_a_gap(intake, unseen):
+def test_records_of_many_threads_are_numbered_without_a_gap(buffer, unseen):
     """Each is there once, and those of one thread are in their order."""
 
     def work(number):
@@ -664,94 +650,48 @@ def test_records_of_many_threads_are_numbered_without_a_gap(intake, unseen):
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        found += taken_out(intake)
+        found += taken_out(buffer)
     for thread in threads:
         thread.join()
-    found += taken_out(intake)
-    assert [each.sequence for each in found] == list(range(1, 16_001))
+    found += taken_out(buffer)
+    assert len(found) == buffer.total == 16_000
     for number in range(8):
-        assert [each.message for each in found if each.message.startswith(f"{number} ")] == [
-            f"{number} {each}" for each in range(2000)
-        ]
+        assert [each for each in found if each.startswith(f"{number} ")] == [f"{number} {each}" for each in range(2000)]
 
 
-def test_a_message_that_the_console_has_made_is_not_made_again(intake, unseen):
+def test_what_was_refused_is_reported_before_the_next_records(buffer, unseen):
+    """Its number comes once, with records, so that it stands in its place."""
+    unseen.info("one")
+    assert buffer.take(10, 1000)[:2] == (1, 0)
+    buffer.count_as_missing(1)
+    assert buffer.take(10, 1000) == (2, 0, [])
+    unseen.info("two")
+    unseen.info("three")
+    assert buffer.take(1, 1000)[:2] == (2, 1)
+    assert buffer.take(1, 1000)[:2] == (3, 0)
+
+
+def test_a_message_that_the_console_has_made_is_not_made_again(buffer, unseen):
     """It is taken from the record, unless a formatter left nothing useful there."""
     unseen.handle(record("of the record", message="of the console"))
     unseen.handle(record({"a": 1}, message=""))
     unseen.handle(record({"a": 1}, message={"a": 2}))
-    shown = [json.loads(body(each, {}))["message"] for each in taken_out(intake)]
-    assert shown == ["of the console", "{'a': 1}", "{'a': 2}"]
+    assert taken_out(buffer) == ["of the console", "{'a': 1}", "{'a': 2}"]
 
 
-def test_the_intake_gets_what_no_handler_gets_and_disturbs_none(monkeypatch):
-    """It is no handler of a logger, and is gone without a trace, or silent where something came on top of it."""
-    intake = LogIntake()
-    alone = logging.getLogger("alone")
-    before = logging.Logger.callHandlers
-    intake.listen()
-    assert alone.handlers == []
-    alone.warning("one")
-    intake.stop()
-    alone.warning("two")
-    assert logging.Logger.callHandlers is before
-    intake.listen()
-    ours = logging.Logger.callHandlers
-    monkeypatch.setattr(logging.Logger, "callHandlers", lambda *arguments: ours(*arguments))  # noqa: PLW0108
-    alone.warning("three")
-    intake.stop()
-    alone.warning("four")
-    assert [each.message for each in taken_out(intake)] == ["one", "three"]
+def test_what_is_logged_about_events_is_not_added(buffer, unseen):
+    """`TaskBase` logs them for people; they are sent as events already."""
+    unseen.info("started", extra={"dkist_listened": True})
+    unseen.info("another")
+    assert taken_out(buffer) == ["another"]
 
 
-def frame(first, count=1, text="x"):
-    return packed_records(first, [(0.0, 20, "team", text, "MainThread", None, None)] * count)
-
-
-def taken(outbox):
-    return [json.loads(message.body) for message in iter(outbox.take, None)]
-
-
-def test_the_outbox_drops_the_oldest_and_says_so():
-    """One message stands in the place of all that are missing, and has the number of the last of them."""
-    outbox = Outbox(most_records=10)
-    for first in range(1, 31, 5):
-        outbox.add(frame(first, 5))
-    assert outbox.status()[:3] == (0, 10, 20)
-    outbox.reason = "it rains"
-    records = taken(outbox)
-    assert sequences(records) == [20, *range(21, 31)]
-    assert records[0]["droppedRecords"] == 20
-    assert outbox.status()[:3] == (0, 10, 20)
-
-
-def test_the_outbox_is_bounded_in_bytes():
-    """Few long records are too much as well."""
-    outbox = Outbox(most_bytes=10_000)
-    for first in range(1, 101):
-        outbox.add(frame(first, text="x" * 1000))
-    assert outbox.status()[:3] == (0, 9, 91)
-
-
-def test_the_outbox_counts_what_was_lost_before_it():
-    """Gaps in the numbers, at the end as well, are dropped records."""
-    outbox = Outbox()
-    outbox.add(frame(1, 2))
-    outbox.add(frame(11, 2))
-    outbox.end(20)
-    records = taken(outbox)
-    assert sequences(records) == [1, 2, 10, 11, 12, 20]
-    assert [each["droppedRecords"] for each in records] == [None, None, 8, None, None, 8]
-    assert outbox.status()[:3] == (0, 4, 16)
-    assert not outbox.has_more
-
-
-def test_what_was_not_confirmed_is_sent_again_before_all_others():
-    """In its order."""
-    outbox = Outbox()
-    outbox.add(frame(1, 5))
-    sent = [outbox.take() for _ in range(4)]
-    outbox.confirm(sent[0])
-    outbox.take_again(sent[1:])
-    assert sequences(taken(outbox)) == [2, 3, 4, 5]
-    assert outbox.status()[:3] == (1, 4, 0)
+def test_a_record_in_which_everything_is_odd_is_a_line_of_json(buffer, unseen):
+    """Nothing that is in a record keeps it, or others, from being sent."""
+    odd = record(7, levelname=None, threadName=None, created="now", exc_info=7)
+    odd.name = logging
+    unseen.handle(odd)
+    unseen.info("plain")
+    lines = [Encoder({}).line(1, row) for row in buffer.take(10, 10_000)[2]]
+    assert all(json.loads(line)["sequence"] == 1 for line in lines)
+    assert json.loads(lines[1])["message"] == "plain"

@@ -78,7 +78,7 @@ def why_not_published():
     with pytest.raises(PublishError) as caught:
         publish(new_envelope(), seconds=3)
     assert time.monotonic() - started < 5
-    return str(caught.value), caught.value.can_pass
+    return str(caught.value), caught.value.retryable
 
 
 @pytest.mark.rabbitmq
@@ -110,10 +110,10 @@ def test_an_authority_that_is_not_trusted_is_a_configuration_error(broker, certi
 def test_a_certificate_for_another_host_is_a_configuration_error(broker, monkeypatch):
     """A server that is reached by an address which its certificate does not name is not trusted."""
     monkeypatch.setenv("MESH_CONFIG", mesh_config(broker.tls_port, OTHER_ADDRESS))
-    reason, can_pass = why_not_published()
+    reason, retryable = why_not_published()
     assert f"certificate is not valid for '{OTHER_ADDRESS}'" in reason
     assert "the host name in MESH_CONFIG" in reason
-    assert not can_pass
+    assert not retryable
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "text", "folder", "key"])
@@ -131,10 +131,10 @@ def test_a_file_without_certificates_is_a_configuration_error(certificates, tmp_
             file.write_bytes(certificates.server_key.read_bytes())
     monkeypatch.setenv("DKIST_ISB_TLS", "true")
     monkeypatch.setenv("DKIST_ISB_CA_FILE", str(file))
-    reason, can_pass = why_not_published()
+    reason, retryable = why_not_published()
     assert f"DKIST_ISB_CA_FILE {str(file)!r} cannot be used: " in reason
     assert reason.endswith("It must be a file with certificates (PEM).")
-    assert not can_pass
+    assert not retryable
     message = report_failure()
     assert [each.envelope.message_id for each in spool.pending()] == [message.message_id]
 
@@ -143,19 +143,19 @@ def test_a_file_without_certificates_is_a_configuration_error(certificates, tmp_
 def test_tls_at_a_port_without_it_is_a_configuration_error(broker, monkeypatch):
     """In bounded time, with the variable to check."""
     monkeypatch.setenv("MESH_CONFIG", mesh_config(broker.port))
-    reason, can_pass = why_not_published()
+    reason, retryable = why_not_published()
     assert "WRONG_VERSION_NUMBER" in reason
     assert "check DKIST_ISB_TLS" in reason
-    assert not can_pass
+    assert not retryable
 
 
 @pytest.mark.rabbitmq
 def test_no_tls_at_a_port_with_it_ends_in_bounded_time(broker, monkeypatch):
     """The server hangs up, as one that starts just now may too, so it is tried again; the reason asks for TLS."""
     monkeypatch.setenv("DKIST_ISB_TLS", "false")
-    reason, can_pass = why_not_published()
-    assert "does it want TLS?" in reason
-    assert can_pass
+    reason, retryable = why_not_published()
+    assert "does it require TLS?" in reason
+    assert retryable
 
 
 def test_a_peer_that_keeps_silent_instead_of_speaking_tls_costs_bounded_time(monkeypatch):
@@ -163,8 +163,8 @@ def test_a_peer_that_keeps_silent_instead_of_speaking_tls_costs_bounded_time(mon
     monkeypatch.setenv("DKIST_ISB_TLS", "true")
     with peer(lambda connection: None) as port:
         monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
-        _, can_pass = why_not_published()
-    assert can_pass
+        _, retryable = why_not_published()
+    assert retryable
 
 
 @pytest.mark.rabbitmq
@@ -172,11 +172,11 @@ def test_a_broker_that_goes_away_is_tried_again_by_tls_too(broker):
     """While it is down the message is kept for a reason that can pass, and arrives once it is back."""
     broker.stop()
     try:
-        reason, can_pass = why_not_published()
+        reason, retryable = why_not_published()
     finally:
         broker.start()
     assert "ConnectionRefusedError" in reason
-    assert can_pass
+    assert retryable
     publish(new_envelope())
     assert len(broker.take_all(QUEUE)) == 1
 

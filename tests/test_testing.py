@@ -327,7 +327,7 @@ def test_what_the_callback_of_a_run_sends_is_recorded(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "error", ["down", OSError("down"), PublishError("down", can_pass=False)], ids=["text", "any", "publish"]
+    "error", ["down", OSError("down"), PublishError("down", retryable=False)], ids=["text", "any", "publish"]
 )
 def test_the_bus_may_fail(error, caplog):
     """The message is spooled in a folder of the recording, and sent after the next one that is published."""

@@ -86,7 +86,7 @@ def _send(messages: list[tuple[Path, Envelope]], deadline: float) -> tuple[list[
         sent_before = len(sent)
         errors = _send_batch(batch, min(BATCH_SECONDS, deadline - time.monotonic()), sent)
         pending += [(batch[index][0], str(error)) for index, error in errors.items()]
-        retryable = [str(error) for error in errors.values() if error.can_pass]
+        retryable = [str(error) for error in errors.values() if error.retryable]
         if retryable and len(sent) == sent_before:
             # Nothing was confirmed, so the broker cannot be reached, or the time is over.
             pending += [(file, retryable[0]) for file, _ in messages]

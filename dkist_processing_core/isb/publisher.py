@@ -1,31 +1,31 @@
 """
 Publish messages to RabbitMQ with pika, confirmed by the broker, in bounded time.
 
-Runs in: worker, DAG processor. pika's blocking connection waits for a confirmation without a limit, so the connection
-used here is the event-driven one, whose loop our own timer can end whatever the peer does or does not do. Protocol:
-AMQP 0-9-1 with RabbitMQ's publisher confirms.
+Runs in: worker, DAG processor.
 """
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from pydantic import ValidationError
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
 
 from dkist_processing_core.common import test_mode
-from dkist_processing_core.exceptions import ConfigurationError
-from dkist_processing_core.isb.attempt import Attempt
-from dkist_processing_core.isb.connection import PublishError, connection_parameters, explained, quiet_pika
+from dkist_processing_core.isb.amqp import Channel, Connection, disable_pika_logs
 from dkist_processing_core.isb.envelope import Envelope
-from dkist_processing_core.isb.settings import InterserviceBusConfiguration
+from dkist_processing_core.isb.errors import PublishError, as_publish_error
+from dkist_processing_core.isb.settings import InterserviceBusConfiguration, isb_configuration
 
 __all__ = ["TOTAL_SECONDS", "PublishError", "deliver", "publish"]
+
+logger = logging.getLogger(__name__)
+
+OnConfirmed = Callable[[Envelope], object]
 
 TOTAL_SECONDS = 7.5
 PAUSE_SECONDS = 0.5
 LEAST_SECONDS = 1.0
-OPENING_SHARE = 0.9
 BEYOND_SECONDS = 0.5
 
 
@@ -55,13 +55,13 @@ def deliver(
     envelopes: Sequence[Envelope],
     *,
     seconds: float = TOTAL_SECONDS,
-    on_confirmed: Callable[[Envelope], object] = lambda _: None,
+    on_confirmed: OnConfirmed = lambda _: None,
 ) -> dict[int, PublishError]:
     """
     Publish messages until the broker has confirmed or refused each of them, or the time is over.
 
     Exchange, queues and bindings are declared first. A broker that cannot be reached is tried again until the time is
-    over; what trying again cannot mend is not. One message that is refused does not hold up the others.
+    over; an error for which a retry is pointless is not. One message that is refused does not delay the others.
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ def deliver(
     seconds
         Limit of the whole call.
     on_confirmed
-        Called with each message as soon as the broker has confirmed it, in a thread of ours.
+        Called with each message as soon as the broker has confirmed it, in another thread.
 
     Returns
     -------
     dict of int to PublishError
-        Why messages were not confirmed, by their place in ``envelopes``; empty if all is well.
+        Why messages were not confirmed, by their index in ``envelopes``; empty if all were.
 
     Raises
     ------
@@ -84,22 +84,24 @@ def deliver(
     """
     if doubles := test_mode.active():
         return _hand_over(doubles.deliver, envelopes, on_confirmed)
-    configuration = _configuration()
+    configuration = isb_configuration()
     broker = configuration.isb_mesh_service
-    work = _Delivery(configuration, envelopes, seconds, on_confirmed)
-    # What pika starts on the way, such as a thread that waits for the name service, is then a daemon as well and keeps
-    # no process alive; and should anything in there hang all the same, it is left behind.
-    thread = threading.Thread(target=work.run, name="dkist-isb-publisher", daemon=True)
+    delivery = _Delivery(configuration, envelopes, on_confirmed)
+    # A daemon thread, because the threads that pika starts, such as one for the name service, are then daemons as well
+    # and keep no process alive. Should anything hang in spite of all limits, the thread is abandoned.
+    thread = threading.Thread(target=delivery.run, args=[seconds], name="dkist-isb-publisher", daemon=True)
     thread.start()
     thread.join(seconds + BEYOND_SECONDS)
-    return {
-        index: PublishError(f"interservice bus at {broker.host}:{broker.port}: {error}", can_pass=error.can_pass)
-        for index, error in work.errors().items()
-    }
+    errors = {}
+    for index in list(delivery.unconfirmed):
+        error = delivery.errors.get(index) or PublishError(f"no answer within {seconds:.0f} s", retryable=True)
+        reason = f"interservice bus at {broker.host}:{broker.port}: {error}"
+        errors[index] = PublishError(reason, retryable=error.retryable)
+    return errors
 
 
 def _hand_over(
-    take: Callable[[Envelope], object], envelopes: Sequence[Envelope], on_confirmed: Callable[[Envelope], object]
+    take: Callable[[Envelope], object], envelopes: Sequence[Envelope], on_confirmed: OnConfirmed
 ) -> dict[int, PublishError]:
     errors = {}
     for index, envelope in enumerate(envelopes):
@@ -112,74 +114,58 @@ def _hand_over(
     return errors
 
 
-def _configuration() -> InterserviceBusConfiguration:
-    try:
-        return InterserviceBusConfiguration()
-    except ValidationError as error:
-        # Its own text takes several lines and ends with an address of pydantic's.
-        raise ConfigurationError("; ".join(_fault(each) for each in error.errors())) from None
-
-
-def _fault(error: Mapping[str, Any]) -> str:
-    own = error.get("ctx", {}).get("error")
-    return str(own) if own else f"{'.'.join(map(str, error['loc'])).upper()}: {error['msg']}"
-
-
 class _Delivery:
     """Attempts, one after the other, until nothing is left that another one could deliver."""
 
     def __init__(
-        self,
-        configuration: InterserviceBusConfiguration,
-        envelopes: Sequence[Envelope],
-        seconds: float,
-        on_confirmed: Callable[[Envelope], object],
+        self, configuration: InterserviceBusConfiguration, envelopes: Sequence[Envelope], on_confirmed: OnConfirmed
     ) -> None:
         self._configuration = configuration
-        self._envelopes = envelopes
-        self._seconds = seconds
         self._on_confirmed = on_confirmed
-        self._confirmed: set[int] = set()
-        self._errors: dict[int, PublishError] = {}
+        # Messages that are not confirmed, and why, by index.
+        self.unconfirmed = dict(enumerate(envelopes))
+        self.errors: dict[int, PublishError] = {}
 
-    def run(self) -> None:
-        """Make attempts until all is settled or the time is over."""
-        deadline = time.monotonic() + self._seconds
-        with quiet_pika():
-            while left := self._left():
-                self._errors |= self._attempt(left, deadline - time.monotonic())
-                # An attempt that has hardly any time would say no more than that, in place of what was wrong.
-                if deadline - time.monotonic() <= PAUSE_SECONDS + LEAST_SECONDS:
-                    return
-                if self._left():
-                    time.sleep(PAUSE_SECONDS)
+    def run(self, seconds: float) -> None:
+        """Make attempts until everything is settled or the time is over."""
+        deadline = time.monotonic() + seconds
+        disable_pika_logs()
+        while left := self._left():
+            self.errors |= self._attempt(left, deadline)
+            # An attempt with hardly any time would only replace the actual error by a timeout.
+            if deadline - time.monotonic() <= PAUSE_SECONDS + LEAST_SECONDS:
+                return
+            if self._left():
+                time.sleep(PAUSE_SECONDS)
 
     def _left(self) -> dict[int, Envelope]:
         """Return the messages that are neither confirmed nor refused for good."""
-        return {
-            index: envelope
-            for index, envelope in enumerate(self._envelopes)
-            if index not in self._confirmed and (index not in self._errors or self._errors[index].can_pass)
-        }
+        refused = {index for index, error in self.errors.items() if not error.retryable}
+        return {index: envelope for index, envelope in self.unconfirmed.items() if index not in refused}
 
-    def _attempt(self, left: dict[int, Envelope], seconds: float) -> dict[int, PublishError]:
-        if seconds <= 0:
-            return dict.fromkeys(left, PublishError("no time left", can_pass=True))
+    def _attempt(self, left: dict[int, Envelope], deadline: float) -> dict[int, PublishError]:
+        errors: dict[int, PublishError] = {}
+        groups: dict[tuple[str, str], dict[int, Envelope]] = {}
+        for index, envelope in left.items():
+            groups.setdefault((envelope.queue, envelope.routing_key), {})[index] = envelope
+        failure = PublishError("no time left", retryable=True)
+        seconds = deadline - time.monotonic()
         try:
-            parameters = connection_parameters(self._configuration, seconds=OPENING_SHARE * seconds)
-            return Attempt(parameters, self._configuration, left, seconds, self._confirm).run()
-        except ConfigurationError as error:
-            failure = PublishError(str(error), can_pass=False)
+            with closing(Connection(self._configuration, seconds=seconds, blocked_seconds=seconds)) as connection:
+                for (queue, routing_key), envelopes in groups.items():
+                    channel = Channel(connection, queue, routing_key, deadline=deadline)
+                    channel.probe()
+                    for refusal in channel.refusals:
+                        logger.warning("Publishing to %s although a declaration was refused: %s", queue, refusal)
+                    for index, envelope in envelopes.items():
+                        channel.publish(envelope, partial(self._settle, errors, index))
+                    connection.require(channel.is_settled, deadline)
         except Exception as error:
-            failure = explained(error)
-        return dict.fromkeys(set(left) - self._confirmed, failure)
+            failure = as_publish_error(error)
+        return dict.fromkeys(left.keys() & self.unconfirmed.keys(), failure) | errors
 
-    def _confirm(self, index: int) -> None:
-        self._confirmed.add(index)
-        self._on_confirmed(self._envelopes[index])
-
-    def errors(self) -> dict[int, PublishError]:
-        """Return why messages were not confirmed."""
-        silence = PublishError(f"no answer within {self._seconds:.0f} s", can_pass=True)
-        everything = range(len(self._envelopes))
-        return {index: self._errors.get(index, silence) for index in everything if index not in self._confirmed}
+    def _settle(self, errors: dict[int, PublishError], index: int, error: PublishError | None) -> None:
+        if error is not None:
+            errors[index] = error
+        else:
+            self._on_confirmed(self.unconfirmed.pop(index))

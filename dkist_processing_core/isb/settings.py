@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dkist_processing_core.common.redaction import redact_urls
+from dkist_processing_core.exceptions import ConfigurationError
 
-__all__ = ["DEFAULT_MESH_SERVICE", "InterserviceBusConfiguration", "MeshService"]
+__all__ = ["DEFAULT_MESH_SERVICE", "InterserviceBusConfiguration", "MeshService", "isb_configuration"]
 
 
 class MeshService(BaseModel):
@@ -206,6 +207,27 @@ class InterserviceBusConfiguration(BaseSettings):
         from dkist_processing_core.isb import talus as talus_settings
 
         return talus_settings.connection_retryer()
+
+
+def isb_configuration() -> InterserviceBusConfiguration:
+    """
+    Return the settings.
+
+    Raises
+    ------
+    ConfigurationError
+        If one of them cannot be used.
+    """
+    try:
+        return InterserviceBusConfiguration()
+    except ValidationError as error:
+        # The text of pydantic takes several lines and ends with the address of its documentation.
+        raise ConfigurationError("; ".join(_fault(each) for each in error.errors())) from None
+
+
+def _fault(error: Mapping[str, Any]) -> str:
+    own = error.get("ctx", {}).get("error")
+    return str(own) if own else f"{'.'.join(map(str, error['loc'])).upper()}: {error['msg']}"
 
 
 def _mesh_config_error(value: object, fault: str) -> ValueError:

@@ -97,9 +97,9 @@ class Recorded:
 
     def _deliver(self, envelope: Envelope) -> None:
         if isinstance(self.bus_error, str):
-            from dkist_processing_core.isb.connection import PublishError
+            from dkist_processing_core.isb.errors import PublishError
 
-            raise PublishError(self.bus_error, can_pass=True)
+            raise PublishError(self.bus_error, retryable=True)
         if self.bus_error is not None:
             raise self.bus_error
         self.messages.append(envelope)

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pika.exceptions
 
-from support.processes import is_alive, parent_of, wait_until_dead
-
 QUEUE = "task.log.q"
 ROUTING_KEY = "task.log.m"
 
@@ -108,24 +106,59 @@ TASKS = """
                 time.sleep(0.02)
             Path("ticks").write_text(str(number))
 
-    class HearsOf(TaskBase):
-        # Logs until the shipper has told of something.
+    class MeetsFault(TaskBase):
+        # Logs until records are not sent for a certain reason.
         def run(self):
+            [sender] = [each for each in threading.enumerate() if each.name == "dkist-isb-logs"]
             number = 0
-            Path("running").write_text(str(os.getpid()))
             deadline = time.monotonic() + 45
-            while os.environ["REASON"] not in (self._life_cycle._pump.status.reason or ""):
+            while os.environ["FAULT"] not in sender.fault:
                 logger.info("tick %d", number)
                 number += 1
                 time.sleep(0.02)
-                assert time.monotonic() < deadline, self._life_cycle._pump.status
+                assert time.monotonic() < deadline, sender.fault
             Path("ticks").write_text(str(number))
+
+    class Interrupted(TaskBase):
+        # Signal handlers that log interrupt a loop that logs.
+        def run(self):
+            handled = []
+            def handle(*_):
+                try:
+                    logger.info("handler")
+                    handled.append(1)
+                except RuntimeError:
+                    pass  # the standard error stream refuses it if the handler has interrupted a write
+                signal.setitimer(signal.ITIMER_REAL, 0.0005)
+            signal.signal(signal.SIGALRM, handle)
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+            for number in range(20_000):
+                logger.info("loop %d", number)
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+            Path("handled").write_text(str(len(handled)))
+
+    class ForksEarly(TaskBase):
+        # Forks while the modules that talk to the broker are imported; the children import some of them as well.
+        def run(self):
+            deadline = time.monotonic() + 6
+            while time.monotonic() < deadline:
+                child = os.fork()
+                if child == 0:
+                    signal.alarm(5)  # ends the child if it hangs
+                    import pika, pydantic_settings
+                    os._exit(0)
+                assert os.waitpid(child, 0)[1] == 0
 
     class Stops(TaskBase):
         def run(self):
-            logger.info("last words")
+            logger.info("about to wait")
             Path("running").write_text(str(os.getpid()))
             time.sleep(120)
+
+    class LastsLong(Good):
+        def run(self):
+            super().run()
+            time.sleep(2.5)
 
     class Forks(TaskBase):
         def run(self):
@@ -142,18 +175,10 @@ TASKS = """
                 child.join()
             assert [child.exitcode for child in children] == [0, 0, 0, 0]
 
-    class LeavesAChild(TaskBase):
-        def run(self):
-            if os.fork() == 0:
-                for descriptor in (0, 1, 2):
-                    os.close(descriptor)
-                time.sleep(60)
-                os._exit(0)
-
     class Imports(TaskBase):
         def run(self):
             logger.info("one")
-            time.sleep(0.3)
+            time.sleep(2.5)
             print(*{name.partition(".")[0] for name in sys.modules})
 
     class Enters(Good):
@@ -198,40 +223,6 @@ def run(folder, task, **settings):
     return process.returncode, stdout, stderr
 
 
-def shippers():
-    """Return the folders in /proc of all processes that send logs."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            is_shipper = b"dkist_processing_core.isb.logs.shipper" in (process / "cmdline").read_bytes()
-            if is_shipper and is_alive(int(process.name)):
-                found.append(process)
-    return found
-
-
-def shipper_of(pid, seconds=10):
-    """Return the process that sends the log of a task."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        for process in shippers():
-            with contextlib.suppress(OSError):
-                if parent_of(int(process.name)) == pid:
-                    return int(process.name)
-        time.sleep(0.02)
-    raise AssertionError(f"{pid} has no log shipper")
-
-
-def wait_until_nobody_sends(mesh_config, seconds=10):
-    """Wait until what tasks with a setting have left behind is gone, so that nothing of it is in anybody's way."""
-    setting = f"MESH_CONFIG={mesh_config}".encode()
-    found = []
-    for process in shippers():
-        with contextlib.suppress(OSError):
-            if setting in (process / "environ").read_bytes().split(b"\0"):
-                found.append(int(process.name))
-    wait_until_dead(found, seconds)
-
-
 def end_group(process):
     """Kill whatever is left of a task."""
     with contextlib.suppress(ProcessLookupError):
@@ -266,8 +257,13 @@ class Received:
         return self.until(lambda records: any(is_end(record) for record in records), seconds)
 
     @property
+    def lines(self):
+        """The records of each message."""
+        return [[json.loads(line) for line in body.split(b"\n")[:-1]] for _, body in self.messages]
+
+    @property
     def records(self):
-        return [json.loads(body) for _, body in self.messages]
+        return [record for lines in self.lines for record in lines]
 
     @property
     def properties(self):

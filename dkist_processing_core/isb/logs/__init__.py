@@ -1,5 +1,5 @@
 """
-The log of a task on its way to the interservice bus.
+The log of a task on the interservice bus.
 
-Runs in: task environment, if ``DKIST_ISB_LOGGING`` says so.
+Runs in: task environment, if ``DKIST_ISB_LOGGING`` is set.
 """

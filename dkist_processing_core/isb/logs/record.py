@@ -1,182 +1,113 @@
 """
-What a log record is between the process of the task and the log shipper, and what is told back.
+One log record: what is kept of it in the task, and the line of JSON that a consumer receives.
 
-Runs in: task environment, in both of these processes. Records are plain values that `marshal` can write, since that
-costs the task a tenth of a microsecond. Both run the same interpreter, so the format needs no version.
+Runs in: task environment. Source of the keys: ``docs/logging.rst``.
 """
 
-import marshal
-import struct
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+import json
+import logging
+import re
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
 
-__all__ = [
-    "END",
-    "FACTS",
-    "RECORDS",
-    "STATUS_BYTES",
-    "Frame",
-    "Rare",
-    "Row",
-    "Status",
-    "cut",
-    "header",
-    "packed_facts",
-    "packed_records",
-    "packed_status",
-    "read_frames",
-    "unpacked_facts",
-    "unpacked_status",
-]
+__all__ = ["Encoder", "Event", "Row", "event_row", "is_event", "row_of", "seconds_of", "size_of"]
 
-# Kinds of frame in the pipe: what is known of the task, some of its records, and that there are no more.
-FACTS, RECORDS, END = 1, 2, 3
-HEADER = struct.Struct("!BIQI")
+SCHEMA_VERSION = 1
+FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+# Longer texts are truncated.
+MOST_CHARACTERS = 32_000
+# About what a row takes in memory beyond its texts.
+ROW_BYTES = 250
+CACHED = 256
+EVENT_LOGGER = "dkist_processing_core.task"
+SURROGATES = re.compile("[\ud800-\udfff]")
 
-# Less than what a pipe takes at once (PIPE_BUF), and a whole number of them fits into one.
-STATUS_BYTES = 2048
-REASON_CHARACTERS = 400
+# Event, phase, duration in seconds.
+Event = tuple[str | None, str | None, float | None]
+# Level, its name, logger, thread, traceback, event.
+Origin = tuple[int, str, str, str, str | None, Event | None]
+# Time, message, and what many records have in common.
+Row = tuple[float, str, Origin]
 
-# Traceback, event, phase, and duration in seconds; most records have none of them.
-Rare = tuple[str | None, str | None, str | None, float | None]
-# A record: seconds since the epoch, level, logger, message, thread, what is rare if it has it, and nothing.
-Row = tuple[float, int, str, str, str, Rare | None, None]
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
-class Frame(NamedTuple):
-    """
-    One frame of the pipe.
-
-    Attributes
-    ----------
-    kind
-        One of `FACTS`, `RECORDS` and `END`.
-    records
-        Number of records in it.
-    first
-        Number of the first of them; in an `END`, the number that the next one would have had.
-    payload
-        The rest.
-    """
-
-    kind: int
-    records: int
-    first: int
-    payload: bytes
+def is_event(record: logging.LogRecord) -> bool:
+    """Return whether `TaskBase` has logged what is sent as an event already."""
+    return "dkist_listened" in record.__dict__
 
 
-def header(frame: Frame) -> bytes:
-    """Return what stands before the payload of a frame in the pipe."""
-    kind, records, first, payload = frame
-    return HEADER.pack(kind, records, first, len(payload))
+def row_of(record: logging.LogRecord) -> Row:
+    """Return what is kept of a record."""
+    text = None
+    if record.exc_info or record.stack_info:
+        parts = [record.exc_text or "".join(traceback.format_exception(*record.exc_info))] if record.exc_info else []
+        text = truncate("\n".join(part.rstrip("\n") for part in (*parts, record.stack_info) if part))
+    origin = (record.levelno, record.levelname, record.name, record.threadName or "", text, None)
+    return record.created, truncate(_message_of(record)), origin
 
 
-def read_frames(read: Callable[[int], bytes]) -> Iterator[Frame]:
-    """
-    Yield frame after frame until there are no more bytes; what is cut off in the middle is left out.
-
-    Parameters
-    ----------
-    read
-        Returns as many bytes as it is told, fewer at the end.
-    """
-    while True:
-        head = read(HEADER.size)
-        if len(head) < HEADER.size:
-            return
-        kind, records, first, size = HEADER.unpack(head)
-        payload = read(size)
-        if len(payload) < size:
-            return
-        yield Frame(kind, records, first, payload)
-
-
-def packed_facts(facts: Mapping[str, Any]) -> Frame:
-    """Return the frame of what is the same for all records, by the keys of the message."""
-    return Frame(FACTS, 0, 0, marshal.dumps({key: _plain(value) for key, value in facts.items()}))
-
-
-def unpacked_facts(frame: Frame) -> dict[str, Any]:
-    """Return what `packed_facts` was given."""
-    facts: dict[str, Any] = marshal.loads(frame.payload)  # noqa: S302 - from our own process
-    return facts
-
-
-def packed_records(first: int, rows: list[Row]) -> Frame:
-    """
-    Return the frame of some records.
-
-    Parameters
-    ----------
-    first
-        Number of the first record.
-    rows
-        The records.
-    """
-    # The task has this module; the shipper is ready sooner without it.
-    import logging
-
-    # The name of a level can be chosen, and is known in the process of the task only.
-    names = {level: logging.getLevelName(level) for level in {row[1] for row in rows}}
+def _message_of(record: logging.LogRecord) -> str:
     try:
-        payload = marshal.dumps((names, rows))
-    except ValueError:  # such as a name that is no text, or of a class derived from it
-        payload = marshal.dumps((_plain(names), [_plain(row) for row in rows]))
-    return Frame(RECORDS, len(rows), first, payload)
+        # A formatter, such as that of the console, leaves the message in the record.
+        return str(record.__dict__.get("message") or record.getMessage())
+    except Exception as error:
+        what = repr(record.msg) if isinstance(record.msg, str) else f"A message of {type(record.msg).__name__}"
+        return f"{what} cannot be formatted: {traceback.format_exception_only(error)[-1].rstrip()}"
 
 
-class Status(NamedTuple):
-    """
-    What the log shipper knows of its work.
-
-    Attributes
-    ----------
-    confirmed
-        Number of records that the broker has confirmed.
-    waiting
-        Number of those that are still to be sent or confirmed.
-    dropped
-        Number of those that are lost.
-    reason
-        Why records wait or are lost, if something is wrong.
-    is_last
-        Whether it was told after the last record had arrived.
-    """
-
-    confirmed: int = 0
-    waiting: int = 0
-    dropped: int = 0
-    reason: str | None = None
-    is_last: bool = False
+def event_row(message: str, event: Event | None = None, error: BaseException | None = None) -> Row:
+    """Return the row of an event in the life cycle of the task, or without one of a note about the log."""
+    text = None if error is None else truncate("".join(traceback.format_exception(error)).rstrip("\n"))
+    level = logging.ERROR if error is not None else logging.INFO if event else logging.WARNING
+    origin = (level, logging.getLevelName(level), EVENT_LOGGER, threading.current_thread().name, text, event)
+    return time.time(), truncate(message), origin
 
 
-def packed_status(status: Status) -> bytes:
-    """Return a status as bytes, of which a pipe takes all or none."""
-    reason = status.reason and cut(status.reason, REASON_CHARACTERS).encode(errors="replace").decode()
-    return marshal.dumps(tuple(status._replace(reason=reason))).ljust(STATUS_BYTES, b"\0")
+def seconds_of(row: Row) -> float:
+    """Return the time of a row; whoever makes a record may have set it to anything."""
+    is_time = isinstance(row[0], (int, float)) and 0 < row[0] < FAR_FUTURE
+    return row[0] if is_time else time.time()
 
 
-def unpacked_status(read: bytes) -> Status:
-    """Return the last status of those that were read."""
-    return Status(*marshal.loads(read[-STATUS_BYTES:]))  # noqa: S302 - from our own process
+def size_of(row: Row) -> int:
+    """Return about how many bytes a row takes."""
+    return ROW_BYTES + len(row[1]) + len(row[2][4] or "")
 
 
-def cut(text: str, limit: int) -> str:
-    """Return the text, and if it is longer than the limit its beginning and end with a mark between them."""
-    if len(text) <= limit:
+def truncate(text: str) -> str:
+    """Return a text, and if it is too long its beginning and end with a note between them."""
+    if len(text) <= MOST_CHARACTERS:
         return text
-    mark = f" [... {len(text) - limit} characters cut ...] "
-    return f"{text[: limit - limit // 4]}{mark}{text[-(limit // 4) :]}"
+    note = f" [... {len(text) - MOST_CHARACTERS} characters truncated ...] "
+    return f"{text[: MOST_CHARACTERS * 3 // 4]}{note}{text[-MOST_CHARACTERS // 4 :]}"
 
 
-def _plain(value: object) -> Any:
-    """Return a value as one of the types that `marshal` can write."""
-    if isinstance(value, tuple):
-        return tuple(_plain(each) for each in value)
-    if isinstance(value, dict):
-        return {_plain(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return int(value) if isinstance(value, int) else float(value)
-    return value if value is None or isinstance(value, bool) else str(value)
+class Encoder:
+    """Encodes records as lines of JSON, all with the same metadata, which is given by the keys of the line."""
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self._metadata = metadata
+        # Most records differ in number, time and message only.
+        self._cached_rest = lru_cache(CACHED)(self._rest)
+
+    def line(self, sequence: int, row: Row, missing: int | None = None) -> str:
+        """Return the line of a record, or of the note that as many records as ``missing`` were dropped."""
+        _, message, origin = row
+        moment = datetime.fromtimestamp(seconds_of(row), UTC).isoformat(timespec="microseconds")[:-6]
+        rest = (self._rest if origin[4] else self._cached_rest)(origin, missing)
+        line = f'{{"sequence": {sequence}, "timestamp": "{moment}Z", "message": {_encode(message)}, {rest}\n'
+        # Half a surrogate pair is shown as Python's standard error stream shows it; this is the inside of JSON.
+        return line if line.isascii() else SURROGATES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", line)
+
+    def _rest(self, origin: Origin, missing: int | None) -> str:
+        level, level_name, logger, thread, text, event = origin
+        values = dict(zip(("event", "phase", "durationSeconds"), event or (None, None, None), strict=True))
+        values |= {"level": level_name, "levelNumber": level, "logger": logger, "threadName": thread}
+        values |= {"traceback": text, "droppedRecords": missing, "schemaVersion": SCHEMA_VERSION}
+        return _encode({**values, **self._metadata})[1:]

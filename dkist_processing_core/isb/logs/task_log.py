@@ -1,7 +1,7 @@
 """
 Send the log of a task to the interservice bus while the task runs.
 
-Runs in: task environment, in the process of the task, if ``DKIST_ISB_LOGGING`` says so.
+Runs in: task environment, if ``DKIST_ISB_LOGGING`` is set.
 """
 
 import atexit
@@ -9,142 +9,111 @@ import logging
 import os
 import time
 import traceback
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+from dkist_processing_core.common.log_records import listen
 from dkist_processing_core.common.metadata import TaskMetadata
-from dkist_processing_core.isb.logs.intake import LogIntake
-from dkist_processing_core.isb.logs.pump import Pump
+from dkist_processing_core.isb.logs.buffer import Buffer
+from dkist_processing_core.isb.logs.record import Event, event_row
+from dkist_processing_core.isb.logs.sender import Sender
 
 __all__ = ["TaskLog"]
 
 logger = logging.getLogger(__name__)
 
-# What the end of a task may take: to hand over the last records, and to hear what became of them. Both are a matter of
-# milliseconds unless the machine is at its limits.
-MOST_SECONDS = 3.0
-SHARE_OF_RUN = 0.02
-LEAST_HAND_OVER_SECONDS = 0.5
-# More than these cannot be sent for certain once the task has ended.
-MANY_RECORDS = 10_000
-
 
 class TaskLog:
-    """
-    The log of one task on its way to the interservice bus, from when this is made until it is closed.
+    """The log of one task on its way to the interservice bus, from when this is created until it is closed."""
 
-    Parameters
-    ----------
-    facts
-        What is known of the task.
-    """
-
-    def __init__(self, facts: TaskMetadata) -> None:
+    def __init__(self, metadata: TaskMetadata) -> None:
         self._pid = os.getpid()
         self._began = time.monotonic()
-        self._is_told_of = False
-        self._intake = LogIntake()
+        self._is_started = False
+        self._task_name = metadata.task_name
         try_number = os.environ.get("AIRFLOW_CTX_TRY_NUMBER", "")
-        self._pump = Pump(
-            self._intake,
+        self._buffer = Buffer()
+        self._sender = Sender(
+            self._buffer,
             {
-                "recipeRunId": facts.recipe_run_id,
-                "workflowName": facts.workflow_name,
-                "workflowVersion": facts.workflow_version,
-                "taskName": facts.task_name,
+                "recipeRunId": metadata.recipe_run_id,
+                "workflowName": metadata.workflow_name,
+                "workflowVersion": metadata.workflow_version,
+                "taskName": metadata.task_name,
                 "dagRunId": os.environ.get("AIRFLOW_CTX_DAG_RUN_ID") or None,
                 "tryNumber": int(try_number) if try_number.isdecimal() else None,
                 "host": os.uname().nodename,
                 "processId": self._pid,
             },
         )
-        self._task_name = facts.task_name
-        self._pump.start()
-        self._intake.listen()
-        _open_logs.add(self)
+        self._sender.start()
+        _open_buffers.add(self._buffer)
+        self._stop_listening = listen(self._buffer.add_record)
         # For a task whose own __enter__ fails; no __exit__ follows then.
         atexit.register(self._close)
 
     def started(self) -> None:
-        """Tell that the task has started."""
-        self._is_told_of = True
-        self._intake.tell("started", f"Task {self._task_name} started")
+        """Send the event that the task has started."""
+        self._is_started = True
+        self._add(f"Task {self._task_name} started", ("started", None, None))
 
-    def phase(self, name: str) -> AbstractContextManager[None]:
-        """Tell when a phase of the task begins and ends; to be used in a ``with`` statement around it."""
-        return self._intake.phase(name)
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Send the events that a phase of the task has started and ended; to be used in a ``with`` statement."""
+        began = time.monotonic()
+        self._add(f"{name} started", ("phase_started", name, None))
+        try:
+            yield
+        finally:
+            seconds = time.monotonic() - began
+            self._add(f"{name} ended after {seconds:.3f} s", ("phase_ended", name, round(seconds, 6)))
 
     def close(self, error: BaseException | None) -> None:
-        """
-        Tell how the task has ended, and hand over what is left.
-
-        Parameters
-        ----------
-        error
-            What the task has raised.
-        """
+        """Send the event that the task has ended, with the error that it has raised, and what else is left."""
         try:
-            self._tell_end(error)
+            self._add_end(error)
             self._close()
         except Exception as fault:
-            logger.warning("The log on the interservice bus could not be closed: %s: %s", type(fault).__name__, fault)
+            logger.warning("Could not close the log on the interservice bus: %s: %s", type(fault).__name__, fault)
 
-    def _tell_end(self, error: BaseException | None) -> None:
+    def _add_end(self, error: BaseException | None) -> None:
         seconds = time.monotonic() - self._began
-        # sys.exit() and sys.exit(0) are how a task leaves when all is well.
-        if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
-            if self._is_told_of:
-                text = f"Task {self._task_name} succeeded after {seconds:.3f} s"
-                self._intake.tell("succeeded", text, seconds=seconds)
-            return
-        what = traceback.format_exception_only(error)[-1].rstrip()
-        text = f"Task {self._task_name} failed after {seconds:.3f} s: {what}"
-        self._intake.tell("failed", text, seconds=seconds, error=error)
+        # sys.exit() and sys.exit(0) end a task successfully.
+        if error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0)):
+            what = traceback.format_exception_only(error)[-1].rstrip()
+            text = f"Task {self._task_name} failed after {seconds:.3f} s: {what}"
+            self._add(text, ("failed", None, round(seconds, 6)), error)
+        elif self._is_started:
+            text = f"Task {self._task_name} succeeded after {seconds:.3f} s"
+            self._add(text, ("succeeded", None, round(seconds, 6)))
+
+    def _add(self, message: str, event: Event, error: BaseException | None = None) -> None:
+        with suppress(Exception):
+            self._buffer.add(event_row(message, event, error))
 
     def _close(self) -> None:
-        self._intake.stop()
-        _open_logs.discard(self)
         if os.getpid() != self._pid:
             return
-        share = min(MOST_SECONDS, SHARE_OF_RUN * (time.monotonic() - self._began))
-        self._pump.finish()
-        self._pump.handed_over.wait(max(LEAST_HAND_OVER_SECONDS, share))
-        self._pump.has_last_status.wait(share)
-        trouble = self._trouble()
-        if trouble:
-            logger.warning("%s", trouble)
+        self._stop_listening()
+        self._buffer.is_open = False
+        self._sender.close()
+        total, missing = self._buffer.total, self._buffer.total - self._sender.confirmed
+        if missing:
+            text = "%d of %d log records did not reach the interservice bus: %s"
+            logger.warning(text, missing, total, self._sender.fault or "more were logged than could be sent")
+        _open_buffers.discard(self._buffer)
         # Last, so that what a signal interrupts is done when the process ends.
         atexit.unregister(self._close)
 
-    def _trouble(self) -> str | None:
-        """Return what to tell about records that have not reached the bus, if there is something wrong."""
-        status = self._pump.status
-        total = self._intake.total
-        missing = max(0, total - status.confirmed)
-        reason = self._pump.fault or status.reason
-        if not self._pump.handed_over.is_set():
-            reason = reason or "the process that sends them does not take them"
-        if not missing or not (reason or status.dropped or status.waiting > MANY_RECORDS):
-            return None
-        dropped = f", {status.dropped} of them were dropped" if status.dropped else ""
-        return (
-            f"{missing} of {total} log records have not reached the interservice bus until now{dropped}: "
-            f"{reason or 'more of them than can be sent in the time'}"
-        )
 
-    def forget(self) -> None:
-        """Do nothing any more: this is a copy in a forked process, and not the task."""
-        self._intake.tell_nothing()
-        self._intake.stop()
-        self._pump.forget()
+_open_buffers: set[Buffer] = set()
 
 
-_open_logs: set[TaskLog] = set()
+def _close_in_forked_process() -> None:
+    # No lock is acquired: the thread that holds it may not exist in this process.
+    for each in _open_buffers:
+        each.is_open = False
+    _open_buffers.clear()
 
 
-def _forget_in_a_forked_process() -> None:
-    for each in list(_open_logs):
-        each.forget()
-    _open_logs.clear()
-
-
-os.register_at_fork(after_in_child=_forget_in_a_forked_process)
+os.register_at_fork(after_in_child=_close_in_forked_process)
