@@ -150,6 +150,8 @@ class _Delivery:
             groups.setdefault((envelope.queue, envelope.routing_key), {})[index] = envelope
         failure = PublishError("no time left", retryable=True)
         seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            return dict.fromkeys(left, failure)
         try:
             with closing(Connection(self._configuration, seconds=seconds, blocked_seconds=seconds)) as connection:
                 for (queue, routing_key), envelopes in groups.items():
