@@ -8,8 +8,8 @@ import logging
 from pathlib import Path
 from types import ModuleType
 
+from dkist_processing_core.authoring import airflow
 from dkist_processing_core.export import bundle, manual_processing
-from dkist_processing_core.scheduling import loading
 from dkist_processing_core.validation import rules
 from dkist_processing_core.validation.discovery import discover
 from dkist_processing_core.validation.report import Report
@@ -60,7 +60,7 @@ def validate_workflows(
         As from `export_dags`.
     """
     if require_airflow:
-        loading.require_airflow("Validation by Airflow")
+        airflow.require_airflow("Validation by Airflow")
     report = _validated(workflow_package)
     if export_path is not None:
         bundle.write(report.workflows, Path(export_path), has_companions=False)

@@ -245,19 +245,18 @@ class Node:
             If Airflow is not installed.
         """
         from dkist_processing_core._version import __version__
+        from dkist_processing_core.authoring.airflow import make_operator
         from dkist_processing_core.rendering.dag import operator_text
-        from dkist_processing_core.scheduling.loading import execute
-        from dkist_processing_core.scheduling.workflow import FileWorkflow, in_workflow
 
-        workflow = FileWorkflow(
-            name=self.workflow_name,
-            version=self.workflow_version,
-            distribution=self._workflow_spec.distribution,
+        workflow = self._workflow_spec
+        made: TaskOperator = make_operator(
+            operator_text(workflow, self.spec),
+            name=workflow.name,
+            version=workflow.version,
+            distribution=workflow.distribution,
             exported_by=__version__,
         )
-        with in_workflow(workflow):
-            loaded: TaskOperator = execute(operator_text(self._workflow_spec, self.spec), self.name)["operator"]
-        return loaded
+        return made
 
     def __repr__(self) -> str:
         upstreams = ", ".join(name for name, _ in self.dependencies)

@@ -260,8 +260,8 @@ class Workflow:
         ValueError
             As from `topological_sort`.
         """
+        from dkist_processing_core.authoring.airflow import execute
         from dkist_processing_core.rendering.dag import dag_file
-        from dkist_processing_core.scheduling.loading import execute
 
         loaded: DAG = execute(dag_file(self.spec), self.dag_name)["dag"]
         return loaded

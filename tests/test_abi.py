@@ -116,8 +116,7 @@ def test_the_programs_start():
 def test_the_variables_are_those_that_are_set():
     """By the operator, for the worker program; and by the worker program, for the runtime."""
     pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
-    from dkist_processing_core.scheduling import TaskOperator
-    from dkist_processing_core.scheduling.workflow import FileWorkflow, in_workflow
+    from dkist_processing_core.scheduling import FileWorkflow, TaskOperator, in_workflow
 
     with in_workflow(FileWorkflow(name="w", version="1", distribution="d", exported_by="8.0.0")):
         operator = TaskOperator(

@@ -24,7 +24,7 @@ EXPORTER = f"""
     import sys
     from types import ModuleType
     from dkist_processing_core import TaskBase, Workflow
-    from dkist_processing_core.scheduling import loading
+    from dkist_processing_core.authoring import airflow
     from dkist_processing_core.build_utils import export_dags
 
     logging.disable(logging.WARNING)

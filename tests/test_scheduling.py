@@ -10,8 +10,8 @@ from dkist_processing_core.rendering.dag import dag_file
 
 pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
 
+from dkist_processing_core.authoring.airflow import execute
 from dkist_processing_core.scheduling import TaskOperator, workflow_dag
-from dkist_processing_core.scheduling.loading import execute
 
 pytestmark = pytest.mark.airflow
 

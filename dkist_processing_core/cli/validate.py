@@ -32,11 +32,11 @@ def validate(context: click.Context, package: str, require_airflow: bool, is_jso
     is installed, it loads and serialises each file that an export would write. The exit status is 1 if there is a
     fault.
     """
+    from dkist_processing_core.authoring import airflow
     from dkist_processing_core.exceptions import WorkflowValidationError
-    from dkist_processing_core.scheduling import loading
 
     if require_airflow:
-        loading.require_airflow("Validation by Airflow")
+        airflow.require_airflow("Validation by Airflow")
     try:
         report = checked(package)
     except WorkflowValidationError as error:

@@ -14,7 +14,7 @@ from dkist_processing_core.rendering.literals import argument, literal, multilin
 
 __all__ = ["PROTOCOL", "dag_file", "node_call", "operator_text"]
 
-# The protocol that is written, see `scheduling.workflow`.
+# The protocol that is written, see `dkist_processing_core.scheduling`.
 PROTOCOL = 1
 OPERATOR_CLASSES = {"bash": "TaskOperator", "python_virtualenv": "VirtualenvTaskOperator"}
 

@@ -13,9 +13,15 @@ from typing import Any
 
 from dkist_processing_core.common.folders import cache_folder
 from dkist_processing_core.common.outcome import Outcome
+from dkist_processing_core.scheduling import (
+    OF_AIRFLOW,
+    RECIPE_RUN_ID,
+    TEMPLATE_FIELDS,
+    current_workflow,
+    task_failed,
+    traceparent,
+)
 from dkist_processing_core.scheduling.failure import TaskFailedError
-from dkist_processing_core.scheduling.operators import OF_AIRFLOW, RECIPE_RUN_ID, TEMPLATE_FIELDS, traceparent
-from dkist_processing_core.scheduling.workflow import current_workflow, reject_unknown, task_failed
 
 try:  # Airflow 3, or Airflow 2 with the standard provider
     from airflow.providers.standard.operators.python import PythonVirtualenvOperator
@@ -59,7 +65,7 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
     ) -> None:
         workflow = current_workflow()
         if unknown:
-            reject_unknown(f"The task {task_id!r} of {workflow.name!r}", unknown.keys() - OF_AIRFLOW, workflow)
+            workflow.reject_unknown(f"The task {task_id!r} of {workflow.name!r}", unknown.keys() - OF_AIRFLOW)
         self.requirement = workflow.requirement(extras)
         super().__init__(
             task_id=task_id,

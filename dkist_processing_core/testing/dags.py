@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dkist_processing_core.scheduling.loading import require_airflow
+from dkist_processing_core.authoring.airflow import require_airflow
 from dkist_processing_core.validation.airflow import Airflow, AirflowUnusableError
 from dkist_processing_core.validation.dag_files import ExportedDagError, find_dag
 

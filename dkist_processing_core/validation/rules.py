@@ -10,12 +10,12 @@ from importlib.metadata import version as distribution_version
 
 from packaging.version import InvalidVersion, Version
 
+from dkist_processing_core.authoring.airflow import is_airflow_installed
 from dkist_processing_core.authoring.distributions import derived_name, providing_distribution
 from dkist_processing_core.authoring.graph import graph_errors
 from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
 from dkist_processing_core.node import Node
 from dkist_processing_core.rendering.dag import dag_file
-from dkist_processing_core.scheduling.loading import is_airflow_installed
 from dkist_processing_core.validation.advice import advice, missing_pools
 from dkist_processing_core.validation.airflow import AirflowUnusableError, load_by_airflow
 from dkist_processing_core.validation.discovery import Declaration, Discovery

@@ -9,7 +9,7 @@ from typing import Any
 
 from dkist_processing_core.exceptions import MissingExtraError
 
-__all__ = ["execute", "is_airflow_installed", "require_airflow"]
+__all__ = ["execute", "is_airflow_installed", "make_operator", "require_airflow"]
 
 
 def is_airflow_installed() -> bool:
@@ -57,3 +57,26 @@ def execute(text: str, name: str) -> dict[str, Any]:
     namespace: dict[str, Any] = {"__name__": name}
     exec(compile(text, f"{name}.py", "exec"), namespace)  # noqa: S102 - our own text, see above
     return namespace
+
+
+def make_operator(text: str, /, **workflow: str) -> Any:
+    """
+    Return the operator that statements make as the variable ``operator``, in no DAG yet.
+
+    Parameters
+    ----------
+    text
+        The statements, as this library renders them.
+    **workflow
+        Name, version and distribution of the workflow, and the release that renders it, as of `workflow_dag`.
+
+    Raises
+    ------
+    MissingExtraError
+        If Airflow is not installed.
+    """
+    require_airflow("Loading a task into Airflow")
+    from dkist_processing_core.scheduling import FileWorkflow, in_workflow
+
+    with in_workflow(FileWorkflow(**workflow)):
+        return execute(text, "operator")["operator"]
