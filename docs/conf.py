@@ -105,7 +105,9 @@ def find_by_last_name(app, env, node, content):
     if node.get("refdomain") != "py":
         return None
     # A class that is documented by its public path has a second entry, by that of the module that defines it.
-    matches = {entry.node_id: (name, entry) for name, entry in python.find_obj(env, None, None, node["reftarget"], None, 1)}
+    matches = {
+        entry.node_id: (name, entry) for name, entry in python.find_obj(env, None, None, node["reftarget"], None, 1)
+    }
     if len(matches) != 1:
         return None
     [(name, entry)] = matches.values()
