@@ -24,7 +24,7 @@ exclude_patterns = ["_build", "examples"]
 default_role = "py:obj"
 nitpicky = True
 # What docstrings mention and is no part of the public interface.
-nitpick_ignore = [("py:obj", "environment"), ("py:obj", "OPERATORS"), ("py:obj", "common.settings")]
+nitpick_ignore = [("py:obj", "environment"), ("py:obj", "OPERATORS")]
 # Names of the standard library and of what we build upon: there is nothing to link them to without the network.
 nitpick_ignore_regex = [
     # Types of ours that signatures mention. The page "Python API" describes their attributes where a user meets them.

@@ -39,8 +39,8 @@ def summarise(console: Console, outcome: Outcome, *, problems: Sequence[str], se
         console.paragraph(f"WRONG: {problem}", "red")
     if not problems:
         console.paragraph(
-            f"All is as it should be: {GOOD} succeeded, {FAILING} failed at {FAILING_TASK} as it is meant to, and "
-            "exactly one message tells so.",
+            f"All is as it should be: {GOOD} succeeded, {FAILING} failed at {FAILING_TASK} as intended, and "
+            "exactly one message reports it.",
             "green",
         )
 
