@@ -1,4 +1,4 @@
-"""The end of the demo: what ran, the message, what was made, and what the next run need not make again."""
+"""The end of the demo: what ran, the message, what was made, and what the next run reuses."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from demo_support.timeline import Task
 __all__ = ["made_or_reused", "summarise"]
 
 ERROR_LINES = 1
-RUN_RECORD = "the last run that made something anew"
+RUN_RECORD = "the last run that made something"
 
 
 def summarise(console: Console, outcome: Outcome, *, problems: Sequence[str], seconds: float) -> None:
@@ -36,10 +36,10 @@ def summarise(console: Console, outcome: Outcome, *, problems: Sequence[str], se
     _show_what_is_kept(console, outcome, seconds, is_good=not problems)
     console.say()
     for problem in problems:
-        console.paragraph(f"WRONG: {problem}", "red")
+        console.paragraph(f"ERROR: {problem}", "red")
     if not problems:
         console.paragraph(
-            f"All is as it should be: {GOOD} succeeded, {FAILING} failed at {FAILING_TASK} as intended, and "
+            f"All is as it should be: {GOOD} succeeded, {FAILING} failed at {FAILING_TASK} as it is meant to, and "
             "exactly one message reports it.",
             "green",
         )
@@ -60,7 +60,7 @@ def _show_tasks(console: Console, outcome: Outcome) -> None:
         ]
         groups.append((f"{run.dag_id}, recipe run {run.recipe_run_id}: {run.state}", rows))
     console.table(["task", "state", "duration", "environment"], groups)
-    console.paragraph("duration: from the first to the last line of the task's script", "faint", indent="  ")
+    console.paragraph("duration: from the first to the last line of the worker program", "faint", indent="  ")
 
 
 def _show_messages(console: Console, outcome: Outcome) -> None:
