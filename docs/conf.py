@@ -27,6 +27,8 @@ nitpicky = True
 nitpick_ignore = [("py:obj", "environment"), ("py:obj", "OPERATORS")]
 # Names of the standard library and of what we build upon: there is nothing to link them to without the network.
 nitpick_ignore_regex = [
+    # Types of ours that signatures mention. The page "Python API" describes their attributes where a user meets them.
+    (r"py:.*", r"(.*\.)?(Envelope|Fault|NodeSpec|Producer|Span|TaskOperator|VirtualenvTaskOperator|WorkflowSpec)"),
     (r"py:.*", r"(ast|collections|contextlib|datetime|enum|logging|pathlib|types|typing)\..*"),
     (r"py:.*", r"(airflow|pydantic|pydantic_settings)\..*"),
     (r"py:.*", r"[A-Z]\w*(Error|Exception|Exit)|BashOperator|DAG|PythonVirtualenvOperator"),
@@ -102,10 +104,13 @@ def find_by_last_name(app, env, node, content):
     python = env.get_domain("py")
     if node.get("refdomain") != "py":
         return None
-    matches = python.find_obj(env, None, None, node["reftarget"], None, 1)
+    # A class that is documented by its public path has a second entry, by that of the module that defines it.
+    matches = {
+        entry.node_id: (name, entry) for name, entry in python.find_obj(env, None, None, node["reftarget"], None, 1)
+    }
     if len(matches) != 1:
         return None
-    name, entry = matches[0]
+    [(name, entry)] = matches.values()
     return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, name)
 
 

@@ -66,8 +66,6 @@ INTERNAL = {
 }
 # Read by a pattern, or by rich, or handed to the installer, so a search for names does not find them.
 NOT_BY_NAME = {
-    "AIRFLOW_CTX_DAG_ID",
-    "AIRFLOW_CTX_TASK_ID",
     "NO_COLOR",
     "NOMAD_ALLOC_ID",
     "NOMAD_ALLOC_NAME",

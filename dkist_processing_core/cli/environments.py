@@ -1,5 +1,5 @@
 """
-``dkist-processing-core environments``: the task environments that this worker keeps.
+``dkist-processing-core environments``: the task environments of this worker.
 
 Runs in: worker.
 """
@@ -49,15 +49,15 @@ folder_option = click.option(
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     default=None,
-    help="The cache; DKIST_ENVIRONMENT_CACHE, or the default, unless given.",
+    help="The cache; by default that of DKIST_ENVIRONMENT_CACHE.",
 )
-dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 json_option = click.option("--json", "is_json", is_flag=True, help="Write JSON, for a program to read.")
 
 
-@click.group(short_help="The task environments that a worker keeps.")
+@click.group(short_help="List and remove the task environments of a worker.")
 def environments() -> None:
-    """List and remove the task environments that this worker keeps."""
+    """List and remove the task environments of this worker."""
 
 
 @environments.command("list")
@@ -79,12 +79,12 @@ def list_command(folder: Path | None, is_json: bool) -> None:
 
 @environments.command()
 @folder_option
-@click.option("--older-than", type=AgeType(), metavar="AGE", help="Remove what was not used for longer, such as 30d.")
+@click.option("--older-than", type=AgeType(), metavar="AGE", help="Remove those not used for this long, such as 30d.")
 @click.option(
     "--max-size",
     type=SizeType(),
     metavar="SIZE",
-    help="Remove the least recently used until the rest fits, such as 50G.",
+    help="Remove the least recently used ones until the rest fits, such as 50G.",
 )
 @dry_run_option
 @json_option
@@ -92,10 +92,10 @@ def prune(
     folder: Path | None, older_than: timedelta | None, max_size: int | None, dry_run: bool, is_json: bool
 ) -> None:
     """
-    Remove what nobody needs any more.
+    Remove old environments.
 
-    Without a limit that is only what interrupted builds and removals left behind. An environment in which a task runs
-    is never removed.
+    Without a limit, only the remains of interrupted builds and removals are removed. An environment in use is never
+    removed.
     """
     removed = collector.prune(folder, older_than=older_than, max_size=max_size, is_dry_run=dry_run)
     if is_json:
@@ -114,9 +114,9 @@ def prune(
 @click.pass_context
 def remove(context: click.Context, names: tuple[str, ...], folder: Path | None, dry_run: bool) -> None:
     """
-    Remove environments by name, such as "list" shows them.
+    Remove environments by name, as shown by "list".
 
-    The beginning of a name is enough if no other environment's name begins with it.
+    The beginning of a name is enough if no other name begins with it.
     """
     known = collector.environments(folder)
     chosen = {each.path: each for name in names for each in [_by_name(name, known)]}

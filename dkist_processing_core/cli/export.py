@@ -24,9 +24,8 @@ def export(package: str, folder: Path, is_zip: bool, overwrite: bool, is_json: b
     """
     Write the DAG file of every workflow that PACKAGE declares, all or nothing.
 
-    Everything is checked first, as by "validate". The folder also gets manifest.json, which says what each file is made
-    from and needs, and pools.json for "airflow pools import". The version is that of BUILD_VERSION unless a workflow
-    states its own.
+    Everything is checked first, as by "validate". The folder also gets manifest.json, which describes each file, and
+    pools.json for "airflow pools import". The version is that of BUILD_VERSION unless a workflow states its own.
     """
     from dkist_processing_core.export import bundle
 

@@ -30,9 +30,9 @@ json_option = click.option("--json", "is_json", is_flag=True, help="Write JSON, 
 names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
 
 
-@click.group(short_help="The messages that the interservice bus did not take.")
+@click.group(short_help="List, send and drop the messages that could not be sent.")
 def messages() -> None:
-    """List, send and drop the messages that the interservice bus did not take."""
+    """List, send and drop the messages that could not be sent to the interservice bus."""
 
 
 @messages.command("list")

@@ -57,7 +57,7 @@ def _as_data(declaration: "Declaration") -> dict[str, Any]:
     }
 
 
-@click.command(short_help="Show the tasks of a workflow, or the script of one.")
+@click.command(short_help="Show the tasks of a workflow, or a script that runs one.")
 @workflow_argument
 @click.option("--node", "task", metavar="TASK", help="Print the script that runs this task in a shell.")
 @json_option

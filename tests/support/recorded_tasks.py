@@ -53,7 +53,7 @@ class Ended:
 
 
 def run_task(source, *, name="Calibrate", module="recorded_task", **environment):
-    """Run a task of a module, as the task script does, in the current folder."""
+    """Run a task of a module, as the worker program does, in the current folder."""
     write_task(source, module)
     return run_python(
         "-m", "dkist_processing_core.runtime", f"{module}:{name}", *WORKFLOW, DKIST_RECIPE_RUN_ID="7", **environment

@@ -1,4 +1,4 @@
-"""Print the script that runs the task on a worker."""
+"""Print the shell script that runs the task as a worker does."""
 
 from dkist_processing_tutorial.workflows.sunspots import sunspots
 

@@ -15,7 +15,7 @@ def recorded():
 
 
 def test_sunspots_are_counted_in_a_span(recorded):
-    """The span tells how many groups there were."""
+    """The span records the number of groups."""
     with CountSunspots(recipe_run_id=1, workflow_name="sunspots", workflow_version="1.0.0") as task:
         task()
     [span] = [span for span in recorded.spans if span.name == "count"]
