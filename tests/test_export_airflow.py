@@ -98,4 +98,4 @@ def test_a_dag_runs_from_the_archive(airflow, exported, tmp_path, operator):
         environment={**with_links(index), "DKIST_ENVIRONMENT_CACHE": str(tmp_path / "environments")},
     )
     assert (done["state"], done["tasks"]) == ("success", {"One": "success", "Two": "success"})
-    assert done["output"].count("INFO team: archived 42") == 2
+    assert done["output"].count("team: archived 42") == 2

@@ -74,9 +74,12 @@ STUB = """
         def __enter__(self): return self
         def __exit__(self, *error): pass
 
-    class Operator:
+    class BaseOperator:
         def __init__(self, **arguments): self.upstreams = []
         def set_upstream(self, others): self.upstreams += others
+
+    class Operator(BaseOperator):
+        pass
 
     def add(name, **values):
         sys.modules[name] = ModuleType(name)

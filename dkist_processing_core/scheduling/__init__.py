@@ -298,8 +298,8 @@ class TaskOperator(BashOperator):
         workflow = current_workflow()
         if unknown:
             workflow.reject_unknown(f"The task {task_id!r} of {workflow.name!r}", unknown.keys() - OF_AIRFLOW)
-        # Not the constructor of BashOperator, whose values are those above. Airflow wraps each constructor on the way, so a
-        # file of 25 tasks would take 3 % longer to parse.
+        # Not the constructor of BashOperator, whose values are those above. Airflow wraps each constructor on the way, so
+        # a file of 25 tasks would take 3 % longer to parse.
         super(BashOperator, self).__init__(
             task_id=task_id,
             owner=workflow.distribution,

@@ -1,5 +1,6 @@
 """A real RabbitMQ of our own, on free ports of the loopback address."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -110,7 +111,8 @@ class RabbitMQ:
     def stop(self) -> None:
         """Stop the server; what is durable stays."""
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself, as its log tells
+                os.killpg(self.process.pid, signal.SIGTERM)
             try:
                 self.process.wait(30)
             except subprocess.TimeoutExpired:
