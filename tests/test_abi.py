@@ -116,20 +116,12 @@ def test_the_programs_start():
 def test_the_variables_are_those_that_are_set():
     """By the operator, for the worker program; and by the worker program, for the runtime."""
     pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
-    from dkist_processing_core.scheduling import FileWorkflow, TaskOperator, in_workflow
+    from dkist_processing_core.scheduling import TaskOperator, workflow_dag
+    from dkist_processing_core.scheduling.execution import worker_variables
 
-    with in_workflow(FileWorkflow(name="w", version="1", distribution="d", exported_by="8.0.0")):
-        operator = TaskOperator(
-            task_id="t",
-            task="m:T",
-            extras=["frozen"],
-            queue="default",
-            pool="default_pool",
-            retries=0,
-            retry_delay_seconds=1,
-            doc_md="",
-        )
-    is_set = {*operator.variables({}), *operator.subprocess_hook.variables, outcome.OUTCOME_VARIABLE}
+    with workflow_dag(protocol=1, exported_by="8.0.0", name="w", version="1", distribution="d", tags=[]):
+        operator = TaskOperator(task_id="t", task="m:T")
+    is_set = {*worker_variables(operator, {}), *operator.subprocess_hook.variables, outcome.OUTCOME_VARIABLE}
     promised = {names(row[0])[0] for row in rows("Variables")}
     # Which Python the constant command of the operator starts is between the operator and that command.
     assert is_set - {"DKIST_WORKER_PYTHON"} == promised

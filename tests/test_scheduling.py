@@ -12,6 +12,7 @@ pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dk
 
 from dkist_processing_core.authoring.airflow import execute
 from dkist_processing_core.scheduling import TaskOperator, workflow_dag
+from dkist_processing_core.scheduling.execution import worker_variables
 
 pytestmark = pytest.mark.airflow
 
@@ -59,7 +60,7 @@ def test_what_a_later_release_has_written_is_refused_with_the_release_to_install
 
 def test_an_operator_outside_of_a_workflow_is_refused():
     """It would not know which release to install."""
-    with pytest.raises(UnsupportedDagFileError, match="outside of `with workflow_dag"):
+    with pytest.raises(UnsupportedDagFileError, match="The task 'Alone' was made outside of `with workflow_dag"):
         TaskOperator(task_id="Alone", task="m:Alone")
 
 
@@ -108,7 +109,7 @@ def test_no_value_of_an_author_is_a_template(operator, tmp_path):
     assert [name for name in task.template_fields if "{" in getattr(task, name)] == ["recipe_run_id"]
     assert list(task.template_ext) == []
     if operator == "bash":
-        assert task.variables({})["DKIST_CONSTRAINTS"] == "foo==={{7*7}}"
+        assert worker_variables(task, {})["DKIST_CONSTRAINTS"] == "foo==={{7*7}}"
 
 
 def test_both_operators_use_one_clean_room(monkeypatch):

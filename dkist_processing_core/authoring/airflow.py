@@ -76,7 +76,11 @@ def make_operator(text: str, /, **workflow: str) -> Any:
         If Airflow is not installed.
     """
     require_airflow("Loading a task into Airflow")
-    from dkist_processing_core.scheduling import FileWorkflow, in_workflow
+    from dkist_processing_core.scheduling import PROTOCOL, workflow_dag
 
-    with in_workflow(FileWorkflow(**workflow)):
+    # Not entered, so that there is no DAG to which Airflow would add the operator.
+    workflow_dag.current = workflow_dag(protocol=PROTOCOL, tags=[], **workflow)
+    try:
         return execute(text, "operator")["operator"]
+    finally:
+        workflow_dag.current = None

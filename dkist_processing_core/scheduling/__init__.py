@@ -9,18 +9,17 @@ Airflow, or a mended fault, reaches every file that was ever exported by an upgr
 promise: a file that states protocol 1 loads and runs under every later release. A new key, or a new meaning of one, is
 a new protocol.
 
-All that a parse needs stands in this one module, and what only a running or failing task needs is imported by it: every
-parse of every file pays for each module, about 0.4 ms in a process that Airflow has just forked.
+Every parse of every file pays for this module, in a process that Airflow has just forked, where each name that is
+touched for the first time copies a page of memory. So it holds what a parse needs; the rest, what runs a task and what
+says why a file is refused, is imported when it is needed.
 """
 
-import shutil
+from __future__ import annotations
+
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
 from datetime import timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 try:  # Airflow 3
     from airflow.sdk import DAG, Param
@@ -34,6 +33,10 @@ except ImportError:
     from airflow.operators.bash import BashOperator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import TracebackType
+    from typing import Any, ClassVar
+
     from dkist_processing_core.common.outcome import Outcome
     from dkist_processing_core.scheduling.output import TaskOutputHook
     from dkist_processing_core.scheduling.virtualenv import VirtualenvTaskOperator
@@ -50,7 +53,6 @@ RECIPE_RUN_ID_PATTERN = r"^[1-9][0-9]{0,18}(?![\s\S])"
 # Shown by Airflow as "Rendered Templates". Only the last one holds a text that Jinja expands.
 TEMPLATE_FIELDS = ("task", "requirement", "workflow", "recipe_run_id")
 RECIPE_RUN_ID = "{{ (dag_run.conf or {}).get('recipe_run_id', '') }}"
-COMMAND = 'exec "$DKIST_WORKER_PYTHON" -P -m dkist_processing_core.worker'
 # What Airflow adds to the arguments of an operator by itself.
 OF_AIRFLOW = frozenset({"dag", "default_args", "params", "task_group"})
 
@@ -63,93 +65,9 @@ def __getattr__(name: str) -> object:
     return VirtualenvTaskOperator
 
 
-class FileWorkflow:
+class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextlib's
     """
-    The workflow that an exported file describes. It is no dataclass, since making one costs as much as ten tasks.
-
-    Parameters
-    ----------
-    name, version
-        Name and version of the workflow.
-    distribution
-        Name of the distribution that the task environments install.
-    exported_by
-        The release of this library that wrote the file.
-    """
-
-    __slots__ = ("distribution", "exported_by", "name", "title", "version")
-
-    def __init__(self, *, name: str, version: str, distribution: str, exported_by: str) -> None:
-        self.name = name
-        self.version = version
-        self.distribution = distribution
-        self.exported_by = exported_by
-        self.title = f"{name} {version}"
-
-    def requirement(self, extras: Iterable[str]) -> str:
-        """Return the requirement (:pep:`508`) that the environment of a task is built from."""
-        return f"{self.distribution}[{','.join(extras)}]=={self.version}"
-
-    def reject_unknown(self, subject: str, keys: Iterable[str]) -> None:
-        """
-        Do nothing if there is no key that this release does not know.
-
-        Raises
-        ------
-        UnsupportedDagFileError
-            If there is one.
-        """
-        if unknown := sorted(keys):
-            shown = ", ".join(map(repr, unknown))
-            _refuse(f"{subject} has {shown}, which this release does not know", self.exported_by)
-
-
-_current: ContextVar[FileWorkflow] = ContextVar("dkist_workflow_of_dag_file")
-
-
-@contextmanager
-def in_workflow(workflow: FileWorkflow) -> Iterator[None]:
-    """Let the operators that are made meanwhile belong to a workflow."""
-    token = _current.set(workflow)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
-def current_workflow() -> FileWorkflow:
-    """
-    Return the workflow whose tasks are being made.
-
-    Raises
-    ------
-    UnsupportedDagFileError
-        If there is none, as outside of ``with workflow_dag(...)``.
-    """
-    try:
-        return _current.get()
-    except LookupError:
-        _refuse("A task operator was made outside of `with workflow_dag(...)`")
-
-
-def _refuse(what: str, exported_by: str = "") -> NoReturn:
-    from dkist_processing_core.exceptions import UnsupportedDagFileError
-
-    raise UnsupportedDagFileError(what, exported_by) from None
-
-
-def workflow_dag(
-    *,
-    protocol: int,
-    exported_by: str,
-    name: str,
-    version: str,
-    distribution: str,
-    tags: Sequence[str],
-    **unknown: object,
-) -> AbstractContextManager[Any]:
-    """
-    Make the DAG of one version of a workflow; its tasks are made in the ``with`` statement.
+    The DAG of one version of a workflow; its tasks are made in the ``with`` statement, which yields Airflow's DAG.
 
     Parameters
     ----------
@@ -164,48 +82,99 @@ def workflow_dag(
     tags
         Airflow's tags.
 
-    Returns
-    -------
-    context manager
-        It yields Airflow's DAG.
-
     Raises
     ------
     UnsupportedDagFileError
         If the file states a protocol or a key that this release does not know.
     """
-    if protocol != PROTOCOL:
-        _refuse(f"The file states protocol {protocol!r}; this release knows {PROTOCOL}", exported_by)
-    workflow = FileWorkflow(name=name, version=version, distribution=distribution, exported_by=exported_by)
-    workflow.reject_unknown(f"The workflow {name!r}", unknown)
-    dag = DAG(
-        dag_id=f"{name}_{version}",
-        tags=list(tags),
-        schedule=None,
-        catchup=False,
-        on_failure_callback=partial(_run_failed, name, version),
-    )
-    # Airflow takes the file that calls DAG(...) for the DAG's own.
-    dag.fileloc = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - documented, and all that inspect would do
-    return _entered(dag, workflow)
+
+    # The one in whose ``with`` statement tasks are made at this moment.
+    current: ClassVar[workflow_dag | None] = None
+
+    def __init__(
+        self,
+        *,
+        protocol: int,
+        exported_by: str,
+        name: str,
+        version: str,
+        distribution: str,
+        tags: Sequence[str],
+        **unknown: object,
+    ) -> None:
+        if protocol != PROTOCOL or unknown:
+            from dkist_processing_core.scheduling.refusal import refuse_workflow
+
+            refuse_workflow(name, exported_by, protocol, unknown)
+        self.name = name
+        self.version = version
+        self.distribution = distribution
+        self.exported_by = exported_by
+        self.tags = tags
+        # Airflow takes the file that calls DAG(...) for the DAG's own, which is this one.
+        self._file = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - documented, and all that inspect would do
+        self._dag: Any = None
+
+    def requirement(self, extras: Iterable[str]) -> str:
+        """Return the requirement (:pep:`508`) that the environment of a task is built from."""
+        return f"{self.distribution}[{','.join(extras)}]=={self.version}"
+
+    def __enter__(self) -> Any:
+        self._dag = DAG(
+            dag_id=f"{self.name}_{self.version}",
+            tags=list(self.tags),
+            schedule=None,
+            catchup=False,
+            on_failure_callback=partial(_run_failed, self.name, self.version),
+        )
+        self._dag.fileloc = self._file
+        workflow_dag.current = self
+        return self._dag.__enter__()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        workflow_dag.current = None
+        self._dag.__exit__(exc_type, exc_val, exc_tb)
+        self._dag.doc_md = _doc(self._dag, self)
+        # Added after the tasks: a task that inherits a required param makes dag.test() of Airflow 3.2 and later fail.
+        self._dag.params["recipe_run_id"] = Param(  # noqa: AIR311 - Airflow 2 has it in the place that this names
+            type=["integer", "string"],
+            minimum=1,
+            maximum=LARGEST_RECIPE_RUN_ID,
+            pattern=RECIPE_RUN_ID_PATTERN,
+            description="Id of the recipe run to process, a positive integer.",
+        )
 
 
-@contextmanager
-def _entered(dag: Any, workflow: FileWorkflow) -> Iterator[Any]:
-    with in_workflow(workflow), dag:
-        yield dag
-    dag.doc_md = _doc(dag, workflow)
-    # Added after the tasks: a task that inherits a required param makes dag.test() of Airflow 3.2 and later fail.
-    dag.params["recipe_run_id"] = Param(  # noqa: AIR311 - Airflow 2 has it in the place that this names
-        type=["integer", "string"],
-        minimum=1,
-        maximum=LARGEST_RECIPE_RUN_ID,
-        pattern=RECIPE_RUN_ID_PATTERN,
-        description="Id of the recipe run to process, a positive integer.",
-    )
+def current_workflow(task_id: str, unknown: Mapping[str, object]) -> workflow_dag:
+    """
+    Return the workflow that a task belongs to.
+
+    Parameters
+    ----------
+    task_id
+        Airflow's id of the task.
+    unknown
+        Arguments of its operator that are not keys of the protocol.
+
+    Raises
+    ------
+    UnsupportedDagFileError
+        If there is no workflow, as outside of ``with workflow_dag(...)``, or a key that this release does not know.
+    """
+    workflow = workflow_dag.current
+    if workflow is None or unknown.keys() - OF_AIRFLOW:
+        from dkist_processing_core.scheduling.refusal import refuse_task
+
+        refuse_task(task_id, workflow, unknown.keys() - OF_AIRFLOW)
+    return workflow
 
 
-def _doc(dag: Any, workflow: FileWorkflow) -> str:
+def _doc(dag: Any, workflow: workflow_dag) -> str:
     """Return what Airflow's pages say about the DAG, Markdown: the first line about each task."""
     release = f"`{workflow.distribution}=={workflow.version}`"
     rows = [f"| {task.task_id} | {_cell(task.doc_md or '')} |" for task in dag.tasks]
@@ -229,12 +198,6 @@ def _run_failed(workflow_name: str, workflow_version: str, context: Mapping[str,
     from dkist_processing_core.failure_callback import dag_run_failure_notification
 
     dag_run_failure_notification(context, workflow_name, workflow_version)
-
-
-def traceparent(context: Mapping[str, Any]) -> str:
-    """Return the trace that Airflow carries (W3C Trace Context), which it does from 3.0 on; else an empty text."""
-    carrier = getattr(context.get("ti"), "context_carrier", None)
-    return str(carrier.get("traceparent") or "") if isinstance(carrier, Mapping) else ""
 
 
 class TaskOperator(BashOperator):
@@ -271,15 +234,16 @@ class TaskOperator(BashOperator):
     template_ext: Sequence[str] = ()
     ui_color = "#e8f0fa"
     # What BashOperator sets in its constructor and get_env reads.
-    bash_command = COMMAND
+    bash_command = 'exec "$DKIST_WORKER_PYTHON" -P -m dkist_processing_core.worker'
     env: Mapping[str, str] | None = None
     append_env = False
     task: str
     requirement: str
     recipe_run_id: str
     constraints: str
-    file_workflow: FileWorkflow
-    outcome: "Outcome | None" = None
+    workflow_version: str
+    workflow_name: str
+    outcome: Outcome | None = None
 
     def __init__(
         self,
@@ -295,9 +259,7 @@ class TaskOperator(BashOperator):
         constraints: str = "",
         **unknown: Any,
     ) -> None:
-        workflow = current_workflow()
-        if unknown:
-            workflow.reject_unknown(f"The task {task_id!r} of {workflow.name!r}", unknown.keys() - OF_AIRFLOW)
+        workflow = current_workflow(task_id, unknown)
         # Not the constructor of BashOperator, whose values are those above. Airflow wraps each constructor on the way, so
         # a file of 25 tasks would take 3 % longer to parse.
         super(BashOperator, self).__init__(
@@ -316,15 +278,16 @@ class TaskOperator(BashOperator):
         self.__dict__.update(
             task=task,
             requirement=workflow.requirement(extras),
-            workflow=workflow.title,
+            workflow=f"{workflow.name} {workflow.version}",
             recipe_run_id=RECIPE_RUN_ID,
             constraints=constraints,
-            file_workflow=workflow,
+            workflow_name=workflow.name,
+            workflow_version=workflow.version,
         )
 
     @cached_property
-    def subprocess_hook(self) -> "TaskOutputHook":
-        """What starts the worker program and reads the log of the task."""
+    def subprocess_hook(self) -> TaskOutputHook:
+        """What starts the worker program and reads the log of the task; Airflow ends the task by it."""
         from dkist_processing_core.scheduling.output import TaskOutputHook
 
         return TaskOutputHook()
@@ -338,26 +301,6 @@ class TaskOperator(BashOperator):
         TaskFailedError
             If it has failed.
         """
-        from dkist_processing_core.scheduling.failure import TaskFailedError
+        from dkist_processing_core.scheduling.execution import run_worker_program
 
-        hook = self.subprocess_hook
-        done = hook.run_command(
-            command=[shutil.which("bash") or "bash", "-c", self.bash_command],
-            env={**self.get_env(context), **self.variables(context), **hook.variables},
-        )
-        if done.exit_code:
-            self.outcome = hook.failure(done.exit_code)
-            raise TaskFailedError(self.outcome)
-
-    def variables(self, context: Mapping[str, Any]) -> dict[str, str]:
-        """Return the variables by which the worker program is told what to run."""
-        return {
-            "DKIST_WORKER_PYTHON": sys.executable,
-            "DKIST_TASK": self.task,
-            "DKIST_REQUIREMENT": self.requirement,
-            "DKIST_CONSTRAINTS": self.constraints,
-            "DKIST_WORKFLOW_NAME": self.file_workflow.name,
-            "DKIST_WORKFLOW_VERSION": self.file_workflow.version,
-            "DKIST_RECIPE_RUN_ID": str(self.recipe_run_id),
-            "TRACEPARENT": traceparent(context),
-        }
+        run_worker_program(self, context)

@@ -14,13 +14,12 @@ from typing import Any
 from dkist_processing_core.common.folders import cache_folder
 from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.scheduling import (
-    OF_AIRFLOW,
     RECIPE_RUN_ID,
     TEMPLATE_FIELDS,
     current_workflow,
     task_failed,
-    traceparent,
 )
+from dkist_processing_core.scheduling.execution import traceparent
 from dkist_processing_core.scheduling.failure import TaskFailedError
 
 try:  # Airflow 3, or Airflow 2 with the standard provider
@@ -63,9 +62,7 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
         doc_md: str = "",
         **unknown: Any,
     ) -> None:
-        workflow = current_workflow()
-        if unknown:
-            workflow.reject_unknown(f"The task {task_id!r} of {workflow.name!r}", unknown.keys() - OF_AIRFLOW)
+        workflow = current_workflow(task_id, unknown)
         self.requirement = workflow.requirement(extras)
         super().__init__(
             task_id=task_id,
@@ -86,7 +83,8 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
         self.task = task
         self.workflow = f"{workflow.name} {workflow.version}"
         self.recipe_run_id = RECIPE_RUN_ID
-        self.file_workflow = workflow
+        self.workflow_name = workflow.name
+        self.workflow_version = workflow.version
 
     def pre_execute(self, context: Any) -> None:
         """Set what is known only now: the run, and where this worker keeps environments."""
@@ -96,8 +94,8 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
         self.op_kwargs = {
             "task": self.task,
             "recipe_run_id": str(self.recipe_run_id),
-            "workflow_name": self.file_workflow.name,
-            "workflow_version": self.file_workflow.version,
+            "workflow_name": self.workflow_name,
+            "workflow_version": self.workflow_version,
             "traceparent": traceparent(context),
         }
 

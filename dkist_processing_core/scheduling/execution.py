@@ -1,0 +1,61 @@
+"""
+Run a task by the worker program.
+
+Runs in: worker, in the process of Airflow's operator.
+"""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from dkist_processing_core.scheduling import TaskOperator
+from dkist_processing_core.scheduling.failure import TaskFailedError
+
+__all__ = ["run_worker_program", "traceparent", "worker_variables"]
+
+
+def run_worker_program(operator: TaskOperator, context: Mapping[str, Any]) -> None:
+    """
+    Run the task of an operator.
+
+    Parameters
+    ----------
+    operator
+        The operator, with rendered fields.
+    context
+        What Airflow passes to it.
+
+    Raises
+    ------
+    TaskFailedError
+        If the task has failed.
+    """
+    hook = operator.subprocess_hook
+    done = hook.run_command(
+        command=[shutil.which("bash") or "bash", "-c", operator.bash_command],
+        env={**operator.get_env(context), **worker_variables(operator, context), **hook.variables},
+    )
+    if done.exit_code:
+        operator.outcome = hook.failure(done.exit_code)
+        raise TaskFailedError(operator.outcome)
+
+
+def worker_variables(operator: TaskOperator, context: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables by which the worker program is told what to run."""
+    return {
+        "DKIST_WORKER_PYTHON": sys.executable,
+        "DKIST_TASK": operator.task,
+        "DKIST_REQUIREMENT": operator.requirement,
+        "DKIST_CONSTRAINTS": operator.constraints,
+        "DKIST_WORKFLOW_NAME": operator.workflow_name,
+        "DKIST_WORKFLOW_VERSION": operator.workflow_version,
+        "DKIST_RECIPE_RUN_ID": str(operator.recipe_run_id),
+        "TRACEPARENT": traceparent(context),
+    }
+
+
+def traceparent(context: Mapping[str, Any]) -> str:
+    """Return the trace that Airflow carries (W3C Trace Context), which it does from 3.0 on; else an empty text."""
+    carrier = getattr(context.get("ti"), "context_carrier", None)
+    return str(carrier.get("traceparent") or "") if isinstance(carrier, Mapping) else ""
