@@ -19,7 +19,7 @@ from pathlib import Path
 import dkist_processing_core
 
 NODES = 25
-ROUNDS = 41
+ROUNDS = 81
 
 HAND_WRITTEN_HEAD = """\
 from airflow.providers.standard.operators.bash import BashOperator
@@ -103,6 +103,8 @@ def main() -> None:
         import airflow.sdk
 
         logging.disable(logging.WARNING)
+        # Airflow compiles a file once, and keeps that beside it.
+        sys.dont_write_bytecode = False
         # An installer compiles what it installs; a checkout may not have been compiled yet.
         compileall.compile_dir(str(Path(dkist_processing_core.__file__).parent), quiet=1)
         for name in [name for name in sys.modules if name.startswith("dkist_processing_core")]:

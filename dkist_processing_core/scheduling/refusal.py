@@ -4,8 +4,6 @@ Why an exported file is refused.
 Runs in: scheduler, DAG processor and worker, once there is a reason.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import NoReturn
 
