@@ -3,10 +3,12 @@ What an exported file costs Airflow's DAG processor at every parse, against a ha
 
 The DAG processor holds Airflow and forks a process for each file, so whatever a file imports beyond Airflow is paid
 for again each time. This does the same: a parent that holds Airflow forks a child for each measurement, the two files
-in turn, and the child measures how long ``DagBag`` takes to load the one file.
+in turn, and the child measures how long ``DagBag`` takes to load the one file. It also prints how long a child takes
+for all that an exported file imports, and the size of the files and of the serialised DAGs.
 """
 
 import compileall
+import json
 import logging
 import os
 import statistics
@@ -14,6 +16,8 @@ import struct
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import dkist_processing_core
@@ -65,26 +69,52 @@ def exported(folder: Path) -> Path:
     return workflow.export_dag(folder)
 
 
-def seconds_to_load(file: Path) -> float:
-    """Load a file in a fork of this process and return how long it took there."""
+def in_fork(measure: Callable[[], float]) -> float:
+    """Return what a function returns in a fork of this process."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
+        os.write(write, struct.pack("d", measure()))
+        os._exit(0)
+    os.close(write)
+    [measured] = struct.unpack("d", os.read(read, 8))
+    os.close(read)
+    os.waitpid(child, 0)
+    return float(measured)
+
+
+def seconds_to_load(file: Path) -> float:
+    """Load a file in a fork of this process and return how long it took there."""
+
+    def load() -> float:
         from airflow.dag_processing.dagbag import DagBag
 
         started = time.perf_counter()
         bag = DagBag(str(file))
         took = time.perf_counter() - started
         is_good = not bag.import_errors and [len(dag.tasks) for dag in bag.dags.values()] == [NODES]
-        os.write(write, struct.pack("d", took if is_good else -1.0))
-        os._exit(0)
-    os.close(write)
-    [took] = struct.unpack("d", os.read(read, 8))
-    os.close(read)
-    os.waitpid(child, 0)
+        return took if is_good else -1.0
+
+    took = in_fork(load)
     if took < 0:
         sys.exit(f"{file} does not load as {NODES} tasks")
     return took
+
+
+def seconds_to_import() -> float:
+    """Import what an exported file imports, and return how long it took."""
+    started = time.perf_counter()
+    from dkist_processing_core.scheduling import TaskOperator, workflow_dag  # noqa: F401
+
+    return time.perf_counter() - started
+
+
+def serialised_bytes(file: Path) -> float:
+    """Return the size of the DAG of a file as Airflow stores it."""
+    from dkist_processing_core.validation.dag_files import dag_bag, serialisation
+
+    [dag] = dag_bag(file).dags.values()
+    return float(len(json.dumps(serialisation().to_dict(dag))))
 
 
 def main() -> None:
@@ -116,6 +146,9 @@ def main() -> None:
                 took = seconds_to_load(file)
                 if round_number:  # the first round warms the file cache
                     times[label].append(took)
+        imports = [in_fork(seconds_to_import) for _ in range(ROUNDS)]
+        sizes = [each.stat().st_size for each in (theirs, ours)]
+        stored = [in_fork(partial(serialised_bytes, each)) for each in (theirs, ours)]
     print(f"one file of {NODES} nodes, {ROUNDS} rounds, Airflow {airflow.__version__}, Python {sys.version.split()[0]}")
     print(f"{'file':<14}{'median':>10}{'min':>10}{'max':>10}")
     for label, its in times.items():
@@ -125,6 +158,9 @@ def main() -> None:
     ratio = statistics.median(times["exported"]) / statistics.median(times["hand-written"])
     pairs = [one / other for one, other in zip(times["exported"], times["hand-written"], strict=True)]
     print(f"exported / hand-written: {ratio:.2f} (medians), {statistics.median(pairs):.2f} (median of the pairs)")
+    print(f"what an exported file imports: {1000 * statistics.median(imports):.1f} ms")
+    for label, (one, other) in {"file": sizes, "serialised DAG": stored}.items():
+        print(f"{label}: {other:,.0f} bytes, hand-written {one:,.0f}, ratio {other / one:.2f}")
 
 
 if __name__ == "__main__":

@@ -260,8 +260,8 @@ class TaskOperator(BashOperator):
         **unknown: Any,
     ) -> None:
         workflow = current_workflow(task_id, unknown)
-        # Not the constructor of BashOperator, whose values are those above. Airflow wraps each constructor that is called,
-        # and a file of 25 tasks would take 3 % longer to parse.
+        # Not the constructor of BashOperator, whose values are those above: Airflow wraps each one that is called, and a
+        # file of 25 tasks would take 3 % longer to parse.
         super(BashOperator, self).__init__(
             task_id=task_id,
             owner=workflow.distribution,
