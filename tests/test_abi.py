@@ -118,10 +118,11 @@ def test_the_variables_are_those_that_are_set():
     pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     from dkist_processing_core.scheduling import TaskOperator, workflow_dag
     from dkist_processing_core.scheduling.execution import worker_variables
+    from dkist_processing_core.scheduling.output import TaskOutputHook
 
     with workflow_dag(protocol=1, exported_by="8.0.0", name="w", version="1", distribution="d", tags=[]):
         operator = TaskOperator(task_id="t", task="m:T")
-    is_set = {*worker_variables(operator, {}), *operator.subprocess_hook.variables, outcome.OUTCOME_VARIABLE}
+    is_set = {*worker_variables(operator, {}), *TaskOutputHook().variables, outcome.OUTCOME_VARIABLE}
     promised = {names(row[0])[0] for row in rows("Variables")}
     # Which Python the constant command of the operator starts is between the operator and that command.
     assert is_set - {"DKIST_WORKER_PYTHON"} == promised

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 try:  # Airflow 3
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
     from dkist_processing_core.common.outcome import Outcome
-    from dkist_processing_core.scheduling.output import TaskOutputHook
     from dkist_processing_core.scheduling.virtualenv import VirtualenvTaskOperator
 
 __all__ = ["TaskOperator", "VirtualenvTaskOperator", "workflow_dag"]
@@ -260,8 +259,8 @@ class TaskOperator(BashOperator):
         **unknown: Any,
     ) -> None:
         workflow = current_workflow(task_id, unknown)
-        # Not the constructor of BashOperator, whose values are those above: Airflow wraps each one that is called, and a
-        # file of 25 tasks would take 3 % longer to parse.
+        # Not the constructor of BashOperator, whose values are those above: Airflow wraps each one that is called, by
+        # which a file of 25 tasks would take 3 % longer to parse.
         super(BashOperator, self).__init__(
             task_id=task_id,
             owner=workflow.distribution,
@@ -284,13 +283,6 @@ class TaskOperator(BashOperator):
             workflow_name=workflow.name,
             workflow_version=workflow.version,
         )
-
-    @cached_property
-    def subprocess_hook(self) -> TaskOutputHook:
-        """What starts the worker program and reads the log of the task; Airflow ends the task by it."""
-        from dkist_processing_core.scheduling.output import TaskOutputHook
-
-        return TaskOutputHook()
 
     def execute(self, context: Mapping[str, Any]) -> None:
         """

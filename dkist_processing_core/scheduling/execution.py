@@ -11,6 +11,7 @@ from typing import Any
 
 from dkist_processing_core.scheduling import TaskOperator
 from dkist_processing_core.scheduling.failure import TaskFailedError
+from dkist_processing_core.scheduling.output import TaskOutputHook
 
 __all__ = ["run_worker_program", "traceparent", "worker_variables"]
 
@@ -31,7 +32,8 @@ def run_worker_program(operator: TaskOperator, context: Mapping[str, Any]) -> No
     TaskFailedError
         If the task has failed.
     """
-    hook = operator.subprocess_hook
+    # In the place of Airflow's own hook, by which it also ends the task (on_kill).
+    hook = operator.subprocess_hook = TaskOutputHook()
     done = hook.run_command(
         command=[shutil.which("bash") or "bash", "-c", operator.bash_command],
         env={**operator.get_env(context), **worker_variables(operator, context), **hook.variables},
