@@ -7,6 +7,7 @@ Runs in: worker, in the process of Airflow's operator.
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from dkist_processing_core.common.log_lines import MARK_VARIABLE, OUTCOME, parse
@@ -83,7 +84,8 @@ class TaskOutputHook(SubprocessHook):
         """Log one line of output."""
         kind, text = parse(line, mark=self._mark)
         if kind == OUTCOME:
-            self.outcome = Outcome.from_json(text)
+            with suppress(ValueError):  # a line that was cut off; the exit status still counts
+                self.outcome = Outcome.from_json(text)
             return
         level = int(kind or logging.INFO)
         self._log_at(next((each for each in LEVELS if each <= level), logging.DEBUG), text)
