@@ -2,8 +2,8 @@
 Every error that this library raises, under one root.
 
 Runs in: all four interpreters. Errors that are the fault of an input are also a `ValueError` or a `TypeError`,
-so that a caller need not know this module to handle them. Each error carries the facts it was made of and builds its
-own message from them: what is wrong, with which value, and what to do.
+so that a caller need not know this module to handle them. Each error carries the values it was made of and builds
+its own message from them: what is wrong, with which value, and what to do.
 """
 
 from collections.abc import Iterable

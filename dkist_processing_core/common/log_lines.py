@@ -39,7 +39,7 @@ class Line(NamedTuple):
 
 
 def mark() -> str | None:
-    """Return the mark that this process is told to use, None if lines are not to be marked."""
+    """Return the mark that this process uses (``DKIST_LOG_MARK``); None if lines are not to be marked."""
     return os.environ.get(MARK_VARIABLE) or None
 
 

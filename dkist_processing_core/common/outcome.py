@@ -1,5 +1,5 @@
 """
-How a task has ended, as the processes that know it tell those that do not.
+The outcome of a task, on its way from the process that knows it to those that need it.
 
 Runs in: task environment, which writes the file that ``DKIST_OUTCOME`` names; worker program, which reads it, adds the
 exit status, and tells Airflow's operator; and the failure callback. It is JSON with the attributes of `Outcome` as its
@@ -65,7 +65,7 @@ class Outcome:
             If the text says none.
         """
         try:
-            told = json.loads(text)
-            return cls(**{each.name: told.get(each.name) for each in fields(cls)})
+            values = json.loads(text)
+            return cls(**{each.name: values.get(each.name) for each in fields(cls)})
         except (AttributeError, RecursionError, TypeError) as error:
             raise ValueError(f"this is no outcome of a task: {text[:80]!r}") from error

@@ -40,7 +40,7 @@ LARGEST_STATUS = 255
 
 
 class Terminated(SystemExit):
-    """The task was told to end. It is a `SystemExit` so that no ``except Exception`` in a task holds it up."""
+    """The task was asked to end (SIGTERM). As a `SystemExit` it passes every ``except Exception`` in the task."""
 
 
 def run_task(task_path: str, *, workflow_name: str, workflow_version: str, recipe_run_id: object = None) -> None:

@@ -29,17 +29,17 @@ def format_error(error: BaseException) -> str:
         The error. Whatever its text does, this does not raise.
     """
     known: set[int] = set()
-    told = traceback.TracebackException.from_exception(error, limit=-LOG_FRAMES, compact=True)
-    _remove_own_frames(told, known)
-    return _truncate(_short_paths("".join(told.format())).rstrip("\n"), LOG_CHARACTERS)
+    details = traceback.TracebackException.from_exception(error, limit=-LOG_FRAMES, compact=True)
+    _remove_own_frames(details, known)
+    return _truncate(_short_paths("".join(details.format())).rstrip("\n"), LOG_CHARACTERS)
 
 
-def _remove_own_frames(told: traceback.TracebackException, known: set[int]) -> None:
-    if id(told) in known:
+def _remove_own_frames(details: traceback.TracebackException, known: set[int]) -> None:
+    if id(details) in known:
         return
-    known.add(id(told))
-    told.stack[:] = [frame for frame in told.stack if not frame.filename.startswith(LIBRARY)]
-    for each in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
+    known.add(id(details))
+    details.stack[:] = [frame for frame in details.stack if not frame.filename.startswith(LIBRARY)]
+    for each in (details.__cause__, details.__context__, *(getattr(told, "exceptions", None) or ())):
         if each is not None:
             _remove_own_frames(each, known)
 
@@ -53,8 +53,8 @@ def _short_paths(text: str) -> str:
 
 def summarize(error: BaseException) -> str:
     """Return an error in one line, such as ``ValueError: the flat is missing``."""
-    told = traceback.TracebackException(type(error), error, None, compact=True)
-    lines = "".join(told.format_exception_only()).strip().splitlines()
+    details = traceback.TracebackException(type(error), error, None, compact=True)
+    lines = "".join(details.format_exception_only()).strip().splitlines()
     # A syntax error shows the line first, and the notes of an exception follow it.
     name = type(error).__name__
     line = next(

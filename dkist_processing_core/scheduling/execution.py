@@ -44,7 +44,7 @@ def run_worker_program(operator: TaskOperator, context: Mapping[str, Any]) -> No
 
 
 def worker_variables(operator: TaskOperator, context: Mapping[str, Any]) -> dict[str, str]:
-    """Return the variables by which the worker program is told what to run."""
+    """Return the variables that say what the worker program runs."""
     return {
         "DKIST_WORKER_PYTHON": sys.executable,
         "DKIST_TASK": operator.task,
