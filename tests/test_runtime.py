@@ -117,6 +117,13 @@ TASKS = """
         def run(self):
             sys.exit(0)
 
+    class ForksAndFails(TaskBase):
+        def run(self):
+            child = os.fork()
+            if child:
+                os.waitpid(child, 0)
+                raise ValueError("the flat is missing")
+
     class Interrupted(TaskBase):
         def run(self):
             raise KeyboardInterrupt
@@ -283,6 +290,7 @@ def test_the_last_error_is_the_traceback_of_the_task(team):
         ("LeavesWith256", 1, "SystemExit: 256"),
         ("Leaves", 7, "SystemExit: 7"),
         ("Interrupted", 130, "KeyboardInterrupt"),
+        ("ForksAndFails", 1, "ValueError: the flat is missing"),
         ("Nowhere", 1, None),
     ],
 )
@@ -296,6 +304,27 @@ def test_a_failed_task_says_why(team, task, status, summary):
     if task != "ClosesItsStreams":
         assert outcome.error.splitlines()[-1] in stderr
     assert "ERROR dkist_processing_core.runtime: " in stderr
+
+
+def test_a_forked_process_does_not_speak_for_the_task(team):
+    """It may end later than the task, and otherwise: what counts is what the process of the task says."""
+    (team / "forking_tasks.py").write_text(
+        textwrap.dedent(
+            """
+            import os, time
+            from dkist_processing_core import TaskBase
+
+            class Forks(TaskBase):
+                def run(self):
+                    if os.fork() == 0:
+                        time.sleep(0.5)
+                        raise ValueError("in the child")
+                    os.wait()
+            """
+        )
+    )
+    status, outcome, _ = outcome_of(team, "forking_tasks:Forks")
+    assert (status, outcome) == (0, Outcome(state="succeeded"))
 
 
 def test_a_huge_error_is_shown_in_part(team):

@@ -178,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     # The task may close its streams or put others in their place; its error is shown all the same.
     error_stream = os.dup(2)
     # Taken out of the environment, so that no other task that this one starts writes there.
-    place = os.environ.pop(OUTCOME_VARIABLE, None)
+    place, process = os.environ.pop(OUTCOME_VARIABLE, None), os.getpid()
     show_log_records()
     _end_on_sigterm()
     try:
@@ -186,9 +186,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BaseException as error:
         status = _status(error)
         if status:
-            _write_outcome(_report(error, options.task, status, error_stream), place)
+            _write_outcome(_report(error, options.task, status, error_stream), place, process)
             return status
-    _write_outcome(Outcome(state="succeeded"), place)
+    _write_outcome(Outcome(state="succeeded"), place, process)
     return 0
 
 
@@ -247,9 +247,10 @@ def _show(text: str, descriptor: int) -> None:
         logger.debug("The error of the task cannot be shown", exc_info=True)
 
 
-def _write_outcome(outcome: Outcome, place: str | None) -> None:
+def _write_outcome(outcome: Outcome, place: str | None, process: int) -> None:
     """Tell the process that started this one how the task has ended, if it wants to know."""
-    if place:
+    # A process that the task forked and that came here as well does not speak for the task.
+    if place and os.getpid() == process:
         try:
             Path(place).write_text(outcome.to_json(), encoding="utf-8")
         except OSError as error:

@@ -39,7 +39,7 @@ def _remove_own_frames(details: traceback.TracebackException, known: set[int]) -
         return
     known.add(id(details))
     details.stack[:] = [frame for frame in details.stack if not frame.filename.startswith(LIBRARY)]
-    for each in (details.__cause__, details.__context__, *(getattr(told, "exceptions", None) or ())):
+    for each in (details.__cause__, details.__context__, *(getattr(details, "exceptions", None) or ())):
         if each is not None:
             _remove_own_frames(each, known)
 
