@@ -143,7 +143,7 @@ def test_the_workflows_that_need_no_service_run(installed, exported, airflow, en
         output[-4000:] for state, output in done.values()
     )
     assert "Failure is guaranteed" in done["fail"][1]
-    for environment in environments.glob("*/"):
+    for environment in (environments / "v1").glob("*/"):
         program = (
             "from importlib.metadata import version as v; print(v('dkist-processing-test'), v('dkist-processing-core'))"
         )
