@@ -56,7 +56,7 @@ def missing_pools(declarations: Iterable[Declaration]) -> Iterator[Fault]:
             if node.pool not in seen:
                 seen.add(node.pool)
                 yield declaration.fault(
-                    f"the pool {node.pool!r} must exist in Airflow; without it the task stays queued forever",
+                    f"the pool {node.pool!r} must exist in Airflow; without it the task stays in the state scheduled",
                     remedy="Create it once: airflow pools import pools.json (an export writes this file)",
                     task=node.name,
                 )
