@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from dkist_processing_core.cli.tables import age, size, table
-from dkist_processing_core.common.folders import cache_folder
+from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
 from dkist_processing_core.worker import collector
 

@@ -19,7 +19,16 @@ from pathlib import Path
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, WorkerError
 
-__all__ = ["LAYOUT", "EnvironmentLocks", "is_ready", "lock_paths", "open_cache", "read_marker", "write_marker"]
+__all__ = [
+    "LAYOUT",
+    "EnvironmentLocks",
+    "is_ready",
+    "is_same_file",
+    "lock_paths",
+    "open_cache",
+    "read_marker",
+    "write_marker",
+]
 
 LAYOUT = "v1"
 MARKER = ".ready"
@@ -94,7 +103,7 @@ class EnvironmentLocks:
         self._check = check
         self.descriptors: list[int] = []
         # Whoever removes an environment removes its locks; a file that is no longer in the folder protects nothing.
-        while not self.descriptors or not all(map(_is_same_file, self.descriptors, lock_paths(environment))):
+        while not self.descriptors or not all(map(is_same_file, self.descriptors, lock_paths(environment))):
             for descriptor in self.descriptors:
                 os.close(descriptor)
             self.descriptors = [
@@ -142,7 +151,8 @@ class EnvironmentLocks:
             time.sleep(LOCK_POLL_SECONDS)
 
 
-def _is_same_file(descriptor: int, path: Path) -> bool:
+def is_same_file(descriptor: int, path: Path) -> bool:
+    """Return whether a file that is open is still the one that its folder has."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

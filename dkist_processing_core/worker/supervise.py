@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from dkist_processing_core.common.programs import parents
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.errors import WorkerError
 
@@ -183,12 +184,10 @@ def _is_anything_left(group: int) -> bool:
 def _kill(group: int) -> None:
     """Kill a process group, and the children of this process. What these leave become its children in turn."""
     _signal_group(group, signal.SIGKILL)
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, IndexError):
-            # The name of the program is in parentheses and may hold any character.
-            parent = (process / "stat").read_bytes().rpartition(b")")[2].split()[1]
-            if int(parent) == os.getpid():
-                os.kill(int(process.name), signal.SIGKILL)
+    for pid, parent in parents().items():
+        if parent == os.getpid():
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _signal_group(group: int, number: int) -> bool:
