@@ -18,22 +18,7 @@ MAXIMUM_ID_LENGTH = 250
 
 
 def check_name(kind: str, name: object) -> str:
-    """
-    Return the name if it can be (part of) an Airflow id.
-
-    Parameters
-    ----------
-    kind
-        What the name is for, shown in the error.
-    name
-        The name to check.
-
-    Raises
-    ------
-    IllegalNameError
-        If it is not a string, is empty or too long, or has characters other than ASCII letters, digits, ``-``, ``.``
-        and ``_``.
-    """
+    """Return a name if it can be (part of) an Airflow id, else raise `IllegalNameError` for this kind of name."""
     if not isinstance(name, str) or not name:
         raise IllegalNameError(
             f"{kind} must be a string of at least one character, not {name!r}", remedy="Give it a name"

@@ -65,17 +65,7 @@ if Version({version!r}) not in map(Version, installed):
 
 def notebook(workflow: WorkflowSpec) -> str:
     """
-    Render a workflow as the text of a Jupyter notebook.
-
-    Parameters
-    ----------
-    workflow
-        What to render.
-
-    Returns
-    -------
-    str
-        The text, JSON of the format nbformat 4.5, the same for the same spec. Its code cells compile.
+    Render a workflow as the text of a Jupyter notebook, the same for the same spec. Its code cells compile.
 
     Raises
     ------

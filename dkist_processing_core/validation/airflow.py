@@ -32,25 +32,12 @@ class AirflowUnusableError(DKISTProcessingCoreError):
 
 @dataclass(frozen=True)
 class Airflow:
-    """
-    An Airflow with a home folder of its own, on SQLite unless its variables say otherwise.
+    """An Airflow with a home folder of its own, on SQLite unless its variables say otherwise."""
 
-    Attributes
-    ----------
-    home
-        The folder of its database and logs.
-    dags
-        The folder that it loads DAG files from.
-    variables
-        Environment variables of its processes, besides those of this process that are no settings of Airflow.
-    python
-        The Python that it is installed in.
-    """
-
-    home: Path
+    home: Path  # of its database and logs
     dags: Path
-    variables: Mapping[str, str] = field(default_factory=dict)
-    python: str = sys.executable
+    variables: Mapping[str, str] = field(default_factory=dict)  # besides those of this process that do not configure it
+    python: str = sys.executable  # what it is installed in
 
     @property
     def environment(self) -> dict[str, str]:
@@ -76,14 +63,7 @@ class Airflow:
         seconds: float = RUN_SECONDS,
         on_line: Callable[[str], object] | None = None,
     ) -> str:
-        """
-        Run a program with the settings of this Airflow, as `run_program` does, and return all that it printed.
-
-        Raises
-        ------
-        AirflowUnusableError
-            If the program fails.
-        """
+        """Run a program as `run_program` does, and return its output; `AirflowUnusableError` if it fails."""
         variables = {**self.environment, **(environment or {})}
         status, output = run_program(command, environment=variables, seconds=seconds, on_line=on_line)
         if status:
@@ -118,14 +98,9 @@ class LoadedFile:
 
 def load_by_airflow(texts: Mapping[str, str]) -> dict[str, LoadedFile]:
     """
-    Let the installed Airflow load and serialise DAG files, each of them twice.
+    Let the installed Airflow load and serialise DAG files, each of them twice; `AirflowUnusableError` if it cannot run.
 
     The texts of the files, and what Airflow makes of them, are by the names of the files.
-
-    Raises
-    ------
-    AirflowUnusableError
-        If Airflow cannot be run at all.
     """
     seconds = START_SECONDS + SECONDS_PER_FILE * len(texts)
     with tempfile.TemporaryDirectory(prefix="dkist-airflow-check-") as place:

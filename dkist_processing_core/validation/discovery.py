@@ -46,12 +46,7 @@ def discover(package: ModuleType) -> Discovery:
     Find the workflows in the public modules of a package, its public sub-packages included.
 
     A workflow that several modules hold is found once. A module that cannot be imported is a fault, and does not hide
-    the workflows of the others.
-
-    Parameters
-    ----------
-    package
-        The imported package, or a single module.
+    the workflows of the others. A single module will do as well.
     """
     found = Discovery(package.__name__)
     seen: set[int] = set()

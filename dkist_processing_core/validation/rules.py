@@ -25,14 +25,7 @@ __all__ = ["check"]
 
 
 def check(found: Discovery) -> Report:
-    """
-    Check every workflow that was found in a package.
-
-    Parameters
-    ----------
-    found
-        The workflows, and the faults that prevented others from being found.
-    """
+    """Check every workflow that was found in a package."""
     report = Report(found.package, faults=list(found.faults))
     if not found.declarations and not found.faults:
         remedy = "Assign a Workflow to a variable of a module whose name does not begin with an underscore"
