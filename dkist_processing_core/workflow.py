@@ -130,7 +130,7 @@ class Workflow:
             if value is not None
         ]
         self.tags = [tags] if isinstance(tags, str) else list(tags or ())
-        self.workflow_version = workflow_version or build_version()
+        self.workflow_version = check_name("workflow version", workflow_version or build_version())
         if process_category is not None:
             self.workflow_name = check_workflow_name_length(f"{process_category}_{process_name}")
         else:

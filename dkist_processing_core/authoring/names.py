@@ -8,9 +8,18 @@ quoting; Airflow itself allows the same characters in a dag id, and 250 of them.
 import string
 from collections.abc import Iterable
 
+from packaging.version import InvalidVersion, Version
+
 from dkist_processing_core.exceptions import IllegalNameError
 
-__all__ = ["check_name", "check_workflow_name_length", "dag_name", "dag_tags", "workflow_name_from_details"]
+__all__ = [
+    "as_version",
+    "check_name",
+    "check_workflow_name_length",
+    "dag_name",
+    "dag_tags",
+    "workflow_name_from_details",
+]
 
 LEGAL_CHARACTERS = string.ascii_letters + string.digits + "-._"
 MAXIMUM_WORKFLOW_NAME_LENGTH = 100
@@ -79,6 +88,14 @@ def dag_name(workflow_name: str, workflow_version: str) -> str:
         If it contains anything but ASCII letters, digits, ``-``, ``.`` and ``_``, or more than 250 characters.
     """
     return check_name("dag name", f"{workflow_name}_{workflow_version}")
+
+
+def as_version(text: str) -> Version | None:
+    """Return a version, None if it is not one (:pep:`440`)."""
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None
 
 
 def dag_tags(*groups: Iterable[str]) -> tuple[str, ...]:

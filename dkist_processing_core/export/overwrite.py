@@ -7,8 +7,7 @@ Runs in: author and CI. Every exported file goes through `write`, whichever func
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
-
+from dkist_processing_core.authoring.names import as_version
 from dkist_processing_core.common import atomic
 from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
 from dkist_processing_core.exceptions import ChangedFileError, ReleasedFileError
@@ -19,12 +18,8 @@ __all__ = ["is_release", "write"]
 
 def is_release(version: str) -> bool:
     """Return whether a version is published once and never again (:pep:`440`)."""
-    if version == DEFAULT_BUILD_VERSION:
-        return False
-    try:
-        return not Version(version).is_devrelease
-    except InvalidVersion:
-        return True
+    parsed = as_version(version)
+    return version != DEFAULT_BUILD_VERSION and not (parsed and parsed.is_devrelease)
 
 
 def write(

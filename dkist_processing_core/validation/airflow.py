@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dkist_processing_core.common.programs import run_program
 from dkist_processing_core.exceptions import DKISTProcessingCoreError
@@ -88,8 +88,7 @@ class Airflow:
             return json.loads(answer.read_text(encoding="utf-8")), output
 
 
-@dataclass(frozen=True)
-class LoadedFile:
+class LoadedFile(NamedTuple):
     """What is wrong with a file, empty if nothing is, and the names of the tasks that a scheduler finds in it."""
 
     problem: str

@@ -9,7 +9,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -49,10 +48,9 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._blocked = {signal.SIGCHLD, *(each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN)}
         signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked)
-        if sys.platform == "linux":
-            # Orphans among the descendants become children of this process, so that it can end them.
-            with suppress(AttributeError, OSError):
-                ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        # Orphans among the descendants become children of this process, so that it can end them.
+        with suppress(AttributeError, OSError):
+            ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def check(self) -> None:
         """Raise `WorkerError` if this process was asked to end, or the process that started it has ended."""
