@@ -106,9 +106,14 @@ class EnvironmentLocks:
         while not self.descriptors or not all(map(is_same_file, self.descriptors, lock_paths(environment))):
             for descriptor in self.descriptors:
                 os.close(descriptor)
-            self.descriptors = [
-                os.open(each, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for each in lock_paths(environment)
-            ]
+            try:
+                self.descriptors = [
+                    os.open(each, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for each in lock_paths(environment)
+                ]
+            except OSError as error:
+                raise WorkerError(
+                    UNAVAILABLE, f"the lock {error.filename} cannot be opened: {error.strerror}. Check the disk."
+                ) from error
             self._acquire(self.descriptors[0], fcntl.LOCK_SH, "is removing")
         os.utime(self.descriptors[0])
 
