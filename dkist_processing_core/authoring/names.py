@@ -1,12 +1,11 @@
 """
-The names of workflows, DAGs, tasks and tags: which are legal, and how they are composed.
+The names of workflows, DAGs and tasks: which are legal, and how they are composed.
 
 Runs in: author and CI. A dag id must be usable as a file name, as an Airflow dag id, and in a shell or a URL without
 quoting; Airflow itself allows the same characters in a dag id, and 250 of them.
 """
 
 import string
-from collections.abc import Iterable
 
 from packaging.version import InvalidVersion, Version
 
@@ -17,7 +16,6 @@ __all__ = [
     "check_name",
     "check_workflow_name_length",
     "dag_name",
-    "dag_tags",
     "workflow_name_from_details",
 ]
 
@@ -96,8 +94,3 @@ def as_version(text: str) -> Version | None:
         return Version(text)
     except InvalidVersion:
         return None
-
-
-def dag_tags(*groups: Iterable[str]) -> tuple[str, ...]:
-    """Merge groups of tags: each once, without empty ones, sorted."""
-    return tuple(sorted({tag for group in groups for tag in group if tag}))
