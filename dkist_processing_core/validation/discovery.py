@@ -95,7 +95,7 @@ def import_fault(module: str, error: BaseException) -> Fault:
 
 def _last_place(module: str, error: BaseException) -> str:
     """Return the last line that was executed in the package or, if there is none, in any other library but ours."""
-    ours, pythons = Path(__file__).parent, Path(sysconfig.get_path("stdlib"))
+    ours, pythons = Path(__file__).parents[1], Path(sysconfig.get_path("stdlib"))
     theirs = _places(module.partition(".")[0])
     last, is_theirs = "", False
     for frame in traceback.extract_tb(error.__traceback__):
