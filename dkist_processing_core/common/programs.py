@@ -18,6 +18,7 @@ __all__ = ["end", "family", "parents", "run_program"]
 GRACE_SECONDS = 15.0  # a worker gives a task 10 s to end in an orderly way
 KILL_SECONDS = 5.0
 POLL_SECONDS = 0.05
+THREADS = 15  # where their number is in /proc/PID/stat (proc_pid_stat(5)), after state and parent
 
 
 def run_program(
@@ -108,7 +109,8 @@ def parents() -> dict[int, int]:
     for file in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError):
             # The name of the program comes second, in parentheses, and may itself hold spaces and parentheses.
-            state, parent, *_ = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            if state != "Z":
+            state, parent, *rest = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            # A process also looks like one that has ended if its first thread has, and others run.
+            if state != "Z" or int(rest[THREADS]) > 1:
                 found[int(file.parent.name)] = int(parent)
     return found
