@@ -27,8 +27,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_EXPORT_PATH = "export"  # the folder of the releases that had only this function
-
 
 def validate_workflows(
     workflow_package: ModuleType, export_path: str | Path | None = None, *, require_airflow: bool = False
@@ -78,7 +76,7 @@ def export(workflow_package: ModuleType, export_path: str | Path | None = None) 
     export_path
         The folder to write to, ``export`` by default.
     """
-    return export_dags(workflow_package, export_path or DEFAULT_EXPORT_PATH)
+    return export_dags(workflow_package, export_path or "export")
 
 
 def export_dags(workflow_package: ModuleType, path: str | Path, *, overwrite: bool = False) -> list[Path]:

@@ -14,7 +14,6 @@ from dkist_processing_core.authoring.names import (
     check_name,
     check_workflow_name_length,
     dag_name,
-    dag_tags,
     workflow_name_from_details,
 )
 from dkist_processing_core.authoring.spec import OPERATORS, WorkflowSpec
@@ -130,7 +129,7 @@ class Workflow:
             if value is not None
         ]
         self.tags = [tags] if isinstance(tags, str) else list(tags or ())
-        self.workflow_version = workflow_version or build_version()
+        self.workflow_version = check_name("workflow version", workflow_version or build_version())
         if process_category is not None:
             self.workflow_name = check_workflow_name_length(f"{process_category}_{process_name}")
         else:
@@ -157,7 +156,7 @@ class Workflow:
     @property
     def dag_tags(self) -> list[str]:
         """The tags in Airflow: those given, the version, and the parts of the name, each once, sorted."""
-        return list(dag_tags(self.tags, [self.workflow_version], self._name_parts))
+        return sorted({*self.tags, self.workflow_version, *self._name_parts})
 
     def add_node(
         self,

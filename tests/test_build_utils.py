@@ -13,7 +13,7 @@ from dkist_processing_core.authoring.distributions import providing_distribution
 from dkist_processing_core.build_utils import export, export_dags, extract_workflows_from_package, validate_workflows
 from dkist_processing_core.exceptions import WorkflowValidationError
 from dkist_processing_core.validation import rules
-from dkist_processing_core.validation.discovery import discover
+from dkist_processing_core.validation.discovery import discover, import_fault
 
 # The tests with a real Airflow are in other modules.
 pytestmark = pytest.mark.usefixtures("without_airflow")
@@ -237,3 +237,11 @@ def test_a_package_is_searched_once_for_all_that_is_exported(make_package, monke
     assert (spec.category, len(searched)) == ("c", 1)
     build_utils.export_notebook_dockerfile(package, context=tmp_path)
     assert len(searched) == 2
+
+
+def test_no_line_of_this_library_is_named_for_a_module_that_does_not_import():
+    """The line that called it is, even if it is in no file of the package."""
+    with pytest.raises(TypeError) as caught:
+        build_utils.Workflow(workflow_package="p")
+    what = import_fault("package_that_is_not_there", caught.value).what
+    assert what.endswith(f' of {__file__}: build_utils.Workflow(workflow_package="p")')

@@ -24,7 +24,7 @@ from support.script_runs import environments, new_spec, run, start, worker_witho
 from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker.cache import LAYOUT, EnvironmentLocks
 from dkist_processing_core.worker.collector import prune
-from dkist_processing_core.worker.errors import WorkerError
+from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError
 
 pytestmark = pytest.mark.network
 REQUIREMENT = f"{NAME}[frozen]==1.0"
@@ -406,6 +406,16 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
     with pytest.raises(WorkerError, match="cannot be locked .flock.: No locks available. Set DKIST_") as caught:
         EnvironmentLocks(tmp_path / "x-1-y", patience=1, check=lambda: None)
     assert caught.value.status == 78
+
+
+def test_a_lock_that_cannot_be_opened_is_an_error_with_a_remedy(tmp_path):
+    """Such as on a disk that has no room for another file."""
+    (tmp_path / "x-1-y.use").mkdir()
+    with pytest.raises(
+        WorkerError, match=r"the lock .*/x-1-y.use cannot be opened: Is a directory. Check the disk"
+    ) as caught:
+        EnvironmentLocks(tmp_path / "x-1-y", patience=1, check=lambda: None)
+    assert caught.value.status == UNAVAILABLE
 
 
 def test_a_task_that_waits_for_a_builder_gives_up(releases, warm_cache, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dkist_processing_core.authoring.names import check_name, dag_name, dag_tags, workflow_name_from_details
+from dkist_processing_core.authoring.names import check_name, dag_name, workflow_name_from_details
 from dkist_processing_core.exceptions import IllegalNameError
 
 LEGAL = string.ascii_letters + string.digits + "-._"
@@ -56,8 +56,3 @@ def test_a_dag_name_has_at_most_250_characters():
     """Airflow's column holds 250."""
     with pytest.raises(ValueError, match="is 251 characters long"):
         dag_name("n" * 250, "")
-
-
-def test_tags_are_merged_once_each_and_sorted():
-    """Duplicates and empty tags go, order is by name."""
-    assert dag_tags(["b", "a"], ["a", "", "c"]) == ("a", "b", "c")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from support.sources import flow, write_sources
 
 import dkist_processing_core
-from dkist_processing_core.cli.notebooks import dockerfile, notebooks
+from dkist_processing_core.cli.export import dockerfile, notebooks
 from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
 
 PACKAGE = "package_of_a_command"

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from support.processes import is_alive, wait_for
@@ -77,3 +78,20 @@ def test_what_does_not_end_is_killed(monkeypatch, tmp_path):
     end(process)
     assert process.returncode == -9
     assert family(process.pid) == set()
+
+
+def test_a_process_runs_as_long_as_one_of_its_threads_does():
+    """Its first thread may have ended before the others."""
+    lines = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
+    ending = "print('soon', flush=True); ctypes.CDLL(None).pthread_exit(None)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{lines}; {ending}"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    process.stdout.read(1)
+    deadline = time.monotonic() + 10
+    while ") Z " not in Path(f"/proc/{process.pid}/stat").read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert family(process.pid) == {process.pid}
+    end(process)
+    assert family(process.pid) == set()
+    process.stdout.close()

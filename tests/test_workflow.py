@@ -90,14 +90,15 @@ def test_naming_schemes_are_not_mixed(changes, message):
     ("changes", "message"),
     [
         ({"category": "a b"}, "category 'a b' contains ' '"),
-        ({"workflow_version": "1.0+x"}, "dag name 'l0_to_l1_cam_1.0[+]x' contains '[+]'"),
+        ({"workflow_version": "1.0+x"}, "workflow version '1.0[+]x' contains '[+]'"),
+        ({"workflow_version": 1.0}, "workflow version must be a string of at least one character, not 1.0"),
         ({"category": "c" * 100}, "workflow name .* is 109 characters long"),
         ({"workflow_package": None}, "workflow_package is None"),
         ({"workflow_package": "a; import os"}, "workflow_package is 'a; import os'"),
         ({"tags": [""]}, "the tag '' is not a string"),
         ({"tags": ["t" * 101]}, "is not a string of 1 to 100 characters"),
     ],
-    ids=["name", "version", "long", "no-package", "hostile-package", "empty-tag", "long-tag"],
+    ids=["name", "version", "version-no-text", "long", "no-package", "hostile-package", "empty-tag", "long-tag"],
 )
 def test_the_constructor_refuses_what_it_can_judge(changes, message):
     """Bad input is one clear ValueError, at once."""

@@ -20,25 +20,10 @@ MAXIMUM_LENGTH = 100_000
 
 def read_constraints(path: str | Path | None, *, workflow: str, task: str | None = None) -> str:
     """
-    Read a constraints or lock file in the format of ``requirements.txt``.
+    Read a constraints or lock file in the format of ``requirements.txt``; None stands for no constraints.
 
-    Parameters
-    ----------
-    path
-        The file; None for no constraints.
-    workflow, task
-        What it is for, for the errors.
-
-    Returns
-    -------
-    str
-        One requirement a line, sorted, without comments and hashes.
-
-    Raises
-    ------
-    WorkflowError
-        If the file cannot be read, or a line of it is not a requirement with a name and a version. It is also a
-        `ValueError`.
+    The result has one requirement a line, sorted, without comments and hashes. A file that cannot be read, and a line
+    that is not a requirement with a name and a version, is a `WorkflowError` of this workflow and task.
     """
     if path is None:
         return ""

@@ -23,19 +23,7 @@ def derived_name(package: str) -> str:
 
 @cache
 def providing_distribution(package: str) -> str | None:
-    """
-    Find the name of the installed distribution that provides a package.
-
-    Parameters
-    ----------
-    package
-        Dotted name of an importable package or module.
-
-    Returns
-    -------
-    str or None
-        The name as the distribution itself spells it; None if no installed distribution provides the package.
-    """
+    """Return the name of the installed distribution that provides a package, as it spells it; None if there is none."""
     place = _place(package)
     if place is None:
         return None

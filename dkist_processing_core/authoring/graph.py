@@ -17,8 +17,7 @@ def order(upstreams: Mapping[str, Iterable[str]], *, workflow: str) -> list[str]
     """
     Order names such that each comes after its upstreams, and by name where that leaves a choice.
 
-    The result depends only on the graph, not on the order of insertion. The parameters are those of `graph_errors`, the
-    first of which is raised, if there is one.
+    The result depends only on the graph, not on the order of insertion. The first of the `graph_errors` is raised.
     """
     for error in graph_errors(upstreams, workflow=workflow):
         raise error
@@ -36,20 +35,10 @@ def order(upstreams: Mapping[str, Iterable[str]], *, workflow: str) -> list[str]
 
 def graph_errors(upstreams: Mapping[str, Iterable[str]], *, workflow: str) -> list[WorkflowError]:
     """
-    Find all errors that prevent names from being ordered.
+    Find all errors that prevent names, given with their upstreams, from being ordered.
 
-    Parameters
-    ----------
-    upstreams
-        The upstreams of each name.
-    workflow
-        Name of the workflow, for the errors.
-
-    Returns
-    -------
-    list of WorkflowError
-        An `EmptyWorkflowError` if there are no names; an `UnknownUpstreamError` for each upstream that is not itself
-        one of the names; a `CycleError` for each cycle, where cycles that share a name count as one.
+    That is an `EmptyWorkflowError` if there are no names, an `UnknownUpstreamError` for each upstream that is not one
+    of the names, and a `CycleError` for each cycle, where cycles that share a name count as one.
     """
     if not upstreams:
         return [EmptyWorkflowError("it has no nodes", remedy="Add at least one with add_node(...)", workflow=workflow)]

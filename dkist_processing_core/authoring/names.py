@@ -1,16 +1,23 @@
 """
-The names of workflows, DAGs, tasks and tags: which are legal, and how they are composed.
+The names of workflows, DAGs and tasks: which are legal, and how they are composed.
 
 Runs in: author and CI. A dag id must be usable as a file name, as an Airflow dag id, and in a shell or a URL without
 quoting; Airflow itself allows the same characters in a dag id, and 250 of them.
 """
 
 import string
-from collections.abc import Iterable
+
+from packaging.version import InvalidVersion, Version
 
 from dkist_processing_core.exceptions import IllegalNameError
 
-__all__ = ["check_name", "check_workflow_name_length", "dag_name", "dag_tags", "workflow_name_from_details"]
+__all__ = [
+    "as_version",
+    "check_name",
+    "check_workflow_name_length",
+    "dag_name",
+    "workflow_name_from_details",
+]
 
 LEGAL_CHARACTERS = string.ascii_letters + string.digits + "-._"
 MAXIMUM_WORKFLOW_NAME_LENGTH = 100
@@ -18,22 +25,7 @@ MAXIMUM_ID_LENGTH = 250
 
 
 def check_name(kind: str, name: object) -> str:
-    """
-    Return the name if it can be (part of) an Airflow id.
-
-    Parameters
-    ----------
-    kind
-        What the name is for, shown in the error.
-    name
-        The name to check.
-
-    Raises
-    ------
-    IllegalNameError
-        If it is not a string, is empty or too long, or has characters other than ASCII letters, digits, ``-``, ``.``
-        and ``_``.
-    """
+    """Return a name if it can be (part of) an Airflow id, else raise `IllegalNameError` for this kind of name."""
     if not isinstance(name, str) or not name:
         raise IllegalNameError(
             f"{kind} must be a string of at least one character, not {name!r}", remedy="Give it a name"
@@ -96,6 +88,9 @@ def dag_name(workflow_name: str, workflow_version: str) -> str:
     return check_name("dag name", f"{workflow_name}_{workflow_version}")
 
 
-def dag_tags(*groups: Iterable[str]) -> tuple[str, ...]:
-    """Merge groups of tags: each once, without empty ones, sorted."""
-    return tuple(sorted({tag for group in groups for tag in group if tag}))
+def as_version(text: str) -> Version | None:
+    """Return a version, None if it is not one (:pep:`440`)."""
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None

@@ -16,79 +16,33 @@ OPERATORS = ("bash", "python_virtualenv")
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSpec:
-    """
-    One task in a workflow.
+    """One task in a workflow."""
 
-    Attributes
-    ----------
-    name
-        Name of the task class, which is Airflow's task id.
-    task
-        Where the class is, as ``module:Class``.
-    upstreams
-        Names of the tasks that must have succeeded before, sorted.
-    queue, pool
-        Airflow queue and pool.
-    extras
-        Extras of the distribution that the task environment is built with, ``frozen`` first.
-    constraints
-        Constraints on what else is installed with it, one requirement (:pep:`508`) a line; empty for none.
-    retries
-        How often Airflow tries again after a failure.
-    retry_delay_seconds
-        Time between two tries, in seconds.
-    doc
-        The docstring of the task class.
-    """
-
-    name: str
-    task: str
-    upstreams: tuple[str, ...]
+    name: str  # of the task class; Airflow's task id
+    task: str  # where the class is, as module:Class
+    upstreams: tuple[str, ...]  # names of the tasks that must have succeeded before, sorted
     queue: str
     pool: str
-    extras: tuple[str, ...]
-    constraints: str = ""
-    retries: int
+    extras: tuple[str, ...]  # of the distribution, "frozen" first
+    constraints: str = ""  # on what else is installed, one requirement (PEP 508) a line
+    retries: int  # how often Airflow tries again after a failure
     retry_delay_seconds: float
-    doc: str
+    doc: str  # docstring of the class
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkflowSpec:
-    """
-    One version of one workflow.
-
-    Attributes
-    ----------
-    name, version
-        Name and version of the workflow; the version is that of the release that its tasks run from.
-    dag_id
-        Airflow's dag id, ``{name}_{version}``.
-    package
-        Dotted name of the Python package that declares the workflow.
-    distribution
-        Name of the distribution that provides that package, which the task environments install.
-    category
-        What the workflow is for, such as the name of an instrument: its ``category`` or ``process_category``.
-    tags
-        Airflow's tags, sorted.
-    category
-        What the workflow is for, such as the name of an instrument.
-    operator
-        Name of the Airflow operator that runs the nodes, see `OPERATORS`.
-    nodes
-        The nodes, each after all of its upstreams, and by name where that leaves a choice.
-    """
+    """One version of one workflow."""
 
     name: str
-    version: str
+    version: str  # of the release that its tasks run from
     dag_id: str
-    package: str
-    distribution: str
-    tags: tuple[str, ...]
-    category: str = ""
-    operator: str = "bash"
-    nodes: tuple[NodeSpec, ...]
+    package: str  # dotted name of the package that declares the workflow
+    distribution: str  # provides that package; what the task environments install
+    tags: tuple[str, ...]  # sorted
+    category: str = ""  # what the workflow is for, such as the name of an instrument
+    operator: str = "bash"  # one of OPERATORS
+    nodes: tuple[NodeSpec, ...]  # each after all of its upstreams, and by name where that leaves a choice
 
     def requirement(self, node: NodeSpec) -> str:
         """Return the requirement (:pep:`508`) that the environment of a node is built from."""

@@ -5,41 +5,32 @@ Runs in: worker.
 """
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import click
 
+from dkist_processing_core.cli.options import json_option
 from dkist_processing_core.cli.tables import age, size, table
-from dkist_processing_core.common.folders import cache_folder
+from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
 from dkist_processing_core.worker import collector
 
 __all__ = ["environments"]
 
 
-class AgeType(click.ParamType):  # type: ignore[type-arg]
-    """An age on the command line, such as 30d."""
+class Limit(click.ParamType):  # type: ignore[type-arg]
+    """An age such as 30d, or a size such as 50G, read by a function that raises `ConfigurationError`."""
 
-    name = "age"
+    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+        self.name = name
+        self.parse = parse
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Return the age that the text stands for."""
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        """Return what the text stands for."""
         try:
-            return collector.parse_age(str(value))
-        except ConfigurationError as error:
-            self.fail(str(error), param, ctx)
-
-
-class SizeType(click.ParamType):  # type: ignore[type-arg]
-    """A size on the command line, such as 50G."""
-
-    name = "size"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of bytes that the text stands for."""
-        try:
-            return collector.parse_size(str(value))
+            return self.parse(str(value))
         except ConfigurationError as error:
             self.fail(str(error), param, ctx)
 
@@ -52,7 +43,6 @@ folder_option = click.option(
     help="The cache; by default that of DKIST_ENVIRONMENT_CACHE.",
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
-json_option = click.option("--json", "is_json", is_flag=True, help="Write JSON, for a program to read.")
 
 
 @click.group(short_help="List and remove the task environments of a worker.")
@@ -79,10 +69,15 @@ def list_command(folder: Path | None, is_json: bool) -> None:
 
 @environments.command()
 @folder_option
-@click.option("--older-than", type=AgeType(), metavar="AGE", help="Remove those not used for this long, such as 30d.")
+@click.option(
+    "--older-than",
+    type=Limit("age", collector.parse_age),
+    metavar="AGE",
+    help="Remove those not used for this long, such as 30d.",
+)
 @click.option(
     "--max-size",
-    type=SizeType(),
+    type=Limit("size", collector.parse_size),
     metavar="SIZE",
     help="Remove the least recently used ones until the rest fits, such as 50G.",
 )

@@ -1,25 +1,46 @@
 """
-``dkist-processing-core export``: write the DAG files of a package.
+``dkist-processing-core export``, ``notebooks`` and ``dockerfile``: write the files of a package.
 
 Runs in: author and CI.
 """
 
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
+from typing import Any
 
 import click
 
-from dkist_processing_core.cli import options
+from dkist_processing_core.cli.options import json_option, package_argument
 from dkist_processing_core.cli.packages import validated
 
-__all__ = ["export"]
+__all__ = ["dockerfile", "export", "notebooks"]
+
+
+def folder_option(default: str) -> Callable[..., Any]:
+    """Return the option for the folder to write to."""
+    return click.option(
+        "--to",
+        "folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=default,
+        show_default=True,
+        help="The folder to write to; it is created if it does not exist.",
+    )
+
+
+def overwrite_option(files: str) -> Callable[..., Any]:
+    """Return the option that replaces files which are otherwise kept."""
+    return click.option("--overwrite", is_flag=True, help=f"Also replace {files}.")
 
 
 @click.command(short_help="Write the DAG file of every workflow of a package.")
-@options.package_argument
-@options.folder_option("dags")
+@package_argument
+@folder_option("dags")
 @click.option("--zip", "is_zip", is_flag=True, help="Write one zip archive, which Airflow loads without unpacking.")
-@options.overwrite_option("files of a released version that have different content")
-@options.json_option
+@overwrite_option("files of a released version that have different content")
+@json_option
 def export(package: str, folder: Path, is_zip: bool, overwrite: bool, is_json: bool) -> None:
     """
     Write the DAG file of every workflow that PACKAGE declares, all or nothing.
@@ -36,4 +57,50 @@ def export(package: str, folder: Path, is_zip: bool, overwrite: bool, is_json: b
     else:
         files = bundle.write(workflows, folder, overwrite=overwrite)
         summary = f"{len(files)} DAG file(s), manifest.json and pools.json in {folder}"
-    options.print_files(files, is_json=is_json, summary=summary)
+    _print_files(files, is_json=is_json, summary=summary)
+
+
+@click.command(short_help="Write a Jupyter notebook for every workflow of a package.")
+@package_argument
+@folder_option("notebooks")
+@overwrite_option("notebooks that were modified after export")
+@json_option
+def notebooks(package: str, folder: Path, overwrite: bool, is_json: bool) -> None:
+    """
+    Write a Jupyter notebook for every workflow that PACKAGE declares, all or nothing.
+
+    A person uses it to process a recipe run task by task. Everything is checked first, as by "validate". A notebook
+    that was modified after export, such as by filling it in or running it, is not replaced.
+    """
+    from dkist_processing_core.export import manual_processing
+
+    files = manual_processing.write_notebooks(validated(package), folder, overwrite=overwrite)
+    _print_files(files, is_json=is_json, summary=f"{len(files)} notebook(s) in {folder}")
+
+
+@click.command(short_help="Write the Dockerfile of a worker for manual processing.")
+@package_argument
+@folder_option(".")
+@overwrite_option("files that were modified after export")
+@json_option
+def dockerfile(package: str, folder: Path, overwrite: bool, is_json: bool) -> None:
+    """
+    Write the Dockerfile of a worker for manual processing, and the notebooks that it serves.
+
+    The image contains JupyterLab and the release of PACKAGE whose version is in BUILD_VERSION. All workflows must have
+    the same category. The notebooks are written to the folder "notebooks" next to the Dockerfile.
+    """
+    from dkist_processing_core.export import manual_processing
+
+    file = manual_processing.write_dockerfile(validated(package), context=folder, overwrite=overwrite)
+    _print_files([file], is_json=is_json, summary=f"Build the image: docker build {quote(str(folder))}")
+
+
+def _print_files(files: Sequence[Path], *, is_json: bool, summary: str) -> None:
+    """Print the names of written files to the standard output, and a summary to the standard error stream."""
+    if is_json:
+        click.echo(json.dumps([str(each) for each in files], indent=2))
+        return
+    for each in files:
+        click.echo(str(each))
+    click.echo(summary, err=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from dkist_processing_core.cli.options import json_option
 from dkist_processing_core.cli.tables import age, table
 from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
 from dkist_processing_core.isb import spool
@@ -26,7 +27,6 @@ folder_option = click.option(
     default=None,
     help="The spool folder; by default that of DKIST_ISB_SPOOL.",
 )
-json_option = click.option("--json", "is_json", is_flag=True, help="Write JSON, for a program to read.")
 names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
 
 
@@ -40,7 +40,7 @@ def messages() -> None:
 @json_option
 def list_command(folder: Path | None, is_json: bool) -> None:
     """List the pending messages, the oldest first."""
-    known = _known(folder)
+    known = list(spool.pending(folder))
     if is_json:
         click.echo(json.dumps([_as_data(each) for each in known], indent=2))
         return
@@ -67,7 +67,7 @@ def send(context: click.Context, names: tuple[str, ...], folder: Path | None, is
     """
     from dkist_processing_core.isb.drain import send_pending
 
-    only = frozenset(each.file for each in _chosen(names, _known(folder))) if names else None
+    only = frozenset(each.file for each in _chosen(names, list(spool.pending(folder)))) if names else None
     try:
         report = send_pending(folder, lock_seconds=BUSY_SECONDS, only=only)
     except ConfigurationError as error:
@@ -104,7 +104,7 @@ def drop(context: click.Context, names: tuple[str, ...], is_all: bool, folder: P
     """
     if is_all == bool(names):
         raise click.UsageError('give the names of messages, as shown by "list", or --all.')
-    known = _known(folder)
+    known = list(spool.pending(folder))
     status = 0
     for each in known if is_all else _chosen(names, known):
         try:
@@ -116,10 +116,6 @@ def drop(context: click.Context, names: tuple[str, ...], is_all: bool, folder: P
         else:
             click.echo(f"{'would be dropped' if dry_run else 'dropped'}: {each.file.name}: {_summary(each)}")
     context.exit(status)
-
-
-def _known(folder: Path | None) -> list[SpooledMessage]:
-    return list(spool.pending(folder))
 
 
 def _chosen(names: tuple[str, ...], known: list[SpooledMessage]) -> list[SpooledMessage]:

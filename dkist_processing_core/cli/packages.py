@@ -31,19 +31,8 @@ def imported(name: str) -> ModuleType:
     """
     Import a package by its dotted name: an installed one, or else one in the current folder.
 
-    What its modules print goes to the standard error stream.
-
-    Parameters
-    ----------
-    name
-        The name, such as ``dkist_processing_example.workflows``.
-
-    Raises
-    ------
-    click.UsageError
-        If there is no package of that name.
-    WorkflowValidationError
-        If it cannot be imported; the fault names the last line of the package that ran.
+    What its modules print goes to the standard error stream. `click.UsageError` if there is no package of that name;
+    `WorkflowValidationError` if it cannot be imported, with the last line of the package that ran.
     """
     from dkist_processing_core.validation.discovery import import_fault
     from dkist_processing_core.validation.report import Report
@@ -123,19 +112,8 @@ def chosen_workflows(text: str) -> "list[Workflow]":
     """
     Return the workflows that ``PACKAGE[:WORKFLOW]`` names.
 
-    A module that cannot be imported does not matter if the workflow is found in another one.
-
-    Parameters
-    ----------
-    text
-        A package, optionally with the name, the dag id or the variable of a workflow in it.
-
-    Raises
-    ------
-    click.UsageError
-        If there is no such workflow, or there are several.
-    WorkflowValidationError
-        If the workflow may be in a module that cannot be imported.
+    ``WORKFLOW`` is the name, the dag id or the variable of a workflow. A module that cannot be imported does not matter
+    if the workflow is found in another one; else this raises a `WorkflowValidationError`.
     """
     from dkist_processing_core.validation.report import Report
 

@@ -8,12 +8,10 @@ import click
 
 from dkist_processing_core._version import __version__
 from dkist_processing_core.cli.environments import environments
-from dkist_processing_core.cli.export import export
-from dkist_processing_core.cli.graph import graph
+from dkist_processing_core.cli.export import dockerfile, export, notebooks
 from dkist_processing_core.cli.messages import messages
-from dkist_processing_core.cli.notebooks import dockerfile, notebooks
 from dkist_processing_core.cli.rollback import rollback
-from dkist_processing_core.cli.show import list_command, show
+from dkist_processing_core.cli.show import graph, list_command, show
 from dkist_processing_core.cli.validate import validate
 
 __all__ = ["root"]

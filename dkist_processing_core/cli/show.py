@@ -1,23 +1,24 @@
 """
-``dkist-processing-core list`` and ``show``: the workflows of a package, and the tasks of a workflow.
+``dkist-processing-core list``, ``show`` and ``graph``: the workflows of a package, and the tasks of a workflow.
 
 Runs in: author and CI.
 """
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dkist_processing_core.cli.options import json_option, package_argument, workflow_argument
-from dkist_processing_core.cli.packages import chosen_workflow, discovered
+from dkist_processing_core.cli.packages import chosen_workflow, chosen_workflows, discovered
 from dkist_processing_core.cli.tables import say, table
 from dkist_processing_core.exceptions import did_you_mean
 
 if TYPE_CHECKING:
     from dkist_processing_core.validation.discovery import Declaration
 
-__all__ = ["list_command", "show"]
+__all__ = ["graph", "list_command", "show"]
 
 
 @click.command("list", short_help="List the workflows of a package.")
@@ -88,3 +89,34 @@ def show(workflow: str, task: str | None, is_json: bool) -> None:
             for node in spec.nodes
         ]
         table(("task", "upstreams", "queue", "retries", "class"), rows)
+
+
+@click.command(short_help="Draw the order of the tasks of a workflow.")
+@workflow_argument
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["text", "mermaid", "dot"]),
+    default="text",
+    show_default=True,
+    help="Text for a terminal, Mermaid for Markdown, or dot for Graphviz.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to write; standard output by default."
+)
+def graph(workflow: str, kind: str, output: Path | None) -> None:
+    """
+    Draw the tasks of a workflow and their upstreams.
+
+    WORKFLOW is the name of a workflow or its dag id; without it, all workflows of PACKAGE are drawn.
+    """
+    from dkist_processing_core.common import atomic
+    from dkist_processing_core.rendering import diagram
+
+    draw = {"text": diagram.text, "mermaid": diagram.mermaid, "dot": diagram.dot}[kind]
+    drawn = "\n".join(draw(each.spec) for each in chosen_workflows(workflow))
+    if output is None:
+        click.echo(drawn, nl=False)
+    else:
+        atomic.write_text(output, drawn)
+        click.echo(str(output))

@@ -8,8 +8,8 @@ file or another program gets each line complete and plain. rich is imported when
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -78,11 +78,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo(line.rstrip())
 
 
-@contextmanager
-def progress(what: str) -> Iterator[None]:
+def progress(what: str) -> AbstractContextManager[object]:
     """Show on a terminal, and nowhere else, what the program is doing until it is done."""
-    with _console(err=True).status(what):
-        yield
+    return _console(err=True).status(what)
 
 
 def _console(*, err: bool = False) -> "Console":

@@ -7,7 +7,6 @@ Runs in: author and CI, worker.
 import errno
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,30 +17,11 @@ __all__ = ["lock", "write_files", "write_text"]
 READABLE = 0o644
 TEMPORARY_SUFFIX = ".part"
 STALE_SECONDS = 3600
-RANDOM_CHARACTERS = 8  # they distinguish two writers of the same file
+RANDOM_BYTES = 4  # they distinguish two writers of the same file
 
 
 def write_text(path: Path, text: str) -> Path:
-    """
-    Write a file such that a reader sees the old content or the new, never a part.
-
-    Parameters
-    ----------
-    path
-        The file to write; it is replaced if it exists. Its folder must exist.
-    text
-        The whole content, written as UTF-8 with the line ends as they are.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written. An existing file is as it was.
-    """
+    """Write a file as `write_files` does, as UTF-8 with the line ends as they are, and return its path."""
     write_files(path.parent, {path.name: text.encode()})
     return path
 
@@ -50,19 +30,8 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     """
     Write several files, all of them or none, each such that a reader sees the old content or the new, never a part.
 
-    A file that already has its content is not touched.
-
-    Parameters
-    ----------
-    folder
-        The folder of the files; it must exist.
-    contents
-        The whole content of each file, by its path relative to the folder.
-
-    Raises
-    ------
-    OSError
-        If one of them cannot be written. Existing files are as they were.
+    A file that already has its content is not touched. ``contents`` are by paths relative to the folder, which must
+    exist. After an `OSError`, existing files are as they were.
     """
     changed = {folder / name: content for name, content in contents.items() if _read(folder / name) != content}
     for path in changed:
@@ -113,7 +82,7 @@ def _replace(temporary: Mapping[Path, str]) -> None:
 
 def _back_up(path: Path) -> str:
     """Link a file to a second name, under which its content stays when the file is replaced."""
-    name = str(path.parent / f"{_temporary_prefix(path)}{os.urandom(4).hex()}{TEMPORARY_SUFFIX}")
+    name = _temporary_name(path)
     try:
         os.link(path, name)
     except OSError:  # not every file system has links
@@ -123,16 +92,14 @@ def _back_up(path: Path) -> str:
 
 def _write_temporary(path: Path, content: bytes) -> str:
     """Write a temporary file in the folder of a path, and return its name."""
-    name = None
+    name = _temporary_name(path)
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_temporary_prefix(path), suffix=TEMPORARY_SUFFIX)
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, READABLE), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, READABLE & ~_umask())
     except BaseException as error:
-        _remove(filter(None, [name]))
+        _remove([name])
         if isinstance(error, OSError):
             # The name of a temporary file would only confuse.
             raise _error(path, error.errno) from error
@@ -151,10 +118,14 @@ def _remove_stale(paths: Iterable[Path]) -> None:
     for folder in {path.parent for path in paths}:
         prefixes = {_temporary_prefix(path) for path in paths if path.parent == folder}
         for file in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-            if file.name[: -RANDOM_CHARACTERS - len(TEMPORARY_SUFFIX)] in prefixes:
+            if file.name[: -2 * RANDOM_BYTES - len(TEMPORARY_SUFFIX)] in prefixes:
                 with suppress(OSError):
                     if time.time() - file.stat().st_mtime > STALE_SECONDS:
                         file.unlink()
+
+
+def _temporary_name(path: Path) -> str:
+    return str(path.parent / f"{_temporary_prefix(path)}{os.urandom(RANDOM_BYTES).hex()}{TEMPORARY_SUFFIX}")
 
 
 def _temporary_prefix(path: Path) -> str:
@@ -171,9 +142,3 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
-
-
-def _umask() -> int:
-    current = os.umask(0o077)
-    os.umask(current)
-    return current

@@ -6,7 +6,7 @@ Runs in: worker, and task environment for the operator ``python_virtualenv``, wi
 
 from collections.abc import Iterable, Mapping
 
-__all__ = ["cleaned", "is_unwanted", "unwanted"]
+__all__ = ["cleaned", "unwanted"]
 
 # Airflow's settings, connections and variables hold secrets. AIRFLOW_CTX_... names the run, and stays.
 PREFIXES = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "_AIRFLOW_", "PYTHONUSER")
@@ -27,16 +27,12 @@ NAMES = frozenset(
 )
 
 
-def is_unwanted(name: str) -> bool:
-    """Return whether a variable of this name is removed."""
-    return name in NAMES or name.startswith(PREFIXES)
-
-
 def unwanted(names: Iterable[str]) -> list[str]:
     """Return the names whose variables are removed."""
-    return [name for name in names if is_unwanted(name)]
+    return [name for name in names if name in NAMES or name.startswith(PREFIXES)]
 
 
 def cleaned(environment: Mapping[str, str]) -> dict[str, str]:
     """Return a copy of environment variables without the unwanted ones."""
-    return {name: value for name, value in environment.items() if not is_unwanted(name)}
+    removed = set(unwanted(environment))
+    return {name: value for name, value in environment.items() if name not in removed}

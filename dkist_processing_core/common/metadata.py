@@ -11,23 +11,12 @@ __all__ = ["TaskMetadata"]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskMetadata:
-    """
-    Which task of which workflow runs, and for which recipe run.
-
-    Attributes
-    ----------
-    recipe_run_id
-        Id of the recipe run.
-    workflow_name, workflow_version
-        The workflow that the task runs in.
-    task_name
-        Name of the task class.
-    """
+    """Which task of which workflow runs, and for which recipe run."""
 
     recipe_run_id: int
     workflow_name: str
     workflow_version: str
-    task_name: str
+    task_name: str  # of its class
 
     @property
     def transaction_name(self) -> str:

@@ -1,24 +1,24 @@
 """
 Run a program to its end within a bound, and end programs together with their descendants.
 
-Runs in: author and CI, with the standard library alone.
+Runs in: author and CI, worker, with the standard library alone.
 """
 
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["end", "family", "run_program"]
+__all__ = ["end", "family", "parents", "run_program"]
 
 GRACE_SECONDS = 15.0  # a worker gives a task 10 s to end in an orderly way
 KILL_SECONDS = 5.0
 POLL_SECONDS = 0.05
+THREADS = 15  # where their number is in /proc/PID/stat (proc_pid_stat(5)), after state and parent
 
 
 def run_program(
@@ -40,6 +40,8 @@ def run_program(
     subprocess.TimeoutExpired
         If the program takes longer than ``seconds``.
     """
+    import tempfile
+
     deadline = time.monotonic() + seconds
     # A file, not a pipe: a daemon that the program leaves behind would keep a pipe open, and this waiting.
     with tempfile.NamedTemporaryFile(prefix="dkist-output-") as written, Path(written.name).open("rb") as output:
@@ -83,7 +85,7 @@ def end(*processes: subprocess.Popen[Any]) -> None:
                 os.kill(pid, number)
         deadline = time.monotonic() + seconds
         with suppress(KeyboardInterrupt):
-            while (members := members & _parents().keys()) and time.monotonic() < deadline:
+            while (members := members & parents().keys()) and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
     for process in processes:
         with suppress(ProcessLookupError, PermissionError):
@@ -94,20 +96,21 @@ def end(*processes: subprocess.Popen[Any]) -> None:
 
 def family(pid: int) -> set[int]:
     """Return a process and all its descendants, which may be in sessions of their own, as long as they run."""
-    parents = _parents()
-    found = {pid} & parents.keys()
-    while more := {child for child, parent in parents.items() if parent in found} - found:
+    known = parents()
+    found = {pid} & known.keys()
+    while more := {child for child, parent in known.items() if parent in found} - found:
         found |= more
     return found
 
 
-def _parents() -> dict[int, int]:
+def parents() -> dict[int, int]:
     """Return the parent of each process that has not ended, from /proc; nothing where there is no /proc."""
-    parents = {}
+    found = {}
     for file in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError):
             # The name of the program comes second, in parentheses, and may itself hold spaces and parentheses.
-            state, parent, *_ = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            if state != "Z":
-                parents[int(file.parent.name)] = int(parent)
-    return parents
+            state, parent, *rest = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            # A process also looks like one that has ended if its first thread has, and others run.
+            if state != "Z" or int(rest[THREADS]) > 1:
+                found[int(file.parent.name)] = int(parent)
+    return found

@@ -2,12 +2,14 @@
 Settings that are needed before, or without, pydantic: read from the environment when asked, never at import.
 
 Runs in: all four interpreters. `config` holds the whole set with types and descriptions; what is here is the few
-that `TaskBase` and `Workflow` read, which must not cost a task or a scheduler the import of pydantic.
+whose readers must not pay for the import of pydantic.
 """
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 
-__all__ = ["build_version", "is_true", "isb_logging", "log_level"]
+__all__ = ["build_version", "cache_folder", "is_true", "isb_logging", "log_level"]
 
 DEFAULT_BUILD_VERSION = "dev"
 DEFAULT_LOG_LEVEL = "INFO"
@@ -22,6 +24,18 @@ def is_true(text: str) -> bool:
 def build_version() -> str:
     """Return the version that workflows have unless they say otherwise (``BUILD_VERSION``, else ``dev``)."""
     return os.environ.get("BUILD_VERSION") or DEFAULT_BUILD_VERSION
+
+
+def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """
+    Return the folder in which a worker keeps task environments (``DKIST_ENVIRONMENT_CACHE``).
+
+    By default it is ``dkist-processing-core/environments`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    """
+    variables = os.environ if environment is None else environment
+    if configured := variables.get("DKIST_ENVIRONMENT_CACHE"):
+        return Path(configured)
+    return Path(variables.get("XDG_CACHE_HOME") or Path.home() / ".cache", "dkist-processing-core", "environments")
 
 
 def log_level() -> str:

@@ -18,21 +18,10 @@ __all__ = ["Doubles", "activate", "active"]
 
 @dataclass(frozen=True)
 class Doubles:
-    """
-    The test doubles of what a process talks to.
+    """The test doubles of what a process talks to."""
 
-    Attributes
-    ----------
-    start_telemetry
-        Returns the back end that records a task in place of the configured ones.
-    deliver
-        Takes a message in place of the broker, or raises what keeps it from being published.
-    spool_folder
-        The spool folder.
-    """
-
-    start_telemetry: Callable[[TaskMetadata], Any]
-    deliver: Callable[[Any], object]
+    start_telemetry: Callable[[TaskMetadata], Any]  # returns the back end that records a task
+    deliver: Callable[[Any], object]  # takes a message in place of the broker, or raises why it cannot be published
     spool_folder: Path
 
 

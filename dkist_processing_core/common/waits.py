@@ -22,15 +22,8 @@ def run_within(seconds: float, functions: Mapping[str, Callable[[], object]]) ->
     """
     Call functions at the same time, and return when they have returned, or after a limit.
 
-    A function that has not returned by then is left behind in a daemon thread. What a function raises is logged as a
-    warning.
-
-    Parameters
-    ----------
-    seconds
-        The limit.
-    functions
-        The functions, by the names that warnings use.
+    The functions are by the names that warnings use. One that has not returned by then is left behind in a daemon
+    thread. What a function raises is logged as a warning.
     """
 
     def call(name: str, function: Callable[[], object]) -> None:

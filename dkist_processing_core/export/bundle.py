@@ -29,30 +29,10 @@ def write(
     workflows: Iterable[WorkflowSpec], folder: Path, *, overwrite: bool = False, has_companions: bool = True
 ) -> list[Path]:
     """
-    Write the DAG files of some workflows, the manifest and the pools to a folder, all or nothing.
+    Write the DAG files of some workflows, and the manifest and the pools if wanted, to a folder, all or nothing.
 
-    The entries of other packages in the manifest stay.
-
-    Parameters
-    ----------
-    workflows
-        The workflows.
-    folder
-        The folder to write to. It is created if it does not exist.
-    overwrite
-        Whether a file of a released version may be replaced by different content.
-    has_companions
-        Whether manifest and pools are written as well.
-
-    Returns
-    -------
-    list of Path
-        The DAG files.
-
-    Raises
-    ------
-    ReleasedFileError, OSError
-        As from `overwrite.write`.
+    The entries of other packages in the manifest stay. The errors are those of `overwrite.write`. The result is the DAG
+    files.
     """
     by_file = {f"{each.dag_id}.py": each for each in workflows}
     contents = {file: dag_file(workflow).encode() for file, workflow in by_file.items()}

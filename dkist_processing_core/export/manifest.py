@@ -12,13 +12,13 @@ from typing import Any
 
 from dkist_processing_core._version import __version__
 from dkist_processing_core.authoring.spec import WorkflowSpec
+from dkist_processing_core.resource_queue import ResourceQueue
 
 __all__ = ["companions", "entry", "read_entries"]
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 POOLS = "pools.json"
-DEFAULT_POOL = "default_pool"
 SLOTS = 128  # as many as Airflow's own default_pool has
 
 
@@ -76,7 +76,7 @@ def companions(entries: Iterable[dict[str, Any]]) -> dict[str, bytes]:
             "include_deferred": False,
         }
         for pool in pools
-        if pool != DEFAULT_POOL
+        if pool != ResourceQueue.DEFAULT.pool
     }
     return {MANIFEST: _json(manifest), POOLS: _json(definitions)}
 

@@ -24,30 +24,7 @@ PLAIN = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*")
 
 
 def write_notebooks(workflows: Iterable[WorkflowSpec], folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """
-    Write the notebook of each workflow to a folder, all or nothing.
-
-    Parameters
-    ----------
-    workflows
-        The workflows.
-    folder
-        The folder to write to. It is created if it does not exist.
-    overwrite
-        Whether a notebook that was modified after export may be replaced.
-
-    Returns
-    -------
-    list of Path
-        The notebooks.
-
-    Raises
-    ------
-    WorkflowError
-        If a task cannot be named in a notebook.
-    ChangedFileError, OSError
-        As from `overwrite.write`.
-    """
+    """Write the notebook of each workflow to a folder, all or nothing; the errors are those of `overwrite.write`."""
     contents = {f"{each.dag_id}.ipynb": notebook(each).encode() for each in workflows}
     guard.write(folder, contents, editable=contents, overwrite=overwrite)
     return [folder / name for name in contents]
@@ -59,28 +36,9 @@ def write_dockerfile(
     """
     Write the Dockerfile of a manual processing worker and the notebooks that it copies, all or nothing.
 
-    Parameters
-    ----------
-    workflows
-        The workflows, at least one.
-    context
-        The folder in which the image is built.
-    notebooks
-        The folder for the notebooks, absolute or relative to ``context``, and inside it.
-    overwrite
-        Whether files that were modified after export may be replaced.
-
-    Returns
-    -------
-    Path
-        The Dockerfile.
-
-    Raises
-    ------
-    WorkflowError
-        If the workflows do not have the same category and the same release, or the folder cannot be copied from.
-    ChangedFileError, OSError
-        As from `overwrite.write`.
+    The image is built in the folder ``context``. The folder for the notebooks is absolute or relative to that, and
+    inside it. A `WorkflowError` is raised if the workflows do not have the same category and the same release, or the
+    folder cannot be copied from; the other errors are those of `overwrite.write`.
     """
     remedy = "Keep the workflows of each category in a package of their own, and name that"
     category = _only("categories", (each.category for each in workflows), remedy=remedy)

@@ -7,8 +7,7 @@ Runs in: author and CI. Every exported file goes through `write`, whichever func
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
-
+from dkist_processing_core.authoring.names import as_version
 from dkist_processing_core.common import atomic
 from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
 from dkist_processing_core.exceptions import ChangedFileError, ReleasedFileError
@@ -19,12 +18,8 @@ __all__ = ["is_release", "write"]
 
 def is_release(version: str) -> bool:
     """Return whether a version is published once and never again (:pep:`440`)."""
-    if version == DEFAULT_BUILD_VERSION:
-        return False
-    try:
-        return not Version(version).is_devrelease
-    except InvalidVersion:
-        return True
+    parsed = as_version(version)
+    return version != DEFAULT_BUILD_VERSION and not (parsed and parsed.is_devrelease)
 
 
 def write(
@@ -38,27 +33,10 @@ def write(
     """
     Write files, all of them or none, unless one of them exists and must not change.
 
-    A file that already has its content is not touched.
-
-    Parameters
-    ----------
-    folder
-        The folder to write to. It is created if it does not exist.
-    contents
-        The content of each file, by its path relative to the folder. Missing folders are created.
-    released
-        The files of a released version. One that exists with different content is not replaced.
-    editable
-        The files with a checksum, which people edit. One that was modified after export is not replaced.
-    overwrite
-        Whether such files may be replaced as well.
-
-    Raises
-    ------
-    ReleasedFileError, ChangedFileError
-        If a file must not be replaced. Nothing is written.
-    OSError
-        If a file cannot be written. Existing files are as they were.
+    ``contents`` are by paths relative to the folder; missing folders are created. A file that already has its content
+    is not touched. Unless ``overwrite`` is true, a file in ``released`` (those of a released version) that exists with
+    different content is a `ReleasedFileError`, and one in ``editable`` (those with a checksum, which people edit) that
+    was modified after export is a `ChangedFileError`. After any error, existing files are as they were.
     """
     if not overwrite:
         existing = {name: _read(folder / name) for name in (*released, *editable)}

@@ -11,9 +11,8 @@ import keyword
 import re
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
-
 from dkist_processing_core._version import __version__
+from dkist_processing_core.authoring.names import as_version
 from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
 from dkist_processing_core.exceptions import WorkflowError
@@ -65,27 +64,20 @@ if Version({version!r}) not in map(Version, installed):
 
 def notebook(workflow: WorkflowSpec) -> str:
     """
-    Render a workflow as the text of a Jupyter notebook.
-
-    Parameters
-    ----------
-    workflow
-        What to render.
-
-    Returns
-    -------
-    str
-        The text, JSON of the format nbformat 4.5, the same for the same spec. Its code cells compile.
+    Render a workflow as the text of a Jupyter notebook, the same for the same spec. Its code cells compile.
 
     Raises
     ------
     WorkflowError
         If a task's class cannot be named in an import statement.
     """
+    # Nothing can be compared with a version that is not one of a release, such as dev.
+    version_check = VERSION_CHECK if as_version(workflow.version) else ""
+    version_check = version_check.format(distribution=workflow.distribution, version=workflow.version)
     cells = [
         _markdown("title", _title(workflow)),
         _code("parameters", PARAMETERS, tags=["parameters"]),
-        _code("check", CHECK + _version_check(workflow)),
+        _code("check", CHECK + version_check),
     ]
     for node in workflow.nodes:
         cells.append(_markdown(f"about-{_cell_id(node.name)}", _about(node)))
@@ -148,15 +140,6 @@ def _title(workflow: WorkflowSpec) -> str:
     if workflow.version == DEFAULT_BUILD_VERSION:
         origin = f"Open it in an environment with a checkout of `{workflow.distribution}`; `dev` is not a release."
     return TITLE.format(name=workflow.name, version=workflow.version, origin=origin, library=__version__).rstrip("\n")
-
-
-def _version_check(workflow: WorkflowSpec) -> str:
-    """Return the statements that warn if another release is installed."""
-    try:
-        Version(workflow.version)
-    except InvalidVersion:
-        return ""
-    return VERSION_CHECK.format(distribution=workflow.distribution, version=workflow.version)
 
 
 def _about(node: NodeSpec) -> str:

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dkist_processing_core.common.folders import cache_folder
 from dkist_processing_core.common.outcome import Outcome
+from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.scheduling import (
     RECIPE_RUN_ID,
     TEMPLATE_FIELDS,

@@ -7,12 +7,11 @@ Runs in: author and CI.
 from collections.abc import Iterable, Iterator
 
 from dkist_processing_core.node import Node
+from dkist_processing_core.resource_queue import ResourceQueue
 from dkist_processing_core.validation.discovery import Declaration
 from dkist_processing_core.validation.report import Fault
 
 __all__ = ["advice", "missing_pools"]
-
-DEFAULT_POOL = "default_pool"
 
 
 def advice(declaration: Declaration) -> Iterator[Fault]:
@@ -50,13 +49,13 @@ def _docstring(node: Node) -> str:
 
 def missing_pools(declarations: Iterable[Declaration]) -> Iterator[Fault]:
     """Yield an advice for each pool that Airflow does not have by default, at the first task that needs it."""
-    seen = {DEFAULT_POOL}
+    seen = {ResourceQueue.DEFAULT.pool}
     for declaration in declarations:
         for node in declaration.workflow.nodes:
             if node.pool not in seen:
                 seen.add(node.pool)
                 yield declaration.fault(
-                    f"the pool {node.pool!r} must exist in Airflow; without it the task stays queued forever",
+                    f"the pool {node.pool!r} must exist in Airflow; without it the task stays in the state scheduled",
                     remedy="Create it once: airflow pools import pools.json (an export writes this file)",
                     task=node.name,
                 )

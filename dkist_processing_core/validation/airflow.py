@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dkist_processing_core.common.programs import run_program
 from dkist_processing_core.exceptions import DKISTProcessingCoreError
@@ -32,25 +32,12 @@ class AirflowUnusableError(DKISTProcessingCoreError):
 
 @dataclass(frozen=True)
 class Airflow:
-    """
-    An Airflow with a home folder of its own, on SQLite unless its variables say otherwise.
+    """An Airflow with a home folder of its own, on SQLite unless its variables say otherwise."""
 
-    Attributes
-    ----------
-    home
-        The folder of its database and logs.
-    dags
-        The folder that it loads DAG files from.
-    variables
-        Environment variables of its processes, besides those of this process that are no settings of Airflow.
-    python
-        The Python that it is installed in.
-    """
-
-    home: Path
+    home: Path  # of its database and logs
     dags: Path
-    variables: Mapping[str, str] = field(default_factory=dict)
-    python: str = sys.executable
+    variables: Mapping[str, str] = field(default_factory=dict)  # besides those of this process that do not configure it
+    python: str = sys.executable  # what it is installed in
 
     @property
     def environment(self) -> dict[str, str]:
@@ -76,14 +63,7 @@ class Airflow:
         seconds: float = RUN_SECONDS,
         on_line: Callable[[str], object] | None = None,
     ) -> str:
-        """
-        Run a program with the settings of this Airflow, as `run_program` does, and return all that it printed.
-
-        Raises
-        ------
-        AirflowUnusableError
-            If the program fails.
-        """
+        """Run a program as `run_program` does, and return its output; `AirflowUnusableError` if it fails."""
         variables = {**self.environment, **(environment or {})}
         status, output = run_program(command, environment=variables, seconds=seconds, on_line=on_line)
         if status:
@@ -108,8 +88,7 @@ class Airflow:
             return json.loads(answer.read_text(encoding="utf-8")), output
 
 
-@dataclass(frozen=True)
-class LoadedFile:
+class LoadedFile(NamedTuple):
     """What is wrong with a file, empty if nothing is, and the names of the tasks that a scheduler finds in it."""
 
     problem: str
@@ -118,14 +97,9 @@ class LoadedFile:
 
 def load_by_airflow(texts: Mapping[str, str]) -> dict[str, LoadedFile]:
     """
-    Let the installed Airflow load and serialise DAG files, each of them twice.
+    Let the installed Airflow load and serialise DAG files, each of them twice; `AirflowUnusableError` if it cannot run.
 
     The texts of the files, and what Airflow makes of them, are by the names of the files.
-
-    Raises
-    ------
-    AirflowUnusableError
-        If Airflow cannot be run at all.
     """
     seconds = START_SECONDS + SECONDS_PER_FILE * len(texts)
     with tempfile.TemporaryDirectory(prefix="dkist-airflow-check-") as place:

@@ -47,14 +47,7 @@ def serialisation() -> Any:
 
 
 def find_dag(place: str | Path, dag_id: str | None = None) -> Any:
-    """
-    Return a DAG of a folder or a file, the first one by default.
-
-    Raises
-    ------
-    ExportedDagError
-        If Airflow refuses a file, or the DAG is not in it.
-    """
+    """Return a DAG of a folder or a file, the first one by default; `ExportedDagError` if there is no such DAG."""
     bag = dag_bag(place)
     if dag_id in bag.dags:
         return bag.dags[dag_id]

@@ -46,12 +46,7 @@ def discover(package: ModuleType) -> Discovery:
     Find the workflows in the public modules of a package, its public sub-packages included.
 
     A workflow that several modules hold is found once. A module that cannot be imported is a fault, and does not hide
-    the workflows of the others.
-
-    Parameters
-    ----------
-    package
-        The imported package, or a single module.
+    the workflows of the others. A single module will do as well.
     """
     found = Discovery(package.__name__)
     seen: set[int] = set()
@@ -100,7 +95,7 @@ def import_fault(module: str, error: BaseException) -> Fault:
 
 def _last_place(module: str, error: BaseException) -> str:
     """Return the last line that was executed in the package or, if there is none, in any other library but ours."""
-    ours, pythons = Path(__file__).parent, Path(sysconfig.get_path("stdlib"))
+    ours, pythons = Path(__file__).parents[1], Path(sysconfig.get_path("stdlib"))
     theirs = _places(module.partition(".")[0])
     last, is_theirs = "", False
     for frame in traceback.extract_tb(error.__traceback__):

@@ -17,25 +17,12 @@ __all__ = ["Fault", "Report"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """
-    One thing that is wrong with a workflow package, or probably is.
+    """One thing that is wrong with a workflow package, or probably is."""
 
-    Attributes
-    ----------
-    where
-        The place in the package, as ``module`` or ``module:variable``.
-    what
-        What is wrong, with the value.
-    remedy
-        What to do about it.
-    workflow, task
-        Names of the workflow and the task, if the fault is that of one workflow or one task.
-    """
-
-    where: str
+    where: str  # module or module:variable
     what: str
     remedy: str
-    workflow: str | None = None
+    workflow: str | None = None  # name, if the fault is that of one workflow
     task: str | None = None
 
     def __str__(self) -> str:

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import version as distribution_version
 
-from packaging.version import InvalidVersion, Version
-
 from dkist_processing_core.authoring.airflow import is_airflow_installed
 from dkist_processing_core.authoring.distributions import derived_name, providing_distribution
 from dkist_processing_core.authoring.graph import graph_errors
+from dkist_processing_core.authoring.names import as_version
 from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
 from dkist_processing_core.node import Node
 from dkist_processing_core.rendering.dag import dag_file
@@ -25,14 +24,7 @@ __all__ = ["check"]
 
 
 def check(found: Discovery) -> Report:
-    """
-    Check every workflow that was found in a package.
-
-    Parameters
-    ----------
-    found
-        The workflows, and the faults that prevented others from being found.
-    """
+    """Check every workflow that was found in a package."""
     report = Report(found.package, faults=list(found.faults))
     if not found.declarations and not found.faults:
         remedy = "Assign a Workflow to a variable of a module whose name does not begin with an underscore"
@@ -68,7 +60,7 @@ def _same_dag_id(declarations: list[Declaration]) -> Iterator[Fault]:
 
 def _workflow_faults(declaration: Declaration) -> Iterator[Fault]:
     workflow = declaration.workflow
-    if workflow.workflow_version != DEFAULT_BUILD_VERSION and _version(workflow.workflow_version) is None:
+    if workflow.workflow_version != DEFAULT_BUILD_VERSION and as_version(workflow.workflow_version) is None:
         yield declaration.fault(
             f"its version {workflow.workflow_version!r} is neither 'dev' nor a version of a release (PEP 440)",
             remedy="Set workflow_version or BUILD_VERSION to the version of the package's release, such as 1.2.3",
@@ -89,14 +81,6 @@ def _workflow_faults(declaration: Declaration) -> Iterator[Fault]:
                 remedy="Define the class at the top level of an importable module, under its own name",
                 task=node.name,
             )
-
-
-def _version(text: str) -> Version | None:
-    """Return a version, None if it is not one (:pep:`440`)."""
-    try:
-        return Version(text)
-    except InvalidVersion:
-        return None
 
 
 def _import_problem(node: Node) -> str | None:
@@ -156,11 +140,9 @@ def _other_versions(declarations: list[Declaration]) -> Iterator[Fault]:
     """Find workflows that would run from a release other than the one whose workflows are exported."""
     for declaration in declarations:
         name = providing_distribution(declaration.workflow.workflow_package)
-        wanted = _version(declaration.workflow.workflow_version)
-        if name is None or wanted is None:
-            continue
-        installed = distribution_version(name)
-        if _version(installed) not in {None, wanted}:
+        wanted = as_version(declaration.workflow.workflow_version)
+        installed = distribution_version(name) if name and wanted else ""
+        if as_version(installed) not in {None, wanted}:
             yield declaration.fault(
                 f"its version is {declaration.workflow.workflow_version}, while {name} {installed} is installed here, "
                 "so the tasks will run from another release than the one that was checked",

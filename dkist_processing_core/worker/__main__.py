@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from dkist_processing_core.common.clean_room import cleaned
-from dkist_processing_core.common.folders import cache_folder
 from dkist_processing_core.common.outcome import OUTCOME_VARIABLE, Outcome
+from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.cache import EnvironmentLocks, is_ready, open_cache
 from dkist_processing_core.worker.errors import INCOMPLETE, WorkerError

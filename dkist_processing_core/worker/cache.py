@@ -19,7 +19,16 @@ from pathlib import Path
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, WorkerError
 
-__all__ = ["LAYOUT", "EnvironmentLocks", "is_ready", "lock_paths", "open_cache", "read_marker", "write_marker"]
+__all__ = [
+    "LAYOUT",
+    "EnvironmentLocks",
+    "is_ready",
+    "is_same_file",
+    "lock_paths",
+    "open_cache",
+    "read_marker",
+    "write_marker",
+]
 
 LAYOUT = "v1"
 MARKER = ".ready"
@@ -94,12 +103,17 @@ class EnvironmentLocks:
         self._check = check
         self.descriptors: list[int] = []
         # Whoever removes an environment removes its locks; a file that is no longer in the folder protects nothing.
-        while not self.descriptors or not all(map(_is_same_file, self.descriptors, lock_paths(environment))):
+        while not self.descriptors or not all(map(is_same_file, self.descriptors, lock_paths(environment))):
             for descriptor in self.descriptors:
                 os.close(descriptor)
-            self.descriptors = [
-                os.open(each, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for each in lock_paths(environment)
-            ]
+            try:
+                self.descriptors = [
+                    os.open(each, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for each in lock_paths(environment)
+                ]
+            except OSError as error:
+                raise WorkerError(
+                    UNAVAILABLE, f"the lock {error.filename} cannot be opened: {error.strerror}. Check the disk."
+                ) from error
             self._acquire(self.descriptors[0], fcntl.LOCK_SH, "is removing")
         os.utime(self.descriptors[0])
 
@@ -142,7 +156,8 @@ class EnvironmentLocks:
             time.sleep(LOCK_POLL_SECONDS)
 
 
-def _is_same_file(descriptor: int, path: Path) -> bool:
+def is_same_file(descriptor: int, path: Path) -> bool:
+    """Return whether a file that is open is still the one that its folder has."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dkist_processing_core.common.folders import cache_folder
+from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import LAYOUT, lock_paths, read_marker
+from dkist_processing_core.worker.cache import LAYOUT, is_same_file, lock_paths, read_marker
 
 __all__ = ["Environment", "collect", "environments", "parse_age", "parse_size", "prune", "remove"]
 
@@ -35,28 +35,13 @@ UNITS_OF_AGE = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """
-    One environment in a cache.
-
-    Attributes
-    ----------
-    path
-        Its folder.
-    requirement
-        What it was built from; empty if its build was never completed.
-    size
-        Disk space in bytes. Files that it shares with an installer's cache count in full.
-    last_used
-        When a task last began to run in it.
-    is_in_use
-        Whether a task runs in it, or it is being built.
-    """
+    """One environment in a cache."""
 
     path: Path
-    requirement: str
-    size: int
-    last_used: datetime
-    is_in_use: bool
+    requirement: str  # what it was built from; empty if its build was never completed
+    size: int  # in bytes; files that it shares with an installer's cache count in full
+    last_used: datetime  # when a task last began to run in it
+    is_in_use: bool  # whether a task runs in it, or it is being built
 
     @property
     def name(self) -> str:
@@ -105,25 +90,8 @@ def prune(
     """
     Remove the environments that were not used for too long, then the least recently used ones until the rest fits.
 
-    What an interrupted build or removal left behind is removed as well. What is in use stays, whatever its age.
-
-    Parameters
-    ----------
-    folder
-        The cache, `cache_folder` by default.
-    older_than
-        Remove the environments in which no task has begun for longer than this.
-    max_size
-        Remove until all environments together take no more than this, in bytes.
-    is_dry_run
-        Remove nothing.
-    check
-        Called again and again; what it raises ends this.
-
-    Returns
-    -------
-    list of Environment
-        What was removed, or would have been.
+    What an interrupted build or removal left behind is removed as well. What is in use stays, whatever its age. The
+    result is what was removed, or would have been. ``check`` is called again and again; what it raises ends this.
     """
     if not is_dry_run:
         _tidy(_layout(folder))
@@ -201,12 +169,11 @@ def _exclusively(path: Path) -> Iterator[bool]:
             file = held.enter_context(lock.open("a"))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Whoever removes an environment removes its locks; a file that is no longer there protects nothing.
-                is_free = os.path.samestat(os.fstat(file.fileno()), lock.stat())
-            except (BlockingIOError, FileNotFoundError):
+            except BlockingIOError:
                 is_free = False
-            if not is_free:
                 break
+            # Whoever removes an environment removes its locks; a file that is no longer there protects nothing.
+            is_free = is_free and is_same_file(file.fileno(), lock)
         yield is_free
 
 

@@ -14,16 +14,7 @@ MISCONFIGURED = 78  # EX_CONFIG
 
 
 class WorkerError(Exception):
-    """
-    The task cannot be run.
-
-    Parameters
-    ----------
-    status
-        Exit status of the worker program.
-    message
-        What happened, to what, and what to do.
-    """
+    """The task cannot be run, and the worker program ends with this status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

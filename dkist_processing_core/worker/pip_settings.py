@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from dkist_processing_core.common.settings import is_true
 from dkist_processing_core.worker import log
 
 __all__ = ["installer_variables"]
@@ -26,7 +27,6 @@ FOR_UV = {
 # The installers work in another folder, where a relative path would name another file.
 UV_PATHS = ("UV_BUILD_CONSTRAINT", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_FIND_LINKS", "UV_OVERRIDE")
 PIP_PATHS = ("cert", "client-cert", "constraint", "find-links")
-TRUE_WORDS = frozenset({"1", "true", "yes", "on", "y", "t"})
 # They would install somewhere else than into the environment.
 ELSEWHERE = frozenset({"prefix", "require-virtualenv", "root", "target", "user"})
 
@@ -66,9 +66,9 @@ def _for_uv(settings: Mapping[str, str], environment: Mapping[str, str]) -> dict
     for name, key in FOR_UV.items():
         if settings.get(key):
             variables[name] = _separator(name).join(settings[key].split())
-    if settings.get("no-index", "").lower() in TRUE_WORDS:
+    if is_true(settings.get("no-index", "")):
         variables["UV_NO_INDEX"] = "1"
-    if settings.get("pre", "").lower() in TRUE_WORDS:
+    if is_true(settings.get("pre", "")):
         variables["UV_PRERELEASE"] = "allow"
     for new, old in (("UV_DEFAULT_INDEX", "UV_INDEX_URL"), ("UV_INDEX", "UV_EXTRA_INDEX_URL")):
         if old in environment:

@@ -9,12 +9,12 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from dkist_processing_core.common.programs import parents
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.errors import WorkerError
 
@@ -48,10 +48,9 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._blocked = {signal.SIGCHLD, *(each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN)}
         signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked)
-        if sys.platform == "linux":
-            # Orphans among the descendants become children of this process, so that it can end them.
-            with suppress(AttributeError, OSError):
-                ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        # Orphans among the descendants become children of this process, so that it can end them.
+        with suppress(AttributeError, OSError):
+            ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def check(self) -> None:
         """Raise `WorkerError` if this process was asked to end, or the process that started it has ended."""
@@ -183,12 +182,10 @@ def _is_anything_left(group: int) -> bool:
 def _kill(group: int) -> None:
     """Kill a process group, and the children of this process. What these leave become its children in turn."""
     _signal_group(group, signal.SIGKILL)
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, IndexError):
-            # The name of the program is in parentheses and may hold any character.
-            parent = (process / "stat").read_bytes().rpartition(b")")[2].split()[1]
-            if int(parent) == os.getpid():
-                os.kill(int(process.name), signal.SIGKILL)
+    for pid, parent in parents().items():
+        if parent == os.getpid():
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _signal_group(group: int, number: int) -> bool:

@@ -248,7 +248,7 @@ class Stage:
         return dict(json.loads(said.splitlines()[-1]))  # above it are warnings, if there are any
 
     def make_database(self) -> Kept:
-        """Set Airflow up: its database and its pools. A task whose pool is missing stays queued forever."""
+        """Set Airflow up: its database and its pools. A task whose pool is missing stays in the state scheduled."""
 
         def make() -> None:
             self.airflow.mkdir(parents=True)
