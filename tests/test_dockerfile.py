@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from contextlib import closing
 from dataclasses import replace
@@ -17,9 +16,10 @@ from pathlib import Path
 import pytest
 from support.dockerfile_replay import Replay, instructions
 from support.ports import free_ports
-from support.releases import REPOSITORY, build_wheel, run_uv, with_links
+from support.releases import REPOSITORY, make_index, new_environment, with_links
 from support.sources import flow, imported_sources
 from support.tasks import First, Second
+from support.waiting import wait_until
 
 from dkist_processing_core import Workflow
 from dkist_processing_core.build_utils import export_notebook_dockerfile
@@ -257,26 +257,15 @@ def test_a_dockerfile_of_somebody_else_is_not_replaced(tmp_path):
 def image(core_wheel, tmp_path_factory):
     """The worker of the example package, as far as it can be made without an engine."""
     folder = tmp_path_factory.mktemp("image")
-    index = folder / "index"
-    build_wheel(INSTRUMENT, index)
-    for wheel in core_wheel.glob("*.whl"):
-        shutil.copy(wheel, index)
-    links = with_links(index)
-    before = dict(os.environ)
-    os.environ.update(links)
-    try:
-        run_uv("venv", "--quiet", "--python", sys.executable, folder / "ci")
-        run_uv("pip", "install", "--quiet", "--python", folder / "ci/bin/python", "dkist-processing-example==1.0.0")
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    links = with_links(make_index(folder / "index", core_wheel, INSTRUMENT))
+    python = new_environment(folder / "ci", "dkist-processing-example==1.0.0", **links)
     program = (
         "from dkist_processing_core.build_utils import export_notebook_dockerfile\n"
         "from dkist_processing_example import workflows\n"
         "export_notebook_dockerfile(workflows, context='context')\n"
     )
     subprocess.run(
-        [folder / "ci/bin/python", "-c", program],
+        [python, "-c", program],
         cwd=folder,
         env={**os.environ, "BUILD_VERSION": "1.0.0"},
         check=True,
@@ -355,11 +344,12 @@ def test_jupyterlab_answers_below_the_base_url(image):
         text=True,
     ) as server:
         try:
-            deadline = time.monotonic() + 60
-            while in_image(image, *health).returncode:
-                assert server.poll() is None, server.stderr.read()
-                assert time.monotonic() < deadline, "JupyterLab does not answer"
-                time.sleep(0.5)
+            wait_until(
+                lambda: in_image(image, *health).returncode == 0 or server.poll() is not None,
+                60,
+                "JupyterLab does not answer",
+            )
+            assert server.poll() is None, server.stderr.read()
             assert answer(port, "/mpw-example/lab", TOKEN)[0] == 200
             assert answer(port, "/mpw-example/api/contents")[0] == 403
             contents = json.loads(answer(port, "/mpw-example/api/contents", TOKEN)[1])["content"]

@@ -5,11 +5,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import textwrap
 
 import pytest
-from support.releases import REPOSITORY, run_uv, with_links
+from support.releases import REPOSITORY, new_environment, with_links
 
 from dkist_processing_core import ResourceQueue
 from dkist_processing_core.config import DKISTProcessingCoreConfiguration
@@ -101,10 +100,7 @@ def test_pools_are_there_for_every_queue():
 def test_the_tutorial_works(tmp_path, core_wheel):
     """Its package installs, its workflow exports, and the script of its task runs from the checkout."""
     tutorial = shutil.copytree(TUTORIAL, tmp_path / "tutorial")
-    venv = tmp_path / "venv"
-    [wheel] = core_wheel.glob("*.whl")
-    run_uv("venv", "--quiet", "--python", sys.executable, venv)
-    run_uv("pip", "install", "--quiet", "--python", venv / "bin/python", wheel, tutorial)
+    python = new_environment(tmp_path / "venv", *core_wheel.glob("*.whl"), tutorial)
 
     def run(program, *arguments, **environment):
         done = subprocess.run(
@@ -118,9 +114,9 @@ def test_the_tutorial_works(tmp_path, core_wheel):
         assert done.returncode == 0, done.stdout
         return done.stdout
 
-    output = run(venv / "bin/python", tutorial / "export_workflows.py", BUILD_VERSION="1.0.0")
+    output = run(python, tutorial / "export_workflows.py", BUILD_VERSION="1.0.0")
     assert output.splitlines()[-1] == "dags/l0_to_activity_tutorial_1.0.0.py"
-    assert "relative sunspot number 39" in run(venv / "bin/python", tutorial / "run_by_hand.py")
-    (tmp_path / "script.sh").write_text(run(venv / "bin/python", tutorial / "print_script.py"))
+    assert "relative sunspot number 39" in run(python, tutorial / "run_by_hand.py")
+    (tmp_path / "script.sh").write_text(run(python, tutorial / "print_script.py"))
     output = run("bash", "script.sh", DKIST_RECIPE_RUN_ID="1", DKIST_DEV_PROJECT=str(tutorial))
     assert "relative sunspot number 39" in output
