@@ -159,8 +159,8 @@ def command(
     monkeypatch.setattr(sys, "path", [*sys.path])
     importlib.invalidate_caches()
 
-    def run_here(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dkist-processing-core", *arguments])
+    def run_here(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dkist-processing-core", *map(str, arguments)])
         try:
             status = cli.main()
         except SystemExit as ended:

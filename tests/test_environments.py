@@ -1,6 +1,7 @@
 """The environments that a worker keeps, and how they are removed."""
 
 import fcntl
+import functools
 import json
 import os
 import subprocess
@@ -56,8 +57,8 @@ def test_environments_are_listed_by_their_last_use(folder):
         assert 100 * 1024 <= new.size < 120 * 1024
 
 
-def test_a_cache_that_is_not_there_is_empty(tmp_path):
-    """Looking makes nothing."""
+def test_a_missing_cache_is_empty(tmp_path):
+    """Listing and pruning create nothing."""
     assert collector.environments(tmp_path / "none") == []
     assert collector.prune(tmp_path / "none", older_than=timedelta(0)) == []
     assert not (tmp_path / "none").exists()
@@ -79,7 +80,7 @@ def test_pruning_by_size_removes_the_least_recently_used(folder):
     assert names(collector.environments()) == ["e2", "e1", "e0"]
 
 
-def test_what_was_left_unfinished_is_removed_whatever_its_age(folder, monkeypatch):
+def test_unfinished_environments_are_removed_whatever_their_age(folder, monkeypatch):
     """Of a killed build, of a killed removal, and the locks of a build that failed."""
     add(folder, "half", is_ready=False)
     add(folder, "whole")
@@ -124,7 +125,7 @@ def test_many_collectors_at_once_do_not_hurt_each_other(folder):
 
 
 def test_a_dry_run_removes_nothing(folder):
-    """It tells what would go."""
+    """It returns what would be removed."""
     add(folder, "old", days=40)
     assert names(collector.prune(older_than=timedelta(days=30), is_dry_run=True)) == ["old"]
     assert names(collector.environments()) == ["old"]
@@ -200,18 +201,13 @@ def test_a_signal_ends_the_removal(folder):
     assert len(collector.environments()) == 1
 
 
-def command(*arguments, **environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "dkist_processing_core", "environments", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def command(command):
+    """Run one of the commands for environments; return exit status, standard output and standard error."""
+    return functools.partial(command, "environments")
 
 
-def test_the_command_line_lists(folder):
+def test_the_command_line_lists(command, folder):
     """As a table, and as JSON for a program."""
     assert command("list") == (0, f"There is no environment in {folder.parent}.\n", "")
     add(folder, f"cam-1.0-{'a' * 64}", days=3, kilobytes=2048)
@@ -226,7 +222,7 @@ def test_the_command_line_lists(folder):
     assert (data["is_ready"], data["is_in_use"]) == (True, False)
 
 
-def test_the_command_line_prunes(folder):
+def test_the_command_line_prunes(command, folder):
     """What it says is what it does."""
     add(folder, f"cam-1.0-{'a' * 64}", days=40)
     add(folder, f"cam-1.1-{'b' * 64}", days=1)
@@ -237,7 +233,7 @@ def test_the_command_line_prunes(folder):
     assert names(collector.environments()) == [f"cam-1.1-{'b' * 64}"]
 
 
-def test_the_command_line_removes_by_name(folder):
+def test_the_command_line_removes_by_name(command, folder):
     """The beginning of a name is enough; what is in use, ambiguous or not there is refused."""
     add(folder, f"cam-1.0-{'a' * 64}")
     add(folder, f"cam-1.1-{'b' * 64}")
@@ -258,7 +254,7 @@ def test_the_command_line_removes_by_name(folder):
     [(["prune", "--older-than", "1y"], "'1y' is not an age"), (["prune", "--max-size", "big"], "'big' is not a size")],
     ids=["age", "size"],
 )
-def test_the_command_line_refuses_bad_limits(folder, arguments, message):
+def test_the_command_line_refuses_bad_limits(command, folder, arguments, message):
     """Exit status 2, and nothing is removed."""
     add(folder, "old", days=1000)
     status, _, error = command(*arguments)
