@@ -10,10 +10,12 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 import pytest
+from support import logs
 from support.command_line import CAMERA, CAMERA_FILES
 from support.deployments import Deployment
 from support.made_once import made_once
 from support.matrix import table
+from support.messages import OTHER_QUEUE, QUEUE
 from support.rabbitmq import RabbitMQ, UnavailableError
 from support.real_airflow import Airflow
 from support.releases import REPOSITORY, build_wheel, make_index, write_package
@@ -208,6 +210,15 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory, isolated_environment: Non
         pytest.skip(str(reason))
     yield server
     server.close()
+
+
+@pytest.fixture
+def broker(rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> Iterator[RabbitMQ]:
+    """The running RabbitMQ, with nothing declared on it, as the settings name it."""
+    monkeypatch.setenv("MESH_CONFIG", rabbitmq.mesh_config)
+    rabbitmq.forget(QUEUE, OTHER_QUEUE, logs.QUEUE)
+    yield rabbitmq
+    rabbitmq.forget(QUEUE, OTHER_QUEUE, logs.QUEUE)
 
 
 @pytest.fixture(scope="session")

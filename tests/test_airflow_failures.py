@@ -6,12 +6,12 @@ import signal
 import time
 
 import pytest
+from support.messages import QUEUE
 from support.processes import parent_of, wait_for, wait_until_dead
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.rabbitmq, pytest.mark.timeout(600)]
 
-QUEUE = "recipe.run.failure.q"
 TASKS = """
     import os
     import time

@@ -14,6 +14,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from support.declared_workflows import new_workflow
 from support.dockerfile_replay import Replay, instructions
 from support.ports import free_ports
 from support.releases import REPOSITORY, make_index, new_environment, with_links
@@ -21,7 +22,6 @@ from support.sources import flow, imported_sources
 from support.tasks import First, Second
 from support.waiting import wait_until
 
-from dkist_processing_core import Workflow
 from dkist_processing_core.build_utils import export_notebook_dockerfile
 from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
 from dkist_processing_core.rendering.dockerfile import dockerfile
@@ -33,13 +33,7 @@ TOKEN = "only-for-this-test"
 
 
 def spec(**constraints):
-    workflow = Workflow(
-        input_data="l0",
-        output_data="l1",
-        category="cam",
-        workflow_package="support.workflows",
-        workflow_version="1.0",
-    )
+    workflow = new_workflow()
     workflow.add_node(First, pip_extras=["quality"])
     workflow.add_node(Second, upstreams=First, pip_extras=["asdf"])
     nodes = tuple(replace(node, constraints=constraints.get(node.name, "")) for node in workflow.spec.nodes)

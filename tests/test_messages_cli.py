@@ -9,42 +9,11 @@ import time
 import pytest
 from support.command_line import PROGRAM, run_program
 from support.mesh import mesh_config
+from support.messages import OTHER_QUEUE, QUEUE, new_envelope
 from support.ports import free_ports
 
 from dkist_processing_core.isb import drain as sender
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.envelope import Envelope
-
-QUEUE = "recipe.run.failure.q"
-OTHER_QUEUE = "other.q"
-
-
-@pytest.fixture
-def broker(rabbitmq, monkeypatch):
-    """The real broker, with nothing declared on it, as the settings name it."""
-    monkeypatch.setenv("MESH_CONFIG", rabbitmq.mesh_config)
-    rabbitmq.forget(QUEUE, OTHER_QUEUE)
-    yield rabbitmq
-    rabbitmq.forget(QUEUE, OTHER_QUEUE)
-
-
-@contextlib.contextmanager
-def stopped(broker):
-    broker.stop()
-    try:
-        yield
-    finally:
-        broker.start()
-
-
-@contextlib.contextmanager
-def no_right_to_declare(broker, name):
-    """Let the user guest do everything but declare one queue."""
-    broker.control("set_permissions", "guest", f"^(?!{name}$).*", ".*", ".*")
-    try:
-        yield
-    finally:
-        broker.control("set_permissions", "guest", ".*", ".*", ".*")
 
 
 @pytest.fixture
@@ -55,17 +24,9 @@ def command(command):
 
 def spooled(number=1, **changes):
     """Put a message into the spool folder; return the name of its file."""
-    facts = {
-        "routing_key": "recipe.run.failure.m",
-        "queue": QUEUE,
-        "body": json.dumps(
-            {"workflowName": "w", "workflowVersion": "1.0", "taskName": f"T{number}", "dagRunId": "manual__1"}
-        ),
-        "message_id": f"{number:032x}",
-        "type": "recipe.run.failure",
-        "timestamp": 1789000000,
-    }
-    return spool.write(Envelope(**(facts | changes))).name
+    body = {"workflowName": "w", "workflowVersion": "1.0", "taskName": f"T{number}", "dagRunId": "manual__1"}
+    values = {"body": json.dumps(body), "type": "recipe.run.failure", "timestamp": 1789000000, **changes}
+    return spool.write(new_envelope(number, **values)).name
 
 
 def damaged_file(name="00000000000000000001-x.json", text="{"):
@@ -211,7 +172,7 @@ def test_programs_can_read_what_was_sent(command, broker):
 def test_a_message_that_is_refused_does_not_delay_the_others(command, broker):
     """The one for which there is no queue stays, with the reason and exit status 1; those before and after it go."""
     names = [spooled(1), spooled(2, queue=OTHER_QUEUE, routing_key="other.m"), spooled(3)]
-    with no_right_to_declare(broker, OTHER_QUEUE):
+    with broker.no_right_to_declare(OTHER_QUEUE):
         status, output, error = command("send")
     assert status == 1
     assert f"not sent: {names[1]}: " in error
@@ -248,7 +209,7 @@ def test_while_the_broker_is_away_all_messages_stay(command, broker, monkeypatch
     monkeypatch.setattr(sender, "BATCH_SECONDS", 3.0)
     monkeypatch.setattr(sender, "BATCH_MESSAGES", 5)
     names = [spooled(number) for number in range(12)]
-    with stopped(broker):
+    with broker.stopped():
         started = time.monotonic()
         status, output, error = command("send")
         assert time.monotonic() - started < 10

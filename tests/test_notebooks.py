@@ -13,10 +13,10 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.declared_workflows import new_workflow
 from support.sources import flow, imported_sources
 from support.tasks import First, Fourth, Second, Third
 
-from dkist_processing_core import Workflow
 from dkist_processing_core.build_utils import export_notebooks
 from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
 from dkist_processing_core.rendering import checksum
@@ -41,11 +41,6 @@ NASTY = [
     "| a | b |\n| --- | --- |\n| 1 | 2 |",
     "Two lines\nof one paragraph.\n\n```python\ncode\n```\n\n~~~\nmore\n~~~",
 ]
-
-
-def new_workflow(**changes):
-    arguments = {"input_data": "l0", "output_data": "l1", "category": "cam", "workflow_package": "support.workflows"}
-    return Workflow(**(arguments | {"workflow_version": "1.0"} | changes))
 
 
 def diamond():

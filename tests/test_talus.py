@@ -11,6 +11,7 @@ import textwrap
 from types import SimpleNamespace
 
 import pytest
+from support.messages import QUEUE
 from support.releases import new_environment
 
 from dkist_processing_core.failure_callback import chat_ops_notification
@@ -19,7 +20,6 @@ from dkist_processing_core.isb import spool
 pytestmark = [pytest.mark.network, pytest.mark.rabbitmq]
 
 RELEASE = "1.3.4"
-QUEUE = "recipe.run.failure.q"
 TYPES = ["classic", "quorum"]
 
 # What a service states: the keys that it reads, by the base class of talus, and where the messages are.
@@ -102,15 +102,6 @@ def talus(tmp_path_factory):
         return new_environment(tmp_path_factory.mktemp("talus") / "venv", f"talus=={RELEASE}")
     except AssertionError as reason:
         pytest.skip(f"talus cannot be installed: {reason}")
-
-
-@pytest.fixture
-def broker(rabbitmq, monkeypatch):
-    """The real broker, with nothing declared on it, as the settings name it."""
-    monkeypatch.setenv("MESH_CONFIG", rabbitmq.mesh_config)
-    rabbitmq.forget(QUEUE)
-    yield rabbitmq
-    rabbitmq.forget(QUEUE)
 
 
 @pytest.fixture(params=TYPES)

@@ -1,6 +1,7 @@
 """What people write to declare a workflow."""
 
 import pytest
+from support.declared_workflows import new_workflow
 from support.tasks import First, Fourth, Second, Third
 
 from dkist_processing_core import ResourceQueue, Workflow
@@ -15,11 +16,6 @@ from dkist_processing_core.exceptions import (
     UnknownUpstreamError,
     WorkflowError,
 )
-
-
-def new_workflow(**changes):
-    arguments = {"input_data": "l0", "output_data": "l1", "category": "cam", "workflow_package": "support.workflows"}
-    return Workflow(**(arguments | {"workflow_version": "1.0"} | changes))
 
 
 def test_the_process_scheme_names_a_workflow():

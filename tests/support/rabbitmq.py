@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +118,24 @@ class RabbitMQ:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
             self.process = None
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop the server, and start it again at the end of the ``with`` statement."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextlib.contextmanager
+    def no_right_to_declare(self, queue: str) -> Iterator[None]:
+        """Let the user guest do everything but declare one queue, until the end of the ``with`` statement."""
+        self.control("set_permissions", "guest", f"^(?!{queue}$).*", ".*", ".*")
+        try:
+            yield
+        finally:
+            self.control("set_permissions", "guest", ".*", ".*", ".*")
 
     def close(self) -> None:
         """Stop everything that was started."""
