@@ -75,7 +75,7 @@ def test_exported_files_load_without_error_or_warning(deployed):
 
 
 def test_what_is_loaded_is_what_is_exported(deployed):
-    """Workflow.load and Node.operator give native objects, with the attributes that clients' tests use."""
+    """Workflow.load and Node.operator return Airflow's own objects, with the attributes that clients' tests use."""
     program = """
         from dkist_airflow_test.workflows.flow import diamond
         dag = diamond.load()
@@ -87,10 +87,10 @@ def test_what_is_loaded_is_what_is_exported(deployed):
         assert operator.task == "dkist_airflow_test.tasks:Two"
         assert operator.requirement == "dkist-airflow-test[frozen]==1.0"
         assert diamond.nodes[1].operator_definition.startswith("TaskOperator(")
-        print("native objects are as they should be")
+        print("the objects are as expected")
     """
     output = deployed.airflow.execute(program, PYTHONPATH=str(deployed.sources))
-    assert "native objects are as they should be" in output
+    assert "the objects are as expected" in output
 
 
 def test_a_diamond_runs_to_success(deployed):
@@ -102,15 +102,15 @@ def test_a_diamond_runs_to_success(deployed):
 
 
 def test_airflows_own_operator_runs_the_same_diamond(deployed):
-    """With the same tasks in the same release, and their log records in Airflow's log."""
+    """The tasks run in the same release, and their log records are in Airflow's log."""
     done = deployed.run("a_to_b_air_virtualenv_1.0", {"recipe_run_id": 44})
     assert (done["state"], done["tasks"]) == ("success", DIAMOND)
     assert done["output"].count("INFO team: one 44") == 4
     assert "building the environment" not in done["output"]
 
 
-def test_a_failure_goes_out_on_the_bus_once(deployed, rabbitmq):
-    """The failed task gives one message with the address of its log; the ones after it do not run."""
+def test_a_failure_is_published_once(deployed, rabbitmq):
+    """The failed task publishes one message with the address of its log; its downstream tasks do not run."""
     rabbitmq.forget("recipe.run.failure.q")
     settings = {"MESH_CONFIG": rabbitmq.mesh_config, "AIRFLOW__API__BASE_URL": "http://airflow.example:8080"}
     done = deployed.run("a_to_b_air_failing_1.0", {"recipe_run_id": "43"}, **settings)

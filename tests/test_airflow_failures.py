@@ -108,7 +108,7 @@ def start_waiting(deployed, api, detail):
 
 @pytest.mark.parametrize("detail", ["once", "virtualenv"])
 def test_an_ordinary_failure_gives_one_message(deployed, api, rabbitmq, detail):
-    """It says where the log is, which try it was, how it ended and what the error of the task was."""
+    """The message has the address of the log, the try, the exit code and the error of the task."""
     run = api.trigger(DAG_ID.format(detail), CONF)
     [body] = messages_of(deployed, api, rabbitmq, run)
     assert (body["taskName"], body["workflowVersion"], body["tryNumber"]) == ("Fails", "1.0", 1)
@@ -119,13 +119,13 @@ def test_an_ordinary_failure_gives_one_message(deployed, api, rabbitmq, detail):
 
 
 def test_a_failure_with_two_retries_gives_one_message(deployed, api, rabbitmq):
-    """After the last try."""
+    """The last try publishes it."""
     [body] = messages_of(deployed, api, rabbitmq, api.trigger(DAG_ID.format("thrice"), CONF))
     assert (body["taskName"], body["tryNumber"]) == ("FailsThrice", 3)
 
 
 def test_a_task_whose_airflow_process_is_killed_gives_one_message(deployed, api, rabbitmq):
-    """Airflow's callback of the task does not run then; that of the DAG does, and names the task."""
+    """The callback of the task does not run; that of the DAG runs, and names the task."""
     run, pid = start_waiting(deployed, api, "killed")
     os.kill(parent_of(parent_of(pid)), signal.SIGKILL)
     wait_until_dead([pid], 15)
@@ -136,7 +136,7 @@ def test_a_task_whose_airflow_process_is_killed_gives_one_message(deployed, api,
 
 
 def test_an_ordinary_failure_beside_a_killed_task_gives_one_message_each(deployed, api, rabbitmq):
-    """The failure that its task has reported is not reported again with the other."""
+    """A failure that its task has reported is not reported again with the other one."""
     run, pid = start_waiting(deployed, api, "both")
     time.sleep(10)  # until the other one has failed
     os.kill(parent_of(parent_of(pid)), signal.SIGKILL)

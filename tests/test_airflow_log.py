@@ -83,7 +83,7 @@ def run(api, task, *, seconds=120):
 
 
 def test_every_record_has_the_level_of_the_task(api):
-    """So the filter of Airflow's pages finds it; what is printed is INFO; a record of several lines is one event."""
+    """Airflow's filter finds it; printed lines are INFO; a record of several lines is one event."""
     instance, events = run(api, "Speaks")
     assert instance["state"] == "success"
     logged = [(each.get("level"), each["event"]) for each in events]
@@ -117,8 +117,8 @@ def test_the_error_of_the_task_is_what_airflow_shows(api):
     assert [each["event"] for each in errors if "message" in each["event"].lower()] == []
 
 
-def test_rendered_templates_show_what_the_task_was_started_with(api):
-    """Short and whole."""
+def test_rendered_templates_show_the_values_of_the_task(api):
+    """Each of the four values is short and complete."""
     instance, _ = run(api, "Speaks")
     assert instance["rendered_fields"] == {
         "task": "dkist_log_test.tasks:Speaks",

@@ -76,7 +76,7 @@ def send(number):
 )
 @pytest.mark.parametrize("task", ["Waits", "Stubborn"])
 def test_no_process_of_an_ended_task_is_left(api, facts, task, end, seconds):
-    """The task and its child are gone; unless it ignores the signal, its teardown ran."""
+    """The task and its child have ended; the teardown ran unless the task ignores the signal."""
     instance, pids = start(api, task, facts)
     script = parent_of(pids[0])
     end(api, instance, parent_of(script))
@@ -100,7 +100,7 @@ def test_airflows_own_operator_leaves_no_process_of_an_ended_task(api, facts, en
 
 @pytest.mark.parametrize("task", ["Waits", "Stubborn"])
 def test_no_process_of_a_task_that_takes_too_long_is_left(new_airflow, deployed, facts, task):
-    """After Airflow's execution timeout; in an Airflow without a scheduler, which would take the run."""
+    """Airflow's execution timeout ends all of them; no scheduler runs here, since it would take the run."""
     airflow = new_airflow("timeouts")
     shutil.copytree(deployed.airflow.dags, airflow.dags, dirs_exist_ok=True)
     settings = {**deployed.worker, "AIRFLOW__CORE__DEFAULT_TASK_EXECUTION_TIMEOUT": "5"}

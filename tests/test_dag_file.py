@@ -64,7 +64,7 @@ def test_the_operator_is_visible_in_the_file_and_nowhere_else():
 
 
 def test_a_file_imports_the_dag_factory_and_nothing_else():
-    """So whatever Airflow or this library changes is answered by the library, never by an export."""
+    """A change of Airflow, or of this library, needs no new export."""
     for operator in OPERATORS:
         tree = ast.parse(dag_file(diamond(operator=operator).spec))
         imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
@@ -84,7 +84,7 @@ def test_a_file_holds_names_and_data_only():
 
 
 def test_airflow_looks_into_the_file():
-    """It passes over a file in which it does not find both of these words, in whatever case."""
+    """It skips a file that does not contain both words, in any case."""
     text = dag_file(diamond().spec).lower()
     assert "airflow" in text
     assert "dag" in text

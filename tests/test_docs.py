@@ -20,7 +20,7 @@ PACKAGE = REPOSITORY / "dkist_processing_core"
 
 
 def test_the_code_in_the_readme_is_that_of_the_tutorial():
-    """Each block is a file that is run below."""
+    """Each block is a file that a test of this module runs."""
     blocks = [
         textwrap.dedent(block).rstrip("\n")
         for block in re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README, re.MULTILINE)
@@ -77,19 +77,19 @@ NOT_BY_NAME |= {f"OTEL_EXPORTER_OTLP_{name}" for name in ("ENDPOINT", "PROTOCOL"
 
 
 def test_every_variable_that_is_read_is_documented():
-    """The table in the README misses none; those of uv stand below it in the reference."""
+    """Each is in the table in the README, or, if it is one of uv, in the reference."""
     of_uv = set(re.findall(r"``(UV_[A-Z_]+)``", (REPOSITORY / "docs" / "environment_variables.rst").read_text()))
     assert variables_in_the_code() - INTERNAL - {"PIP_CONFIG_FILE"} <= documented_variables() | of_uv
 
 
 def test_every_variable_that_is_documented_is_read():
-    """The table in the README promises none that nobody reads."""
+    """Each variable in the table in the README is read by the code."""
     documented = {name for name in documented_variables() if not name.startswith("PIP_")}
     assert documented - NOT_BY_NAME <= variables_in_the_code()
 
 
-def test_pools_are_there_for_every_queue():
-    """The file that the guide to deployment shows has the pool of each queue."""
+def test_every_queue_has_a_pool():
+    """The file in the guide to deployment has the pool of each queue."""
     assert {queue.pool for queue in ResourceQueue} <= {
         *json.loads((EXAMPLES / "pools.json").read_text()),
         "default_pool",

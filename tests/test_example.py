@@ -12,15 +12,15 @@ INSTRUMENT = REPOSITORY / "examples" / "instrument"
 PROJECT = tomllib.loads((INSTRUMENT / "pyproject.toml").read_text())["project"]
 
 
-def test_its_frozen_extra_pins_this_library_and_all_else():
-    """Every distribution to one version, this one to the version at hand."""
+def test_its_frozen_extra_pins_every_dependency():
+    """Each distribution has one version, this library the current one."""
     frozen = PROJECT["optional-dependencies"]["frozen"]
     assert f"dkist-processing-core=={VERSION}" in frozen
     assert all("==" in requirement for requirement in frozen)
 
 
 def test_its_own_tests_pass_on_its_release(core_wheel, tmp_path):
-    """Installed from its wheel with what it is frozen to, as its own pipeline does."""
+    """Its wheel is installed with the frozen dependencies, as in its own pipeline."""
     links = with_links(make_index(tmp_path / "index", core_wheel, INSTRUMENT))
     release = f"{PROJECT['name']}[frozen,test]=={PROJECT['version']}"
     python = new_environment(tmp_path / "venv", release, **links)

@@ -52,8 +52,8 @@ def deployed(deploy):
     return made
 
 
-def test_airflow_takes_the_pools(deployed):
-    """By the command that the documentation shows."""
+def test_airflow_imports_the_pools(deployed):
+    """The command in the documentation creates them."""
     airflow = deployed.airflow
     output = airflow.run(["airflow", "pools", "import", airflow.home / "exported" / "pools.json"])
     assert "Uploaded 1 pool(s)" in output
@@ -63,8 +63,8 @@ def test_airflow_takes_the_pools(deployed):
     assert pools["multi_core_pool"]["description"] == "Tasks of the queue multi_core that may run at once."
 
 
-def test_airflow_loads_the_archive_as_it_is(deployed):
-    """Both DAGs with their tasks, without an error or a warning, from the archive in its folder of DAGs."""
+def test_airflow_loads_the_archive(deployed):
+    """It finds both DAGs with their tasks, without an error or a warning."""
     loaded = deployed.airflow.load()
     assert (loaded["import_errors"], loaded["warnings"]) == ({}, [])
     for name in ("a_to_b_archive_bash_1.0", "a_to_b_archive_python_virtualenv_1.0"):
@@ -74,7 +74,7 @@ def test_airflow_loads_the_archive_as_it_is(deployed):
 
 @pytest.mark.parametrize("operator", ["bash", "python_virtualenv"])
 def test_a_dag_runs_from_the_archive(deployed, operator):
-    """To its end, with either operator."""
+    """With either operator it runs to success."""
     done = deployed.run(f"a_to_b_archive_{operator}_1.0", {"recipe_run_id": 42})
     assert (done["state"], done["tasks"]) == ("success", {"One": "success", "Two": "success"})
     assert done["output"].count("team: archived 42") == 2

@@ -53,7 +53,7 @@ def installed(environment):
 
 
 def test_pip_conf_alone_gives_the_same_environment_with_uv_as_with_pip(wheels, index, tmp_path):
-    """An index, an extra index with a newer version of the same package, and a folder of wheels, all from pip.conf."""
+    """The file names an index, an extra index with a newer version of one package, and a folder of wheels."""
     address, root = index
     links = tmp_path / "links"
     links.mkdir()

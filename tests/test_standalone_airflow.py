@@ -84,8 +84,8 @@ def test_it_listens_on_this_machine_only(standalone):
     assert set(standalone["workflows"].split(", ")) == {f"{WORKFLOW}_1.0.0", f"{WORKFLOW}_failing_1.0.0"}
 
 
-def test_there_is_nothing_that_airflow_could_not_import(api):
-    """No exported file is an import error, and the pools are there."""
+def test_airflow_imports_every_exported_file(api):
+    """There is no import error, and the pools exist."""
     assert api.call("GET", "/api/v2/importErrors")[1]["total_entries"] == 0
     _, pools = api.call("GET", "/api/v2/pools")
     assert {"high_memory_pool", "multi_core_pool", "gpu_pool"} <= {pool["name"] for pool in pools["pools"]}
@@ -97,7 +97,7 @@ def test_there_is_nothing_that_airflow_could_not_import(api):
     ids=["missing", "word", "zero", "hostile"],
 )
 def test_a_bad_recipe_run_id_is_answered_with_400(api, conf):
-    """The reason names the parameter, and no run comes of it."""
+    """The reason names the parameter, and no run is created."""
     runs = f"/api/v2/dags/{WORKFLOW}_1.0.0/dagRuns"
     _, before = api.call("GET", runs)
     status, answer = api.call("POST", runs, {"logical_date": None, "conf": conf})
@@ -108,7 +108,7 @@ def test_a_bad_recipe_run_id_is_answered_with_400(api, conf):
 
 
 def test_a_run_is_triggered_and_succeeds(api):
-    """All five tasks of the diamond, scheduled by the real scheduler."""
+    """The real scheduler runs all five tasks of the example."""
     path = api.trigger(f"{WORKFLOW}_1.0.0", {"recipe_run_id": 7})
     state = api.wait_for_end(path, 240)["state"]
     _, instances = api.call("GET", f"{path}/taskInstances")
