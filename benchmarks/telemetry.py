@@ -33,7 +33,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from support import apm
 from support.http_server import Request, Response, http_server
+from support.mesh import mesh_config
 from support.peers import peer, swallowing
 from support.ports import free_ports
 
@@ -201,11 +203,10 @@ def settings(backend: str, port: int) -> dict[str, str]:
     if backend == BOTH:
         return settings(ELASTIC, port) | settings(HTTP, port)
     if backend in {ELASTIC, WITHOUT_LIBRARIES}:
-        service = {"mesh_address": "127.0.0.1", "mesh_port": port}
         more = {"DKIST_APM_DISABLED_INSTRUMENTATIONS": "all"} if backend == WITHOUT_LIBRARIES else {}
         return {
             "ELASTIC_APM_ENABLED": "true",
-            "MESH_CONFIG": json.dumps({"system-monitoring-log-apm": service}),
+            "MESH_CONFIG": mesh_config({apm.SERVICE: port}),
             **more,
         }
     protocol = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"} if backend == GRPC else {}

@@ -10,12 +10,15 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 import pytest
+from support import logs
 from support.command_line import CAMERA, CAMERA_FILES
+from support.deployments import Deployment
 from support.made_once import made_once
 from support.matrix import table
+from support.messages import OTHER_QUEUE, QUEUE
 from support.rabbitmq import RabbitMQ, UnavailableError
 from support.real_airflow import Airflow
-from support.releases import REPOSITORY, build_wheel, write_package
+from support.releases import REPOSITORY, build_wheel, make_index, write_package
 from support.script_package import FILES, NAME
 from support.script_runs import run
 from support.sources import write_sources
@@ -158,8 +161,8 @@ def command(
     monkeypatch.setattr(sys, "path", [*sys.path])
     importlib.invalidate_caches()
 
-    def run_here(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dkist-processing-core", *arguments])
+    def run_here(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dkist-processing-core", *map(str, arguments)])
         try:
             status = cli.main()
         except SystemExit as ended:
@@ -184,12 +187,8 @@ def core_wheel(tmp_path_factory: pytest.TempPathFactory, isolated_environment: N
 @pytest.fixture(scope="session")
 def releases(core_wheel, tmp_path_factory):
     """A folder with the wheels of this library and of a team's release."""
-    folder = tmp_path_factory.mktemp("releases")
-    for wheel in core_wheel.glob("*.whl"):
-        shutil.copy(wheel, folder)
     project = write_package(tmp_path_factory.mktemp("sources"), FILES, name=NAME)
-    build_wheel(project, folder)
-    return folder
+    return make_index(tmp_path_factory.mktemp("releases"), core_wheel, project)
 
 
 @pytest.fixture(scope="session")
@@ -211,6 +210,15 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory, isolated_environment: Non
         pytest.skip(str(reason))
     yield server
     server.close()
+
+
+@pytest.fixture
+def broker(rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> Iterator[RabbitMQ]:
+    """The running RabbitMQ, with nothing declared on it, as the settings name it."""
+    monkeypatch.setenv("MESH_CONFIG", rabbitmq.mesh_config)
+    rabbitmq.forget(QUEUE, OTHER_QUEUE, logs.QUEUE)
+    yield rabbitmq
+    rabbitmq.forget(QUEUE, OTHER_QUEUE, logs.QUEUE)
 
 
 @pytest.fixture(scope="session")
@@ -236,3 +244,16 @@ def new_airflow(tmp_path_factory: pytest.TempPathFactory, isolated_environment: 
 def airflow(new_airflow: Callable[[str], Airflow]) -> Airflow:
     """A migrated Airflow, the same for all tests."""
     return new_airflow("airflow")
+
+
+@pytest.fixture(scope="session")
+def deploy(
+    new_airflow: Callable[[str], Airflow], core_wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Deployment]:
+    """Bring the release of a small package, with its workflows, into an Airflow of its own."""
+
+    def make(name: str, files: dict[str, str], **options: str) -> Deployment:
+        folder = tmp_path_factory.mktemp(f"release-{name}")
+        return Deployment.new(new_airflow(name), folder, core_wheel, files, name=name, **options)
+
+    return make

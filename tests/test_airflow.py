@@ -1,13 +1,10 @@
 """Exported files in a real Airflow: loaded, run, refused, reported."""
 
 import json
-import shutil
-import sys
-import textwrap
+from pathlib import Path
 
 import pytest
 from support.original_example import ORIGINAL_EXAMPLE
-from support.releases import build_wheel, with_links, write_package
 
 from dkist_processing_core.isb import spool
 
@@ -50,51 +47,24 @@ WORKFLOWS = """
     failing.add_node(Two, upstreams=Fails)
 """
 FILES = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS, "workflows/original.py": ORIGINAL_EXAMPLE}
-EXPORT = """
-    import sys
-    import dkist_airflow_test.workflows as package
-    from dkist_processing_core.build_utils import export_dags
-    from dkist_processing_core.build_utils import validate_workflows
-    report = validate_workflows(package)
-    assert report.loaded_by_airflow, "Airflow is here, so its own part of the checks must have run"
-    print([file.name for file in export_dags(package, sys.argv[1])])
-"""
+DIAMOND = dict.fromkeys(["One", "Two", "Three", "Four"], "success")
 
 
 @pytest.fixture(scope="module")
-def releases(core_wheel, tmp_path_factory):
-    """A folder with the wheels of this library and of a team's release, and the sources of the latter."""
-    folder = tmp_path_factory.mktemp("releases")
-    for wheel in core_wheel.glob("*.whl"):
-        shutil.copy(wheel, folder)
-    project = write_package(tmp_path_factory.mktemp("sources"), FILES, name="dkist-airflow-test")
-    build_wheel(project, folder)
-    return folder, project
-
-
-@pytest.fixture(scope="module")
-def deployed(airflow, releases, tmp_path_factory):
-    """Airflow with the exported files of the release, and the settings of a worker."""
-    index, project = releases
-    output = airflow.run(
-        [sys.executable, "-c", textwrap.dedent(EXPORT), str(airflow.dags)],
-        environment={"PYTHONPATH": str(project / "src")},
-    )
-    names = [
-        "a_to_b_air_diamond_1.0.py",
-        "a_to_b_air_virtualenv_1.0.py",
-        "a_to_b_air_failing_1.0.py",
-        "My_Workflow_dev.py",
-    ]
-    assert str(names) in output
-    cache = tmp_path_factory.mktemp("environments")
-    return airflow, {**with_links(index), "DKIST_ENVIRONMENT_CACHE": str(cache)}
+def deployed(deploy):
+    """Airflow with the exported files of the release."""
+    return deploy("dkist-airflow-test", FILES)
 
 
 def test_exported_files_load_without_error_or_warning(deployed):
     """All files, the original package's example among them, with their tasks, edges, queues, pools and tags."""
-    airflow, _ = deployed
-    loaded = airflow.drive("load", str(airflow.dags))
+    loaded = deployed.airflow.load()
+    assert sorted(loaded["dags"]) == [
+        "My_Workflow_dev",
+        "a_to_b_air_diamond_1.0",
+        "a_to_b_air_failing_1.0",
+        "a_to_b_air_virtualenv_1.0",
+    ]
     assert (loaded["import_errors"], loaded["warnings"]) == ({}, [])
     assert loaded["dags"]["My_Workflow_dev"]["tasks"] == {"MyTask1": [], "MyTask2": ["MyTask1"]}
     diamond = loaded["dags"]["a_to_b_air_diamond_1.0"]
@@ -104,9 +74,8 @@ def test_exported_files_load_without_error_or_warning(deployed):
     assert diamond["tags"] == ["1.0", "a", "air", "b", "diamond"]
 
 
-def test_what_is_loaded_is_what_is_exported(deployed, releases):
-    """Workflow.load and Node.operator give native objects, with the attributes that clients' tests use."""
-    airflow, _ = deployed
+def test_what_is_loaded_is_what_is_exported(deployed):
+    """Workflow.load and Node.operator return Airflow's own objects, with the attributes that clients' tests use."""
     program = """
         from dkist_airflow_test.workflows.flow import diamond
         dag = diamond.load()
@@ -118,51 +87,33 @@ def test_what_is_loaded_is_what_is_exported(deployed, releases):
         assert operator.task == "dkist_airflow_test.tasks:Two"
         assert operator.requirement == "dkist-airflow-test[frozen]==1.0"
         assert diamond.nodes[1].operator_definition.startswith("TaskOperator(")
-        print("native objects are as they should be")
+        print("the objects are as expected")
     """
-    output = airflow.run(
-        [sys.executable, "-c", textwrap.dedent(program)], environment={"PYTHONPATH": str(releases[1] / "src")}
-    )
-    assert "native objects are as they should be" in output
+    output = deployed.airflow.execute(program, PYTHONPATH=str(deployed.sources))
+    assert "the objects are as expected" in output
 
 
 def test_a_diamond_runs_to_success(deployed):
     """Every task runs in the environment of the release, and its log records are in Airflow's log."""
-    airflow, worker = deployed
-    done = airflow.drive(
-        "run", str(airflow.dags), "a_to_b_air_diamond_1.0", '{"recipe_run_id": 42}', environment=worker
-    )
-    assert (done["state"], done["tasks"]) == ("success", dict.fromkeys(["One", "Two", "Three", "Four"], "success"))
+    done = deployed.run("a_to_b_air_diamond_1.0", {"recipe_run_id": 42})
+    assert (done["state"], done["tasks"]) == ("success", DIAMOND)
     assert done["output"].count("team: one 42") == 4
     assert done["output"].count("building the environment") == 1
 
 
 def test_airflows_own_operator_runs_the_same_diamond(deployed):
-    """With the same tasks in the same release, and their log records in Airflow's log."""
-    airflow, worker = deployed
-    done = airflow.drive(
-        "run", str(airflow.dags), "a_to_b_air_virtualenv_1.0", '{"recipe_run_id": 44}', environment=worker
-    )
-    assert (done["state"], done["tasks"]) == ("success", dict.fromkeys(["One", "Two", "Three", "Four"], "success"))
+    """The tasks run in the same release, and their log records are in Airflow's log."""
+    done = deployed.run("a_to_b_air_virtualenv_1.0", {"recipe_run_id": 44})
+    assert (done["state"], done["tasks"]) == ("success", DIAMOND)
     assert done["output"].count("INFO team: one 44") == 4
     assert "building the environment" not in done["output"]
 
 
-def test_a_failure_goes_out_on_the_bus_once(deployed, rabbitmq):
-    """The failed task gives one message with the address of its log; the ones after it do not run."""
-    airflow, worker = deployed
+def test_a_failure_is_published_once(deployed, rabbitmq):
+    """The failed task publishes one message with the address of its log; its downstream tasks do not run."""
     rabbitmq.forget("recipe.run.failure.q")
-    done = airflow.drive(
-        "run",
-        str(airflow.dags),
-        "a_to_b_air_failing_1.0",
-        '{"recipe_run_id": "43"}',
-        environment={
-            **worker,
-            "MESH_CONFIG": rabbitmq.mesh_config,
-            "AIRFLOW__API__BASE_URL": "http://airflow.example:8080",
-        },
-    )
+    settings = {"MESH_CONFIG": rabbitmq.mesh_config, "AIRFLOW__API__BASE_URL": "http://airflow.example:8080"}
+    done = deployed.run("a_to_b_air_failing_1.0", {"recipe_run_id": "43"}, **settings)
     assert done["state"] == "failed"
     assert done["tasks"] == {"One": "success", "Fails": "failed", "Two": "upstream_failed"}
     assert "RuntimeError: on purpose" in done["output"]
@@ -172,17 +123,16 @@ def test_a_failure_goes_out_on_the_bus_once(deployed, rabbitmq):
     assert (message["workflowName"], message["workflowVersion"]) == ("a_to_b_air_failing", "1.0")
     assert message["dagRunId"] == done["run_id"]
     assert message["logUrl"].startswith("http://airflow.example:8080/dags/a_to_b_air_failing_1.0/")
-    assert list(spool.pending()) == []
+    assert list(spool.pending(Path(deployed.worker["DKIST_ISB_SPOOL"]))) == []
 
 
 HOSTILE = "1); import os; os.system('touch /tmp/owned')  #"
 
 
 def test_a_hostile_recipe_run_id_that_nobody_refused_runs_nothing(deployed, tmp_path):
-    """The operator executed directly with it: the task fails saying what is wrong, and nothing in it is executed."""
-    airflow, worker = deployed
+    """If the operator is executed directly, the task fails with the reason, and no part of the id is executed."""
     for value in (HOSTILE.replace("/tmp/owned", str(tmp_path / "owned")), f"$(touch {tmp_path}/owned)", "{{ 7 * 7 }}"):
-        done = airflow.drive("execute", str(airflow.dags), "a_to_b_air_diamond_1.0", "One", value, environment=worker)
+        done = deployed.airflow.execute_operator("a_to_b_air_diamond_1.0", "One", value, deployed.worker)
         assert done["given"] == value
         assert "recipe_run_id must be an integer, not" in done["error"]
         assert done["error"].endswith("(exit status 65)")
@@ -190,15 +140,10 @@ def test_a_hostile_recipe_run_id_that_nobody_refused_runs_nothing(deployed, tmp_
 
 
 def test_a_run_with_a_bad_recipe_run_id_is_refused(deployed):
-    """Whatever it is, and if there is none, nothing is started, and the reason names the parameter."""
-    airflow, worker = deployed
+    """A wrong or missing id starts nothing, and the reason names the parameter."""
     values = [HOSTILE, "0", 0, -1, 1.5, "1\n", "٣", None, ""]
     confs = [{}, *({"recipe_run_id": value} for value in values)]
-    answers = airflow.drive(
-        "refusals", str(airflow.dags), "a_to_b_air_diamond_1.0", json.dumps(confs), environment=worker
-    )["answers"]
-    assert len(answers) == len(confs)
+    answers = deployed.airflow.refusals("a_to_b_air_diamond_1.0", confs)
     for conf, answer in zip(confs, answers, strict=True):
-        assert answer is not None, conf
         assert answer.startswith("ParamValidationError"), conf
         assert "recipe_run_id" in answer, conf

@@ -1,4 +1,4 @@
-"""What a real Airflow is asked about files before they are exported, and what stays of it: nothing."""
+"""Files are checked by a real Airflow before they are exported; the check leaves nothing behind."""
 
 import os
 import re
@@ -38,8 +38,8 @@ def installed():
     pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
 
 
-def test_each_file_is_judged_by_itself():
-    """One that is broken, one that moves, one that warns and one without a DAG hide nothing of one that is sound."""
+def test_each_file_is_checked_by_itself():
+    """A broken, a changing, a warning and an empty file do not affect the result of a sound one."""
     found = load_by_airflow(
         {
             "sound.py": DAG.format(name="sound", tag="'a'", more=""),
@@ -58,8 +58,8 @@ def test_each_file_is_judged_by_itself():
     assert found["none.py"].problem == "Airflow finds no DAG in it"
 
 
-def test_what_is_rendered_is_loaded_with_its_tasks(tmp_path):
-    """Without a warning, for each operator."""
+def test_rendered_files_are_loaded_with_their_tasks(tmp_path):
+    """Airflow gives no warning, with either operator."""
     for operator in ("bash", "python_virtualenv"):
         text = flow().replace("workflow_version=VERSION", f"workflow_version=VERSION, operator={operator!r}")
         with imported_sources(tmp_path / operator, {"one.py": text}) as package:
@@ -72,7 +72,7 @@ def test_what_is_rendered_is_loaded_with_its_tasks(tmp_path):
 
 
 def test_a_file_that_airflow_refuses_is_a_fault_of_its_workflow(tmp_path, monkeypatch):
-    """With what Airflow says; a mock breaks one of the files, which our own rendering does not."""
+    """The fault has Airflow's reason; a mock breaks one file, since rendering does not."""
 
     def rendered(spec):
         return dag_file(spec) + ("import no_such_module\n" if "two" in spec.name else "")
@@ -90,7 +90,7 @@ def test_a_file_that_airflow_refuses_is_a_fault_of_its_workflow(tmp_path, monkey
 
 
 def test_an_airflow_that_cannot_be_run_is_one_fault(camera, tmp_path):
-    """Of the package, not of each workflow, with what it said."""
+    """It is a fault of the package, not of each workflow, with Airflow's output."""
     (tmp_path / "instead" / "airflow").mkdir(parents=True)
     (tmp_path / "instead" / "airflow" / "__init__.py").write_text("raise RuntimeError('the database has no driver')\n")
     status, output, _ = run_program("validate", camera, PYTHONPATH=str(tmp_path / "instead"))
@@ -102,7 +102,7 @@ def test_an_airflow_that_cannot_be_run_is_one_fault(camera, tmp_path):
 
 
 def test_an_airflow_that_hangs_is_ended(monkeypatch, tmp_path):
-    """With all of its processes."""
+    """None of its processes is left."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(airflow_check, "START_SECONDS", 8)
     monkeypatch.setattr(airflow_check, "SECONDS_PER_FILE", 0)
@@ -114,7 +114,7 @@ def test_an_airflow_that_hangs_is_ended(monkeypatch, tmp_path):
 
 
 def test_nothing_stays_behind(tmp_path):
-    """No configuration in the home folder, no temporary folder, no part of Airflow in the process that asked."""
+    """There is no configuration in the home folder, no temporary folder, and no Airflow in the calling process."""
     program = (
         "import sys; from dkist_processing_core.validation.airflow import load_by_airflow;"
         "print(load_by_airflow({'x.py': 'x = 1'}), 'airflow' in sys.modules)"
@@ -135,7 +135,7 @@ def test_nothing_stays_behind(tmp_path):
 
 
 def test_the_settings_of_another_airflow_do_not_matter(monkeypatch):
-    """Neither its home nor its variables, right or wrong, reach the one that checks."""
+    """Neither its home nor its variables, valid or not, reach the Airflow that checks."""
     monkeypatch.setenv("AIRFLOW_HOME", "/proc/none")
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "NoSuchExecutor")
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "nonsense://")
@@ -143,7 +143,7 @@ def test_the_settings_of_another_airflow_do_not_matter(monkeypatch):
     assert load_by_airflow({"sound.py": DAG.format(name="sound", tag="'a'", more="")}) == {"sound.py": LoadedFile("")}
 
 
-def test_what_is_not_public_in_airflow_is_where_we_look_for_it(tmp_path):
+def test_private_parts_of_airflow_are_where_we_expect_them(tmp_path):
     """The loader, the serialiser and `dag.test`, in the version that is installed; `make matrix` tries the others."""
     program = """
         from dkist_processing_core.validation import dag_files
@@ -158,7 +158,7 @@ def test_what_is_not_public_in_airflow_is_where_we_look_for_it(tmp_path):
 
 
 def test_only_one_module_knows_where_airflow_keeps_them():
-    """Neither the rest of the library, nor an example, nor what supports the tests."""
+    """The rest of the library, the examples and the support of the tests do not."""
     places = ("dkist_processing_core", "examples", "tests/support")
     files = [file for place in places for file in (REPOSITORY / place).rglob("*.py")]
     private = re.compile(

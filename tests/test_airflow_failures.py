@@ -2,19 +2,16 @@
 
 import json
 import os
-import shutil
 import signal
-import sys
-import textwrap
 import time
 
 import pytest
+from support.messages import QUEUE
 from support.processes import parent_of, wait_for, wait_until_dead
-from support.releases import build_wheel, with_links, write_package
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.rabbitmq, pytest.mark.timeout(600)]
 
-QUEUE = "recipe.run.failure.q"
 TASKS = """
     import os
     import time
@@ -53,75 +50,44 @@ WORKFLOWS = """
     both = new("both", Fails)
     both.add_node(WaitsToo)
 """
-EXPORT = """
-    import sys
-    from dkist_processing_core.build_utils import export_dags
-    import dkist_failure_test.workflows as package
-    export_dags(package, sys.argv[1])
-"""
+HEARTBEATS = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "5",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+}
+CONF = {"recipe_run_id": 42}
+DAG_ID = "a_to_b_failure_{}_1.0"
 
 
 @pytest.fixture(scope="module")
-def deployed(core_wheel, new_airflow, rabbitmq, tmp_path_factory):
-    """An Airflow of its own with the exported workflows, and the settings of its workers."""
-    airflow = new_airflow("failures")
-    index = tmp_path_factory.mktemp("releases")
-    for wheel in core_wheel.glob("*.whl"):
-        shutil.copy(wheel, index)
-    sources = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}
-    project = write_package(tmp_path_factory.mktemp("sources"), sources, name="dkist-failure-test")
-    build_wheel(project, index)
-    airflow.run(
-        [sys.executable, "-c", textwrap.dedent(EXPORT), str(airflow.dags)],
-        environment={"PYTHONPATH": str(project / "src")},
-    )
-    worker = {
-        **with_links(index),
-        "DKIST_ENVIRONMENT_CACHE": str(tmp_path_factory.mktemp("environments")),
-        "DKIST_ISB_SPOOL": str(airflow.home / "spool"),
-        "FACTS": str(airflow.home / "facts"),
-        "MESH_CONFIG": rabbitmq.mesh_config,
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "5",
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
-    }
+def deployed(deploy):
+    """Airflow with the exported workflows."""
+    return deploy("dkist-failure-test", {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS})
+
+
+@pytest.fixture(scope="module")
+def api(deployed, api, rabbitmq):
+    """A client of that Airflow, which runs."""
     rabbitmq.forget(QUEUE)
     # The DAG processor sees another spool folder, as on another machine.
-    with airflow.serving(worker, {"dag-processor": {"DKIST_ISB_SPOOL": str(airflow.home / "other-spool")}}) as api:
-        deadline = time.monotonic() + 90
-        while api.call("GET", "/api/v2/dags/a_to_b_failure_both_1.0")[0] != 200:
-            assert time.monotonic() < deadline, (airflow.home / "dag-processor.log").read_text()[-3000:]
-            time.sleep(0.5)
-        yield airflow, api
+    other = {"dag-processor": {"DKIST_ISB_SPOOL": str(deployed.airflow.home / "other-spool")}}
+    settings = {"MESH_CONFIG": rabbitmq.mesh_config, **HEARTBEATS}
+    with deployed.serving(DAG_ID.format("both"), of_component=other, **settings) as client:
+        yield client
 
 
-def trigger(api, detail):
-    """Start a run and return its address."""
-    dag_id = f"a_to_b_failure_{detail}_1.0"
-    status, run = api.call(
-        "POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": {"recipe_run_id": 42}}
-    )
-    assert status == 200, run
-    return f"/api/v2/dags/{dag_id}/dagRuns/{run['dag_run_id']}"
-
-
-def messages_of(deployed, rabbitmq, run):
+def messages_of(deployed, api, rabbitmq, run):
     """Wait until a run has failed and its callbacks have run, and return the bodies of the messages."""
-    airflow, api = deployed
-    deadline = time.monotonic() + 180
-    while api.call("GET", run)[1]["state"] != "failed":
-        assert time.monotonic() < deadline, "the run does not end"
-        time.sleep(0.5)
-    dag_id = run.split("/")[4]
-    log = airflow.home / "logs" / "dag_processor" / "latest" / "dags-folder" / f"{dag_id}.py.log"
-    while "failed tasks had not reported their failure" not in log.read_text():
-        assert time.monotonic() < deadline, "the callback of the DAG does not run"
-        time.sleep(0.5)
+    assert api.wait_for_end(run)["state"] == "failed"
+    file = f"{run.split('/')[4]}.py.log"
+    log = deployed.airflow.home / "logs" / "dag_processor" / "latest" / "dags-folder" / file
+    has_run = "failed tasks had not reported their failure"
+    wait_until(lambda: has_run in log.read_text(), 180, "the callback of the DAG does not run", interval=0.5)
     time.sleep(3)  # for a message that should not be there
     taken = rabbitmq.take_all(QUEUE)
     bodies = [json.loads(body) for _, body in taken]
     assert [properties.message_id for properties, _ in taken] == [body["conversationId"] for body in bodies]
-    assert errors_of_the_dag_processor(airflow, log) == []
+    assert errors_of_the_dag_processor(deployed.airflow, log) == []
     return [body for body in bodies if body["dagRunId"] == run.rpartition("/")[2]]
 
 
@@ -132,12 +98,19 @@ def errors_of_the_dag_processor(airflow, log):
     return [line for line in own if "[error " in line] + [line for line in lines if line["level"] == "error"]
 
 
+def start_waiting(deployed, api, detail):
+    """Start a run of which one task waits; return its address and the process of that task."""
+    deployed.facts.unlink(missing_ok=True)
+    run = api.trigger(DAG_ID.format(detail), CONF)
+    [pid] = wait_for(deployed.facts, 120)
+    return run, pid
+
+
 @pytest.mark.parametrize("detail", ["once", "virtualenv"])
-def test_an_ordinary_failure_gives_one_message(deployed, rabbitmq, detail):
-    """It says where the log is, which try it was, how it ended and what the error of the task was."""
-    _, api = deployed
-    run = trigger(api, detail)
-    [body] = messages_of(deployed, rabbitmq, run)
+def test_an_ordinary_failure_gives_one_message(deployed, api, rabbitmq, detail):
+    """The message has the address of the log, the try, the exit code and the error of the task."""
+    run = api.trigger(DAG_ID.format(detail), CONF)
+    [body] = messages_of(deployed, api, rabbitmq, run)
     assert (body["taskName"], body["workflowVersion"], body["tryNumber"]) == ("Fails", "1.0", 1)
     assert (body["recipeRunId"], body["exitCode"], body["signal"]) == (42, 1, None)
     assert body["error"].endswith("RuntimeError: the flat is missing")
@@ -145,51 +118,38 @@ def test_an_ordinary_failure_gives_one_message(deployed, rabbitmq, detail):
     assert "/tasks/Fails" in body["logUrl"]
 
 
-def test_a_failure_with_two_retries_gives_one_message(deployed, rabbitmq):
-    """After the last try."""
-    _, api = deployed
-    [body] = messages_of(deployed, rabbitmq, trigger(api, "thrice"))
+def test_a_failure_with_two_retries_gives_one_message(deployed, api, rabbitmq):
+    """The last try publishes it."""
+    [body] = messages_of(deployed, api, rabbitmq, api.trigger(DAG_ID.format("thrice"), CONF))
     assert (body["taskName"], body["tryNumber"]) == ("FailsThrice", 3)
 
 
-def test_a_task_whose_airflow_process_is_killed_gives_one_message(deployed, rabbitmq):
-    """Airflow's callback of the task does not run then; that of the DAG does, and names the task."""
-    airflow, api = deployed
-    facts = airflow.home / "facts"
-    facts.unlink(missing_ok=True)
-    run = trigger(api, "killed")
-    [pid] = wait_for(facts, 120)
+def test_a_task_whose_airflow_process_is_killed_gives_one_message(deployed, api, rabbitmq):
+    """The callback of the task does not run; that of the DAG runs, and names the task."""
+    run, pid = start_waiting(deployed, api, "killed")
     os.kill(parent_of(parent_of(pid)), signal.SIGKILL)
     wait_until_dead([pid], 15)
-    [body] = messages_of(deployed, rabbitmq, run)
+    [body] = messages_of(deployed, api, rabbitmq, run)
     assert (body["taskName"], body["tryNumber"], body["recipeRunId"]) == ("Waits", 1, 42)
     assert "was killed" in body["error"]
     assert body["logUrl"].startswith(f"{api.address}/dags/a_to_b_failure_killed_1.0/runs/")
 
 
-def test_an_ordinary_failure_beside_a_killed_task_gives_one_message_each(deployed, rabbitmq):
-    """The failure that its task has reported is not reported again with the other."""
-    airflow, api = deployed
-    facts = airflow.home / "facts"
-    facts.unlink(missing_ok=True)
-    run = trigger(api, "both")
-    [pid] = wait_for(facts, 120)
+def test_an_ordinary_failure_beside_a_killed_task_gives_one_message_each(deployed, api, rabbitmq):
+    """A failure that its task has reported is not reported again with the other one."""
+    run, pid = start_waiting(deployed, api, "both")
     time.sleep(10)  # until the other one has failed
     os.kill(parent_of(parent_of(pid)), signal.SIGKILL)
-    bodies = messages_of(deployed, rabbitmq, run)
+    bodies = messages_of(deployed, api, rabbitmq, run)
     assert sorted(body["taskName"] for body in bodies) == ["Fails", "WaitsToo"]
 
 
-def test_a_task_whose_supervisor_is_killed_gives_one_message(deployed, rabbitmq):
+def test_a_task_whose_supervisor_is_killed_gives_one_message(deployed, api, rabbitmq):
     """Airflow misses its heartbeat and calls back for the task, and then for the run, both in the DAG processor."""
-    airflow, api = deployed
-    facts = airflow.home / "facts"
-    facts.unlink(missing_ok=True)
-    run = trigger(api, "orphaned")
-    [pid] = wait_for(facts, 120)
+    run, pid = start_waiting(deployed, api, "orphaned")
     runner = parent_of(parent_of(pid))
     for each in (parent_of(runner), runner):
         os.kill(each, signal.SIGKILL)
     wait_until_dead([pid], 15)
-    [body] = messages_of(deployed, rabbitmq, run)
+    [body] = messages_of(deployed, api, rabbitmq, run)
     assert (body["taskName"], body["tryNumber"], body["recipeRunId"]) == ("Waits", 1, 42)

@@ -14,8 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.mesh import mesh_config
+from support.messages import QUEUE
 from support.peers import BASIC_PUBLISH, peer, relay, swallowing
 from support.ports import free_ports
+from support.rabbitmq import RabbitMQ
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
@@ -23,19 +25,9 @@ from dkist_processing_core.isb.drain import send_pending
 
 pytestmark = pytest.mark.rabbitmq
 
-QUEUE = "recipe.run.failure.q"
 EXCHANGE = "master.direct.x"
 # Method frame basic.ack (class 60, method 80) with the delivery tag 3; 1 and 2 are those of the probes.
 BASIC_ACK_OF_MESSAGE = b"\x00\x3c\x00\x50" + (3).to_bytes(8, "big")
-
-
-@pytest.fixture
-def broker(rabbitmq, monkeypatch):
-    """The real broker, with nothing declared on it, as the settings name it."""
-    monkeypatch.setenv("MESH_CONFIG", rabbitmq.mesh_config)
-    rabbitmq.forget(QUEUE)
-    yield rabbitmq
-    rabbitmq.forget(QUEUE)
 
 
 @contextlib.contextmanager
@@ -44,15 +36,6 @@ def settings(**values):
         for name, value in values.items():
             patch.setenv(name, value)
         yield
-
-
-@contextlib.contextmanager
-def stopped(broker):
-    broker.stop()
-    try:
-        yield
-    finally:
-        broker.start()
 
 
 @contextlib.contextmanager
@@ -172,7 +155,7 @@ def report_failure():
 @pytest.mark.parametrize(
     ("cause", "reason"),
     [
-        (stopped, "ConnectionRefusedError"),
+        (RabbitMQ.stopped, "ConnectionRefusedError"),
         (nobody_listens, "ConnectionRefusedError"),
         (packets_are_swallowed, "[Tt]imed out"),
         (never_speaks, "[Tt]imeout"),

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.tasks import First, Fourth, Second, Third
+from support.declared_workflows import diamond
 
-from dkist_processing_core import ResourceQueue, Workflow, __version__
+from dkist_processing_core import __version__
 from dkist_processing_core.authoring.spec import OPERATORS, NodeSpec, WorkflowSpec
 from dkist_processing_core.rendering.dag import PROTOCOL, dag_file
 
@@ -21,24 +21,6 @@ WRITE_GOLDEN = os.environ.get("DKIST_WRITE_GOLDEN") == "1"
 # What golden files state as the release that wrote them, so that a new release needs no new ones.
 RELEASE = "8.0.0"
 OPERATOR_CLASSES = {"bash": "TaskOperator", "python_virtualenv": "VirtualenvTaskOperator"}
-
-
-def diamond(**arguments):
-    workflow = Workflow(
-        input_data="l0",
-        output_data="l1",
-        category="cam",
-        detail="golden",
-        tags=["solar"],
-        workflow_package="support.workflows",
-        workflow_version="1.0",
-        **arguments,
-    )
-    workflow.add_node(First)
-    workflow.add_node(Second, upstreams=First, resource_queue=ResourceQueue.HIGH_MEMORY)
-    workflow.add_node(Third, upstreams=First, pip_extras=["asdf"])
-    workflow.add_node(Fourth, upstreams=[Third, Second])
-    return workflow
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -82,7 +64,7 @@ def test_the_operator_is_visible_in_the_file_and_nowhere_else():
 
 
 def test_a_file_imports_the_dag_factory_and_nothing_else():
-    """So whatever Airflow or this library changes is answered by the library, never by an export."""
+    """A change of Airflow, or of this library, needs no new export."""
     for operator in OPERATORS:
         tree = ast.parse(dag_file(diamond(operator=operator).spec))
         imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
@@ -102,7 +84,7 @@ def test_a_file_holds_names_and_data_only():
 
 
 def test_airflow_looks_into_the_file():
-    """It passes over a file in which it does not find both of these words, in whatever case."""
+    """It skips a file that does not contain both words, in any case."""
     text = dag_file(diamond().spec).lower()
     assert "airflow" in text
     assert "dag" in text
@@ -183,7 +165,7 @@ def test_exports_are_the_same_bytes_everywhere_and_always(tmp_path, first, secon
             def today(cls):
                 return cls.fromtimestamp(time.time())
         datetime.datetime, datetime.date = Shifted, ShiftedDate
-        from test_dag_file import diamond
+        from support.declared_workflows import diamond
         print(diamond().export_dag(sys.argv[2]))
         """
     )

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from contextlib import closing
 from dataclasses import replace
@@ -15,13 +14,14 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from support.declared_workflows import new_workflow
 from support.dockerfile_replay import Replay, instructions
 from support.ports import free_ports
-from support.releases import REPOSITORY, build_wheel, run_uv, with_links
+from support.releases import REPOSITORY, make_index, new_environment, with_links
 from support.sources import flow, imported_sources
 from support.tasks import First, Second
+from support.waiting import wait_until
 
-from dkist_processing_core import Workflow
 from dkist_processing_core.build_utils import export_notebook_dockerfile
 from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
 from dkist_processing_core.rendering.dockerfile import dockerfile
@@ -33,13 +33,7 @@ TOKEN = "only-for-this-test"
 
 
 def spec(**constraints):
-    workflow = Workflow(
-        input_data="l0",
-        output_data="l1",
-        category="cam",
-        workflow_package="support.workflows",
-        workflow_version="1.0",
-    )
+    workflow = new_workflow()
     workflow.add_node(First, pip_extras=["quality"])
     workflow.add_node(Second, upstreams=First, pip_extras=["asdf"])
     nodes = tuple(replace(node, constraints=constraints.get(node.name, "")) for node in workflow.spec.nodes)
@@ -61,22 +55,22 @@ def test_the_release_is_pinned_with_the_extras_of_all_tasks():
     assert " 'support[frozen,asdf,quality]==1.0' " in step(rendered(), "RUN", "/opt/worker")
 
 
-def test_what_a_notebook_needs_besides_is_what_the_extra_brings():
-    """Named one by one, since pip would go through all releases of this library to find one with the extra."""
+def test_the_other_requirements_of_a_notebook_are_those_of_the_extra():
+    """They are listed one by one, since pip would search all releases of this library for one with the extra."""
     extra = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]["build"]
     words = shlex.split(step(rendered(), "RUN", "/opt/worker"))
     assert {*extra, "ipykernel>=6.29,<8"} == {word for word in words if ">=" in word}
 
 
-def test_what_does_not_change_with_the_release_comes_first():
-    """So a new release reuses the layers of the user and of JupyterLab."""
+def test_steps_that_do_not_depend_on_the_release_come_first():
+    """A new release reuses the layers of the user and of JupyterLab."""
     text = rendered()
     first, second = text.index("'jupyterlab>="), text.index("1.0", text.index("FROM"))
     assert text.index("useradd") < first < second < text.index("COPY")
 
 
 def test_it_does_not_run_as_root():
-    """By number, so that an orchestrator can see it; nothing but the start comes after it."""
+    """The user is a number, which an orchestrator can check, and is set just before the start."""
     names = [name for name, _ in instructions(rendered())]
     assert step(rendered(), "USER") == "1000:1000"
     assert names[names.index("USER") + 1 :] == ["WORKDIR", "EXPOSE", "HEALTHCHECK", "CMD"]
@@ -94,7 +88,7 @@ def test_tasks_can_tell_that_they_run_in_a_notebook():
     assert "IS_NOTEBOOK_EXECUTION_ENVIRONMENT=true" in step(rendered(), "ENV")
 
 
-def test_no_secret_has_a_place_in_a_layer():
+def test_no_layer_can_hold_a_secret():
     """pip's settings are a mount of the steps that install; there is no argument for them, and none is set."""
     text = rendered()
     assert [arguments for name, arguments in instructions(text) if name == "ARG"] == ["BASE_IMAGE=python:3.13-slim"]
@@ -150,7 +144,7 @@ def test_the_same_workflows_give_the_same_bytes():
 
 @pytest.mark.parametrize("text", [rendered(), rendered(spec(First="a==1"))], ids=["plain", "constraints"])
 def test_a_linter_finds_nothing(text, tmp_path):
-    """hadolint, with the shell commands in it; to a Dockerfile with a fault it has something to say."""
+    """hadolint accepts the file with its shell commands, and refuses one with a fault."""
     beside = Path(sys.executable).with_name("hadolint")
     hadolint = shutil.which("hadolint") or (beside.exists() and beside)
     if not hadolint:
@@ -178,8 +172,8 @@ def test_a_package_writes_its_dockerfile_and_notebooks(tmp_path):
     assert "'package-of-a-test[frozen]==1.0'" in file.read_text()
 
 
-def test_another_folder_can_be_the_one_to_build_in(tmp_path):
-    """It then has all that is needed."""
+def test_the_build_context_can_be_another_folder(tmp_path):
+    """It holds everything that the build needs."""
     with imported_sources(tmp_path / "src", {"one.py": flow()}) as package:
         assert export_notebook_dockerfile(package, context="image") == Path("image/Dockerfile")
     assert sorted(str(each.relative_to("image")) for each in Path("image").rglob("*.*") if each.is_file()) == [
@@ -220,8 +214,8 @@ def test_the_other_naming_scheme_has_a_category_as_well(tmp_path):
     ],
     ids=["categories", "versions", "dev", "outside", "space", "option"],
 )
-def test_what_no_image_can_be_made_of_is_one_clear_error(tmp_path, files, path, message):
-    """Nothing is written then."""
+def test_a_package_that_no_image_can_be_made_of_is_an_error(tmp_path, files, path, message):
+    """Nothing is written."""
     with (
         imported_sources(tmp_path / "src", files) as package,
         pytest.raises(WorkflowError, match=re.escape(message)) as caught,
@@ -241,8 +235,8 @@ def test_faults_come_before_all_else(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["src"]
 
 
-def test_a_dockerfile_of_somebody_else_is_not_replaced(tmp_path):
-    """Nor are notebooks written beside it; one that was exported before is."""
+def test_a_dockerfile_that_was_not_exported_is_not_replaced(tmp_path):
+    """No notebook is written beside it; an exported Dockerfile is replaced."""
     with imported_sources(tmp_path / "src", {"one.py": flow()}) as package:
         Path("Dockerfile").write_text("FROM mine\n")
         with pytest.raises(ChangedFileError, match="\n    Dockerfile\n"):
@@ -257,26 +251,15 @@ def test_a_dockerfile_of_somebody_else_is_not_replaced(tmp_path):
 def image(core_wheel, tmp_path_factory):
     """The worker of the example package, as far as it can be made without an engine."""
     folder = tmp_path_factory.mktemp("image")
-    index = folder / "index"
-    build_wheel(INSTRUMENT, index)
-    for wheel in core_wheel.glob("*.whl"):
-        shutil.copy(wheel, index)
-    links = with_links(index)
-    before = dict(os.environ)
-    os.environ.update(links)
-    try:
-        run_uv("venv", "--quiet", "--python", sys.executable, folder / "ci")
-        run_uv("pip", "install", "--quiet", "--python", folder / "ci/bin/python", "dkist-processing-example==1.0.0")
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    links = with_links(make_index(folder / "index", core_wheel, INSTRUMENT))
+    python = new_environment(folder / "ci", "dkist-processing-example==1.0.0", **links)
     program = (
         "from dkist_processing_core.build_utils import export_notebook_dockerfile\n"
         "from dkist_processing_example import workflows\n"
         "export_notebook_dockerfile(workflows, context='context')\n"
     )
     subprocess.run(
-        [folder / "ci/bin/python", "-c", program],
+        [python, "-c", program],
         cwd=folder,
         env={**os.environ, "BUILD_VERSION": "1.0.0"},
         check=True,
@@ -302,7 +285,7 @@ def in_image(image, *command, **environment):
 @pytest.mark.network
 @pytest.mark.timeout(1200)
 def test_the_steps_give_an_environment_of_exactly_the_release(image):
-    """What the example is frozen to is what is there; JupyterLab is not."""
+    """It holds the frozen dependencies of the example, and not JupyterLab."""
     program = "from importlib.metadata import distributions as d; print(*(f'{e.name}=={e.version}' for e in d()))"
     worker = set(
         in_image(image, image.root / "opt/worker/bin/python", "-c", program).stdout.lower().replace("_", "-").split()
@@ -319,7 +302,7 @@ def test_the_steps_give_an_environment_of_exactly_the_release(image):
 @pytest.mark.network
 @pytest.mark.timeout(1200)
 def test_the_steps_make_a_user_who_owns_the_notebooks(image):
-    """Nothing else needed root."""
+    """No other step needs root."""
     assert image.log.read_text().splitlines() == [
         "groupadd --gid 1000 worker",
         "useradd --uid 1000 --gid worker --create-home worker",
@@ -341,7 +324,7 @@ def answer(port, path, token=None):
 @pytest.mark.network
 @pytest.mark.timeout(1200)
 def test_jupyterlab_answers_below_the_base_url(image):
-    """The health check is content, the kernel is the release's, the notebooks are there, and a token is needed."""
+    """The health check passes, the kernel is that of the release, the notebooks exist, and a token is required."""
     [port] = free_ports(1)
     command = [word.replace("8888", str(port)).replace("0.0.0.0", "127.0.0.1") for word in image.command]
     health = [word.replace("8888", str(port)) for word in image.health]
@@ -355,11 +338,12 @@ def test_jupyterlab_answers_below_the_base_url(image):
         text=True,
     ) as server:
         try:
-            deadline = time.monotonic() + 60
-            while in_image(image, *health).returncode:
-                assert server.poll() is None, server.stderr.read()
-                assert time.monotonic() < deadline, "JupyterLab does not answer"
-                time.sleep(0.5)
+            wait_until(
+                lambda: in_image(image, *health).returncode == 0 or server.poll() is not None,
+                60,
+                "JupyterLab does not answer",
+            )
+            assert server.poll() is None, server.stderr.read()
             assert answer(port, "/mpw-example/lab", TOKEN)[0] == 200
             assert answer(port, "/mpw-example/api/contents")[0] == 403
             contents = json.loads(answer(port, "/mpw-example/api/contents", TOKEN)[1])["content"]
@@ -395,7 +379,7 @@ def run_notebook(image, name, tmp_path, recipe_run_id):
 @pytest.mark.network
 @pytest.mark.timeout(1200)
 def test_the_notebook_of_the_example_runs_from_first_to_last_cell(image, tmp_path):
-    """With JupyterLab's kernel: all products are there, and no cell warns of another release."""
+    """With JupyterLab's kernel all products are written, and no cell warns of another release."""
     status, cells = run_notebook(image, "raw_to_level1_example_1.0.0.ipynb", tmp_path, 5)
     assert status == 0, cells
     assert all(cell["execution_count"] for cell in cells)
@@ -416,7 +400,7 @@ def test_the_notebook_of_the_example_runs_from_first_to_last_cell(image, tmp_pat
 @pytest.mark.network
 @pytest.mark.timeout(1200)
 def test_the_notebook_of_the_failing_example_stops_at_its_failure(image, tmp_path):
-    """With the error that its task has raised."""
+    """The cell shows the error of the task."""
     status, cells = run_notebook(image, "raw_to_level1_example_failing_1.0.0.ipynb", tmp_path, 5)
     assert status == 1
     assert [output["ename"] for output in cells[-1]["outputs"] if output["output_type"] == "error"] == [
@@ -426,7 +410,7 @@ def test_the_notebook_of_the_failing_example_stops_at_its_failure(image, tmp_pat
 
 @pytest.mark.network
 @pytest.mark.timeout(1200)
-def test_the_command_line_is_there_to_roll_back(image):
+def test_the_command_line_can_be_used_to_roll_back(image):
     """The worker's programs are on the path of a terminal."""
     assert shutil.which("dkist-processing-core", path=image.environment["PATH"]) == str(
         image.root / "opt/worker/bin/dkist-processing-core"

@@ -5,11 +5,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import textwrap
 
 import pytest
-from support.releases import REPOSITORY, run_uv, with_links
+from support.releases import REPOSITORY, new_environment, with_links
 
 from dkist_processing_core import ResourceQueue
 from dkist_processing_core.config import DKISTProcessingCoreConfiguration
@@ -21,7 +20,7 @@ PACKAGE = REPOSITORY / "dkist_processing_core"
 
 
 def test_the_code_in_the_readme_is_that_of_the_tutorial():
-    """Each block is a file that is run below."""
+    """Each block is a file that a test of this module runs."""
     blocks = [
         textwrap.dedent(block).rstrip("\n")
         for block in re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README, re.MULTILINE)
@@ -78,19 +77,19 @@ NOT_BY_NAME |= {f"OTEL_EXPORTER_OTLP_{name}" for name in ("ENDPOINT", "PROTOCOL"
 
 
 def test_every_variable_that_is_read_is_documented():
-    """The table in the README misses none; those of uv stand below it in the reference."""
+    """Each is in the table in the README, or, if it is one of uv, in the reference."""
     of_uv = set(re.findall(r"``(UV_[A-Z_]+)``", (REPOSITORY / "docs" / "environment_variables.rst").read_text()))
     assert variables_in_the_code() - INTERNAL - {"PIP_CONFIG_FILE"} <= documented_variables() | of_uv
 
 
 def test_every_variable_that_is_documented_is_read():
-    """The table in the README promises none that nobody reads."""
+    """Each variable in the table in the README is read by the code."""
     documented = {name for name in documented_variables() if not name.startswith("PIP_")}
     assert documented - NOT_BY_NAME <= variables_in_the_code()
 
 
-def test_pools_are_there_for_every_queue():
-    """The file that the guide to deployment shows has the pool of each queue."""
+def test_every_queue_has_a_pool():
+    """The file in the guide to deployment has the pool of each queue."""
     assert {queue.pool for queue in ResourceQueue} <= {
         *json.loads((EXAMPLES / "pools.json").read_text()),
         "default_pool",
@@ -101,10 +100,7 @@ def test_pools_are_there_for_every_queue():
 def test_the_tutorial_works(tmp_path, core_wheel):
     """Its package installs, its workflow exports, and the script of its task runs from the checkout."""
     tutorial = shutil.copytree(TUTORIAL, tmp_path / "tutorial")
-    venv = tmp_path / "venv"
-    [wheel] = core_wheel.glob("*.whl")
-    run_uv("venv", "--quiet", "--python", sys.executable, venv)
-    run_uv("pip", "install", "--quiet", "--python", venv / "bin/python", wheel, tutorial)
+    python = new_environment(tmp_path / "venv", *core_wheel.glob("*.whl"), tutorial)
 
     def run(program, *arguments, **environment):
         done = subprocess.run(
@@ -118,9 +114,9 @@ def test_the_tutorial_works(tmp_path, core_wheel):
         assert done.returncode == 0, done.stdout
         return done.stdout
 
-    output = run(venv / "bin/python", tutorial / "export_workflows.py", BUILD_VERSION="1.0.0")
+    output = run(python, tutorial / "export_workflows.py", BUILD_VERSION="1.0.0")
     assert output.splitlines()[-1] == "dags/l0_to_activity_tutorial_1.0.0.py"
-    assert "relative sunspot number 39" in run(venv / "bin/python", tutorial / "run_by_hand.py")
-    (tmp_path / "script.sh").write_text(run(venv / "bin/python", tutorial / "print_script.py"))
+    assert "relative sunspot number 39" in run(python, tutorial / "run_by_hand.py")
+    (tmp_path / "script.sh").write_text(run(python, tutorial / "print_script.py"))
     output = run("bash", "script.sh", DKIST_RECIPE_RUN_ID="1", DKIST_DEV_PROJECT=str(tutorial))
     assert "relative sunspot number 39" in output

@@ -1,6 +1,7 @@
 """The environments that a worker keeps, and how they are removed."""
 
 import fcntl
+import functools
 import json
 import os
 import subprocess
@@ -44,7 +45,7 @@ def names(environments):
 
 
 def test_environments_are_listed_by_their_last_use(folder):
-    """With requirement, size and state, and without changing when they were used."""
+    """Each has its requirement, size and state; listing does not change the time of the last use."""
     add(folder, "new", days=1, kilobytes=100)
     add(folder, "old", days=40, kilobytes=4)
     add(folder, "half", days=2, is_ready=False)
@@ -56,15 +57,15 @@ def test_environments_are_listed_by_their_last_use(folder):
         assert 100 * 1024 <= new.size < 120 * 1024
 
 
-def test_a_cache_that_is_not_there_is_empty(tmp_path):
-    """Looking makes nothing."""
+def test_a_missing_cache_is_empty(tmp_path):
+    """Listing and pruning create nothing."""
     assert collector.environments(tmp_path / "none") == []
     assert collector.prune(tmp_path / "none", older_than=timedelta(0)) == []
     assert not (tmp_path / "none").exists()
 
 
-def test_pruning_by_age_keeps_what_was_used_lately(folder):
-    """With its locks, what is too old is gone."""
+def test_pruning_by_age_keeps_recently_used_environments(folder):
+    """Older environments are removed with their locks."""
     add(folder, "old", days=40)
     add(folder, "new", days=20)
     assert names(collector.prune(older_than=timedelta(days=30))) == ["old"]
@@ -72,15 +73,15 @@ def test_pruning_by_age_keeps_what_was_used_lately(folder):
 
 
 def test_pruning_by_size_removes_the_least_recently_used(folder):
-    """Until the rest fits, and no further."""
+    """It stops as soon as the rest fits."""
     for number in range(5):
         add(folder, f"e{number}", days=number, kilobytes=100)
     assert names(collector.prune(max_size=320 * 1024)) == ["e4", "e3"]
     assert names(collector.environments()) == ["e2", "e1", "e0"]
 
 
-def test_what_was_left_unfinished_is_removed_whatever_its_age(folder, monkeypatch):
-    """Of a killed build, of a killed removal, and the locks of a build that failed."""
+def test_unfinished_environments_are_removed_whatever_their_age(folder, monkeypatch):
+    """So are the rest of a killed removal and the locks of a failed build."""
     add(folder, "half", is_ready=False)
     add(folder, "whole")
     (folder / ".removed-1-x").mkdir()
@@ -92,8 +93,8 @@ def test_what_was_left_unfinished_is_removed_whatever_its_age(folder, monkeypatc
 
 
 @pytest.mark.parametrize("lock", ["use", "build"])
-def test_what_is_in_use_stays(folder, lock):
-    """While a task holds the one lock, or a builder the other, nothing removes it."""
+def test_an_environment_in_use_is_not_removed(folder, lock):
+    """A task holds one lock, and a builder the other one."""
     add(folder, "busy", days=400)
     with (folder / f"busy.{lock}").open() as file:
         fcntl.flock(file, fcntl.LOCK_SH if lock == "use" else fcntl.LOCK_EX)
@@ -105,8 +106,8 @@ def test_what_is_in_use_stays(folder, lock):
     assert names(collector.prune(older_than=timedelta(0))) == ["busy"]
 
 
-def test_many_collectors_at_once_do_not_hurt_each_other(folder):
-    """Each environment is removed once, nobody fails, and nothing stays behind."""
+def test_collectors_can_run_at_the_same_time(folder):
+    """Each environment is removed once, no collector fails, and no file is left."""
     for number in range(40):
         add(folder, f"e{number}", days=40, kilobytes=50)
     program = (
@@ -124,7 +125,7 @@ def test_many_collectors_at_once_do_not_hurt_each_other(folder):
 
 
 def test_a_dry_run_removes_nothing(folder):
-    """It tells what would go."""
+    """It returns what would be removed."""
     add(folder, "old", days=40)
     assert names(collector.prune(older_than=timedelta(days=30), is_dry_run=True)) == ["old"]
     assert names(collector.environments()) == ["old"]
@@ -140,38 +141,38 @@ def test_a_dry_run_removes_nothing(folder):
     ],
 )
 def test_ages_are_read(text, value):
-    """A number and a unit."""
+    """An age is a number and a unit."""
     assert collector.parse_age(text) == value
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("512K", 524288), ("1.5G", 1610612736), ("2t", 2 * 1024**4)])
 def test_sizes_are_read(text, value):
-    """A number, and a unit that is a power of 1024."""
+    """A size is a number and a unit, which is a power of 1024."""
     assert collector.parse_size(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "d", "3", "-3d", "3y", "1.5d"])
-def test_what_is_no_age_is_refused(text):
-    """With the value, and an example of a good one."""
+def test_a_malformed_age_is_refused(text):
+    """The error has the value and a valid example."""
     with pytest.raises(ConfigurationError, match=f"'{text}' is not an age; .* such as 30d"):
         collector.parse_age(text)
 
 
 def test_an_age_that_is_too_long_is_refused():
-    """Instead of overflowing."""
+    """It raises an error and does not overflow."""
     with pytest.raises(ConfigurationError, match="is too long an age"):
         collector.parse_age("99999999999d")
 
 
 @pytest.mark.parametrize("text", ["", "G", "-3G", "3X", "three"])
-def test_what_is_no_size_is_refused(text):
-    """With the value, and an example of a good one."""
+def test_a_malformed_size_is_refused(text):
+    """The error has the value and a valid example."""
     with pytest.raises(ValueError, match=f"'{text}' is not a size; .* such as 50G"):
         collector.parse_size(text)
 
 
 def test_the_limits_come_from_the_environment(folder, monkeypatch, capfd):
-    """Thirty days and 50 G unless they say otherwise; one that cannot be read removes nothing."""
+    """The defaults are thirty days and 50 G; a malformed limit removes nothing."""
     add(folder, "old", days=29)
     add(folder, "older", days=31)
     collector.collect(folder.parent, lambda: None)
@@ -186,7 +187,7 @@ def test_the_limits_come_from_the_environment(folder, monkeypatch, capfd):
 
 
 def test_a_signal_ends_the_removal(folder):
-    """Between two environments, so that the task is not kept from ending."""
+    """It is handled between two environments, so the task can end."""
     for number in range(3):
         add(folder, f"e{number}", days=40)
     checks = iter([None] * 5)
@@ -200,19 +201,14 @@ def test_a_signal_ends_the_removal(folder):
     assert len(collector.environments()) == 1
 
 
-def command(*arguments, **environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "dkist_processing_core", "environments", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def command(command):
+    """Run one of the commands for environments; return exit status, standard output and standard error."""
+    return functools.partial(command, "environments")
 
 
-def test_the_command_line_lists(folder):
-    """As a table, and as JSON for a program."""
+def test_the_command_line_lists(command, folder):
+    """The output is a table, or JSON for programs."""
     assert command("list") == (0, f"There is no environment in {folder.parent}.\n", "")
     add(folder, f"cam-1.0-{'a' * 64}", days=3, kilobytes=2048)
     status, output, _ = command("list")
@@ -226,8 +222,8 @@ def test_the_command_line_lists(folder):
     assert (data["is_ready"], data["is_in_use"]) == (True, False)
 
 
-def test_the_command_line_prunes(folder):
-    """What it says is what it does."""
+def test_the_command_line_prunes(command, folder):
+    """The output, with and without --dry-run, lists what is removed."""
     add(folder, f"cam-1.0-{'a' * 64}", days=40)
     add(folder, f"cam-1.1-{'b' * 64}", days=1)
     status, output, _ = command("prune", "--older-than", "30d", "--dry-run")
@@ -237,8 +233,8 @@ def test_the_command_line_prunes(folder):
     assert names(collector.environments()) == [f"cam-1.1-{'b' * 64}"]
 
 
-def test_the_command_line_removes_by_name(folder):
-    """The beginning of a name is enough; what is in use, ambiguous or not there is refused."""
+def test_the_command_line_removes_by_name(command, folder):
+    """The beginning of a name is enough; a name that is in use, ambiguous or unknown is refused."""
     add(folder, f"cam-1.0-{'a' * 64}")
     add(folder, f"cam-1.1-{'b' * 64}")
     status, _, error = command("remove", "cam")
@@ -258,8 +254,8 @@ def test_the_command_line_removes_by_name(folder):
     [(["prune", "--older-than", "1y"], "'1y' is not an age"), (["prune", "--max-size", "big"], "'big' is not a size")],
     ids=["age", "size"],
 )
-def test_the_command_line_refuses_bad_limits(folder, arguments, message):
-    """Exit status 2, and nothing is removed."""
+def test_the_command_line_refuses_bad_limits(command, folder, arguments, message):
+    """The exit status is 2, and nothing is removed."""
     add(folder, "old", days=1000)
     status, _, error = command(*arguments)
     assert (status, message in error) == (2, True)
@@ -267,7 +263,7 @@ def test_the_command_line_refuses_bad_limits(folder, arguments, message):
 
 
 def test_the_command_line_without_click_says_what_to_install():
-    """It is an extra."""
+    """click belongs to an extra."""
     program = "import sys; sys.modules['click'] = None; from dkist_processing_core.cli import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1

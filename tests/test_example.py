@@ -1,11 +1,10 @@
 """The example package: a release like any other, with tests of its own."""
 
 import subprocess
-import sys
 import tomllib
 
 import pytest
-from support.releases import REPOSITORY, VERSION, build_wheel, run_uv, with_links
+from support.releases import REPOSITORY, VERSION, make_index, new_environment, with_links
 
 pytestmark = pytest.mark.network
 
@@ -13,21 +12,18 @@ INSTRUMENT = REPOSITORY / "examples" / "instrument"
 PROJECT = tomllib.loads((INSTRUMENT / "pyproject.toml").read_text())["project"]
 
 
-def test_its_frozen_extra_pins_this_library_and_all_else():
-    """Every distribution to one version, this one to the version at hand."""
+def test_its_frozen_extra_pins_every_dependency():
+    """Each distribution has one version, this library the current one."""
     frozen = PROJECT["optional-dependencies"]["frozen"]
     assert f"dkist-processing-core=={VERSION}" in frozen
     assert all("==" in requirement for requirement in frozen)
 
 
-def test_its_own_tests_pass_on_its_release(core_wheel, tmp_path, monkeypatch):
-    """Installed from its wheel with what it is frozen to, as its own pipeline does."""
-    build_wheel(INSTRUMENT, tmp_path / "index")
-    for name, value in with_links(core_wheel).items():
-        monkeypatch.setenv(name, f"{value},{tmp_path / 'index'}" if name == "UV_FIND_LINKS" else value)
-    python = tmp_path / "venv" / "bin" / "python"
-    run_uv("venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
-    run_uv("pip", "install", "--quiet", "--python", python, f"{PROJECT['name']}[frozen,test]=={PROJECT['version']}")
+def test_its_own_tests_pass_on_its_release(core_wheel, tmp_path):
+    """Its wheel is installed with the frozen dependencies, as in its own pipeline."""
+    links = with_links(make_index(tmp_path / "index", core_wheel, INSTRUMENT))
+    release = f"{PROJECT['name']}[frozen,test]=={PROJECT['version']}"
+    python = new_environment(tmp_path / "venv", release, **links)
     done = subprocess.run(
         [python.parent / "pytest", "--quiet", "-p", "no:cacheprovider", INSTRUMENT / "tests"],
         stdout=subprocess.PIPE,

@@ -28,7 +28,7 @@ def exported(folder, task):
 
 @pytest.mark.parametrize(("task", "state"), [("Good", "success"), ("Bad", "failed")])
 def test_an_exported_file_is_run_to_its_end(home, releases, warm_cache, tmp_path, task, state):
-    """In an environment of its release; what the task said can be read."""
+    """It runs in an environment of its release, and its output is returned."""
     environment = {**with_links(releases), "DKIST_ENVIRONMENT_CACHE": str(warm_cache)}
     run = run_exported_dag(exported(tmp_path, task), {"recipe_run_id": 42}, airflow_home=home, environment=environment)
     assert (run.state, dict(run.tasks), run.refusal) == (state, {task: state}, "")
@@ -36,15 +36,15 @@ def test_an_exported_file_is_run_to_its_end(home, releases, warm_cache, tmp_path
 
 
 @pytest.mark.parametrize("conf", [{}, {"recipe_run_id": "1; ls"}], ids=["missing", "hostile"])
-def test_a_conf_that_airflow_refuses_is_told(home, tmp_path, conf):
-    """Nothing is run, and the param is named."""
+def test_a_conf_that_airflow_refuses_runs_nothing(home, tmp_path, conf):
+    """The refusal names the param."""
     run = run_exported_dag(exported(tmp_path, "Good"), conf, airflow_home=home)
     assert (run.state, dict(run.tasks)) == ("", {})
     assert "recipe_run_id" in run.refusal
 
 
 def test_a_file_is_loaded_as_airflow_does(airflow, releases, tmp_path):
-    """In a process that imports Airflow: its own object, and one clear error for what is no DAG."""
+    """A process that imports Airflow gets Airflow's own object, or one error for a file that is no DAG."""
     good, broken = exported(tmp_path, "Good"), tmp_path / "broken.py"
     broken.write_text("import nothing_of_that_name  # airflow dag\n")
     airflow.execute(
@@ -63,7 +63,7 @@ def test_a_file_is_loaded_as_airflow_does(airflow, releases, tmp_path):
 
 
 def test_a_file_that_airflow_refuses_is_one_clear_error(home, tmp_path):
-    """A ValueError, with what Airflow prints; nothing is run."""
+    """It is a ValueError with Airflow's output; nothing is run."""
     broken = tmp_path / "broken.py"
     broken.write_text("import nothing_of_that_name  # airflow dag\n")
     with pytest.raises(ValueError, match="Airflow could not run it") as caught:
@@ -73,7 +73,7 @@ def test_a_file_that_airflow_refuses_is_one_clear_error(home, tmp_path):
 
 
 def test_a_run_that_takes_too_long_is_ended(home, tmp_path):
-    """With the error that the documentation names, and without a process that is left."""
+    """It raises the documented error, and leaves no process."""
     slow = tmp_path / "slow.py"
     slow.write_text("import time  # airflow dag\ntime.sleep(61)\n")
     with pytest.raises(subprocess.TimeoutExpired):

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import pika
 import pytest
+from support.mesh import mesh_config
 from support.ports import free_ports
 
 from dkist_processing_core import failure_callback, testing
@@ -370,9 +371,7 @@ def test_settings_of_something_else_do_not_keep_a_message_back(monkeypatch, name
 def test_a_broker_that_is_down_costs_at_most_ten_seconds(monkeypatch):
     """Nothing listens on the port: the message is in the spool when the callback returns."""
     [port] = free_ports(1)
-    monkeypatch.setenv(
-        "MESH_CONFIG", json.dumps({"interservice-bus": {"mesh_address": "127.0.0.1", "mesh_port": port}})
-    )
+    monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
     started = time.monotonic()
     message = notify(new_context())
     assert time.monotonic() - started < 10

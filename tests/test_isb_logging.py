@@ -47,15 +47,6 @@ def team(tmp_path):
 
 
 @pytest.fixture
-def broker(rabbitmq, monkeypatch):
-    """The real broker, with nothing declared on it, as the settings name it."""
-    monkeypatch.setenv("MESH_CONFIG", rabbitmq.mesh_config)
-    rabbitmq.forget(QUEUE)
-    yield rabbitmq
-    rabbitmq.forget(QUEUE)
-
-
-@pytest.fixture
 def received(broker):
     return Received(broker)
 

@@ -8,6 +8,7 @@ import pytest
 from support.certificates import UnavailableError as NoCertificatesError
 from support.certificates import make_certificates
 from support.mesh import mesh_config
+from support.messages import QUEUE, new_envelope
 from support.peers import peer
 from support.ports import free_ports
 from support.rabbitmq import RabbitMQ, UnavailableError
@@ -15,10 +16,8 @@ from support.rabbitmq import RabbitMQ, UnavailableError
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.drain import send_pending
-from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.publisher import PublishError, deliver, publish
 
-QUEUE = "recipe.run.failure.q"
 OTHER_ADDRESS = "127.0.0.2"
 
 
@@ -60,12 +59,6 @@ def broker(tls_server, certificates, monkeypatch):
     tls_server.forget(QUEUE)
     yield tls_server
     tls_server.forget(QUEUE)
-
-
-def new_envelope(number=1):
-    return Envelope(
-        routing_key="recipe.run.failure.m", queue=QUEUE, body='{"taskName": "T"}', message_id=f"{number:032x}"
-    )
 
 
 def report_failure():

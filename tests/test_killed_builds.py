@@ -7,8 +7,6 @@ import subprocess
 import time
 
 import pytest
-from support.releases import build_wheel, write_package
-from support.script_package import FILES, NAME
 from support.script_runs import environments, new_spec, run, start
 
 pytestmark = [pytest.mark.kills, pytest.mark.network, pytest.mark.timeout(3600)]
@@ -22,14 +20,6 @@ for distribution in distributions():
         if not Path(str(distribution.locate_file(file))).exists():
             print(file)
 """
-
-
-@pytest.fixture(scope="module")
-def releases(core_wheel, tmp_path_factory):
-    """A folder with the wheels of this library and of a team's release."""
-    project = write_package(tmp_path_factory.mktemp("sources"), FILES, name=NAME)
-    build_wheel(project, core_wheel)
-    return core_wheel
 
 
 def test_a_start_after_a_killed_build_always_succeeds(releases, tmp_path):

@@ -76,7 +76,7 @@ def cell(request):
 
 
 def test_load(row, files, cell):
-    """Without an error and without any warning; those that Airflow gives about itself do not count."""
+    """Loading gives no error and no warning, apart from Airflow's warnings about itself."""
     assert row.version in {row.airflow, "newest"}
     for tried, found in files:
         loaded = found["loads"][0]
@@ -92,7 +92,7 @@ def test_load(row, files, cell):
 
 
 def test_serialise(row, files, cell):
-    """To the same twice, on two days; and the scheduler reads the same tasks from it."""
+    """The result is the same on two days, and the scheduler reads the same tasks from it."""
     for tried, found in files:
         [first], [second] = (loaded["dags"].values() for loaded in found["loads"])
         assert first["stored_tasks"] == second["stored_tasks"] == sorted(tried.tasks), tried.path.name
@@ -112,7 +112,7 @@ def test_serialise(row, files, cell):
 
 
 def test_run(row, files):
-    """To success, with every task in an environment of its release, and without a message."""
+    """It succeeds with every task in an environment of its release, and publishes no message."""
     runs = [(tried, found["runs"]["good"]) for tried, found in files if "good" in tried.runs]
     assert runs
     for tried, run in runs:
@@ -129,7 +129,7 @@ def test_run(row, files):
 
 
 def test_fail(row, files):
-    """With one message, which names the task that failed and not those that were never run."""
+    """One message is published; it names the failed task."""
     runs = [(tried, found["runs"]["bad"]) for tried, found in files if "bad" in tried.runs]
     assert runs
     for tried, run in runs:
@@ -142,7 +142,7 @@ def test_fail(row, files):
 
 
 def test_refuse(row, files, cell):
-    """With a hostile or missing recipe run id nothing is run. Published files fail, since nothing refuses it."""
+    """A hostile or missing recipe run id runs nothing; files of the published library fail in the first task."""
     for tried, found in files:
         for name in ("hostile", "missing"):
             run = found["runs"][name]
@@ -156,6 +156,6 @@ def test_refuse(row, files, cell):
                 cell("fails [3]")
 
 
-def test_no_message_belongs_to_no_run(matrix):
-    """So none was sent twice under different names."""
+def test_every_message_belongs_to_a_run(matrix):
+    """No message was published twice under different names."""
     assert matrix.strays == []

@@ -1,73 +1,32 @@
 """The commands by which a person lists, sends and drops the pending messages."""
 
 import contextlib
+import functools
 import json
 import subprocess
-import sysconfig
 import time
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from support.command_line import PROGRAM, run_program
 from support.mesh import mesh_config
+from support.messages import OTHER_QUEUE, QUEUE, new_envelope
 from support.ports import free_ports
 
-from dkist_processing_core.cli.root import root
 from dkist_processing_core.isb import drain as sender
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.envelope import Envelope
-
-QUEUE = "recipe.run.failure.q"
-OTHER_QUEUE = "other.q"
 
 
 @pytest.fixture
-def broker(rabbitmq, monkeypatch):
-    """The real broker, with nothing declared on it, as the settings name it."""
-    monkeypatch.setenv("MESH_CONFIG", rabbitmq.mesh_config)
-    rabbitmq.forget(QUEUE, OTHER_QUEUE)
-    yield rabbitmq
-    rabbitmq.forget(QUEUE, OTHER_QUEUE)
-
-
-@contextlib.contextmanager
-def stopped(broker):
-    broker.stop()
-    try:
-        yield
-    finally:
-        broker.start()
-
-
-@contextlib.contextmanager
-def no_right_to_declare(broker, name):
-    """Let the user guest do everything but declare one queue."""
-    broker.control("set_permissions", "guest", f"^(?!{name}$).*", ".*", ".*")
-    try:
-        yield
-    finally:
-        broker.control("set_permissions", "guest", ".*", ".*", ".*")
-
-
-def command(*arguments):
-    """Run the command line; return exit status, standard output and standard error."""
-    done = CliRunner().invoke(root, ["messages", *map(str, arguments)], catch_exceptions=False)
-    return done.exit_code, done.stdout, done.stderr
+def command(command):
+    """Run one of the commands for messages; return exit status, standard output and standard error."""
+    return functools.partial(command, "messages")
 
 
 def spooled(number=1, **changes):
     """Put a message into the spool folder; return the name of its file."""
-    facts = {
-        "routing_key": "recipe.run.failure.m",
-        "queue": QUEUE,
-        "body": json.dumps(
-            {"workflowName": "w", "workflowVersion": "1.0", "taskName": f"T{number}", "dagRunId": "manual__1"}
-        ),
-        "message_id": f"{number:032x}",
-        "type": "recipe.run.failure",
-        "timestamp": 1789000000,
-    }
-    return spool.write(Envelope(**(facts | changes))).name
+    body = {"workflowName": "w", "workflowVersion": "1.0", "taskName": f"T{number}", "dagRunId": "manual__1"}
+    values = {"body": json.dumps(body), "type": "recipe.run.failure", "timestamp": 1789000000, **changes}
+    return spool.write(new_envelope(number, **values)).name
 
 
 def damaged_file(name="00000000000000000001-x.json", text="{"):
@@ -78,7 +37,7 @@ def damaged_file(name="00000000000000000001-x.json", text="{"):
 
 
 def left():
-    """Return the names of is pending."""
+    """Return the names of the pending files."""
     return sorted(each.name for each in spool.spool_folder().glob("*.json"))
 
 
@@ -87,8 +46,8 @@ def delivered(broker, queue=QUEUE):
     return [int(properties.message_id, 16) for properties, _ in broker.take_all(queue)]
 
 
-def test_an_empty_folder_is_said_to_be_empty():
-    """By each command, with exit status 0, and nothing is made by looking."""
+def test_an_empty_folder_has_no_pending_messages(command):
+    """Each command succeeds, says so where it lists, and creates nothing."""
     folder = spool.spool_folder()
     assert command("list") == (0, f"There are no pending messages in {folder}.\n", "")
     assert command("list", "--json") == (0, "[]\n", "")
@@ -98,7 +57,7 @@ def test_an_empty_folder_is_said_to_be_empty():
     assert not folder.exists()
 
 
-def test_the_list_shows_what_is_pending_the_oldest_first():
+def test_the_list_shows_what_is_pending_the_oldest_first(command):
     """A row for each message: since when, which file, and what has failed when."""
     names = [spooled(1), spooled(2)]
     status, output, error = command("list")
@@ -110,7 +69,7 @@ def test_the_list_shows_what_is_pending_the_oldest_first():
     assert total == f"2 pending in {spool.spool_folder()}, 0 of them damaged"
 
 
-def test_the_list_is_there_for_programs():
+def test_programs_can_read_the_list(command):
     """As JSON, with the body as it will be sent."""
     name = spooled(1)
     [data] = json.loads(command("list", "--json")[1])
@@ -130,7 +89,7 @@ def test_the_list_is_there_for_programs():
     ["", "{", "[]", "{}", '{"queue": 3}', "\0", '{"routing_key": "k", "queue": "q", "body": 1, "message_id": "m"}'],
     ids=["empty", "cut", "list", "no-keys", "type", "zero", "body-is-no-text"],
 )
-def test_a_damaged_file_is_listed_as_such(text):
+def test_a_damaged_file_is_listed_as_such(command, text):
     """With the reason, beside the others."""
     damaged, good = damaged_file(text=text), spooled(1)
     _, first, second, total = command("list")[1].splitlines()
@@ -153,14 +112,14 @@ def test_a_damaged_file_is_listed_as_such(text):
     ],
     ids=["no-json", "another-kind", "no-time", "beyond-time"],
 )
-def test_what_a_message_does_not_say_is_left_out(changes, summary):
-    """A message of another kind is told by its routing key, and one without a time is listed without."""
+def test_what_a_message_does_not_say_is_left_out(command, changes, summary):
+    """A message of another kind is listed with its routing key, and one without a time without it."""
     spooled(1, **changes)
     assert command("list")[1].splitlines()[1].endswith(f"json  {summary}")
 
 
-def test_a_file_that_is_gone_meanwhile_is_no_error():
-    """A name in the folder with nothing behind it, as of a message that somebody sends just now, is passed over."""
+def test_a_file_that_is_gone_meanwhile_is_no_error(command):
+    """A name without a file, as of a message that another process has just sent, is skipped."""
     folder = spool.spool_folder()
     folder.mkdir()
     (folder / "1-x.json").symlink_to(folder / "gone")
@@ -168,7 +127,7 @@ def test_a_file_that_is_gone_meanwhile_is_no_error():
     assert command("send") == (0, "0 sent, 0 not sent\n", "")
 
 
-def test_another_folder_can_be_named(tmp_path, monkeypatch):
+def test_another_folder_can_be_named(command, tmp_path, monkeypatch):
     """By --spool, in place of DKIST_ISB_SPOOL."""
     other = spool.spool_folder()
     name = spooled(1)
@@ -180,8 +139,8 @@ def test_another_folder_can_be_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.rabbitmq
-def test_all_messages_are_sent(broker):
-    """The oldest first; each is told, and gone from the folder."""
+def test_all_messages_are_sent(command, broker):
+    """The oldest is first; each is listed, and gone from the folder."""
     names = [spooled(number) for number in range(3)]
     assert command("send") == (0, "".join(f"sent: {name}\n" for name in names) + "3 sent, 0 not sent\n", "")
     assert left() == []
@@ -189,7 +148,7 @@ def test_all_messages_are_sent(broker):
 
 
 @pytest.mark.rabbitmq
-def test_messages_are_sent_by_name(broker):
+def test_messages_are_sent_by_name(command, broker):
     """Only those; a name that is given twice is sent once."""
     names = [spooled(number) for number in range(3)]
     assert command("send", names[2], names[0], names[2])[0] == 0
@@ -198,7 +157,7 @@ def test_messages_are_sent_by_name(broker):
 
 
 @pytest.mark.rabbitmq
-def test_sending_tells_programs_what_became_of_each_message(broker):
+def test_programs_can_read_what_was_sent(command, broker):
     """As JSON, with the reason for what stays."""
     damaged, good = damaged_file(), spooled(1)
     status, output, error = command("send", "--json")
@@ -210,10 +169,10 @@ def test_sending_tells_programs_what_became_of_each_message(broker):
 
 
 @pytest.mark.rabbitmq
-def test_a_message_that_is_refused_holds_up_no_other(broker):
+def test_a_message_that_is_refused_does_not_delay_the_others(command, broker):
     """The one for which there is no queue stays, with the reason and exit status 1; those before and after it go."""
     names = [spooled(1), spooled(2, queue=OTHER_QUEUE, routing_key="other.m"), spooled(3)]
-    with no_right_to_declare(broker, OTHER_QUEUE):
+    with broker.no_right_to_declare(OTHER_QUEUE):
         status, output, error = command("send")
     assert status == 1
     assert f"not sent: {names[1]}: " in error
@@ -226,7 +185,7 @@ def test_a_message_that_is_refused_holds_up_no_other(broker):
 
 
 @pytest.mark.rabbitmq
-def test_files_of_the_previous_release_are_sent(broker):
+def test_files_of_the_previous_release_are_sent(command, broker):
     """They also hold exchange and queue type, which the settings decide now."""
     name = damaged_file(
         text=json.dumps(
@@ -245,12 +204,12 @@ def test_files_of_the_previous_release_are_sent(broker):
 
 
 @pytest.mark.rabbitmq
-def test_while_the_broker_is_away_all_messages_stay(broker, monkeypatch):
+def test_while_the_broker_is_away_all_messages_stay(command, broker, monkeypatch):
     """Exit status 1 in bounded time, more messages take no longer; once it is back one send delivers each once."""
     monkeypatch.setattr(sender, "BATCH_SECONDS", 3.0)
     monkeypatch.setattr(sender, "BATCH_MESSAGES", 5)
     names = [spooled(number) for number in range(12)]
-    with stopped(broker):
+    with broker.stopped():
         started = time.monotonic()
         status, output, error = command("send")
         assert time.monotonic() - started < 10
@@ -262,7 +221,7 @@ def test_while_the_broker_is_away_all_messages_stay(broker, monkeypatch):
     assert delivered(broker) == list(range(12))
 
 
-def test_settings_that_cannot_be_used_are_told_in_one_message(monkeypatch):
+def test_malformed_settings_are_one_error_message(command, monkeypatch):
     """Exit status 1 with what the variable must look like, no traceback, and the message stays."""
     name = spooled(1)
     monkeypatch.setenv("MESH_CONFIG", '{"interservice-bus": 3}')
@@ -276,7 +235,7 @@ def test_settings_that_cannot_be_used_are_told_in_one_message(monkeypatch):
     assert left() == [name]
 
 
-def test_while_somebody_else_is_sending_nothing_is_sent(monkeypatch):
+def test_while_another_process_sends_nothing_is_sent(command, monkeypatch):
     """Exit status 1 after a while, and the message stays."""
     monkeypatch.setattr("dkist_processing_core.cli.messages.BUSY_SECONDS", 0.3)
     name = spooled(1)
@@ -288,8 +247,8 @@ def test_while_somebody_else_is_sending_nothing_is_sent(monkeypatch):
 
 
 @pytest.mark.rabbitmq
-def test_a_message_that_somebody_else_sends_meanwhile_is_no_error(broker, monkeypatch):
-    """Files that disappear before it is our turn are neither sent nor missed."""
+def test_a_message_that_another_process_sends_meanwhile_is_no_error(command, broker, monkeypatch):
+    """Files that disappear before their turn are neither sent nor reported."""
     names = [spooled(1), spooled(2)]
     real_lock = spool.lock
 
@@ -304,9 +263,6 @@ def test_a_message_that_somebody_else_sends_meanwhile_is_no_error(broker, monkey
     assert delivered(broker) == [2]
 
 
-PROGRAM = Path(sysconfig.get_path("scripts")) / "dkist-processing-core"
-
-
 @pytest.mark.rabbitmq
 def test_the_program_sends_what_is_pending(broker):
     """As a person starts it, several at once: each message is delivered once, and all of them succeed."""
@@ -318,25 +274,24 @@ def test_the_program_sends_what_is_pending(broker):
     outcomes = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert [error for _, error in outcomes] == ["", "", ""]
-    told = [line for output, _ in outcomes for line in output.splitlines() if line.startswith("sent: ")]
-    assert told == [f"sent: {name}" for name in names]
+    sent = [line for output, _ in outcomes for line in output.splitlines() if line.startswith("sent: ")]
+    assert sent == [f"sent: {name}" for name in names]
     assert left() == []
     assert delivered(broker) == list(range(200))
 
 
-def test_the_program_says_in_one_line_what_cannot_be_done(monkeypatch):
+def test_the_program_says_in_one_line_what_cannot_be_done():
     """With a malformed setting it ends with exit status 1 and no traceback."""
     spooled(1)
-    monkeypatch.setenv("MESH_CONFIG", "{")
-    done = subprocess.run([PROGRAM, "messages", "send"], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("Error: MESH_CONFIG is no JSON")
-    assert "Traceback" not in done.stderr
-    assert done.stderr.count("\n") == 1
+    status, output, error = run_program("messages", "send", MESH_CONFIG="{")
+    assert (status, output) == (1, "")
+    assert error.startswith("Error: MESH_CONFIG is no JSON")
+    assert "Traceback" not in error
+    assert error.count("\n") == 1
 
 
-def test_messages_are_dropped_by_name():
-    """With what is forgotten; the others stay, and so they do in a dry run."""
+def test_messages_are_dropped_by_name(command):
+    """The output shows each; the others stay, and a dry run drops nothing."""
     names = [spooled(number) for number in range(3)]
     _, output, _ = command("drop", names[0], names[2], "--dry-run")
     assert [line.partition(": w ")[0] for line in output.splitlines()] == [
@@ -352,7 +307,7 @@ def test_messages_are_dropped_by_name():
     assert left() == [names[1]]
 
 
-def test_all_messages_are_dropped():
+def test_all_messages_are_dropped(command):
     """Damaged ones too."""
     names = [damaged_file(), spooled(1)]
     assert command("drop", "--all", "--dry-run")[0] == 0
@@ -362,7 +317,7 @@ def test_all_messages_are_dropped():
     assert left() == []
 
 
-def test_what_cannot_be_dropped_holds_up_no_other():
+def test_a_file_that_cannot_be_dropped_does_not_keep_the_others(command):
     """A folder among the files is named, with exit status 1."""
     folder = spool.spool_folder() / "00000000000000000001-x.json"
     folder.mkdir(parents=True)
@@ -375,7 +330,7 @@ def test_what_cannot_be_dropped_holds_up_no_other():
 
 
 @pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["--all", "name.json"]], ids=["neither", "dry-run", "both"])
-def test_dropping_wants_names_or_all(arguments):
+def test_dropping_needs_names_or_all(command, arguments):
     """Neither or both is an error of the command line, and nothing is dropped."""
     name = spooled(1)
     status, _, error = command("drop", *arguments)
@@ -385,7 +340,7 @@ def test_dropping_wants_names_or_all(arguments):
 
 
 @pytest.mark.parametrize("verb", ["send", "drop"])
-def test_a_name_that_is_not_there_is_an_error_of_the_command_line(verb, monkeypatch):
+def test_a_name_that_is_not_there_is_an_error_of_the_command_line(command, verb, monkeypatch):
     """With the closest one; nothing is sent or dropped, not even what is there."""
     [port] = free_ports(1)
     monkeypatch.setenv("MESH_CONFIG", mesh_config(port))

@@ -13,10 +13,10 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.declared_workflows import new_workflow
 from support.sources import flow, imported_sources
 from support.tasks import First, Fourth, Second, Third
 
-from dkist_processing_core import Workflow
 from dkist_processing_core.build_utils import export_notebooks
 from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
 from dkist_processing_core.rendering import checksum
@@ -41,11 +41,6 @@ NASTY = [
     "| a | b |\n| --- | --- |\n| 1 | 2 |",
     "Two lines\nof one paragraph.\n\n```python\ncode\n```\n\n~~~\nmore\n~~~",
 ]
-
-
-def new_workflow(**changes):
-    arguments = {"input_data": "l0", "output_data": "l1", "category": "cam", "workflow_package": "support.workflows"}
-    return Workflow(**(arguments | {"workflow_version": "1.0"} | changes))
 
 
 def diamond():
@@ -141,8 +136,8 @@ def test_the_parameters_are_a_cell_that_papermill_finds():
     assert ast.unparse(statement) == "recipe_run_id = None"
 
 
-def test_what_is_said_of_a_task_is_its_name_its_upstreams_and_its_docstring():
-    """In that order; a task without docstring has none of its base class."""
+def test_the_text_of_a_task_has_its_name_its_upstreams_and_its_docstring():
+    """They are in that order; a task does not inherit the docstring of its base class."""
     found = cells(notebook(diamond().spec))
     assert found["about-First"] == "## `First`\n\nDo the first thing.\n\n```text\nWith | a second paragraph.\n```"
     assert found["about-Third"] == "## `Third`\n\nAfter `First`."
@@ -195,7 +190,7 @@ def test_a_rollback_is_two_comments_away():
 
 @pytest.mark.parametrize("doc", NASTY, ids=range(len(NASTY)))
 def test_a_docstring_is_shown_as_it_is(doc):
-    """Whatever it has in it, the reader sees every character of it, and none is taken for markup."""
+    """The reader sees every character of it, and none is interpreted as markup."""
     text = notebook(with_doc(doc))
     nbformat.validate(json.loads(text))
     about = cells(text)["about-First"]
@@ -216,7 +211,7 @@ def test_no_docstring_breaks_a_notebook(doc):
 
 @given(st.permutations([First, Second, Third, Fourth]))
 def test_the_order_of_the_nodes_changes_no_byte(order):
-    """The same workflow gives the same notebook however it was put together."""
+    """The same workflow gives the same notebook, whatever the order of add_node."""
     upstreams = {First: None, Second: First, Third: First, Fourth: [Third, Second]}
     extras = {Second: ["quality"], Third: ["asdf"]}
     workflow = new_workflow()
@@ -256,8 +251,8 @@ def test_ids_of_cells_are_legal_and_stay_when_a_task_is_added():
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", each) for each in cells(text))
 
 
-def test_a_module_that_no_import_statement_can_name_is_imported_all_the_same():
-    """Such as one that begins with a digit, which the checks let pass."""
+def test_a_module_whose_name_is_no_identifier_is_imported():
+    """For example, its name begins with a digit, which the checks allow."""
     spec = with_doc("")
     spec = replace(spec, nodes=(replace(spec.nodes[0], task="support.2020_flow:First"),))
     assert "First = import_module('support.2020_flow').First\n" in cells(notebook(spec))["run-First"]
@@ -282,8 +277,8 @@ def test_a_workflow_writes_its_notebook():
     assert {each.read_text(encoding="utf-8") for each in written} == {notebook(workflow.spec)}
 
 
-def test_a_notebook_that_nobody_has_touched_is_replaced(tmp_path):
-    """By that of another library version, or with another docstring."""
+def test_an_unmodified_notebook_is_replaced(tmp_path):
+    """Another version of the library, or another docstring, gives a new one."""
     workflow = diamond()
     file = workflow.export_notebook()
     file.write_text(notebook(with_doc("An older one.")))
@@ -291,8 +286,8 @@ def test_a_notebook_that_nobody_has_touched_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("change", ["filled", "text", "binary", "empty"])
-def test_a_notebook_that_somebody_has_changed_is_not_replaced(change):
-    """The error names it, and how to replace it all the same."""
+def test_a_modified_notebook_is_not_replaced(change):
+    """The error names it, and says how to replace it."""
     workflow = diamond()
     file = workflow.export_notebook()
     match change:
@@ -315,7 +310,7 @@ def test_a_notebook_that_somebody_has_changed_is_not_replaced(change):
 
 @given(st.text(), st.text(), st.text())
 def test_a_checksum_notices_every_change(before, after, other):
-    """A text with a checksum is unchanged, and with any other text in it it is not."""
+    """A text with its checksum is unmodified; any other text is not."""
     text = checksum.with_checksum(f"{before}\n{checksum.PLACEHOLDER}\n{after}")
     assert checksum.is_unmodified(text.encode())
     for changed in {text + other, other + text, text.replace(before, other)} - {text}:
@@ -362,7 +357,7 @@ def test_one_changed_notebook_keeps_all_from_being_written(tmp_path):
 
 @pytest.mark.parametrize("kind", ["file", "below-a-file", "folder-in-the-way"])
 def test_a_target_that_cannot_be_written_is_an_error(tmp_path, kind):
-    """With its name, and nothing is left behind."""
+    """The error names it, and no file is left."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "taken" / "a_to_b_cam_one_1.0.ipynb").mkdir(parents=True)
     target = {"file": "file", "below-a-file": "file/out", "folder-in-the-way": "taken"}[kind]
@@ -376,7 +371,7 @@ def test_a_target_that_cannot_be_written_is_an_error(tmp_path, kind):
 
 
 def test_every_cell_of_code_compiles():
-    """Whatever the characters of names that the checks let pass."""
+    """They compile with every character that the checks allow in names."""
     parts = ["a", "A-b", "x.y", "_", "9"]
     for category, version in itertools.product(parts, ["dev", "1.0", "2.0rc1", "v1-x"]):
         workflow = new_workflow(category=category, workflow_version=version)

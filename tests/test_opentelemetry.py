@@ -8,7 +8,8 @@ from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unch
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
 pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
 
-from support.otlp import grpc_collector, http_collector, mesh_config, values
+from support.mesh import mesh_config
+from support.otlp import METRICS, TRACES, grpc_collector, http_collector, values
 
 pytestmark = pytest.mark.once
 
@@ -136,7 +137,7 @@ def test_each_signal_has_its_own_service_of_the_mesh():
     with collector("grpc") as for_spans, collector("http") as for_metrics:
         done = run_task(
             TASK,
-            MESH_CONFIG=mesh_config(for_spans.port, for_metrics.port),
+            MESH_CONFIG=mesh_config({TRACES: for_spans.port, METRICS: for_metrics.port}),
             OTEL_EXPORTER_OTLP_METRICS_PROTOCOL="http/protobuf",
         )
     assert_unchanged(done)
@@ -411,7 +412,7 @@ def test_an_extra_that_is_not_installed_is_one_warning_with_the_command():
     "settings",
     [
         {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-        {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "MESH_CONFIG": mesh_config(9)},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "MESH_CONFIG": mesh_config({TRACES: 9, METRICS: 9})},
     ],
     ids=["standard variable", "mesh"],
 )

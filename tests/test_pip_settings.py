@@ -1,14 +1,12 @@
 """A worker that is set up for pip alone: uv finds there what pip finds."""
 
-import functools
-import http.server
 import os
 import shutil
 import subprocess
 import sys
-import threading
 
 import pytest
+from support.http_server import files_in, http_server
 from support.releases import build_wheel, run_uv, write_package
 from support.script_package import FILES, NAME
 from support.script_runs import environments, new_spec, worker_without_uv
@@ -27,29 +25,9 @@ def wheels(core_wheel, tmp_path_factory):
     venv = tmp_path_factory.mktemp("downloader") / "venv"
     run_uv("venv", "--quiet", "--seed", "--python", sys.executable, venv)
     for requirements in ([*core_wheel.glob("*.whl"), "packaging==26.0"], ["packaging==25.0"]):
-        subprocess.run(
-            [
-                venv / "bin/python",
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--only-binary",
-                ":all:",
-                "-d",
-                folder,
-                *requirements,
-            ],
-            check=True,
-        )
+        download = [venv / "bin/python", "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "-d", folder]
+        subprocess.run([*download, *requirements], check=True)
     return folder
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves folders as a package index, without a word."""
-
-    def log_message(self, *arguments):
-        pass
 
 
 @pytest.fixture
@@ -57,13 +35,8 @@ def index(tmp_path):
     """A server of package indexes (PEP 503), and the folder that it serves."""
     root = tmp_path / "served"
     root.mkdir()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(root)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", root
-    server.shutdown()
-    server.server_close()
-    thread.join(5)
+    with http_server(files_in(root)) as port:
+        yield f"http://127.0.0.1:{port}", root
 
 
 def put(wheel, simple):
@@ -80,7 +53,7 @@ def installed(environment):
 
 
 def test_pip_conf_alone_gives_the_same_environment_with_uv_as_with_pip(wheels, index, tmp_path):
-    """An index, an extra index with a newer version of the same package, and a folder of wheels, all from pip.conf."""
+    """The file names an index, an extra index with a newer version of one package, and a folder of wheels."""
     address, root = index
     links = tmp_path / "links"
     links.mkdir()

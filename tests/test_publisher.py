@@ -10,35 +10,14 @@ import pika
 import pytest
 from pika import SelectConnection
 from support.mesh import mesh_config
+from support.messages import OTHER_QUEUE, QUEUE, new_envelope
 from support.peers import peer, relay
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.amqp import Connection
-from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.publisher import PublishError, deliver, publish
 from dkist_processing_core.isb.settings import isb_configuration
-
-QUEUE = "recipe.run.failure.q"
-
-
-def new_envelope(**changes):
-    facts = {
-        "routing_key": "recipe.run.failure.m",
-        "queue": QUEUE,
-        "body": '{"taskName": "T"}',
-        "message_id": "0123456789abcdef0123456789abcdef",
-    }
-    return Envelope(**(facts | changes))
-
-
-@pytest.fixture
-def broker(rabbitmq, monkeypatch):
-    """The real broker, with nothing declared on it, as the settings name it."""
-    monkeypatch.setenv("MESH_CONFIG", rabbitmq.mesh_config)
-    rabbitmq.forget(QUEUE, "other.q")
-    yield rabbitmq
-    rabbitmq.forget(QUEUE, "other.q")
 
 
 @pytest.mark.rabbitmq
@@ -88,24 +67,14 @@ def test_no_message_is_no_error():
 @pytest.mark.rabbitmq
 def test_a_message_that_is_refused_holds_up_no_other(broker):
     """The one that no queue takes is reported, the others are delivered, each to its queue."""
-    with no_right_to_declare(broker, "other.q"):
+    with broker.no_right_to_declare(OTHER_QUEUE):
         publish(new_envelope())
-        envelopes = [new_envelope(queue="other.q", routing_key="other.m"), new_envelope(message_id="f" * 32)]
+        envelopes = [new_envelope(queue=OTHER_QUEUE, routing_key="other.m"), new_envelope(message_id="f" * 32)]
         errors = deliver(envelopes)
     assert list(errors) == [0]
     assert "no queue takes the message (312 NO_ROUTE)" in str(errors[0])
     assert not errors[0].retryable
     assert len(broker.take_all(QUEUE)) == 2
-
-
-@contextlib.contextmanager
-def no_right_to_declare(broker, name):
-    """Let the user guest do everything but declare one queue."""
-    broker.control("set_permissions", "guest", f"^(?!{name}$).*", ".*", ".*")
-    try:
-        yield
-    finally:
-        broker.control("set_permissions", "guest", ".*", ".*", ".*")
 
 
 @pytest.mark.rabbitmq

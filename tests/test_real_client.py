@@ -102,7 +102,7 @@ def run_workflow(installed, airflow, environments, workflow, **environment):
     """Run one workflow on Airflow and return its state and output."""
     dag_id = f"{NAME}_{workflow}_{installed.client.release}"
     worker = {**installed.worker, "DKIST_ENVIRONMENT_CACHE": str(environments), **environment}
-    done = airflow.drive("run", str(airflow.dags), dag_id, '{"recipe_run_id": 1}', environment=worker)
+    done = airflow.run_dag(dag_id, {"recipe_run_id": 1}, worker)
     return done["state"], done["output"]
 
 
@@ -123,7 +123,7 @@ def test_every_module_imports(installed, count):
 
 def test_every_workflow_exports_and_loads(installed, exported, airflow, count):
     """Airflow loads as many DAGs as the client has workflows, with no error and no warning."""
-    loaded = airflow.drive("load", str(airflow.dags))
+    loaded = airflow.load()
     assert (loaded["import_errors"], loaded["warnings"]) == ({}, [])
     assert len(loaded["dags"]) == exported
     assert exported > 20
@@ -184,7 +184,7 @@ def test_other_packages_of_the_family_export_and_load(relative, core_wheel, airf
     installed = Installed.new(tmp_path, relative, python, replacing(core_wheel, tmp_path))
     folder = tmp_path / "dags"
     exported = export(installed, relative.package, folder)
-    loaded = airflow.drive("load", str(folder))
+    loaded = airflow.load(folder)
     assert (loaded["import_errors"], loaded["warnings"]) == ({}, [])
     assert len(loaded["dags"]) == exported > 0
     record_property(f"client {relative.package} {relative.release}", f"{exported} exported, {exported} loaded")

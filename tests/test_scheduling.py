@@ -1,7 +1,7 @@
 """The DAG factory: what it makes of exported files, and what it refuses."""
 
 import pytest
-from test_dag_file import diamond
+from support.declared_workflows import diamond
 
 from dkist_processing_core import __version__
 from dkist_processing_core.authoring.spec import OPERATORS

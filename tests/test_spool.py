@@ -1,27 +1,11 @@
 """Damaged files in the spool folder."""
 
 import pytest
+from support.messages import QUEUE, new_envelope
 
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.drain import send_pending
-from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.publisher import deliver
-
-QUEUE = "recipe.run.failure.q"
-
-
-@pytest.fixture
-def broker(rabbitmq, monkeypatch):
-    """The real broker, with nothing declared on it, as the settings name it."""
-    monkeypatch.setenv("MESH_CONFIG", rabbitmq.mesh_config)
-    rabbitmq.forget(QUEUE)
-    yield rabbitmq
-    rabbitmq.forget(QUEUE)
-
-
-def new_envelope(number=1, **changes):
-    facts = {"routing_key": "recipe.run.failure.m", "queue": QUEUE, "body": "{}", "message_id": f"{number:032x}"}
-    return Envelope(**(facts | changes))
 
 
 @pytest.mark.rabbitmq

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from support.api import Api
 from support.ports import free_ports
 from support.processes import is_alive
 from support.releases import REPOSITORY
+from support.waiting import wait_until
 
 from dkist_processing_core.common.programs import family
 
@@ -49,27 +49,15 @@ def standalone(tmp_path_factory):
     output = folder / "output.txt"
     with output.open("w") as file:
         process = subprocess.Popen(
-            [
-                # What runs in the background of a shell ignores Ctrl-C, and so does all that it starts.
-                "env",
-                "--default-signal=INT",
-                sys.executable,
-                REPOSITORY / "examples" / "standalone_airflow.py",
-                "--folder",
-                folder,
-                "--port",
-                str(port),
-            ],
+            # What runs in the background of a shell ignores Ctrl-C, and so does all that it starts.
+            ["env", "--default-signal=INT", sys.executable, PROGRAM, "--folder", folder, "--port", str(port)],
             env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
             stdout=file,
             stderr=subprocess.STDOUT,
         )
     try:
-        deadline = time.monotonic() + 240
-        while "Ctrl-C" not in output.read_text():
-            assert process.poll() is None, output.read_text()
-            assert time.monotonic() < deadline, output.read_text()
-            time.sleep(0.5)
+        wait_until(lambda: "Ctrl-C" in output.read_text() or process.poll() is not None, 240, output.read_text)
+        assert process.poll() is None, output.read_text()
         yield {"pid": process.pid, **dict(re.findall(r"^  (\w+) +(\S.*)$", output.read_text(), re.MULTILINE))}
     finally:
         started = family(process.pid) - {process.pid}
@@ -85,15 +73,8 @@ def standalone(tmp_path_factory):
 def api(standalone):
     """A client that has logged in, once the example's workflow is there."""
     client = Api(standalone["Airflow"], standalone["user"], standalone["password"])
-    deadline = time.monotonic() + 90
-    while client.call("GET", f"/api/v2/dags/{WORKFLOW}_1.0.0")[0] != 200:
-        assert time.monotonic() < deadline, client.call("GET", "/api/v2/importErrors")
-        time.sleep(0.5)
+    client.wait_for_dag(f"{WORKFLOW}_1.0.0")
     return client
-
-
-def trigger(api, conf):
-    return api.call("POST", f"/api/v2/dags/{WORKFLOW}_1.0.0/dagRuns", {"logical_date": None, "conf": conf})
 
 
 def test_it_listens_on_this_machine_only(standalone):
@@ -103,8 +84,8 @@ def test_it_listens_on_this_machine_only(standalone):
     assert set(standalone["workflows"].split(", ")) == {f"{WORKFLOW}_1.0.0", f"{WORKFLOW}_failing_1.0.0"}
 
 
-def test_there_is_nothing_that_airflow_could_not_import(api):
-    """No exported file is an import error, and the pools are there."""
+def test_airflow_imports_every_exported_file(api):
+    """There is no import error, and the pools exist."""
     assert api.call("GET", "/api/v2/importErrors")[1]["total_entries"] == 0
     _, pools = api.call("GET", "/api/v2/pools")
     assert {"high_memory_pool", "multi_core_pool", "gpu_pool"} <= {pool["name"] for pool in pools["pools"]}
@@ -116,24 +97,20 @@ def test_there_is_nothing_that_airflow_could_not_import(api):
     ids=["missing", "word", "zero", "hostile"],
 )
 def test_a_bad_recipe_run_id_is_answered_with_400(api, conf):
-    """The reason names the parameter, and no run comes of it."""
-    _, before = api.call("GET", f"/api/v2/dags/{WORKFLOW}_1.0.0/dagRuns")
-    status, answer = trigger(api, conf)
+    """The reason names the parameter, and no run is created."""
+    runs = f"/api/v2/dags/{WORKFLOW}_1.0.0/dagRuns"
+    _, before = api.call("GET", runs)
+    status, answer = api.call("POST", runs, {"logical_date": None, "conf": conf})
     assert status == 400
     assert "recipe_run_id" in answer["detail"]
-    _, after = api.call("GET", f"/api/v2/dags/{WORKFLOW}_1.0.0/dagRuns")
+    _, after = api.call("GET", runs)
     assert after["total_entries"] == before["total_entries"]
 
 
 def test_a_run_is_triggered_and_succeeds(api):
-    """All five tasks of the diamond, scheduled by the real scheduler."""
-    status, run = trigger(api, {"recipe_run_id": 7})
-    assert status == 200, run
-    path = f"/api/v2/dags/{WORKFLOW}_1.0.0/dagRuns/{run['dag_run_id']}"
-    deadline = time.monotonic() + 240
-    while (state := api.call("GET", path)[1]["state"]) in {"queued", "running"}:
-        assert time.monotonic() < deadline, api.call("GET", f"{path}/taskInstances")
-        time.sleep(1)
+    """The real scheduler runs all five tasks of the example."""
+    path = api.trigger(f"{WORKFLOW}_1.0.0", {"recipe_run_id": 7})
+    state = api.wait_for_end(path, 240)["state"]
     _, instances = api.call("GET", f"{path}/taskInstances")
     states = {each["task_id"]: each["state"] for each in instances["task_instances"]}
     assert (state, set(states.values())) == ("success", {"success"}), states

@@ -7,12 +7,12 @@ It is installed from the package index into an environment of its own and runs t
 import json
 import logging
 import subprocess
-import sys
 import textwrap
 from types import SimpleNamespace
 
 import pytest
-from support.releases import run_uv
+from support.messages import QUEUE
+from support.releases import new_environment
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
@@ -20,7 +20,6 @@ from dkist_processing_core.isb import spool
 pytestmark = [pytest.mark.network, pytest.mark.rabbitmq]
 
 RELEASE = "1.3.4"
-QUEUE = "recipe.run.failure.q"
 TYPES = ["classic", "quorum"]
 
 # What a service states: the keys that it reads, by the base class of talus, and where the messages are.
@@ -99,22 +98,10 @@ PRODUCE = """
 @pytest.fixture(scope="module")
 def talus(tmp_path_factory):
     """The Python of an environment with talus, and nothing of ours."""
-    venv = tmp_path_factory.mktemp("talus") / "venv"
     try:
-        run_uv("venv", "--quiet", "--python", sys.executable, venv)
-        run_uv("pip", "install", "--quiet", "--python", venv / "bin/python", f"talus=={RELEASE}")
+        return new_environment(tmp_path_factory.mktemp("talus") / "venv", f"talus=={RELEASE}")
     except AssertionError as reason:
         pytest.skip(f"talus cannot be installed: {reason}")
-    return venv / "bin/python"
-
-
-@pytest.fixture
-def broker(rabbitmq, monkeypatch):
-    """The real broker, with nothing declared on it, as the settings name it."""
-    monkeypatch.setenv("MESH_CONFIG", rabbitmq.mesh_config)
-    rabbitmq.forget(QUEUE)
-    yield rabbitmq
-    rabbitmq.forget(QUEUE)
 
 
 @pytest.fixture(params=TYPES)

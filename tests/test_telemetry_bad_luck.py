@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support import apm
+from support.mesh import mesh_config
 from support.peers import peer, swallowing
 from support.ports import free_ports
 from support.processes import wait_for
@@ -32,9 +33,9 @@ pytestmark = pytest.mark.once
 
 # What switches each on, given the port of its server.
 ON = {
-    "elastic": lambda port: {"ELASTIC_APM_ENABLED": "true", "MESH_CONFIG": apm.mesh_config(port)},
+    "elastic": lambda port: {"ELASTIC_APM_ENABLED": "true", "MESH_CONFIG": mesh_config({apm.SERVICE: port})},
     "otlp": lambda port: {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"},
-    "otlp of the mesh": lambda port: {"MESH_CONFIG": otlp.mesh_config(port)},
+    "otlp of the mesh": lambda port: {"MESH_CONFIG": mesh_config({otlp.TRACES: port, otlp.METRICS: port})},
 }
 GARBAGE = b"\x00\xff\x15garbage\r\n\r\n" * 100
 

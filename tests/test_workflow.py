@@ -1,6 +1,7 @@
 """What people write to declare a workflow."""
 
 import pytest
+from support.declared_workflows import new_workflow
 from support.tasks import First, Fourth, Second, Third
 
 from dkist_processing_core import ResourceQueue, Workflow
@@ -15,11 +16,6 @@ from dkist_processing_core.exceptions import (
     UnknownUpstreamError,
     WorkflowError,
 )
-
-
-def new_workflow(**changes):
-    arguments = {"input_data": "l0", "output_data": "l1", "category": "cam", "workflow_package": "support.workflows"}
-    return Workflow(**(arguments | {"workflow_version": "1.0"} | changes))
 
 
 def test_the_process_scheme_names_a_workflow():
@@ -100,7 +96,7 @@ def test_naming_schemes_are_not_mixed(changes, message):
     ],
     ids=["name", "version", "version-no-text", "long", "no-package", "hostile-package", "empty-tag", "long-tag"],
 )
-def test_the_constructor_refuses_what_it_can_judge(changes, message):
+def test_the_constructor_refuses_invalid_arguments(changes, message):
     """Bad input is one clear ValueError, at once."""
     with pytest.raises(ValueError, match=message) as caught:
         new_workflow(**changes)
@@ -184,8 +180,8 @@ class Unsearchable(list):
     __contains__ = index = count = __getitem__ = __iter__
 
 
-def test_to_add_a_node_searches_no_other(monkeypatch):
-    """So a workflow of many tasks takes a time in proportion to their number."""
+def test_adding_a_node_does_not_search_the_others(monkeypatch):
+    """The time for a workflow is proportional to the number of its tasks."""
     workflow = new_workflow()
     workflow.nodes = Unsearchable()
     for number in range(10):
@@ -196,7 +192,7 @@ def test_to_add_a_node_searches_no_other(monkeypatch):
 
 
 def test_the_list_of_nodes_can_be_changed():
-    """It is public: a node that was taken out can be added again, and one that was put in cannot."""
+    """It is public: a node that was removed can be added again, and one that was appended cannot."""
     workflow, other = new_workflow(), new_workflow()
     workflow.add_node(First)
     workflow.nodes.clear()
@@ -219,7 +215,7 @@ def test_the_list_of_nodes_can_be_changed():
     ],
     ids=["negative", "text", "bool", "nan", "negative-delay"],
 )
-def test_settings_of_a_task_are_judged(attributes, message):
+def test_settings_of_a_task_are_checked(attributes, message):
     """What Airflow could not use is refused with the class attribute and its value."""
     with pytest.raises(ValueError, match=message):
         new_workflow().add_node(type("Bad", (First,), attributes))
@@ -233,7 +229,7 @@ def test_settings_of_a_task_are_judged(attributes, message):
     ],
     ids=["extra", "queue"],
 )
-def test_settings_of_a_node_are_judged(arguments, message):
+def test_settings_of_a_node_are_checked(arguments, message):
     """What could not be rendered is refused with its value."""
     with pytest.raises(WorkflowError, match=message):
         new_workflow().add_node(First, **arguments)
@@ -297,7 +293,7 @@ def test_export_writes_one_file_of_the_dag_name(tmp_path):
 
 
 def test_export_goes_to_dags_by_default_and_the_older_spelling_to_export(tmp_path):
-    """The folders are those that CI deploys, as it was written for the one spelling or the other."""
+    """CI deploys one or the other, depending on the spelling that it was written for."""
     workflow = new_workflow()
     workflow.add_node(First)
     assert workflow.export_dag().resolve() == tmp_path / "dags" / "l0_to_l1_cam_1.0.py"
@@ -317,7 +313,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 @pytest.mark.parametrize("verb", ["export_dag", "export"])
 def test_a_file_of_a_released_version_is_not_replaced(tmp_path, verb):
-    """As by `build_utils`: an edited file stays, and the error says how to replace it."""
+    """As with `build_utils`, an edited file stays, and the error says how to replace it."""
     workflow = new_workflow()
     workflow.add_node(First)
     exported = getattr(workflow, verb)(tmp_path)

@@ -4,6 +4,10 @@ import json
 import urllib.error
 import urllib.request
 
+from support.waiting import wait_until
+
+ENDED = {"success", "failed"}
+
 
 class Api:
     """A client of Airflow's REST API (v2)."""
@@ -27,3 +31,28 @@ class Api:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.load(error)
+
+    def wait_for_dag(self, dag_id):
+        """Wait until Airflow has loaded a DAG."""
+        wait_until(
+            lambda: self.call("GET", f"/api/v2/dags/{dag_id}")[0] == 200,
+            90,
+            lambda: f"Airflow has not loaded {dag_id}: {self.call('GET', '/api/v2/importErrors')}",
+            interval=0.5,
+        )
+
+    def trigger(self, dag_id, conf):
+        """Start a run; return its address."""
+        runs = f"/api/v2/dags/{dag_id}/dagRuns"
+        status, run = self.call("POST", runs, {"logical_date": None, "conf": conf})
+        assert status == 200, run
+        return f"{runs}/{run['dag_run_id']}"
+
+    def wait_for_end(self, address, seconds=180):
+        """Wait until a run, or a task instance, has ended, and return it."""
+        return wait_until(
+            lambda: (found := self.call("GET", address)[1])["state"] in ENDED and found,
+            seconds,
+            lambda: f"not ended within {seconds} s: {self.call('GET', address)}",
+            interval=0.5,
+        )

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from support.http_server import Request, Response, http_server
+from support.mesh import mesh_config
 
-
-def mesh_config(port: int) -> str:
-    """Return the value of MESH_CONFIG that puts the server on a port of the loopback address."""
-    return json.dumps({"system-monitoring-log-apm": {"mesh_address": "127.0.0.1", "mesh_port": port}})
+SERVICE = "system-monitoring-log-apm"
 
 
 @dataclass
@@ -28,7 +26,7 @@ class Intake:
     @property
     def mesh_config(self) -> str:
         """The value of MESH_CONFIG that points at this server."""
-        return mesh_config(self.port)
+        return mesh_config({SERVICE: self.port})
 
     @property
     def transactions(self) -> list[dict[str, Any]]:

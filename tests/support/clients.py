@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.matrix.environments import NoPythonError, find_python
-from support.releases import VERSION, run_uv, with_links
+from support.releases import VERSION, new_environment, with_links
 
 PACKAGE = "dkist_processing_test"
 COMMON = "dkist_processing_common"
@@ -118,17 +118,7 @@ class Installed:
     @classmethod
     def new(cls, folder: Path, client: Client | Relative, python: str, settings: dict[str, str]) -> "Installed":
         """Make the environment."""
-        run_uv("venv", "--quiet", "--python", python, folder / "venv")
-        before = dict(os.environ)
-        os.environ.update(settings)
-        try:
-            run_uv(
-                *["pip", "install", "--quiet", "--python", folder / "venv/bin/python"],
-                *[*client.requirements, "pytest-timeout"],
-            )
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        new_environment(folder / "venv", *client.requirements, "pytest-timeout", python=python, **settings)
         return cls(folder, client)
 
     def run(self, *arguments: str, timeout: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -5,13 +5,13 @@ import json
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 from dkist_processing_core.common.programs import end
 from support.api import Api
+from support.waiting import wait_until
 
 USER = "admin"
 START_SECONDS = 120.0
@@ -87,7 +87,8 @@ class Components:
                         stderr=subprocess.STDOUT,
                         start_new_session=True,
                     )
-            self._wait_until_healthy()
+            problem = f"Airflow did not answer within {START_SECONDS:.0f} s; its logs are in {self.folder}"
+            wait_until(self._is_healthy, START_SECONDS, problem, interval=0.5, error=ComponentError)
         except BaseException:
             self.__exit__()
             raise
@@ -119,13 +120,9 @@ class Components:
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
-    def _wait_until_healthy(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            self.check()
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                _, health = self.log_in().call("GET", "/api/v2/monitor/health")
-                if all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor")):
-                    return
-            time.sleep(0.5)
-        raise ComponentError(f"Airflow did not answer within {START_SECONDS:.0f} s; its logs are in {self.folder}")
+    def _is_healthy(self) -> bool:
+        self.check()
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            _, health = self.log_in().call("GET", "/api/v2/monitor/health")
+            return all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor"))
+        return False

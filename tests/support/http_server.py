@@ -1,4 +1,4 @@
-"""An HTTP server on the loopback address, for whatever is sent requests in a test."""
+"""An HTTP server on the loopback address: package indexes, the intake of Elastic APM, collectors of OTLP."""
 
 import contextlib
 import gzip
@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
 
 
 @dataclass(frozen=True)
@@ -37,21 +39,34 @@ class Response:
     content_type: str = "application/octet-stream"
 
 
+def files_in(folder: Path) -> Callable[[Request], Response]:
+    """Return a function that answers with the files in a folder, and for a folder in it with its ``index.html``."""
+
+    def answer(request: Request) -> Response:
+        place = folder / unquote(request.path).strip("/")
+        file = place / "index.html" if place.is_dir() else place
+        if not file.is_file():
+            return Response(404)
+        return Response(200, file.read_bytes(), "text/html" if file.suffix == ".html" else Response.content_type)
+
+    return answer
+
+
 @contextlib.contextmanager
 def http_server(answer: Callable[[Request], Response], port: int = 0) -> Iterator[int]:
     """Serve on a free port, or on the one given, until the ``with`` statement ends; yield the port."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.do_POST()
-
         def do_POST(self):
             response = answer(Request(self.command, self.path, self.headers, self.decompressed(self.whole_body())))
             self.send_response(response.status)
             self.send_header("Content-Type", response.content_type)
             self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
-            self.wfile.write(response.body)
+            if self.command != "HEAD":
+                self.wfile.write(response.body)
+
+        do_GET = do_HEAD = do_POST  # noqa: N815 - the names that http.server calls
 
         def whole_body(self):
             if "chunked" not in self.headers.get("Transfer-Encoding", ""):

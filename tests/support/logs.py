@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pika.exceptions
+
+from support.waiting import wait_until
 
 QUEUE = "task.log.q"
 ROUTING_KEY = "task.log.m"
@@ -245,13 +246,15 @@ class Received:
 
     def until(self, condition, seconds=20):
         """Wait until the records so far are as expected, and return them."""
-        deadline = time.monotonic() + seconds
-        while True:
+
+        def are_as_expected():
             self.take()
-            if condition(self.records):
-                return self.records
-            assert time.monotonic() < deadline, f"{len(self.messages)} records, the last of them {self.records[-3:]}"
-            time.sleep(0.1)
+            return condition(self.records)
+
+        wait_until(
+            are_as_expected, seconds, lambda: f"{len(self.messages)} records, the last of them {self.records[-3:]}"
+        )
+        return self.records
 
     def until_the_end(self, seconds=20):
         return self.until(lambda records: any(is_end(record) for record in records), seconds)

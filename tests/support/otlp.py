@@ -1,7 +1,6 @@
 """Collectors that accept OTLP, by HTTP and by gRPC, and keep what they receive."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,17 +16,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from support.http_server import Request, Response, http_server
+from support.mesh import mesh_config
 
+TRACES, METRICS = "otlp-traces-endpoint", "otlp-metrics-endpoint"
 SIGNALS = {
     "/v1/traces": (ExportTraceServiceRequest, ExportTraceServiceResponse),
     "/v1/metrics": (ExportMetricsServiceRequest, ExportMetricsServiceResponse),
 }
-
-
-def mesh_config(traces: int, metrics: int | None = None) -> str:
-    """Return the value of MESH_CONFIG that puts the endpoints on ports of the loopback address."""
-    services = {"otlp-traces-endpoint": traces, "otlp-metrics-endpoint": metrics or traces}
-    return json.dumps({name: {"mesh_address": "127.0.0.1", "mesh_port": port} for name, port in services.items()})
 
 
 def value(of: Any) -> Any:
@@ -81,7 +76,7 @@ class Collector:
     @property
     def mesh_config(self) -> str:
         """The value of MESH_CONFIG that points at this collector."""
-        return mesh_config(self.port)
+        return mesh_config(dict.fromkeys((TRACES, METRICS), self.port))
 
     @property
     def spans(self) -> list[Span]:

@@ -1,39 +1,41 @@
-"""Look at processes of this machine, by /proc."""
+"""Look at processes of this machine through /proc."""
 
 import contextlib
-import time
 from pathlib import Path
+
+from support.waiting import wait_until
 
 
 def wait_for(file, seconds=60):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if file.exists() and file.read_text():
-            return [int(word) for word in file.read_text().split()]
-        time.sleep(0.05)
-    raise AssertionError(f"{file} did not appear")
-
-
-def is_alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+    """Wait for a file with text, and return the numbers in it."""
+    wait_until(lambda: file.exists() and file.read_text(), seconds, f"{file} did not appear", interval=0.05)
+    return [int(word) for word in file.read_text().split()]
 
 
 def wait_until_dead(pids, seconds):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not any(map(is_alive, pids)):
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"still alive after {seconds} s: {[pid for pid in pids if is_alive(pid)]}")
+    """Wait for the end of processes."""
+    wait_until(
+        lambda: not any(map(is_alive, pids)),
+        seconds,
+        lambda: f"alive after {seconds} s: {[pid for pid in pids if is_alive(pid)]}",
+    )
+
+
+def fields(pid):
+    """Return the fields of /proc/PID/stat behind the name of the program: state, parent, process group, session, ..."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def is_alive(pid):
+    """Return whether a process runs; a zombie does not."""
+    with contextlib.suppress(OSError):
+        return fields(pid)[0] != "Z"
+    return False
 
 
 def parent_of(pid):
-    """Return the process that a process comes from."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    """Return the process that started a process."""
+    return int(fields(pid)[1])
 
 
 def session_members(session):
@@ -41,8 +43,8 @@ def session_members(session):
     members = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            words = (process / "stat").read_text().rpartition(")")[2].split()
-            if int(words[3]) == session and words[0] != "Z":
+            state, _, _, own, *_ = fields(process.name)
+            if int(own) == session and state != "Z":
                 members.append(int(process.name))
     return members
 

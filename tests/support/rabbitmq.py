@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pika.exceptions
 
 from support.mesh import mesh_config
 from support.ports import free_ports
+from support.waiting import wait_until
 
 DEBIAN_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_SECONDS = 60
@@ -87,31 +88,29 @@ class RabbitMQ:
     def start(self) -> None:
         """Start the server and wait until it takes connections."""
         (self.folder / "rabbitmq.conf").write_text(self.configuration)
-        log = (self.folder / "server.log").open("ab")
-        if self.epmd is None:
-            self.epmd = subprocess.Popen(
-                ["epmd", "-port", str(self.epmd_port)], env=self.environment, stdout=log, stderr=log
-            )
-        self.process = subprocess.Popen(
-            [str(self.program)], env=self.environment, stdout=log, stderr=log, start_new_session=True
-        )
-        log.close()
+        with (self.folder / "server.log").open("ab") as log:
+            options = {"env": self.environment, "stdout": log, "stderr": log}
+            if self.epmd is None:
+                self.epmd = subprocess.Popen(["epmd", "-port", str(self.epmd_port)], **options)
+            self.process = subprocess.Popen([str(self.program)], start_new_session=True, **options)
         logging.getLogger("pika").setLevel(logging.CRITICAL)  # it writes a page about each attempt before the last
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                self.connect().close()
-                return
-            except pika.exceptions.AMQPError:
-                if self.process.poll() is not None:
-                    break
-                time.sleep(0.2)
-        raise UnavailableError(f"RabbitMQ did not start:\n{(self.folder / 'server.log').read_text()[-2000:]}")
+        wait_until(self._answers, START_SECONDS, self._last_lines, interval=0.2, error=UnavailableError)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(pika.exceptions.AMQPError):
+            self.connect().close()
+            return True
+        if self.process is None or self.process.poll() is not None:
+            raise UnavailableError(self._last_lines())
+        return False
+
+    def _last_lines(self) -> str:
+        return f"RabbitMQ did not start:\n{(self.folder / 'server.log').read_text()[-2000:]}"
 
     def stop(self) -> None:
         """Stop the server; what is durable stays."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):  # it has ended by itself, as its log tells
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself, see its log
                 os.killpg(self.process.pid, signal.SIGTERM)
             try:
                 self.process.wait(30)
@@ -119,6 +118,24 @@ class RabbitMQ:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
             self.process = None
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop the server, and start it again at the end of the ``with`` statement."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextlib.contextmanager
+    def no_right_to_declare(self, queue: str) -> Iterator[None]:
+        """Let the user guest do everything but declare one queue, until the end of the ``with`` statement."""
+        self.control("set_permissions", "guest", f"^(?!{queue}$).*", ".*", ".*")
+        try:
+            yield
+        finally:
+            self.control("set_permissions", "guest", ".*", ".*", ".*")
 
     def close(self) -> None:
         """Stop everything that was started."""

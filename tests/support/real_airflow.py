@@ -14,6 +14,7 @@ from support.api import Api
 from support.components import Components
 from support.ports import free_ports
 
+SECONDS = 180
 DRIVER = Path(__file__).with_name("airflow_driver.py")
 POOLS = {
     f"{name}_pool": {"slots": 4, "description": "", "include_deferred": False}
@@ -37,28 +38,34 @@ class Airflow(airflow.Airflow):
         (self.home / "pools.json").write_text(json.dumps(POOLS))
         self.run(["airflow", "pools", "import", self.home / "pools.json"])
 
-    def drive(self, verb: str, place: str, *arguments: str, environment: dict[str, str] | None = None) -> dict:
-        """Load files, run a DAG, or try to; return what came of it and, as ``output``, what was printed."""
-        if verb == "execute":
-            answer = self.home / "answer.json"
-            output = self.run(
-                [self.python, "-P", DRIVER, str(answer), place, *arguments], environment=environment, seconds=180
-            )
-            return {**json.loads(answer.read_text()), "output": output}
-        if verb == "load":
-            found, output = self.ask("load", place=place, environment=environment, seconds=180)
-            return {**found, "output": output}
-        dag_id, conf = arguments[0], json.loads(arguments[1])
-        confs = conf if verb == "refusals" else [conf]
-        runs, output = self.ask("run", place=place, confs=confs, dag_id=dag_id, environment=environment, seconds=180)
-        if verb == "refusals":
-            return {"answers": [run["refusal"] or None for run in runs], "output": output}
-        [run] = runs
+    def load(self, place: Path | None = None) -> dict:
+        """Load the files of a folder, of Airflow's own one by default."""
+        return self.ask("load", place=str(place or self.dags), seconds=SECONDS)[0]
+
+    def run_dag(self, dag_id: str, conf: dict[str, object], environment: dict[str, str] | None = None) -> dict:
+        """Run a DAG to its end; return its state and the ones of its tasks, and as ``output`` what was printed."""
+        [run], output = self._run(dag_id, [conf], environment)
         return {**run, "tasks": {name: task["state"] for name, task in run["tasks"].items()}, "output": output}
 
-    def execute(self, program: str) -> str:
-        """Run a Python program in a fresh interpreter."""
-        return self.run([self.python, "-c", textwrap.dedent(program)], seconds=180)
+    def refusals(self, dag_id: str, confs: list[dict[str, object]]) -> list[str]:
+        """Return why Airflow refuses to run a DAG with each conf, an empty text where it does not."""
+        return [run["refusal"] for run in self._run(dag_id, confs)[0]]
+
+    def _run(self, dag_id: str, confs: list[dict[str, object]], environment: dict[str, str] | None = None) -> Any:
+        place = str(self.dags)
+        return self.ask("run", place=place, confs=confs, dag_id=dag_id, environment=environment, seconds=SECONDS)
+
+    def execute_operator(self, dag_id: str, task_id: str, recipe_run_id: str, environment: dict[str, str]) -> dict:
+        """Execute one operator with a recipe run id that nothing has validated; return its error and the id."""
+        answer = self.home / "answer.json"
+        command = [self.python, "-P", DRIVER, answer, self.dags, dag_id, task_id, recipe_run_id]
+        self.run(command, environment=environment, seconds=SECONDS)
+        return json.loads(answer.read_text())
+
+    def execute(self, program: str, **environment: str) -> str:
+        """Run a Python program in a fresh interpreter, and return what it prints."""
+        command = [self.python, "-c", textwrap.dedent(program)]
+        return self.run(command, environment=environment, seconds=SECONDS)
 
     @contextmanager
     def serving(

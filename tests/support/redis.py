@@ -5,13 +5,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.mesh import mesh_config_of
+from support.mesh import mesh_config
 from support.ports import free_ports
 from support.releases import run_uv
+from support.waiting import wait_until
 
 SERVICE = "automated-processing-scratch-inventory"
 START_SECONDS = 20
@@ -38,17 +38,16 @@ def running_redis(folder: Path) -> Iterator[str]:
             stdout=log,
             stderr=log,
         )
+
+    def answers() -> bool:
+        assert server.poll() is None, (folder / "redis.log").read_text()
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+        return False
+
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert server.poll() is None, (folder / "redis.log").read_text()
-                assert time.monotonic() < deadline, (folder / "redis.log").read_text()
-                time.sleep(0.1)
-        yield mesh_config_of({SERVICE: port})
+        wait_until(answers, START_SECONDS, (folder / "redis.log").read_text)
+        yield mesh_config({SERVICE: port})
     finally:
         server.terminate()
         server.wait(10)

@@ -1,28 +1,62 @@
 """Releases in a folder that serves as a package index: this library's wheel, and small packages made by tests."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import dkist_processing_core
+from support.sources import write_sources
 
 REPOSITORY = Path(__file__).parents[2]
 VERSION = dkist_processing_core.__version__
+UV_SECONDS = 900
+# Exports the workflows of a package, named by its first argument, into a folder, named by its second one.
+EXPORT = """
+import sys
+from importlib import import_module
+from dkist_processing_core.build_utils import export_dags
+export_dags(import_module(sys.argv[1]), sys.argv[2])
+"""
 
 
-def run_uv(*arguments: str | Path) -> None:
-    """Run uv, which the tests' environment has, and show what it says if it fails."""
+def run_uv(*arguments: object, text: str = "", **environment: str) -> str:
+    """Run uv, which the tests' environment has, and return its output, which the error shows if it fails."""
     done = subprocess.run(
-        [sys.executable, "-m", "uv", *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-m", "uv", *map(str, arguments)],
+        env={**os.environ, **environment},
+        input=text,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=UV_SECONDS,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def new_environment(folder: Path, *requirements: object, python: object = sys.executable, **environment: str) -> Path:
+    """Make a virtual environment with some requirements, and return its Python."""
+    run_uv("venv", "--quiet", "--no-project", "--python", python, folder)
+    run_uv("pip", "install", "--quiet", "--python", folder / "bin/python", *requirements, **environment)
+    return folder / "bin" / "python"
 
 
 def build_wheel(project: Path, folder: Path) -> None:
     """Build the wheel of a project into a folder."""
     run_uv("build", "--wheel", "--quiet", "--out-dir", folder, project)
+
+
+def make_index(folder: Path, core_wheel: Path, *projects: Path) -> Path:
+    """Fill a folder with the wheels of this library and of some projects, and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for wheel in core_wheel.glob("*.whl"):
+        shutil.copy(wheel, folder)
+    for project in projects:
+        build_wheel(project, folder)
+    return folder
 
 
 def write_package(
@@ -44,13 +78,9 @@ def write_package(
     """
     package = package or name.replace("-", "_")
     project = folder / name
-    for path, text in {"__init__.py": "", **files}.items():
-        file = project / "src" / package / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(textwrap.dedent(text))
-    for each in (project / "src" / package).rglob("*"):
-        if each.is_dir() and not (each / "__init__.py").exists():
-            (each / "__init__.py").write_text("")
+    modules = write_sources(project / "src", files, name=package)
+    for each in modules.rglob("*/"):
+        (each / "__init__.py").touch()
     (project / "pyproject.toml").write_text(
         textwrap.dedent(
             f"""\

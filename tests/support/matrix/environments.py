@@ -10,13 +10,12 @@ import sys
 import tomllib
 from pathlib import Path
 
-from support.releases import REPOSITORY
+from support.releases import REPOSITORY, new_environment, run_uv
 
 TABLE = tomllib.loads(Path(__file__).with_name("versions.toml").read_text())
 KEPT = REPOSITORY / ".build" / "matrix"
 # The environment that runs the tests has an Airflow as well, which saves building another one.
 USES_THIS_ONE = os.environ.get("DKIST_MATRIX_USE_THIS_AIRFLOW") == "1"
-INSTALL_SECONDS = 900
 
 
 class NoPythonError(Exception):
@@ -49,20 +48,6 @@ def this_python() -> str:
     return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def uv(*arguments: object, text: str = "") -> str:
-    """Run uv, which the tests' environment has, and return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "uv", *map(str, arguments)],
-        input=text,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=INSTALL_SECONDS,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 def installed(name: str, pythons: list[str], requirements: list[str], before: object = None) -> Path:
     """Return the Python of an environment with some requirements; it is made again if these have changed."""
     place, python = KEPT / name, find_python(*pythons)
@@ -70,9 +55,8 @@ def installed(name: str, pythons: list[str], requirements: list[str], before: ob
     kept = place / "pin.json"
     if not kept.exists() or kept.read_text() != pin:
         shutil.rmtree(place, ignore_errors=True)
-        uv("venv", "--quiet", "--no-project", "--python", python, place)
         limit = ["--exclude-newer", before] if before else []
-        uv("pip", "install", "--quiet", "--python", place / "bin/python", *limit, *requirements)
+        new_environment(place, *limit, *requirements, python=python)
         kept.write_text(pin)
     return place / "bin" / "python"
 
@@ -89,7 +73,7 @@ def airflow(entry: dict[str, object], core_wheel: Path) -> Path:
     requirements = [f"apache-airflow=={entry['version']}", *TABLE["beside_airflow"]]
     python = installed(entry["version"], entry["pythons"], requirements, entry.get("before"))
     [wheel] = core_wheel.glob("dkist_processing_core-*.whl")
-    uv("pip", "install", "--quiet", "--python", python, "--no-deps", "--reinstall", wheel)
+    run_uv("pip", "install", "--quiet", "--python", python, "--no-deps", "--reinstall", wheel)
     return python
 
 
@@ -97,7 +81,7 @@ def newest_airflow(entry: dict[str, object]) -> str:
     """Return the version of Airflow that an installation gets today."""
     python = find_python(*entry["pythons"])
     wanted = "\n".join(["apache-airflow", *TABLE["beside_airflow"]])
-    said = uv("pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", python, "-", text=wanted)
+    said = run_uv("pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", python, "-", text=wanted)
     return re.search(r"^apache-airflow==(\S+)", said, re.MULTILINE)[1]
 
 

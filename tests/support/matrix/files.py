@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.matrix import environments
-from support.releases import REPOSITORY, build_wheel, write_package
+from support.releases import EXPORT, REPOSITORY, make_index, new_environment, write_package
 
 OURS = "ours"
 INSTRUMENT = REPOSITORY / "examples" / "instrument"
@@ -55,12 +55,6 @@ EXAMPLE_DIAMOND = {
     "MakePreview": ["CalibrateScience"],
 }
 EXAMPLE_FAILING = {"SimulateFrames": [], "FailOnPurpose": ["SimulateFrames"]}
-EXPORT = """
-import sys
-from importlib import import_module
-from dkist_processing_core.build_utils import export_dags
-export_dags(import_module(sys.argv[1]), sys.argv[2])
-"""
 
 
 @dataclass(frozen=True)
@@ -119,12 +113,10 @@ def expected(tasks: dict[str, list[str]], number: int) -> tuple[dict[str, dict[s
 
 def example(folder: Path, releases: Path) -> list[Path]:
     """Export the example package, in an environment as its pipeline has it."""
-    author = folder.parent / "author"
-    environments.uv("venv", "--quiet", "--no-project", "--python", sys.executable, author)
     requirement = f"{EXAMPLE['name']}[frozen]=={EXAMPLE['version']}"
     links = ["--no-index", "--find-links", releases]
-    environments.uv("pip", "install", "--quiet", "--python", author / "bin/python", *links, requirement)
-    return export(author / "bin/python", INSTRUMENT, "dkist_processing_example", folder, EXAMPLE["version"])
+    author = new_environment(folder.parent / "author", *links, requirement)
+    return export(author, INSTRUMENT, "dkist_processing_example", folder, EXAMPLE["version"])
 
 
 def export(python: Path, sources: Path, package: str, folder: Path, version: str) -> list[Path]:
@@ -151,11 +143,9 @@ def write_client(folder: Path) -> Path:
 
 def write_releases(folder: Path, core_wheel: Path, client: Path) -> None:
     """Gather all that task environments are built from, so that no package index decides on what is run."""
-    folder.mkdir()
-    for wheel in [*wheels_of_others().glob("*.whl"), *core_wheel.glob("*.whl")]:
+    make_index(folder, core_wheel, client, INSTRUMENT)
+    for wheel in wheels_of_others().glob("*.whl"):
         shutil.copy(wheel, folder)
-    build_wheel(client, folder)
-    build_wheel(INSTRUMENT, folder)
 
 
 def wheels_of_others() -> Path:
