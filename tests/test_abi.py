@@ -132,8 +132,10 @@ def test_a_marked_line_is_what_the_page_says():
     """Byte for byte, and back."""
     line = log_lines.write_marked(40, "two\nlines", mark="0123")
     assert line == "\x1e0123:40:two\x1flines\n"
-    assert log_lines.parse(line.rstrip(), mark="0123") == ("40", "two\nlines")
-    assert log_lines.parse("\x1e9999:40:forged", mark="0123") == ("", "\x1e9999:40:forged")
+    assert log_lines.parse(line.rstrip(), mark="0123") == [("40", "two\nlines")]
+    assert log_lines.parse(f"50%{line.rstrip()}", mark="0123") == [("", "50%"), ("40", "two\nlines")]
+    for forged in ("\x1e9999:40:forged", f"\x1e0123:{'9' * 5000}:forged", "\x1e0123:forged"):
+        assert log_lines.parse(forged, mark="0123") == [("", forged)]
     assert (log_lines.MARK_VARIABLE, log_lines.OUTCOME) == ("DKIST_LOG_MARK", "outcome")
 
 

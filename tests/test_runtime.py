@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from datetime import datetime
 
 import pytest
@@ -124,6 +125,34 @@ TASKS = """
                 os.waitpid(child, 0)
                 raise ValueError("the flat is missing")
 
+    class ClosesAllDescriptors(TaskBase):
+        def run(self):
+            os.closerange(3, 256)
+            self.files = [open(f"product{number}.dat", "w") for number in range(30)]
+            raise ValueError("the flat is missing")
+
+    class ClearsItsEnvironment(TaskBase):
+        def run(self):
+            os.environ.clear()
+            raise ValueError("the flat is missing")
+
+    class LeavesAThread(TaskBase):
+        def run(self):
+            import threading
+            print("waiting", flush=True)
+            threading.Thread(target=time.sleep, args=[20]).start()
+
+    class WritesInPieces(TaskBase):
+        def run(self):
+            class Pieces(logging.Handler):
+                def emit(self, record):
+                    for piece in ("[", record.levelname, "] ", record.getMessage()):
+                        sys.stdout.write(piece)
+                    sys.stdout.flush()
+            logger.addHandler(Pieces())
+            logger.error("in pieces")
+            print("printed")
+
     class Interrupted(TaskBase):
         def run(self):
             raise KeyboardInterrupt
@@ -235,7 +264,8 @@ def marked(team, task, **environment):
     """Run a task as the operator does; return the exit status and (kind, text) of each line."""
     environment = {"DKIST_LOG_MARK": MARK, "PYTHONUNBUFFERED": "1", **environment}
     status, stdout, stderr = run(team, task, **environment)
-    return status, [tuple(parse(line, mark=MARK)) for line in [*stdout.split("\n"), *stderr.split("\n")] if line]
+    lines = [line for line in [*stdout.split("\n"), *stderr.split("\n")] if line]
+    return status, [tuple(each) for line in lines for each in parse(line, mark=MARK)]
 
 
 def outcome_of(team, task, **environment):
@@ -325,6 +355,44 @@ def test_a_forked_process_does_not_speak_for_the_task(team):
     )
     status, outcome, _ = outcome_of(team, "forking_tasks:Forks")
     assert (status, outcome) == (0, Outcome(state="succeeded"))
+
+
+def test_no_file_of_the_task_is_written_to(team, monkeypatch):
+    """It may close every descriptor, and open files of its own that have their numbers then."""
+    monkeypatch.chdir(team)
+    place = team / "outcome.json"
+    status, _, _ = run(team, "team_tasks:ClosesAllDescriptors", DKIST_OUTCOME=str(place))
+    assert (status, Outcome.from_json(place.read_text()).summary) == (1, "ValueError: the flat is missing")
+    assert [file.read_text() for file in team.glob("product*.dat")] == [""] * 30
+
+
+def test_the_error_keeps_its_level_whatever_the_environment_is(team):
+    """The mark is known from the start."""
+    _, lines = marked(team, "team_tasks:ClearsItsEnvironment")
+    assert lines[-1][0] == "40"
+
+
+def test_a_record_that_a_handler_writes_in_pieces_is_one_record(team):
+    """It is complete when the handler flushes."""
+    _, lines = marked(team, "team_tasks:WritesInPieces")
+    assert ("40", "[ERROR] in pieces") in lines
+    assert ("", "printed") in lines
+
+
+def test_sigterm_while_a_thread_is_at_work_is_no_success(team):
+    """The task has not ended as long as Python waits for a thread of it."""
+    place = team / "outcome.json"
+    process = start(team, "team_tasks:LeavesAThread", DKIST_OUTCOME=str(place), PYTHONUNBUFFERED="1")
+    assert process.stdout.readline() == "waiting\n"
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    while not place.exists() or not place.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.kill()
+    process.communicate()
+    assert Outcome.from_json(place.read_text()).state == "failed"
 
 
 def test_a_huge_error_is_shown_in_part(team):

@@ -126,6 +126,8 @@ def remove(context: click.Context, names: tuple[str, ...], folder: Path | None, 
 
 
 def _by_name(name: str, known: list[collector.Environment]) -> collector.Environment:
+    if not name:
+        raise click.UsageError("the name of an environment is empty.")
     found = [each for each in known if each.name.startswith(name)]
     exact = [each for each in found if each.name == name]
     if len(exact or found) == 1:

@@ -17,6 +17,8 @@ NAMES = frozenset(
         "AIRFLOW_HOME",
         "PYTHONDONTWRITEBYTECODE",
         "PYTHONHOME",
+        "PYTHONINSPECT",
+        "PYTHONIOENCODING",
         "PYTHONPATH",
         "PYTHONPYCACHEPREFIX",
         "PYTHONSTARTUP",

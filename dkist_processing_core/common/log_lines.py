@@ -10,6 +10,7 @@ in the documentation.
 """
 
 import os
+import re
 from typing import NamedTuple
 
 __all__ = ["MARK_VARIABLE", "OUTCOME", "Line", "mark", "parse", "write_marked"]
@@ -20,6 +21,7 @@ OUTCOME = "outcome"
 BEGINNING = "\x1e"
 LINE_BREAK = "\x1f"
 LINE_END = "\n"
+LEVEL = re.compile("[0-9]{1,4}")
 
 
 class Line(NamedTuple):
@@ -48,11 +50,16 @@ def write_marked(kind: int | str, text: str, *, mark: str) -> str:
     return f"{BEGINNING}{mark}:{kind}:{text.rstrip(LINE_END).replace(LINE_END, LINE_BREAK)}\n"
 
 
-def parse(line: str, *, mark: str) -> Line:
-    """Return what a line says; one that is not marked is what was printed."""
-    beginning = f"{BEGINNING}{mark}:"
-    if line.startswith(beginning):
-        kind, colon, text = line[len(beginning) :].partition(":")
-        if colon and (kind == OUTCOME or (kind.isascii() and kind.isdecimal())):
-            return Line(kind, text.replace(LINE_BREAK, "\n"))
-    return Line("", line)
+def parse(line: str, *, mark: str) -> list[Line]:
+    """
+    Return what a line of output says: at most one marked line, and before it what was printed without a line end.
+
+    A record begins where its mark is, since the task, its child processes and the worker program write to one pipe and
+    do not know whether the line of another one is complete.
+    """
+    printed, beginning, rest = line.partition(f"{BEGINNING}{mark}:")
+    kind, colon, text = rest.partition(":")
+    if beginning and colon and (kind == OUTCOME or LEVEL.fullmatch(kind)):
+        marked = Line(kind, text.replace(LINE_BREAK, LINE_END))
+        return [Line("", printed), marked] if printed else [marked]
+    return [Line("", line)]

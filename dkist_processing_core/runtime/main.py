@@ -10,21 +10,21 @@ written to the file that ``DKIST_OUTCOME`` names. This command line is part of t
 import argparse
 import logging
 import os
-import select
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from dkist_processing_core import telemetry
-from dkist_processing_core.common.log_lines import mark, write_marked
-from dkist_processing_core.common.outcome import OUTCOME_VARIABLE, Outcome
+from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.common.redaction import redact_urls
 from dkist_processing_core.exceptions import RecipeRunIdError, TaskImportError, did_you_mean
-from dkist_processing_core.runtime.logging import format_line, show_log_records
+from dkist_processing_core.runtime.logging import show_log_records
+from dkist_processing_core.runtime.parent import Parent
+from dkist_processing_core.runtime.streams import forget_unread_outputs
 from dkist_processing_core.runtime.task import TaskBase, as_recipe_run_id
 from dkist_processing_core.runtime.tracebacks import format_error, last_lines, summarize
 
@@ -111,26 +111,12 @@ def load_task(task_path: str) -> type[TaskBase]:
     return value
 
 
-def _forget_outputs_that_nobody_reads() -> None:
-    """
-    Let what is written to a pipe without a reader go nowhere.
-
-    If Airflow's own process has died, the first line that a teardown prints would otherwise end it.
-    """
-    for descriptor in (1, 2):
-        outputs = select.poll()
-        outputs.register(descriptor, 0)
-        if any(event & select.POLLERR for _, event in outputs.poll(0)):
-            with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device, not a file
-                os.dup2(nowhere.fileno(), descriptor)
-
-
 def _end_on_sigterm() -> None:
     def end(_signal: int, _frame: FrameType | None) -> NoReturn:
         # Once is enough: a second one must not interrupt the teardown that the first one began. SIG_IGN would do for
         # this process, but what the teardown starts would inherit it.
         signal.signal(signal.SIGTERM, lambda *_: None)
-        _forget_outputs_that_nobody_reads()
+        forget_unread_outputs()
         raise Terminated(TERMINATED)
 
     signal.signal(signal.SIGTERM, end)
@@ -175,21 +161,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workflow-name", required=True)
     parser.add_argument("--workflow-version", required=True)
     options = parser.parse_args(arguments)
-    # The task may close its streams or put others in their place; its error is shown all the same.
-    error_stream = os.dup(2)
-    # Taken out of the environment, so that no other task that this one starts writes there.
-    place, process = os.environ.pop(OUTCOME_VARIABLE, None), os.getpid()
+    parent = Parent()
+    parent.end_with_it()
     show_log_records()
     _end_on_sigterm()
     try:
         run_task(options.task, workflow_name=options.workflow_name, workflow_version=options.workflow_version)
+        _wait_for_threads()
     except BaseException as error:
         status = _status(error)
         if status:
-            _write_outcome(_report(error, options.task, status, error_stream), place, process)
+            parent.send(_report(error, options.task, status, parent))
             return status
-    _write_outcome(Outcome(state="succeeded"), place, process)
+        logger.warning("Task %s has left by %r; that counts as success", options.task, error)
+    parent.send(Outcome(state="succeeded"))
     return 0
+
+
+def _wait_for_threads() -> None:
+    """Wait, as Python does at its end, for the threads of the task that are not daemons; a signal still counts."""
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
 
 
 def _status(error: BaseException) -> int:
@@ -206,7 +199,7 @@ def _status(error: BaseException) -> int:
     return error.code if isinstance(error.code, int) and 0 <= error.code <= LARGEST_STATUS else FAILED
 
 
-def _report(error: BaseException, task: str, status: int, error_stream: int) -> Outcome:
+def _report(error: BaseException, task: str, status: int, parent: Parent) -> Outcome:
     """Show why a task has failed, and return it for the failure message."""
     summary = summarize(error)
     if isinstance(error, RecipeRunIdError):
@@ -218,7 +211,7 @@ def _report(error: BaseException, task: str, status: int, error_stream: int) -> 
     else:
         shown = f"Task {task} failed: {summary}\n{format_error(error)}"
     shown = redact_urls(shown)
-    _show(shown, error_stream)
+    parent.show_error(logger, shown)
     ids = telemetry.last_ids()
     return Outcome(
         state="failed",
@@ -228,30 +221,3 @@ def _report(error: BaseException, task: str, status: int, error_stream: int) -> 
         trace_id=ids.trace_id if ids else None,
         transaction_id=ids.transaction_id if ids else None,
     )
-
-
-def _show(text: str, descriptor: int) -> None:
-    """Write an error to where Airflow reads, whatever the task has done to logging and to its streams."""
-    its = mark()
-    record = logging.LogRecord(logger.name, logging.ERROR, "", 0, text, None, None)
-    line = write_marked(logging.ERROR, text, mark=its) if its else f"{format_line(record)}\n"
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:  # noqa: S112 - whatever the task has put there
-            continue
-    try:
-        with open(descriptor, "wb", buffering=0) as file:
-            file.write(line.encode(errors="backslashreplace"))
-    except OSError:
-        logger.debug("The error of the task cannot be shown", exc_info=True)
-
-
-def _write_outcome(outcome: Outcome, place: str | None, process: int) -> None:
-    """Tell the process that started this one how the task has ended, if it wants to know."""
-    # A process that the task forked and that came here as well does not speak for the task.
-    if place and os.getpid() == process:
-        try:
-            Path(place).write_text(outcome.to_json(), encoding="utf-8")
-        except OSError as error:
-            logger.warning("The outcome of the task could not be written to %s: %s", place, error)

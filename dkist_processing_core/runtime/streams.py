@@ -6,12 +6,15 @@ whichever handler that is; what the task merely prints stays as it is. See `comm
 """
 
 import io
+import os
+import select
 import sys
+import threading
 
 from dkist_processing_core.common.log_lines import mark, write_marked
 from dkist_processing_core.common.log_records import current_level
 
-__all__ = ["mark_log_records"]
+__all__ = ["forget_unread_outputs", "mark_log_records"]
 
 # A stream that is collected closes its file, and the task may put other streams in the place of these.
 _kept: list[io.TextIOWrapper] = []
@@ -39,20 +42,51 @@ class MarkedStream(io.TextIOWrapper):
             write_through=stream.write_through,
         )
         self._mark = mark
-        self._is_at_line_start = True
+        self._pending = threading.local()
 
     def write(self, text: str) -> int:
         """Write a text; return how many characters that were."""
         level = current_level()
-        if level is None or not isinstance(text, str):
-            if text:
-                self._is_at_line_start = text.endswith("\n")
-            return super().write(text)
-        if text.strip("\n"):
-            line = write_marked(level, text, mark=self._mark)
-            super().write(line if self._is_at_line_start else f"\n{line}")
-            self._is_at_line_start = True
+        if level is None:
+            return self._write(text)
+        # A handler may write a record in pieces; it is complete at the end of a line, or when the handler flushes.
+        pieces = self._pending.__dict__.setdefault(str(level), [])
+        pieces.append(text)
+        if text.endswith("\n"):
+            self._write_record(level)
         return len(text)
+
+    def flush(self) -> None:
+        """Write what a handler has written of a record, if that has no line end, and what is buffered."""
+        if (level := current_level()) is not None:
+            self._write_record(level)
+        try:
+            super().flush()
+        except BrokenPipeError:
+            forget_unread_outputs()
+
+    def _write_record(self, level: int) -> None:
+        text = "".join(self._pending.__dict__.pop(str(level), ()))
+        if text.strip("\n"):
+            self._write(write_marked(level, text, mark=self._mark))
+
+    def _write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            # Airflow's process has died. The task is about to be ended, and its teardown may print.
+            forget_unread_outputs()
+            return len(text)
+
+
+def forget_unread_outputs() -> None:
+    """Discard from now on what is written to a pipe that nobody reads any more."""
+    for descriptor in (1, 2):
+        outputs = select.poll()
+        outputs.register(descriptor, 0)
+        if any(event & select.POLLERR for _, event in outputs.poll(0)):
+            with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device, not a file
+                os.dup2(nowhere.fileno(), descriptor)
 
 
 def mark_log_records() -> None:

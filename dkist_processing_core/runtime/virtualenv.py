@@ -5,9 +5,7 @@ Runs in: task environment of the operator ``python_virtualenv``, in which Airflo
 parameters are part of the ABI.
 """
 
-import ctypes
 import os
-import signal
 import sys
 
 from dkist_processing_core.common.clean_room import unwanted
@@ -15,8 +13,6 @@ from dkist_processing_core.common.outcome import OUTCOME_VARIABLE
 from dkist_processing_core.runtime.main import main
 
 __all__ = ["run"]
-
-PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def run(  # noqa: PLR0913, PLR0917 - one for each value that a run has
@@ -47,9 +43,6 @@ def run(  # noqa: PLR0913, PLR0917 - one for each value that a run has
         del os.environ[name]
     sys.path[:] = [each for each in sys.path if each.startswith((sys.prefix, sys.base_prefix))]
     os.environ.update({"DKIST_RECIPE_RUN_ID": recipe_run_id, "TRACEPARENT": traceparent, OUTCOME_VARIABLE: outcome})
-    if sys.platform == "linux":
-        # Airflow does not end the process of a virtual environment with its own; the kernel can.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     status = main([task, "--workflow-name", workflow_name, "--workflow-version", workflow_version])
     if status:
         sys.exit(status)

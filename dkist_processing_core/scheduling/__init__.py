@@ -47,8 +47,8 @@ PROTOCOL = 1
 LARGEST_RECIPE_RUN_ID = 2**63 - 1
 # Matches positive integers without a sign or leading zeros, in the regular expressions of Python (which Airflow's API
 # uses) and of JavaScript (which its forms use). "$" would let a newline at the end pass in Python, and "\\Z" is unknown
-# to JavaScript, so the end is where no character follows.
-RECIPE_RUN_ID_PATTERN = r"^[1-9][0-9]{0,18}(?![\s\S])"
+# to JavaScript, so the end is where no character follows. More digits could be a number that is too large.
+RECIPE_RUN_ID_PATTERN = r"^[1-9][0-9]{0,17}(?![\s\S])"
 # Shown by Airflow as "Rendered Templates". Only the last one holds a text that Jinja expands.
 TEMPLATE_FIELDS = ("task", "requirement", "workflow", "recipe_run_id")
 RECIPE_RUN_ID = "{{ (dag_run.conf or {}).get('recipe_run_id', '') }}"

@@ -23,6 +23,8 @@ class TaskFailedError(AirflowException):
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
-        summary = outcome.summary or "The task ended without reporting an error; its log says how far it came"
-        status = "" if outcome.exit_status is None else f" (exit status {outcome.exit_status})"
-        super().__init__(f"{summary}{status}")
+        status = outcome.exit_status
+        summary = outcome.summary or "The worker program ended before it could say what happened to the task"
+        if not outcome.summary and status is not None and status < 0:
+            summary = f"The worker program was killed by signal {-status}, and the task with it"
+        super().__init__(summary if status is None else f"{summary} (exit status {status})")

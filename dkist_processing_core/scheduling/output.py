@@ -82,13 +82,13 @@ class TaskOutputHook(SubprocessHook):
 
     def log_line(self, line: str) -> None:
         """Log one line of output."""
-        kind, text = parse(line, mark=self._mark)
-        if kind == OUTCOME:
-            with suppress(ValueError):  # a line that was cut off; the exit status still counts
-                self.outcome = Outcome.from_json(text)
-            return
-        level = int(kind or logging.INFO)
-        self._log_at(next((each for each in LEVELS if each <= level), logging.DEBUG), text)
+        for kind, text in parse(line, mark=self._mark):
+            if kind == OUTCOME:
+                with suppress(ValueError):  # a line that was cut off; the exit status still counts
+                    self.outcome = Outcome.from_json(text)
+            else:
+                level = int(kind or logging.INFO)
+                self._log_at(next((each for each in LEVELS if each <= level), logging.DEBUG), text)
 
 
 class _Output:

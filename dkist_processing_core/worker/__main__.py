@@ -124,7 +124,8 @@ def _run_task(
         status = supervisor.run(
             [
                 *(environment / "bin" / "python", "-P", "-m", "dkist_processing_core.runtime", request.task),
-                *("--workflow-name", request.workflow_name, "--workflow-version", request.workflow_version),
+                # As one word each, since a name may begin with "-".
+                *(f"--workflow-name={request.workflow_name}", f"--workflow-version={request.workflow_version}"),
             ],
             {
                 **variables,
@@ -139,13 +140,15 @@ def _run_task(
             descriptors=[*locks.descriptors, file.fileno()],
         )
         file.seek(0)
-        outcome = _outcome(file.read(), status)
-    log.info(f"task {request.task} ended with exit status {status} after {time.monotonic() - began:.0f} s")
+        limit = supervisor.grace_seconds if supervisor.has_killed else None
+        outcome = _outcome(file.read(), status, limit)
+    seconds = time.monotonic() - began
+    log.info(f"task {request.task} ended with exit status {outcome.exit_status} after {seconds:.0f} s")
     return outcome
 
 
-def _outcome(content: bytes, status: int) -> Outcome:
-    """Return how a task has ended, by what it has written and by its exit status."""
+def _outcome(content: bytes, status: int, grace_seconds: int | None) -> Outcome:
+    """Return how a task has ended, by what it wrote, its exit status, and the grace period that it exceeded."""
     try:
         written = Outcome.from_json(content.decode(errors="replace"))
     except ValueError:
@@ -157,6 +160,8 @@ def _outcome(content: bytes, status: int) -> Outcome:
     if status == 0:
         status = INCOMPLETE
         summary = "the task ended with exit status 0 before it was complete; something called os._exit, for example."
+    elif status == KILLED and grace_seconds is not None:
+        summary = f"the task was killed, since it did not end within {grace_seconds} s (DKIST_GRACE_SECONDS)."
     elif status == KILLED:
         summary = "the task was killed (SIGKILL); if nobody did that, the worker ran out of memory."
     elif status > SIGNALLED:

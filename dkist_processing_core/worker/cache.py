@@ -45,7 +45,10 @@ def open_cache(root: Path) -> Path:
 
     One that others could write to is refused, since they would decide what a task runs.
     """
-    folder = root.absolute() / LAYOUT
+    if not root.is_absolute():
+        # Airflow starts each task in a temporary folder of its own.
+        raise WorkerError(MISCONFIGURED, f"the environment cache {str(root)!r} is not an absolute path. {REMEDY}")
+    folder = root / LAYOUT
     try:
         folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         status = folder.stat()

@@ -6,6 +6,7 @@ Runs in: worker.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def _uv_files(settings: Mapping[str, str]) -> list[Path]:
     """Return uv's own configuration files: the one that is named, or those of the machine and of the user."""
     if named := settings.get("UV_CONFIG_FILE"):
         return [Path(named)]
-    user = settings.get("XDG_CONFIG_HOME") or Path(settings.get("HOME") or Path.home(), ".config")
+    user = settings.get("XDG_CONFIG_HOME") or Path(settings.get("HOME") or os.path.expanduser("~"), ".config")  # noqa: PTH111 - it does not raise where there is no home
     return [Path("/etc/uv/uv.toml"), Path(user, "uv/uv.toml")]
 
 

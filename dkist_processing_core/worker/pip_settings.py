@@ -83,7 +83,7 @@ def _for_uv(settings: Mapping[str, str], environment: Mapping[str, str]) -> dict
 
 def _configuration_files(environment: Mapping[str, str], prefix: str) -> list[Path]:
     """Return the files that pip reads, the later winning."""
-    home = Path(environment.get("HOME") or Path.home())
+    home = Path(environment.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111 - it does not raise where there is no home
     named = environment.get("PIP_CONFIG_FILE")
     if named == os.devnull:
         return []

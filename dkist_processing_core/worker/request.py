@@ -14,6 +14,8 @@ from dkist_processing_core.worker.errors import INVALID_RECIPE_RUN_ID, MISCONFIG
 __all__ = ["Request"]
 
 REQUIRED = ("DKIST_TASK", "DKIST_REQUIREMENT", "DKIST_WORKFLOW_NAME", "DKIST_WORKFLOW_VERSION")
+# Airflow and the services that the id is sent to keep it as a signed integer of 64 bits.
+LARGEST_RECIPE_RUN_ID = 2**63 - 1
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\[([A-Za-z0-9._,-]*)\]==([A-Za-z0-9._!+-]+)")
 DEV = "dev"
 
@@ -47,10 +49,10 @@ class Request:
             if not environment.get(variable):
                 raise _misconfigured(f"{variable} is not set. The exported DAG sets it, and so does Node.bash_script.")
         run = environment.get("DKIST_RECIPE_RUN_ID", "")
-        if not _is_number(run):
+        if not _is_number(run) or not 0 < int(run[:20]) <= LARGEST_RECIPE_RUN_ID:
             raise WorkerError(
                 INVALID_RECIPE_RUN_ID,
-                f"recipe_run_id must be an integer, not {run!r}. Trigger the run with conf "
+                f"recipe_run_id must be an integer, not {run[:80]!r}. Trigger the run with conf "
                 '{"recipe_run_id": <integer>}, or set DKIST_RECIPE_RUN_ID=<integer> when you run this by hand.',
             )
         requirement = environment["DKIST_REQUIREMENT"]

@@ -20,7 +20,7 @@ from dkist_processing_core.worker.errors import WorkerError
 
 __all__ = ["SIGNALLED", "Supervisor"]
 
-SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 SIGNALLED = 128  # what a shell adds to the number of a signal
 # Time for what ends by itself once the program has, such as the resource tracker of multiprocessing.
 REMAINDER_SECONDS = 0.3
@@ -36,12 +36,14 @@ class Supervisor:
 
     From its construction on this process blocks the signals that end it, and asks for them. So none is ever lost: each
     is passed on to the program that runs, or keeps the next one from being started. A program has ``grace_seconds`` to
-    end. With ``is_watching_parent`` it is also ended when the process that started this one has ended.
+    end; ``has_killed`` says whether it took longer. With ``is_watching_parent`` it is also ended when the process that
+    started this one has ended.
     """
 
     def __init__(self) -> None:
         self.grace_seconds = 10
         self.is_watching_parent = False
+        self.has_killed = False
         self._parent = os.getppid()
         self._received = ""
         # A signal that is ignored, as nohup does, stays so; but not the one that tells the end of a child.
@@ -111,6 +113,7 @@ class Supervisor:
             if now >= deadline + KILL_SECONDS:
                 return SIGNALLED + signal.SIGKILL
             if now >= deadline:
+                self.has_killed = True
                 _kill(pid)
             self._sleep(POLL_SECONDS if now >= deadline else min(PARENT_POLL_SECONDS, deadline - now))
 
