@@ -66,7 +66,7 @@ def deployed(deploy):
 
 
 @pytest.fixture(scope="module")
-def api(deployed, api, rabbitmq):
+def api(deployed, rabbitmq):
     """A client of that Airflow, which runs."""
     rabbitmq.forget(QUEUE)
     # The DAG processor sees another spool folder, as on another machine.

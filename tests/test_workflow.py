@@ -336,9 +336,8 @@ def test_a_file_of_a_version_in_development_is_replaced(tmp_path):
     assert "mine" not in workflow.export_dag(tmp_path).read_text()
 
 
-def test_loading_without_airflow_says_what_to_install(monkeypatch):
+def test_loading_without_airflow_says_what_to_install(without_airflow):
     """The error holds the command to type."""
-    monkeypatch.setitem(__import__("sys").modules, "airflow", None)
     workflow = new_workflow()
     workflow.add_node(First)
     with pytest.raises(MissingExtraError, match=r"pip install 'dkist-processing-core\[airflow\]'"):
