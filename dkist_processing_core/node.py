@@ -22,7 +22,8 @@ from dkist_processing_core.resource_queue import ResourceQueue
 from dkist_processing_core.task import TaskBase
 
 if TYPE_CHECKING:
-    from dkist_processing_core.scheduling import TaskOperator, VirtualenvTaskOperator
+    from dkist_processing_core.scheduling import TaskOperator
+    from dkist_processing_core.scheduling.virtualenv import VirtualenvTaskOperator
 
 __all__ = ["Node"]
 

@@ -57,7 +57,9 @@ def test_a_file_of_25_nodes_is_small():
 
 def test_the_operator_is_visible_in_the_file_and_nowhere_else():
     """Names, queue, pool, retries and edges are the same, line for line."""
-    texts = {operator: dag_file(diamond(operator=operator).spec) for operator in OPERATORS}
+    texts = {
+        operator: dag_file(diamond(operator=operator).spec).split("with workflow_dag(")[1] for operator in OPERATORS
+    }
     bare = {text.replace(OPERATOR_CLASSES[operator], "Operator") for operator, text in texts.items()}
     assert len(bare) == 1
     assert "VirtualenvTaskOperator(" in texts["python_virtualenv"]
@@ -68,7 +70,7 @@ def test_a_file_imports_the_dag_factory_and_nothing_else():
     for operator in OPERATORS:
         tree = ast.parse(dag_file(diamond(operator=operator).spec))
         imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
-        assert [node.module for node in imports] == ["dkist_processing_core.scheduling"]
+        assert {".".join(node.module.split(".")[:2]) for node in imports} == {"dkist_processing_core.scheduling"}
 
 
 def test_a_file_holds_names_and_data_only():

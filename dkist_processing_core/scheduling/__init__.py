@@ -5,9 +5,9 @@ Runs in: scheduler, DAG processor and worker, with Airflow and the standard libr
 and data; what they mean to Airflow is decided here, for every version of Airflow that is supported. So an upgrade of
 Airflow, or a mended fault, reaches every file that was ever exported by an upgrade of this library.
 
-`workflow_dag`, `TaskOperator` and `VirtualenvTaskOperator` with their parameters are part of the ABI. A protocol is a
-promise: a file that states protocol 1 loads and runs under every later release. A new key, or a new meaning of one, is
-a new protocol.
+`workflow_dag`, `TaskOperator` and `virtualenv.VirtualenvTaskOperator` with their parameters are part of the ABI. A
+protocol is a promise: a file that states protocol 1 loads and runs under every later release. A new key, or a new
+meaning of one, is a new protocol.
 
 Every parse of every file pays for this module, in a process that Airflow has just forked, where each name that is
 touched for the first time copies a page of memory. So it holds what a parse needs; the rest, what runs a task and what
@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
     from dkist_processing_core.common.outcome import Outcome
-    from dkist_processing_core.scheduling.virtualenv import VirtualenvTaskOperator
 
-__all__ = ["TaskOperator", "VirtualenvTaskOperator", "workflow_dag"]
+__all__ = ["TaskOperator", "workflow_dag"]
 
 PROTOCOL = 1
 # An id is kept as a signed integer of 64 bits by Airflow and by the services that it is sent to.
@@ -54,14 +53,6 @@ TEMPLATE_FIELDS = ("task", "requirement", "workflow", "recipe_run_id")
 RECIPE_RUN_ID = "{{ (dag_run.conf or {}).get('recipe_run_id', '') }}"
 # What Airflow adds to the arguments of an operator by itself.
 OF_AIRFLOW = frozenset({"dag", "default_args", "params", "task_group"})
-
-
-def __getattr__(name: str) -> object:
-    if name != "VirtualenvTaskOperator":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from dkist_processing_core.scheduling.virtualenv import VirtualenvTaskOperator
-
-    return VirtualenvTaskOperator
 
 
 class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextlib's
@@ -104,7 +95,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
         if protocol != PROTOCOL or unknown:
             from dkist_processing_core.scheduling.refusal import refuse_workflow
 
-            refuse_workflow(name, exported_by, protocol, unknown)
+            refuse_workflow(name, exported_by, (protocol, PROTOCOL), unknown)
         self.name = name
         self.version = version
         self.distribution = distribution
@@ -169,7 +160,8 @@ def current_workflow(task_id: str, unknown: Mapping[str, object]) -> workflow_da
     if workflow is None or unknown.keys() - OF_AIRFLOW:
         from dkist_processing_core.scheduling.refusal import refuse_task
 
-        refuse_task(task_id, workflow, unknown.keys() - OF_AIRFLOW)
+        known = None if workflow is None else (workflow.name, workflow.exported_by)
+        refuse_task(task_id, known, unknown.keys() - OF_AIRFLOW)
     return workflow
 
 

@@ -9,21 +9,20 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from dkist_processing_core.scheduling import TaskOperator
 from dkist_processing_core.scheduling.failure import TaskFailedError
 from dkist_processing_core.scheduling.output import TaskOutputHook
 
 __all__ = ["run_worker_program", "traceparent", "worker_variables"]
 
 
-def run_worker_program(operator: TaskOperator, context: Mapping[str, Any]) -> None:
+def run_worker_program(operator: Any, context: Mapping[str, Any]) -> None:
     """
     Run the task of an operator.
 
     Parameters
     ----------
     operator
-        The operator, with rendered fields.
+        The `TaskOperator`, with rendered fields. It is typed no further, since its module imports this one.
     context
         What Airflow passes to it.
 
@@ -43,7 +42,7 @@ def run_worker_program(operator: TaskOperator, context: Mapping[str, Any]) -> No
         raise TaskFailedError(operator.outcome)
 
 
-def worker_variables(operator: TaskOperator, context: Mapping[str, Any]) -> dict[str, str]:
+def worker_variables(operator: Any, context: Mapping[str, Any]) -> dict[str, str]:
     """Return the variables that say what the worker program runs."""
     return {
         "DKIST_WORKER_PYTHON": sys.executable,

@@ -8,25 +8,28 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from dkist_processing_core.exceptions import UnsupportedDagFileError
-from dkist_processing_core.scheduling import PROTOCOL, workflow_dag
 
 __all__ = ["refuse_task", "refuse_workflow"]
 
 
-def refuse_workflow(name: str, exported_by: str, protocol: object, unknown: Iterable[str]) -> NoReturn:
-    """Raise an `UnsupportedDagFileError` about the protocol of a file, or else about keys of its workflow."""
-    if protocol != PROTOCOL:
-        raise UnsupportedDagFileError(
-            f"The file states protocol {protocol!r}; this release knows {PROTOCOL}", exported_by
-        )
+def refuse_workflow(name: str, exported_by: str, protocols: tuple[object, int], unknown: Iterable[str]) -> NoReturn:
+    """Raise an `UnsupportedDagFileError` about a protocol, that of the file and ours, or else about unknown keys."""
+    stated, known = protocols
+    if stated != known:
+        raise UnsupportedDagFileError(f"The file states protocol {stated!r}; this release knows {known}", exported_by)
     raise _unknown_keys(f"The workflow {name!r}", unknown, exported_by)
 
 
-def refuse_task(task_id: str, workflow: workflow_dag | None, unknown: Iterable[str]) -> NoReturn:
-    """Raise an `UnsupportedDagFileError` about a task without a workflow, or else about keys of the task."""
+def refuse_task(task_id: str, workflow: tuple[str, str] | None, unknown: Iterable[str]) -> NoReturn:
+    """
+    Raise an `UnsupportedDagFileError` about a task without a workflow, or else about unknown keys.
+
+    ``workflow`` is its name, and the release that exported the file.
+    """
     if workflow is None:
         raise UnsupportedDagFileError(f"The task {task_id!r} was made outside of `with workflow_dag(...)`")
-    raise _unknown_keys(f"The task {task_id!r} of {workflow.name!r}", unknown, workflow.exported_by)
+    name, exported_by = workflow
+    raise _unknown_keys(f"The task {task_id!r} of {name!r}", unknown, exported_by)
 
 
 def _unknown_keys(subject: str, keys: Iterable[str], exported_by: str) -> UnsupportedDagFileError:
