@@ -36,12 +36,29 @@ pytestmark = pytest.mark.network
         "1\n",
         "-1",
         "٣",
+        "0",
+        "9223372036854775808",
+        "9" * 5000,
         "1); import os; os.system('touch owned')  #",
         "$(touch owned)",
         "`touch owned`",
         "'; touch owned; '",
     ],
-    ids=["empty", "word", "two", "newline", "negative", "other-digits", "python", "substitution", "backticks", "quote"],
+    ids=[
+        "empty",
+        "word",
+        "two",
+        "newline",
+        "negative",
+        "other-digits",
+        "zero",
+        "65-bits",
+        "long",
+        "python",
+        "substitution",
+        "backticks",
+        "quote",
+    ],
 )
 def test_a_hostile_recipe_run_id_runs_nothing(releases, tmp_path, value):
     """Exit status 65 with the value shown; no environment is built, no command in the value is run."""
@@ -253,8 +270,26 @@ def test_a_task_that_ignores_sigterm_is_killed_with_its_children(releases, warm_
     os.killpg(process.pid, signal.SIGTERM)
     stdout, _ = process.communicate(timeout=30)
     assert process.returncode == 137
-    assert "the task was killed (SIGKILL)" in stdout
+    assert "the task was killed, since it did not end within 2 s (DKIST_GRACE_SECONDS)" in stdout
     wait_until_dead(pids, 5)
+
+
+def test_a_task_does_not_outlive_a_worker_program_that_is_killed(releases, warm_cache, tmp_path):
+    """Nobody is left to end it then, so the kernel asks it to end; its teardown runs."""
+    facts = tmp_path / "facts"
+    process = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts))
+    pids = wait_for(facts)
+    process.send_signal(signal.SIGKILL)
+    stdout, _ = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    assert "torn down" in stdout
+    wait_until_dead(pids, 5)
+
+
+def test_a_workflow_may_have_a_name_that_begins_like_an_option(releases, warm_cache):
+    """A hyphen is a legal character of a dag id, wherever it is."""
+    spec = dataclasses.replace(new_spec(), name="-x_y")
+    assert run(spec, releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache)).returncode == 0
 
 
 @pytest.mark.parametrize("task", ["Waits", "Stubborn"])
@@ -388,7 +423,7 @@ MARK = "0123456789abcdef"
 
 def marked(done):
     """Return what the output of a worker program says to Airflow's operator."""
-    return [parse(line, mark=MARK) for line in done.stdout.removesuffix("\n").split("\n")]
+    return [each for line in done.stdout.removesuffix("\n").split("\n") for each in parse(line, mark=MARK)]
 
 
 def test_lines_keep_their_level_and_the_outcome_comes_last(releases, warm_cache):
@@ -438,8 +473,9 @@ def test_without_a_mark_a_line_has_the_time_with_its_zone(releases, warm_cache):
             "DKIST_PYTHON is 'no-such-python', which cannot be used: no such program on PATH=",
         ),
         ({"DKIST_ENVIRONMENT_CACHE": "/proc/none"}, "the environment cache /proc/none cannot be written"),
+        ({"DKIST_ENVIRONMENT_CACHE": "some/cache"}, "the environment cache 'some/cache' is not an absolute path"),
     ],
-    ids=["python", "cache"],
+    ids=["python", "cache", "relative-cache"],
 )
 def test_a_setting_that_cannot_be_used_is_named(releases, environment, message):
     """Exit status 78, the variable, its value and what to do."""
