@@ -52,18 +52,8 @@ def send_pending(
     Send the messages in the spool folder, the oldest first.
 
     A message that the broker refuses remains, and so does a damaged file; neither holds up the others. If the broker
-    cannot be reached, all the rest remains.
-
-    Parameters
-    ----------
-    folder
-        The spool folder; that of the settings by default.
-    seconds
-        Limit of the whole call.
-    lock_seconds
-        How long to wait for another process that is sending.
-    only
-        The files to send; all by default.
+    cannot be reached, all the rest remains. The call takes ``seconds`` at most, and before that ``lock_seconds`` at
+    most for another process that is sending. ``only`` names the files to send, all by default.
     """
     folder = folder or spool.spool_folder()
     if next(folder.glob("*.json"), None) is None:
@@ -96,10 +86,9 @@ def _send(messages: list[tuple[Path, Envelope]], deadline: float) -> tuple[list[
 
 def _send_batch(batch: list[tuple[Path, Envelope]], seconds: float, sent: list[Path]) -> dict[int, PublishError]:
     """Send some messages and delete each file as soon as its message is confirmed, so that it is not sent again."""
-    files = {id(envelope): file for file, envelope in batch}
 
-    def delete(envelope: Envelope) -> None:
-        file = files[id(envelope)]
+    def delete(index: int) -> None:
+        file, _ = batch[index]
         sent.append(file)
         try:
             file.unlink(missing_ok=True)

@@ -27,18 +27,7 @@ LOCK_INTERVAL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class SpooledMessage:
-    """
-    A file in the spool folder.
-
-    Attributes
-    ----------
-    file
-        Where it is.
-    envelope
-        The message; None if the file is damaged.
-    damage
-        Why the file is not a message; empty if it is one.
-    """
+    """A file in the spool folder with its message; a damaged file has none, and ``damage`` says why."""
 
     file: Path
     envelope: Envelope | None
@@ -71,14 +60,7 @@ def write(envelope: Envelope) -> Path:
 
 
 def pending(folder: Path | None = None) -> Iterator[SpooledMessage]:
-    """
-    Yield the messages in the spool folder, the oldest first, including the files that are damaged.
-
-    Parameters
-    ----------
-    folder
-        The spool folder; that of `spool_folder` by default.
-    """
+    """Yield the messages in a spool folder, the oldest first, including the files that are damaged."""
     for file in sorted((folder or spool_folder()).glob("*.json")):
         try:
             yield SpooledMessage(file, Envelope.from_json(file.read_text(encoding="utf-8")))

@@ -20,7 +20,7 @@ from dkist_processing_core.testing.metrics import RecordedMetric, RecordingMeter
 from dkist_processing_core.testing.spans import RecordedSpan, RecordedTask, no_open_span
 
 if TYPE_CHECKING:
-    from dkist_processing_core.isb.messages import RecipeRunFailureMessage
+    from dkist_processing_core.isb.failures.message import RecipeRunFailureMessage
 
 __all__ = ["Recorded", "recorded"]
 
@@ -57,7 +57,7 @@ class Recorded:
     @property
     def failures(self) -> "list[RecipeRunFailureMessage]":
         """Those of ``messages`` that report the failure of a task."""
-        from dkist_processing_core.isb.messages import RecipeRunFailureMessage
+        from dkist_processing_core.isb.failures.message import RecipeRunFailureMessage
 
         made = []
         for envelope in self.messages:

@@ -23,8 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dkist_processing_core.common.outcome import Outcome
-from dkist_processing_core.isb.failures.error import describe, exit_status, last_lines
-from dkist_processing_core.isb.failures.failure import UNKNOWN_TASK, Failure
+from dkist_processing_core.isb.failures.failure import UNKNOWN_TASK, Failure, describe, exit_status, last_lines
 
 __all__ = ["airflow_version", "failed_task", "failed_tasks", "log_url", "run_id", "write_xcom"]
 
