@@ -307,7 +307,7 @@ def test_messages_are_recorded_and_not_sent():
         with recipe_run_failure_message_producer_factory() as producer:
             producer.publish(message)
     assert [each.queue for each in recorded.messages] == ["recipe.run.failure.q", *["other.q"] * 3, message.queue]
-    assert confirmed == recorded.messages[2:4]
+    assert confirmed == [0, 1]
     assert recorded.spooled == []
     first, _ = recorded.failures
     assert isinstance(first, RecipeRunFailureMessage)

@@ -23,21 +23,10 @@ BATCH_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class SendReport:
-    """
-    Result of sending the messages in a spool folder.
-
-    Attributes
-    ----------
-    sent
-        Files of the messages that the broker has confirmed; they are deleted.
-    pending
-        Files that remain, each with the reason.
-    is_busy
-        Whether nothing was done because another process is sending.
-    """
+    """The files that were sent and deleted, and those that remain; nothing is done while another process sends."""
 
     sent: tuple[Path, ...] = ()
-    pending: tuple[tuple[Path, str], ...] = ()
+    pending: tuple[tuple[Path, str], ...] = ()  # each with the reason
     is_busy: bool = False
 
 

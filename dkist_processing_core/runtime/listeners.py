@@ -7,14 +7,17 @@ Runs in: task environment. What is configured is imported when the task begins, 
 import logging
 from contextlib import ExitStack
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from dkist_processing_core import telemetry
 from dkist_processing_core.common import test_mode
 from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.common.settings import isb_logging
-from dkist_processing_core.telemetry.protocol import Listener
 
-__all__ = ["LISTENED", "Listener", "Listeners"]
+if TYPE_CHECKING:
+    from dkist_processing_core.isb.logs.task_log import TaskLog
+
+__all__ = ["LISTENED", "Listeners"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ class Listeners:
     def __init__(self, metadata: TaskMetadata) -> None:
         self._metadata = metadata
         self._is_entered = False
-        self._listeners: list[Listener] = []
+        self._listeners: list[telemetry.Recording | TaskLog] = []
 
     @cached_property
     def telemetry(self) -> telemetry.Recording:

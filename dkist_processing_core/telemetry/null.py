@@ -23,18 +23,12 @@ def _ignore(*_: Any, **__: Any) -> None:
 class NullSpan:
     """A span that records nothing. It holds no state, so one instance is enough."""
 
-    set_attribute = _ignore
-    set_attributes = _ignore
-    add_event = _ignore
-    add_link = _ignore
-    record_exception = _ignore
-    set_status = _ignore
-    update_name = _ignore
-    end = _ignore
+    set_attribute = set_attributes = add_event = add_link = _ignore
+    record_exception = set_status = update_name = end = _ignore
 
     def get_span_context(self) -> SimpleNamespace:
         """Return ids that are not valid."""
-        return NULL_SPAN_CONTEXT
+        return SimpleNamespace(trace_id=0, span_id=0, is_remote=False, is_valid=False, trace_flags=0, trace_state={})
 
     def is_recording(self) -> bool:
         """Return False."""
@@ -65,9 +59,7 @@ class BackendTracer:
 class NullInstrument:
     """A counter, histogram or gauge that measures nothing."""
 
-    add = _ignore
-    record = _ignore
-    set = _ignore
+    add = record = set = _ignore
 
 
 class NullMeter:
@@ -79,13 +71,8 @@ class NullMeter:
         """Return an instrument that measures nothing."""
         return NULL_INSTRUMENT
 
-    create_counter = _create
-    create_up_down_counter = _create
-    create_histogram = _create
-    create_gauge = _create
-    create_observable_counter = _create
-    create_observable_up_down_counter = _create
-    create_observable_gauge = _create
+    create_counter = create_up_down_counter = create_histogram = create_gauge = _create
+    create_observable_counter = create_observable_up_down_counter = create_observable_gauge = _create
 
 
 class NullBackend:
@@ -104,10 +91,8 @@ class NullBackend:
     """
 
     ids: TraceIds | None = None
+    meter: Any = NullMeter()
     flushes: Mapping[str, Callable[[], object]] = {}
-
-    def __init__(self) -> None:
-        self.meter: Any = NULL_METER
 
     @property
     def tracer(self) -> Any:
@@ -127,9 +112,5 @@ class NullBackend:
         """End the record, in the thread of the task and without waiting; ``error`` is what ended the task."""
 
 
-NULL_SPAN_CONTEXT = SimpleNamespace(
-    trace_id=0, span_id=0, is_remote=False, is_valid=False, trace_flags=0, trace_state={}
-)
 NULL_SPAN = NullSpan()
 NULL_INSTRUMENT = NullInstrument()
-NULL_METER = NullMeter()

@@ -1,13 +1,12 @@
 """
-The types that a task and its listeners share.
+The types that a task and the telemetry back ends share.
 
 Runs in: task environment.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 # Types of the spans of the phases, and of the spans that are given no type.
 CORE_SPAN_TYPE = "code.core"
@@ -21,14 +20,7 @@ class TraceIds:
     """
     Where the record of a task is found.
 
-    Attributes
-    ----------
-    trace_id
-        Id of the trace, 32 hexadecimal digits (W3C Trace Context).
-    transaction_id
-        Id of the transaction, or root span, 16 hexadecimal digits.
-    is_sampled
-        Whether it is recorded.
+    The trace has 32 hexadecimal digits and the transaction, or root span, 16 (W3C Trace Context).
     """
 
     trace_id: str
@@ -49,16 +41,3 @@ class Span(Protocol):
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Record several attributes of the work."""
-
-
-class Listener(Protocol):
-    """What is called at the life-cycle events of a task."""
-
-    def started(self) -> None:
-        """Take note that the first phase is about to begin."""
-
-    def phase(self, name: str) -> AbstractContextManager[Any]:
-        """Return a context manager to be used around a phase of the task."""
-
-    def close(self, error: BaseException | None) -> None:
-        """Take note of what ended the task, None if it succeeded, and finish in bounded time."""

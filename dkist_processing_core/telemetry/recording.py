@@ -24,7 +24,7 @@ CORE_LABELS = {"type": "core"}
 
 class Recording:
     """
-    Several back ends as one, and a `Listener`. Where only one back end can answer, the first one does.
+    Several back ends as one. Where only one back end can answer, the first one does.
 
     From the start of the task, or from its first span on, ``TRACEPARENT`` is in the environment, so that a child
     process can continue the trace. It is not there earlier, since a task may be made and never run.

@@ -31,30 +31,14 @@ MEANING = {
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """
-    What is known about the failure of a task; an attribute that is not known is None.
-
-    Attributes
-    ----------
-    workflow_name, workflow_version, task_name
-        What failed. The task is `UNKNOWN_TASK` where Airflow does not say which one it was.
-    dag_id, run_id, map_index, try_number
-        How Airflow names the try that failed.
-    run_started
-        When the run was started, or was started again after it had been cleared (ISO 8601, UTC).
-    recipe_run_id, log_url, host, exit_status, error, trace_id, transaction_id
-        As in the body of the message.
-    is_lost
-        Whether the DAG processor reports it because the task's own process could not.
-    reported_id
-        Id of the message that an XCom of the task says was sent.
-    """
+    """What is known about the failure of a task, most of it as in the message; what is not known is None."""
 
     workflow_name: str
     workflow_version: str
-    task_name: str
+    task_name: str  # UNKNOWN_TASK where Airflow does not say which one it was
     dag_id: str | None = None
     run_id: str | None = None
+    # When the run was started, or was started again after it had been cleared (ISO 8601, UTC).
     run_started: str | None = None
     map_index: int | None = None
     try_number: int | None = None
@@ -65,8 +49,8 @@ class Failure:
     error: str | None = None
     trace_id: str | None = None
     transaction_id: str | None = None
-    is_lost: bool = False
-    reported_id: str | None = None
+    is_lost: bool = False  # the DAG processor reports it because the task's own process could not
+    reported_id: str | None = None  # of the message that an XCom of the task says was sent
 
     @property
     def signal(self) -> str | None:
