@@ -19,7 +19,7 @@ from support.ports import free_ports
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.drain import send_pending
+from dkist_processing_core.isb.spool import send_pending
 
 pytestmark = pytest.mark.rabbitmq
 

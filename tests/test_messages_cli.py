@@ -13,7 +13,6 @@ from support.mesh import mesh_config
 from support.ports import free_ports
 
 from dkist_processing_core.cli.root import root
-from dkist_processing_core.isb import drain as sender
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
 
@@ -247,8 +246,8 @@ def test_files_of_the_previous_release_are_sent(broker):
 @pytest.mark.rabbitmq
 def test_while_the_broker_is_away_all_messages_stay(broker, monkeypatch):
     """Exit status 1 in bounded time, more messages take no longer; once it is back one send delivers each once."""
-    monkeypatch.setattr(sender, "BATCH_SECONDS", 3.0)
-    monkeypatch.setattr(sender, "BATCH_MESSAGES", 5)
+    monkeypatch.setattr(spool, "BATCH_SECONDS", 3.0)
+    monkeypatch.setattr(spool, "BATCH_MESSAGES", 5)
     names = [spooled(number) for number in range(12)]
     with stopped(broker):
         started = time.monotonic()

@@ -3,9 +3,9 @@
 import pytest
 
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.drain import send_pending
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.publisher import deliver
+from dkist_processing_core.isb.spool import send_pending
 
 QUEUE = "recipe.run.failure.q"
 

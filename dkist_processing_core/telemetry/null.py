@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TraceIds
 
-__all__ = ["METER_NAME", "BackendTracer", "NullBackend", "NullInstrument", "NullMeter", "NullSpan"]
+__all__ = ["METER_NAME", "BackendTracer", "NullBackend", "NullMeter", "NullSpan"]
 
 METER_NAME = "dkist"
 
@@ -56,20 +56,15 @@ class BackendTracer:
         return NULL_SPAN
 
 
-class NullInstrument:
-    """A counter, histogram or gauge that measures nothing."""
-
-    add = record = set = _ignore
-
-
 class NullMeter:
-    """A meter whose instruments measure nothing."""
+    """A meter that measures nothing, and is each of its instruments as well."""
 
     name = METER_NAME
+    add = record = set = _ignore
 
-    def _create(self, *_: Any, **__: Any) -> NullInstrument:
+    def _create(self, *_: Any, **__: Any) -> Self:
         """Return an instrument that measures nothing."""
-        return NULL_INSTRUMENT
+        return self
 
     create_counter = create_up_down_counter = create_histogram = create_gauge = _create
     create_observable_counter = create_observable_up_down_counter = create_observable_gauge = _create
@@ -113,4 +108,3 @@ class NullBackend:
 
 
 NULL_SPAN = NullSpan()
-NULL_INSTRUMENT = NullInstrument()

@@ -123,8 +123,8 @@ class ConfiguredProducer:
 
     def publish(self, message: RecipeRunFailureMessage) -> None:
         """Publish one message, or raise a `PublishError`, or a `ValueError` if a setting of the bus is invalid."""
-        from dkist_processing_core.isb.drain import send_pending
         from dkist_processing_core.isb.publisher import TOTAL_SECONDS, publish
+        from dkist_processing_core.isb.spool import send_pending
 
         deadline = time.monotonic() + TOTAL_SECONDS
         publish(message.envelope())
