@@ -136,7 +136,7 @@ def test_what_we_use_of_pika_that_is_private_is_there(broker):
     assert "_adapter_disconnect_stream" in dir(SelectConnection)
     with contextlib.closing(Connection(isb_configuration(), seconds=5)) as connection:
         connection.transport.close()
-        connection.transport.drop()
+        connection.transport._adapter_disconnect_stream()
         with pytest.raises(PublishError, match="ConnectionClosedByClient"):
             connection.wait(lambda: False, time.monotonic() + 5)
         assert connection.transport.is_closed

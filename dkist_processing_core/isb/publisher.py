@@ -46,15 +46,8 @@ def deliver(
     over; an error for which a retry is pointless is not. One message that is refused does not delay the others. A
     function is called in another thread with the index of each message as soon as the broker has confirmed it.
 
-    Returns
-    -------
-    dict of int to PublishError
-        Why messages were not confirmed, by their index in ``envelopes``; empty if all were.
-
-    Raises
-    ------
-    ConfigurationError
-        If a setting of the bus cannot be used.
+    The result says why messages were not confirmed, by their index; it is empty if all were. If a setting of the bus
+    cannot be used, a `ConfigurationError` is raised.
     """
     if doubles := test_mode.active():
         return _hand_over(doubles.deliver, envelopes, on_confirmed)

@@ -71,22 +71,13 @@ class NullMeter:
 
 
 class NullBackend:
-    """
-    The record of one task on one back end. This one records nothing; the others derive from it.
-
-    Attributes
-    ----------
-    ids
-        Where the record is found; None if there is none.
-    meter
-        An OpenTelemetry meter, or an object with its methods.
-    flushes
-        Functions that send what is left of the record, by the names that warnings use. They are called after `end`, all
-        at the same time, each in a thread of its own; one that hangs is left behind.
-    """
+    """The record of one task on one back end. This one records nothing; the others derive from it."""
 
     ids: TraceIds | None = None
+    # An OpenTelemetry meter, or an object with its methods.
     meter: Any = NullMeter()
+    # Functions that send what is left of the record, by the names that warnings use. They are called after `end`, all at
+    # the same time, each in a thread of its own; one that hangs is left behind.
     flushes: Mapping[str, Callable[[], object]] = {}
 
     @property

@@ -1,9 +1,11 @@
 """
-The types that a task and the telemetry back ends share.
+The types that a task and the telemetry back ends share, and the trace that a task continues (W3C Trace Context).
 
 Runs in: task environment.
 """
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,14 +16,17 @@ CUSTOM_SPAN_TYPE = "code.custom"
 # The types that OpenTelemetry supports. Elastic APM has no sequences and gets their text.
 AttributeValue = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
 
+TRACEPARENT = "TRACEPARENT"
+TRACESTATE = "TRACESTATE"
+# W3C Trace Context, 3.2. A later version may have more fields after the flags; ff is not a version.
+FORM = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+VERSION = "00"
+IS_SAMPLED = 1
+
 
 @dataclass(frozen=True)
 class TraceIds:
-    """
-    Where the record of a task is found.
-
-    The trace has 32 hexadecimal digits and the transaction, or root span, 16 (W3C Trace Context).
-    """
+    """Where the record of a task is found: 32 hexadecimal digits, and 16 of the transaction, or root span."""
 
     trace_id: str
     transaction_id: str
@@ -41,3 +46,15 @@ class Span(Protocol):
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Record several attributes of the work."""
+
+
+def incoming() -> TraceIds | None:
+    """Return the trace and the span that ``TRACEPARENT`` names; None if it is not set or malformed."""
+    text = os.environ.get(TRACEPARENT, "").strip()
+    found = FORM.fullmatch(text)
+    if found is None:
+        return None
+    version, trace_id, span_id, flags = found.groups()
+    if version == VERSION and not text.endswith(f"-{flags}"):
+        return None
+    return TraceIds(trace_id, span_id, is_sampled=bool(int(flags, 16) & IS_SAMPLED))

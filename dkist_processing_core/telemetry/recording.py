@@ -12,8 +12,7 @@ from typing import Any, Self
 
 from dkist_processing_core.common.waits import END_SECONDS, run_within
 from dkist_processing_core.telemetry.null import NullBackend
-from dkist_processing_core.telemetry.protocol import CORE_SPAN_TYPE
-from dkist_processing_core.telemetry.trace_context import TRACEPARENT
+from dkist_processing_core.telemetry.protocol import CORE_SPAN_TYPE, TRACEPARENT
 
 __all__ = ["Recording"]
 

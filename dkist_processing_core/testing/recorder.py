@@ -17,8 +17,7 @@ from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.telemetry.attributes import task_attributes
 from dkist_processing_core.telemetry.null import BackendTracer, NullBackend
-from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TraceIds
-from dkist_processing_core.telemetry.trace_context import TRACEPARENT, TRACESTATE, incoming
+from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TRACEPARENT, TRACESTATE, TraceIds, incoming
 from dkist_processing_core.testing.metrics import RecordedMetric, RecordingMeter
 from dkist_processing_core.testing.spans import RecordedSpan, RecordedTask, SpanContext, no_open_span
 

@@ -17,8 +17,7 @@ from dkist_processing_core.telemetry.attributes import task_attributes
 from dkist_processing_core.telemetry.elastic import agent
 from dkist_processing_core.telemetry.elastic.span import LEFT_OPEN_LABEL, ElasticSpan, labels
 from dkist_processing_core.telemetry.null import NullBackend
-from dkist_processing_core.telemetry.protocol import TraceIds
-from dkist_processing_core.telemetry.trace_context import incoming
+from dkist_processing_core.telemetry.protocol import TraceIds, incoming
 
 __all__ = ["ElasticBackend"]
 

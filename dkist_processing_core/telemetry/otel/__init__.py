@@ -21,8 +21,7 @@ from dkist_processing_core.telemetry.attributes import task_attributes
 from dkist_processing_core.telemetry.null import METER_NAME, NullBackend
 from dkist_processing_core.telemetry.otel.providers import exporter, meter_provider, tracer_provider
 from dkist_processing_core.telemetry.otel.span import BACKEND, OtelSpan, as_attributes, describe, record_exception
-from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TraceIds
-from dkist_processing_core.telemetry.trace_context import TRACEPARENT, TRACESTATE, incoming
+from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TRACEPARENT, TRACESTATE, TraceIds, incoming
 
 __all__ = ["OpenTelemetryBackend"]
 
