@@ -3,7 +3,9 @@ What it costs a task to send its log to the interservice bus: a task that logs, 
 
 The same task runs in turn with ``DKIST_ISB_LOGGING`` off and on, the latter with a broker that is up, away (connections
 are refused), slow (100 KB in a second), and silent (it accepts connections and sends nothing). It logs in a tight loop,
-or with ``--rate`` so many records in a second, with work of the processor between them.
+or with ``--rate`` so many records in a second, with work of the processor between them. That work allocates nothing:
+the speed of a loop that makes objects depends on where the allocator puts them, and an import or a thread that does
+nothing changes it by 5 % in either direction.
 
 What is printed are the time of the loop, the quickest and the median, since other processes on the machine only ever
 add to it; the time from the end of the loop to the end of the process; and the processor time of the process with all
@@ -30,6 +32,7 @@ import textwrap
 import time
 import timeit
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
@@ -44,6 +47,7 @@ from support.rabbitmq import RabbitMQ  # noqa: E402
 
 SLOW_BYTES_PER_SECOND = 100_000
 LIFE_CYCLE_RECORDS = 8
+WORK_BYTES = 20_000
 TASK = """
 import logging, os, time
 from pathlib import Path
@@ -53,12 +57,12 @@ logger = logging.getLogger("bench.camera")
 
 class Logs(TaskBase):
     def run(self):
-        work = range(int(os.environ["WORK"]))
+        data, work = bytes(int(os.environ["BYTES"])), range(int(os.environ["WORK"]))
         began = time.monotonic()
         for number in range(int(os.environ["RECORDS"])):
             logger.info("frame %d of %s: mean %.3f", number, "a burst", 1.5)
             for _ in work:
-                pass
+                data.count(b"ab")
         ended = time.monotonic()
         Path(os.environ["LOOP"]).write_text(f"{ended - began} {ended}")
         # getrusage would tell the peak of the process that this one was forked from, if that was higher.
@@ -88,6 +92,7 @@ def run_task(sink: "Sink", folder: Path, records: int, work: int, **settings: st
         "DKIST_RECIPE_RUN_ID": "1",
         "RECORDS": str(records),
         "WORK": str(work),
+        "BYTES": str(WORK_BYTES),
         "LOOP": str(folder / "loop"),
         "PEAK": str(folder / "peak"),
         **settings,
@@ -249,12 +254,12 @@ def show(sink: str, runs: Mapping[str, list[Run]], records: int) -> None:
 
 
 def work_for(rate: int) -> int:
-    """Return how many steps of a loop take as long as there is between two records; 0 for no pause."""
+    """Return how many steps of work take as long as there is between two records; 0 for no pause."""
     if not rate:
         return 0
-    steps = 1_000_000
-    seconds = min(timeit.repeat("for _ in steps: pass", globals={"steps": range(steps)}, number=1))
-    return int(steps / seconds / rate)
+    steps = 1000
+    seconds = min(timeit.repeat(partial(bytes(WORK_BYTES).count, b"ab"), number=steps)) / steps
+    return int(1 / rate / seconds)
 
 
 def main() -> None:

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any
 
-    from dkist_processing_core.isb.failures.message import Producer
-    from dkist_processing_core.isb.messages import RecipeRunFailureMessage, RecipeRunFailureMessageBody
+    from dkist_processing_core.isb.failures.message import (
+        Producer,
+        RecipeRunFailureMessage,
+        RecipeRunFailureMessageBody,
+    )
 
 __all__ = [
     "RecipeRunFailureMessage",
@@ -34,9 +37,9 @@ logger = logging.getLogger(__name__)
 
 def __getattr__(name: str) -> object:
     if name in {"RecipeRunFailureMessage", "RecipeRunFailureMessageBody"}:
-        from dkist_processing_core.isb import messages
+        from dkist_processing_core.isb.failures import message
 
-        return getattr(messages, name)
+        return getattr(message, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

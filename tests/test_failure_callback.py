@@ -25,8 +25,7 @@ from dkist_processing_core.failure_callback import (
 )
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
-from dkist_processing_core.isb.failures.error import last_lines
-from dkist_processing_core.isb.failures.failure import Failure
+from dkist_processing_core.isb.failures.failure import Failure, last_lines
 from dkist_processing_core.isb.failures.message import message_of
 
 

@@ -12,7 +12,6 @@ from support.mesh import mesh_config
 from support.messages import OTHER_QUEUE, QUEUE, new_envelope
 from support.ports import free_ports
 
-from dkist_processing_core.isb import drain as sender
 from dkist_processing_core.isb import spool
 
 
@@ -206,8 +205,8 @@ def test_files_of_the_previous_release_are_sent(command, broker):
 @pytest.mark.rabbitmq
 def test_while_the_broker_is_away_all_messages_stay(command, broker, monkeypatch):
     """Exit status 1 in bounded time, more messages take no longer; once it is back one send delivers each once."""
-    monkeypatch.setattr(sender, "BATCH_SECONDS", 3.0)
-    monkeypatch.setattr(sender, "BATCH_MESSAGES", 5)
+    monkeypatch.setattr(spool, "BATCH_SECONDS", 3.0)
+    monkeypatch.setattr(spool, "BATCH_MESSAGES", 5)
     names = [spooled(number) for number in range(12)]
     with broker.stopped():
         started = time.monotonic()

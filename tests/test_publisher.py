@@ -53,7 +53,7 @@ def test_many_messages_go_out_on_one_connection_in_order(broker):
     told = []
     envelopes = [new_envelope(body=str(number), message_id=f"{number:032x}") for number in range(1000)]
     assert deliver(envelopes, on_confirmed=told.append) == {}
-    assert sorted(told, key=lambda each: each.message_id) == envelopes
+    assert sorted(told) == list(range(1000))
     taken = broker.take_all(QUEUE)
     assert [int(body) for _, body in taken] == list(range(1000))
     assert len({properties.message_id for properties, _ in taken}) == 1000
@@ -105,7 +105,7 @@ def test_what_we_use_of_pika_that_is_private_is_there(broker):
     assert "_adapter_disconnect_stream" in dir(SelectConnection)
     with contextlib.closing(Connection(isb_configuration(), seconds=5)) as connection:
         connection.transport.close()
-        connection.transport.drop()
+        connection.transport._adapter_disconnect_stream()
         with pytest.raises(PublishError, match="ConnectionClosedByClient"):
             connection.wait(lambda: False, time.monotonic() + 5)
         assert connection.transport.is_closed

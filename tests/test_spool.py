@@ -4,8 +4,8 @@ import pytest
 from support.messages import QUEUE, new_envelope
 
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.drain import send_pending
 from dkist_processing_core.isb.publisher import deliver
+from dkist_processing_core.isb.spool import send_pending
 
 
 @pytest.mark.rabbitmq

@@ -65,7 +65,7 @@ def send(context: click.Context, names: tuple[str, ...], folder: Path | None, is
     Without names, all of them are sent. A message is deleted as soon as the broker has confirmed it. One that the
     broker refuses remains and does not hold up the others. The exit status is 1 if any remains.
     """
-    from dkist_processing_core.isb.drain import send_pending
+    from dkist_processing_core.isb.spool import send_pending
 
     only = frozenset(each.file for each in _chosen(names, list(spool.pending(folder)))) if names else None
     try:

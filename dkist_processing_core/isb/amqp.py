@@ -55,15 +55,6 @@ def message_properties(envelope: Envelope, content_type: str = "text/plain") -> 
     )
 
 
-class _Transport(pika.SelectConnection):
-    """pika's connection, which can also be closed without an answer of the broker."""
-
-    def drop(self) -> None:
-        """Close the socket. The callback for a closed connection follows."""
-        # pika asks its adapters to implement this method; it has no public equivalent.
-        self._adapter_disconnect_stream()
-
-
 class Connection:
     """
     A connection to the interservice bus, to be used from one thread and to be closed.
@@ -80,7 +71,7 @@ class Connection:
         # Why the broker accepts no messages at the moment, if it has announced that.
         self.blocked = ""
         self._loss: PublishError | None = None
-        self.transport: Any = _Transport(
+        self.transport: Any = pika.SelectConnection(
             _connection_parameters(configuration, OPENING_SHARE * seconds, blocked_seconds),
             on_open_callback=_ignore,
             on_open_error_callback=self._note_loss,
@@ -126,7 +117,8 @@ class Connection:
                 self.transport.close()
                 self.wait(lambda: self.transport.is_closed, time.monotonic() + GOODBYE_SECONDS)
             if self.transport.is_open or self.transport.is_closing:
-                self.transport.drop()
+                # pika asks its adapters to implement it, and has no public way to close the socket without an answer.
+                self.transport._adapter_disconnect_stream()  # noqa: SLF001
             # pika releases its resources in callbacks of its loop.
             for _ in range(TIDY_STEPS):
                 self.serve(TIDY_SECONDS)

@@ -21,29 +21,14 @@ class Envelope:
 
     The exchange and the type of the queue are settings, and those at the time of sending count. So a message that was
     spooled because a setting was wrong can be sent once it is right.
-
-    Attributes
-    ----------
-    routing_key
-        Routing key of the message, and of the binding of the queue.
-    queue
-        Name of the durable queue that it must reach.
-    body
-        The body as text, JSON.
-    message_id
-        The same for the same event: duplicates carry the same id.
-    type
-        Kind of the message, for people who look at the queue.
-    timestamp
-        When it happened, in seconds since 1970 (UTC); 0 if that is not known.
     """
 
-    routing_key: str
-    queue: str
-    body: str
-    message_id: str
-    type: str = ""
-    timestamp: int = 0
+    routing_key: str  # of the message, and of the binding of the queue
+    queue: str  # the durable queue that it must reach
+    body: str  # JSON
+    message_id: str  # duplicates carry the same id
+    type: str = ""  # for people who look at the queue
+    timestamp: int = 0  # when it happened, in seconds since 1970 (UTC); 0 if that is not known
 
     def to_json(self) -> str:
         """Return the envelope as one line of JSON."""
@@ -54,10 +39,7 @@ class Envelope:
         """
         Return the envelope that `to_json` made the text from; keys that another release added are ignored.
 
-        Raises
-        ------
-        ValueError
-            If the text is not an envelope, or AMQP cannot carry it.
+        A text that is not an envelope, or one that AMQP cannot carry, is a `ValueError`.
         """
         try:
             values = json.loads(text)

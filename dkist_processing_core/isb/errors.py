@@ -31,16 +31,7 @@ PEER_CLOSED = (ssl.SSLEOFError, ssl.SSLSyscallError, ssl.SSLZeroReturnError)
 
 
 class PublishError(DKISTProcessingCoreError):
-    """
-    The broker has not confirmed a message.
-
-    Parameters
-    ----------
-    reason
-        What happened.
-    retryable
-        Whether a retry may succeed, as with a broker that is down, or cannot, as with a wrong password.
-    """
+    """The broker has not confirmed a message; a retry may succeed, or it cannot, as with a wrong password."""
 
     def __init__(self, reason: str, *, retryable: bool) -> None:
         self.retryable = retryable

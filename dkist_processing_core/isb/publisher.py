@@ -21,7 +21,8 @@ __all__ = ["TOTAL_SECONDS", "PublishError", "deliver", "publish"]
 
 logger = logging.getLogger(__name__)
 
-OnConfirmed = Callable[[Envelope], object]
+# Called with the index of a message.
+OnConfirmed = Callable[[int], object]
 
 TOTAL_SECONDS = 7.5
 PAUSE_SECONDS = 0.5
@@ -30,57 +31,23 @@ BEYOND_SECONDS = 0.5
 
 
 def publish(envelope: Envelope, *, seconds: float = TOTAL_SECONDS) -> None:
-    """
-    Publish one message and return once the broker has confirmed it.
-
-    Parameters
-    ----------
-    envelope
-        The message.
-    seconds
-        Limit of the whole call.
-
-    Raises
-    ------
-    PublishError
-        If it was not confirmed.
-    ConfigurationError
-        If a setting of the bus cannot be used.
-    """
+    """Publish one message, or raise the `PublishError` that `deliver` returns, within a limit of the whole call."""
     for error in deliver([envelope], seconds=seconds).values():
         raise error
 
 
 def deliver(
-    envelopes: Sequence[Envelope],
-    *,
-    seconds: float = TOTAL_SECONDS,
-    on_confirmed: OnConfirmed = lambda _: None,
+    envelopes: Sequence[Envelope], *, seconds: float = TOTAL_SECONDS, on_confirmed: OnConfirmed = lambda _: None
 ) -> dict[int, PublishError]:
     """
     Publish messages until the broker has confirmed or refused each of them, or the time is over.
 
     Exchange, queues and bindings are declared first. A broker that cannot be reached is tried again until the time is
-    over; an error for which a retry is pointless is not. One message that is refused does not delay the others.
+    over; an error for which a retry is pointless is not. One message that is refused does not delay the others. A
+    function is called in another thread with the index of each message as soon as the broker has confirmed it.
 
-    Parameters
-    ----------
-    envelopes
-        The messages.
-    seconds
-        Limit of the whole call.
-    on_confirmed
-        Called with each message as soon as the broker has confirmed it, in another thread.
-
-    Returns
-    -------
-    dict of int to PublishError
-        Why messages were not confirmed, by their index in ``envelopes``; empty if all were.
-
-    Raises
-    ------
-    ConfigurationError
-        If a setting of the bus cannot be used.
+    The result says why messages were not confirmed, by their index; it is empty if all were. If a setting of the bus
+    cannot be used, a `ConfigurationError` is raised.
     """
     if doubles := test_mode.active():
         return _hand_over(doubles.deliver, envelopes, on_confirmed)
@@ -110,7 +77,7 @@ def _hand_over(
         except PublishError as error:
             errors[index] = error
         else:
-            on_confirmed(envelope)
+            on_confirmed(index)
     return errors
 
 
@@ -170,4 +137,5 @@ class _Delivery:
         if error is not None:
             errors[index] = error
         else:
-            self._on_confirmed(self.unconfirmed.pop(index))
+            del self.unconfirmed[index]
+            self._on_confirmed(index)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dkist_processing_core.common.redaction import redact_urls
-from dkist_processing_core.exceptions import ConfigurationError
+from dkist_processing_core.exceptions import ConfigurationError, MissingDistributionError
 
 __all__ = ["DEFAULT_MESH_SERVICE", "InterserviceBusConfiguration", "MeshService", "isb_configuration"]
 
@@ -43,8 +43,6 @@ class MeshService(BaseModel):
 
 
 DEFAULT_MESH_SERVICE = MeshService(host="127.0.0.1", port=0)
-DEFAULT_ISB_SERVICE = MeshService(host="localhost", port=5672)
-DEFAULT_ISB_TLS_SERVICE = MeshService(host="localhost", port=5671)
 MESH_CONFIG_EXAMPLE = '{"interservice-bus": {"mesh_address": "localhost", "mesh_port": 5672}}'
 SHOWN_CHARACTERS = 200
 
@@ -69,15 +67,13 @@ class InterserviceBusConfiguration(BaseSettings):
         default_factory=dict,
         validation_alias="MESH_CONFIG",
         description="Addresses of the services of the mesh (MESH_CONFIG, JSON).",
-        examples=[{"interservice-bus": {"mesh_address": "localhost", "mesh_port": 5672}}],
+        examples=[json.loads(MESH_CONFIG_EXAMPLE)],
     )
     isb_username: str = Field(default="guest", description="User name on the interservice bus.")
     isb_password: str = Field(default="guest", description="Password on the interservice bus.", repr=False)
     isb_exchange: str = Field(default="master.direct.x", description="Exchange that messages are published to.")
     isb_queue_type: str = Field(
-        default="classic",
-        description="Type of the queues that are declared.",
-        examples=["classic", "quorum"],
+        default="classic", description="Type of the queues that are declared.", examples=["classic", "quorum"]
     )
     isb_virtual_host: str = Field(
         default="/",
@@ -104,12 +100,10 @@ class InterserviceBusConfiguration(BaseSettings):
     @classmethod
     def _parse_service_mesh(cls, value: object) -> object:
         """Parse MESH_CONFIG, with one error that shows what it has to look like."""
-        parsed = value
-        if isinstance(value, str):
-            try:
-                parsed = json.loads(value)
-            except ValueError as error:
-                raise _mesh_config_error(value, f"is no JSON ({error})") from None
+        try:
+            parsed = json.loads(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise _mesh_config_error(value, f"is no JSON ({error})") from None
         if not isinstance(parsed, Mapping):
             raise _mesh_config_error(value, "is no JSON object")
         services = {}
@@ -148,7 +142,7 @@ class InterserviceBusConfiguration(BaseSettings):
 
         It is ``localhost`` unless ``MESH_CONFIG`` says otherwise, at port 5672, or 5671 with TLS.
         """
-        default = DEFAULT_ISB_TLS_SERVICE if self.isb_tls else DEFAULT_ISB_SERVICE
+        default = MeshService(host="localhost", port=5671 if self.isb_tls else 5672)
         return self.service_mesh_detail("interservice-bus", default_mesh_service=default)
 
     @property
@@ -158,66 +152,31 @@ class InterserviceBusConfiguration(BaseSettings):
 
     @property
     def isb_publish_exchange(self) -> Any:
-        """
-        The exchange that messages are published to, as talus has it.
-
-        It and the next two are for client packages that publish messages of their own with talus; this library does
-        not use it.
-
-        Raises
-        ------
-        MissingDistributionError
-            If talus is not installed. It is also an `ImportError`.
-        """
-        from dkist_processing_core.isb import talus as talus_settings
-
-        return talus_settings.exchange(self.isb_exchange)
+        """The exchange as talus has it, for client packages that publish messages of their own; it needs talus."""
+        return _talus("isb_publish_exchange").Exchange(name=self.isb_exchange)
 
     @property
     def isb_producer_connection_parameters(self) -> Any:
-        """
-        What makes a producer's connection parameters, as talus has it; it knows neither TLS nor virtual hosts.
-
-        Raises
-        ------
-        MissingDistributionError
-            If talus is not installed. It is also an `ImportError`.
-        """
-        from dkist_processing_core.isb import talus as talus_settings
-
+        """What makes the connection parameters of a producer of talus, without TLS and virtual host; it needs talus."""
         broker = self.isb_mesh_service
-        return talus_settings.connection_parameters(
-            host=broker.host,
-            port=broker.port,
-            username=self.isb_username,
-            password=self.isb_password,
+        return _talus("isb_producer_connection_parameters").ProducerConnectionParameterFactory(
+            rabbitmq_host=broker.host,
+            rabbitmq_port=broker.port,
+            rabbitmq_user=self.isb_username,
+            rabbitmq_pass=self.isb_password,
             connection_name=self.isb_connection_name,
         )
 
     @property
     def isb_connection_retryer(self) -> Any:
-        """
-        What makes the retries of a connection that failed, as talus has it: three tries, some seconds apart.
-
-        Raises
-        ------
-        MissingDistributionError
-            If talus is not installed. It is also an `ImportError`.
-        """
-        from dkist_processing_core.isb import talus as talus_settings
-
-        return talus_settings.connection_retryer()
+        """What makes the retries of a connection of talus: three tries, some seconds apart; it needs talus."""
+        return _talus("isb_connection_retryer").ConnectionRetryerFactory(
+            delay_min=1, delay_max=5, backoff=1, jitter_min=1, jitter_max=3, attempts=3
+        )
 
 
 def isb_configuration() -> InterserviceBusConfiguration:
-    """
-    Return the settings.
-
-    Raises
-    ------
-    ConfigurationError
-        If one of them cannot be used.
-    """
+    """Return the settings, or raise a `ConfigurationError` if one of them cannot be used."""
     try:
         return InterserviceBusConfiguration()
     except ValidationError as error:
@@ -228,6 +187,15 @@ def isb_configuration() -> InterserviceBusConfiguration:
 def _fault(error: Mapping[str, Any]) -> str:
     own = error.get("ctx", {}).get("error")
     return str(own) if own else f"{'.'.join(map(str, error['loc'])).upper()}: {error['msg']}"
+
+
+def _talus(setting: str) -> Any:
+    """Import talus, which this library neither needs nor installs."""
+    try:
+        import talus
+    except ImportError as error:
+        raise MissingDistributionError(f"The setting {setting}", distribution="talus") from error
+    return talus
 
 
 def _mesh_config_error(value: object, fault: str) -> ValueError:

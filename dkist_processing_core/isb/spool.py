@@ -1,7 +1,8 @@
 """
 The folder of the messages that the broker did not take, one file a message, written whole or not at all.
 
-Runs in: worker, DAG processor, and wherever a person sends the pending messages.
+Runs in: worker, DAG processor, and wherever a person sends the pending messages. A message can be spooled without pika,
+which is imported to send it.
 """
 
 import fcntl
@@ -13,32 +14,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dkist_processing_core.common import atomic, test_mode
 from dkist_processing_core.isb.envelope import Envelope
 
-__all__ = ["SpooledMessage", "lock", "pending", "spool_folder", "write"]
+if TYPE_CHECKING:
+    from dkist_processing_core.isb.errors import PublishError
+
+__all__ = ["SendReport", "SpooledMessage", "lock", "pending", "send_pending", "spool_folder", "write"]
 
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
 LOCK_INTERVAL_SECONDS = 0.1
+BATCH_MESSAGES = 500
+BATCH_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class SpooledMessage:
-    """
-    A file in the spool folder.
-
-    Attributes
-    ----------
-    file
-        Where it is.
-    envelope
-        The message; None if the file is damaged.
-    damage
-        Why the file is not a message; empty if it is one.
-    """
+    """A file in the spool folder with its message; a damaged file has none, and ``damage`` says why."""
 
     file: Path
     envelope: Envelope | None
@@ -71,14 +67,7 @@ def write(envelope: Envelope) -> Path:
 
 
 def pending(folder: Path | None = None) -> Iterator[SpooledMessage]:
-    """
-    Yield the messages in the spool folder, the oldest first, including the files that are damaged.
-
-    Parameters
-    ----------
-    folder
-        The spool folder; that of `spool_folder` by default.
-    """
+    """Yield the messages in a spool folder, the oldest first, including the files that are damaged."""
     for file in sorted((folder or spool_folder()).glob("*.json")):
         try:
             yield SpooledMessage(file, Envelope.from_json(file.read_text(encoding="utf-8")))
@@ -110,3 +99,70 @@ def lock(folder: Path, *, seconds: float = 0) -> Iterator[bool]:
                 logger.warning("The spool folder %s cannot be locked: %s", folder, error)
             yield True
             return
+
+
+@dataclass(frozen=True)
+class SendReport:
+    """The files that were sent and deleted, and those that remain; nothing is done while another process sends."""
+
+    sent: tuple[Path, ...] = ()
+    pending: tuple[tuple[Path, str], ...] = ()  # each with the reason
+    is_busy: bool = False
+
+
+def send_pending(
+    folder: Path | None = None,
+    *,
+    seconds: float = float("inf"),
+    lock_seconds: float = 0,
+    only: frozenset[Path] | None = None,
+) -> SendReport:
+    """
+    Send the messages in the spool folder, the oldest first.
+
+    A message that the broker refuses remains, and so does a damaged file; neither holds up the others. If the broker
+    cannot be reached, all the rest remains. The call takes ``seconds`` at most, and before that ``lock_seconds`` at
+    most for another process that is sending. ``only`` names the files to send, all by default.
+    """
+    folder = folder or spool_folder()
+    if next(folder.glob("*.json"), None) is None:
+        return SendReport()
+    deadline = time.monotonic() + seconds
+    with lock(folder, seconds=lock_seconds) as is_locked:
+        if not is_locked:
+            return SendReport(is_busy=True)
+        messages = [each for each in pending(folder) if only is None or each.file in only]
+        damaged = [(each.file, f"damaged: {each.damage}") for each in messages if each.envelope is None]
+        sent, unsent = _send([(each.file, each.envelope) for each in messages if each.envelope is not None], deadline)
+    return SendReport(sent=tuple(sent), pending=tuple(sorted(damaged + unsent)))
+
+
+def _send(messages: list[tuple[Path, Envelope]], deadline: float) -> tuple[list[Path], list[tuple[Path, str]]]:
+    sent: list[Path] = []
+    unsent: list[tuple[Path, str]] = []
+    while messages:
+        batch, messages = messages[:BATCH_MESSAGES], messages[BATCH_MESSAGES:]
+        sent_before = len(sent)
+        errors = _send_batch(batch, min(BATCH_SECONDS, deadline - time.monotonic()), sent)
+        unsent += [(batch[index][0], str(error)) for index, error in errors.items()]
+        retryable = [str(error) for error in errors.values() if error.retryable]
+        if retryable and len(sent) == sent_before:
+            # Nothing was confirmed, so the broker cannot be reached, or the time is over.
+            unsent += [(file, retryable[0]) for file, _ in messages]
+            break
+    return sent, unsent
+
+
+def _send_batch(batch: list[tuple[Path, Envelope]], seconds: float, sent: list[Path]) -> "dict[int, PublishError]":
+    """Send some messages and delete each file as soon as its message is confirmed, so that it is not sent again."""
+    from dkist_processing_core.isb.publisher import deliver
+
+    def delete(index: int) -> None:
+        file, _ = batch[index]
+        sent.append(file)
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            logger.error("%s was sent but cannot be deleted; delete it, or it is sent again: %s", file, error)
+
+    return deliver([envelope for _, envelope in batch], seconds=max(0.0, seconds), on_confirmed=delete)

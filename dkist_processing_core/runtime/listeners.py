@@ -7,14 +7,14 @@ Runs in: task environment. What is configured is imported when the task begins, 
 import logging
 from contextlib import ExitStack
 from functools import cached_property
+from typing import Any
 
 from dkist_processing_core import telemetry
 from dkist_processing_core.common import test_mode
 from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.common.settings import isb_logging
-from dkist_processing_core.telemetry.protocol import Listener
 
-__all__ = ["LISTENED", "Listener", "Listeners"]
+__all__ = ["LISTENED", "Listeners"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Listeners:
     def __init__(self, metadata: TaskMetadata) -> None:
         self._metadata = metadata
         self._is_entered = False
-        self._listeners: list[Listener] = []
+        self._listeners: list[Any] = []
 
     @cached_property
     def telemetry(self) -> telemetry.Recording:

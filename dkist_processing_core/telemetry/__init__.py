@@ -47,7 +47,7 @@ def _start_backends(metadata: TaskMetadata) -> list[NullBackend]:
     # OpenTelemetry first, since the first one chooses the ids where both are on.
     if is_opentelemetry_configured():
         try:
-            from dkist_processing_core.telemetry.otel.backend import OpenTelemetryBackend
+            from dkist_processing_core.telemetry.otel import OpenTelemetryBackend
 
             started.append(OpenTelemetryBackend(metadata))
         except ImportError as error:
@@ -58,7 +58,7 @@ def _start_backends(metadata: TaskMetadata) -> list[NullBackend]:
             logger.warning("OpenTelemetry is configured but cannot be started: %s: %s", type(error).__name__, error)
     if is_true(os.environ.get("ELASTIC_APM_ENABLED", "")):
         try:
-            from dkist_processing_core.telemetry.elastic.backend import ElasticBackend
+            from dkist_processing_core.telemetry.elastic import ElasticBackend
 
             started.append(ElasticBackend(metadata, started[0].ids if started else None))
         except Exception as error:

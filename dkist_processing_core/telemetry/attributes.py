@@ -46,21 +46,21 @@ def task_attributes(metadata: TaskMetadata) -> dict[str, str | int]:
     }
 
 
-def plain(attributes: Mapping[Any, Any], *, are_sequences_plain: bool = False) -> dict[str, Any]:
+def plain(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     """
-    Return attributes as texts, booleans and numbers, none of them huge, whatever the values are.
+    Return attributes as texts, booleans, numbers and lists of one of these, none of them huge, whatever the values are.
 
-    A number of another type, such as one of numpy's, becomes one of Python's. Any other value is recorded as its text,
-    or, if ``are_sequences_plain``, as a list if it is one of plain values of one type. None is not recorded.
+    A number of another type, such as one of numpy's, becomes one of Python's. Any other value is recorded as its text.
+    None is not recorded.
     """
     return {
-        key if type(key) is str and key.isascii() else text(key): _plain(value, are_sequences_plain=are_sequences_plain)
+        key if type(key) is str and key.isascii() else text(key): _plain(value)
         for key, value in attributes.items()
         if value is not None
     }
 
 
-def _plain(value: Any, *, are_sequences_plain: bool) -> Any:
+def _plain(value: Any) -> Any:
     kind = type(value)  # by far the most values need no change
     if kind is str:
         return value if len(value) <= LONGEST and value.isascii() else text(value)
@@ -72,10 +72,10 @@ def _plain(value: Any, *, are_sequences_plain: bool) -> Any:
             return value if SMALLEST <= value <= LARGEST else text(value)
         if isinstance(value, Real):
             return float(value)
-        if are_sequences_plain and isinstance(value, (list, tuple)) and len(value) <= MOST_ELEMENTS:
+        if isinstance(value, (list, tuple)) and len(value) <= MOST_ELEMENTS:
             types = {type(each) for each in value}
             if len(types) == 1 and types <= PLAIN_TYPES:
-                return list(plain(dict(enumerate(value))).values())
+                return [_plain(each) for each in value]
     return text(value)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TraceIds
 
-__all__ = ["METER_NAME", "BackendTracer", "NullBackend", "NullInstrument", "NullMeter", "NullSpan"]
+__all__ = ["METER_NAME", "BackendTracer", "NullBackend", "NullMeter", "NullSpan"]
 
 METER_NAME = "dkist"
 
@@ -23,18 +23,12 @@ def _ignore(*_: Any, **__: Any) -> None:
 class NullSpan:
     """A span that records nothing. It holds no state, so one instance is enough."""
 
-    set_attribute = _ignore
-    set_attributes = _ignore
-    add_event = _ignore
-    add_link = _ignore
-    record_exception = _ignore
-    set_status = _ignore
-    update_name = _ignore
-    end = _ignore
+    set_attribute = set_attributes = add_event = add_link = _ignore
+    record_exception = set_status = update_name = end = _ignore
 
     def get_span_context(self) -> SimpleNamespace:
         """Return ids that are not valid."""
-        return NULL_SPAN_CONTEXT
+        return SimpleNamespace(trace_id=0, span_id=0, is_remote=False, is_valid=False, trace_flags=0, trace_state={})
 
     def is_recording(self) -> bool:
         """Return False."""
@@ -62,52 +56,29 @@ class BackendTracer:
         return NULL_SPAN
 
 
-class NullInstrument:
-    """A counter, histogram or gauge that measures nothing."""
-
-    add = _ignore
-    record = _ignore
-    set = _ignore
-
-
 class NullMeter:
-    """A meter whose instruments measure nothing."""
+    """A meter that measures nothing, and is each of its instruments as well."""
 
     name = METER_NAME
+    add = record = set = _ignore
 
-    def _create(self, *_: Any, **__: Any) -> NullInstrument:
+    def _create(self, *_: Any, **__: Any) -> Self:
         """Return an instrument that measures nothing."""
-        return NULL_INSTRUMENT
+        return self
 
-    create_counter = _create
-    create_up_down_counter = _create
-    create_histogram = _create
-    create_gauge = _create
-    create_observable_counter = _create
-    create_observable_up_down_counter = _create
-    create_observable_gauge = _create
+    create_counter = create_up_down_counter = create_histogram = create_gauge = _create
+    create_observable_counter = create_observable_up_down_counter = create_observable_gauge = _create
 
 
 class NullBackend:
-    """
-    The record of one task on one back end. This one records nothing; the others derive from it.
-
-    Attributes
-    ----------
-    ids
-        Where the record is found; None if there is none.
-    meter
-        An OpenTelemetry meter, or an object with its methods.
-    flushes
-        Functions that send what is left of the record, by the names that warnings use. They are called after `end`, all
-        at the same time, each in a thread of its own; one that hangs is left behind.
-    """
+    """The record of one task on one back end. This one records nothing; the others derive from it."""
 
     ids: TraceIds | None = None
+    # An OpenTelemetry meter, or an object with its methods.
+    meter: Any = NullMeter()
+    # Functions that send what is left of the record, by the names that warnings use. They are called after `end`, all
+    # at the same time, each in a thread of its own; one that hangs is left behind.
     flushes: Mapping[str, Callable[[], object]] = {}
-
-    def __init__(self) -> None:
-        self.meter: Any = NULL_METER
 
     @property
     def tracer(self) -> Any:
@@ -127,9 +98,4 @@ class NullBackend:
         """End the record, in the thread of the task and without waiting; ``error`` is what ended the task."""
 
 
-NULL_SPAN_CONTEXT = SimpleNamespace(
-    trace_id=0, span_id=0, is_remote=False, is_valid=False, trace_flags=0, trace_state={}
-)
 NULL_SPAN = NullSpan()
-NULL_INSTRUMENT = NullInstrument()
-NULL_METER = NullMeter()

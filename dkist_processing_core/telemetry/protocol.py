@@ -1,13 +1,14 @@
 """
-The types that a task and its listeners share.
+The types that a task and the telemetry back ends share, and the trace that a task continues (W3C Trace Context).
 
 Runs in: task environment.
 """
 
+import os
+import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 # Types of the spans of the phases, and of the spans that are given no type.
 CORE_SPAN_TYPE = "code.core"
@@ -15,21 +16,17 @@ CUSTOM_SPAN_TYPE = "code.custom"
 # The types that OpenTelemetry supports. Elastic APM has no sequences and gets their text.
 AttributeValue = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
 
+TRACEPARENT = "TRACEPARENT"
+TRACESTATE = "TRACESTATE"
+# W3C Trace Context, 3.2. A later version may have more fields after the flags; ff is not a version.
+FORM = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+VERSION = "00"
+IS_SAMPLED = 1
+
 
 @dataclass(frozen=True)
 class TraceIds:
-    """
-    Where the record of a task is found.
-
-    Attributes
-    ----------
-    trace_id
-        Id of the trace, 32 hexadecimal digits (W3C Trace Context).
-    transaction_id
-        Id of the transaction, or root span, 16 hexadecimal digits.
-    is_sampled
-        Whether it is recorded.
-    """
+    """Where the record of a task is found: 32 hexadecimal digits, and 16 of the transaction, or root span."""
 
     trace_id: str
     transaction_id: str
@@ -51,14 +48,13 @@ class Span(Protocol):
         """Record several attributes of the work."""
 
 
-class Listener(Protocol):
-    """What is called at the life-cycle events of a task."""
-
-    def started(self) -> None:
-        """Take note that the first phase is about to begin."""
-
-    def phase(self, name: str) -> AbstractContextManager[Any]:
-        """Return a context manager to be used around a phase of the task."""
-
-    def close(self, error: BaseException | None) -> None:
-        """Take note of what ended the task, None if it succeeded, and finish in bounded time."""
+def incoming() -> TraceIds | None:
+    """Return the trace and the span that ``TRACEPARENT`` names; None if it is not set or malformed."""
+    text = os.environ.get(TRACEPARENT, "").strip()
+    found = FORM.fullmatch(text)
+    if found is None:
+        return None
+    version, trace_id, span_id, flags = found.groups()
+    if version == VERSION and not text.endswith(f"-{flags}"):
+        return None
+    return TraceIds(trace_id, span_id, is_sampled=bool(int(flags, 16) & IS_SAMPLED))

@@ -12,8 +12,7 @@ from typing import Any, Self
 
 from dkist_processing_core.common.waits import END_SECONDS, run_within
 from dkist_processing_core.telemetry.null import NullBackend
-from dkist_processing_core.telemetry.protocol import CORE_SPAN_TYPE
-from dkist_processing_core.telemetry.trace_context import TRACEPARENT
+from dkist_processing_core.telemetry.protocol import CORE_SPAN_TYPE, TRACEPARENT
 
 __all__ = ["Recording"]
 
@@ -24,7 +23,7 @@ CORE_LABELS = {"type": "core"}
 
 class Recording:
     """
-    Several back ends as one, and a `Listener`. Where only one back end can answer, the first one does.
+    Several back ends as one. Where only one back end can answer, the first one does.
 
     From the start of the task, or from its first span on, ``TRACEPARENT`` is in the environment, so that a child
     process can continue the trace. It is not there earlier, since a task may be made and never run.

@@ -55,7 +55,7 @@ class RecordedMetric:
     unit: str = ""
     description: str = ""
     _measurements: list[Measurement] = field(default_factory=list, repr=False)
-    _callbacks: list[Callable[[Any], Iterable[Any] | None]] = field(default_factory=list, repr=False)
+    callbacks: list[Callable[[Any], Iterable[Any] | None]] = field(default_factory=list, repr=False)
 
     @property
     def measurements(self) -> list[Measurement]:
@@ -63,7 +63,7 @@ class RecordedMetric:
         options = SimpleNamespace(timeout_millis=CALLBACK_MILLISECONDS)
         observed = [
             Measurement(each.value, dict(each.attributes or {}))
-            for callback in self._callbacks
+            for callback in self.callbacks
             for each in callback(options) or ()
         ]
         return [*self._measurements, *observed]
@@ -77,9 +77,8 @@ class RecordedMetric:
         """Add one value."""
         self._measurements.append(Measurement(value, dict(attributes or {})))
 
-    def observe(self, callback: Any) -> None:
-        """Take the values from a callback, as OpenTelemetry's observable metrics do."""
-        self._callbacks.append(_as_function(callback))
+    # It is also what a task gets for it, whatever its kind.
+    add = set = record
 
 
 class RecordingMeter:
@@ -90,8 +89,8 @@ class RecordingMeter:
     def __init__(self, metrics: dict[str, RecordedMetric]) -> None:
         self._metrics = metrics
 
-    def _create(self, kind: str, name: str, unit: str = "", description: str = "", **_: Any) -> "_Instrument":
-        return _Instrument(self._metrics.setdefault(name, RecordedMetric(name, kind, unit, description)))
+    def _create(self, kind: str, name: str, unit: str = "", description: str = "", **_: Any) -> RecordedMetric:
+        return self._metrics.setdefault(name, RecordedMetric(name, kind, unit, description))
 
     def _observe(
         self,
@@ -101,11 +100,10 @@ class RecordingMeter:
         unit: str = "",
         description: str = "",
         **_: Any,
-    ) -> "_Instrument":
-        instrument = self._create(kind, name, unit, description)
-        for each in callbacks or ():
-            instrument.metric.observe(each)
-        return instrument
+    ) -> RecordedMetric:
+        metric = self._create(kind, name, unit, description)
+        metric.callbacks += map(_as_function, callbacks or ())
+        return metric
 
     create_counter = partialmethod(_create, "counter")
     create_up_down_counter = partialmethod(_create, "up_down_counter")
@@ -114,14 +112,6 @@ class RecordingMeter:
     create_observable_counter = partialmethod(_observe, "observable_counter")
     create_observable_up_down_counter = partialmethod(_observe, "observable_up_down_counter")
     create_observable_gauge = partialmethod(_observe, "observable_gauge")
-
-
-class _Instrument:
-    """What a task gets for a metric, whatever its kind."""
-
-    def __init__(self, metric: RecordedMetric) -> None:
-        self.metric = metric
-        self.add = self.record = self.set = metric.record
 
 
 def _as_function(callback: Any) -> Callable[[Any], Iterable[Any] | None]:

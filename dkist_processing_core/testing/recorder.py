@@ -5,24 +5,65 @@ Runs in: author and CI.
 """
 
 import os
+import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dkist_processing_core.common import test_mode
 from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.isb.envelope import Envelope
-from dkist_processing_core.telemetry.trace_context import TRACEPARENT, TRACESTATE
-from dkist_processing_core.testing.memory import InMemoryBackend
+from dkist_processing_core.telemetry.attributes import task_attributes
+from dkist_processing_core.telemetry.null import BackendTracer, NullBackend
+from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TRACEPARENT, TRACESTATE, TraceIds, incoming
 from dkist_processing_core.testing.metrics import RecordedMetric, RecordingMeter
-from dkist_processing_core.testing.spans import RecordedSpan, RecordedTask, no_open_span
+from dkist_processing_core.testing.spans import RecordedSpan, RecordedTask, SpanContext, no_open_span
 
 if TYPE_CHECKING:
-    from dkist_processing_core.isb.messages import RecipeRunFailureMessage
+    from dkist_processing_core.isb.failures.message import RecipeRunFailureMessage
 
 __all__ = ["Recorded", "recorded"]
+
+
+class _Tracer(BackendTracer):
+    _backend: "InMemoryBackend"
+
+    def start_span(self, name: str, *_: Any, attributes: Mapping[str, Any] | None = None, **__: Any) -> RecordedSpan:
+        return RecordedSpan(self._backend.task, name, CUSTOM_SPAN_TYPE, attributes or {})
+
+
+class InMemoryBackend(NullBackend):
+    """The telemetry back end that records one task in memory; the task measures with the meter that is given."""
+
+    def __init__(self, metadata: TaskMetadata, meter: RecordingMeter) -> None:
+        continued = incoming()
+        ids = TraceIds(continued.trace_id if continued else secrets.token_hex(16), secrets.token_hex(8))
+        self.task = RecordedTask(
+            name=metadata.task_name,
+            workflow_name=metadata.workflow_name,
+            workflow_version=metadata.workflow_version,
+            recipe_run_id=metadata.recipe_run_id,
+            attributes=task_attributes(metadata),
+            ids=ids,
+        )
+        self.ids = ids
+        self.meter = meter
+
+    @property
+    def tracer(self) -> BackendTracer:
+        """A tracer that records in memory."""
+        return _Tracer(self)
+
+    def span(self, name: str, span_type: str, attributes: Mapping[str, Any], *_: Any) -> SpanContext:
+        """Record a stretch of work; see `NullBackend.span`."""
+        return SpanContext(self.task, name, span_type, attributes)
+
+    def end(self, error: BaseException | None) -> None:
+        """End the task; see `NullBackend.end`."""
+        self.task.error = error
+        self.task.is_ended = True
 
 
 class Recorded:
@@ -57,7 +98,7 @@ class Recorded:
     @property
     def failures(self) -> "list[RecipeRunFailureMessage]":
         """Those of ``messages`` that report the failure of a task."""
-        from dkist_processing_core.isb.messages import RecipeRunFailureMessage
+        from dkist_processing_core.isb.failures.message import RecipeRunFailureMessage
 
         made = []
         for envelope in self.messages:
@@ -79,16 +120,6 @@ class Recorded:
     def tree(self) -> str:
         """Return the tasks and their spans as text; see `RecordedTask.tree`."""
         return "\n".join(task.tree() for task in self.tasks)
-
-    @contextmanager
-    def _activated(self, spool_folder: Path) -> Iterator[None]:
-        """Replace the telemetry back ends and the interservice bus."""
-        self._spool = spool_folder
-        with test_mode.activate(test_mode.Doubles(self._start, self._deliver, spool_folder)):
-            try:
-                yield
-            finally:
-                self._spooled, self._spool = self.spooled, None
 
     def _start(self, metadata: TaskMetadata) -> InMemoryBackend:
         backend = InMemoryBackend(metadata, RecordingMeter(self.metrics))
@@ -149,10 +180,12 @@ def recorded(*, bus_error: str | Exception | None = None) -> Iterator[Recorded]:
     made = Recorded(bus_error)
     variables = {name: os.environ.get(name) for name in (TRACEPARENT, TRACESTATE)}
     with tempfile.TemporaryDirectory(prefix="dkist-testing-") as folder, no_open_span():
+        made._spool = Path(folder)  # noqa: SLF001 - of this module, as below
         try:
-            with made._activated(Path(folder)):  # noqa: SLF001 - of this module
+            with test_mode.activate(test_mode.Doubles(made._start, made._deliver, made._spool)):  # noqa: SLF001
                 yield made
         finally:
+            made._spooled, made._spool = made.spooled, None  # noqa: SLF001
             # A task that has not ended has left its own.
             for name, value in variables.items():
                 os.environ.pop(name, None)

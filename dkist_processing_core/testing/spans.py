@@ -107,7 +107,7 @@ class RecordedSpan(NullSpan):
     def __init__(self, task: RecordedTask, name: str, span_type: str, attributes: Mapping[str, Any]) -> None:
         self.name = str(name)
         self.type = span_type or CUSTOM_SPAN_TYPE
-        self.attributes = plain(attributes, are_sequences_plain=True)
+        self.attributes = plain(attributes)
         self.task = task
         # It may be open inside a span of another task.
         self.parent = next(
@@ -133,11 +133,11 @@ class RecordedSpan(NullSpan):
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Record several attributes of the work."""
-        self.attributes |= plain(attributes, are_sequences_plain=True)
+        self.attributes |= plain(attributes)
 
     def add_event(self, name: str, attributes: Mapping[str, Any] | None = None, *_: Any, **__: Any) -> None:
         """Record an event."""
-        self.events.append((str(name), plain(attributes or {}, are_sequences_plain=True)))
+        self.events.append((str(name), plain(attributes or {})))
 
     def record_exception(self, exception: BaseException, *_: Any, **__: Any) -> None:
         """Record an exception."""

@@ -19,12 +19,12 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 from urllib.parse import quote
 
 from dkist_processing_core.common.outcome import Outcome
-from dkist_processing_core.isb.failures.error import describe, exit_status, last_lines
-from dkist_processing_core.isb.failures.failure import UNKNOWN_TASK, Failure
+from dkist_processing_core.isb.failures.failure import UNKNOWN_TASK, Failure, describe, exit_status, last_lines
 
 __all__ = ["airflow_version", "failed_task", "failed_tasks", "log_url", "run_id", "write_xcom"]
 
@@ -158,29 +158,26 @@ def _run(context: Context) -> dict[str, Any]:
 
 def _try(context: Context) -> dict[str, Any]:
     instance = _instance(context)
-    map_index, host = _attribute(instance, "map_index"), _text(_attribute(instance, "hostname"))
+    names = ("map_index", "try_number", "hostname")
+    map_index, number, host = (_attribute(instance, name) for name in names)
     return {
         "map_index": map_index if isinstance(map_index, int) and map_index >= 0 else None,
-        "try_number": _integer(_attribute(instance, "try_number")),
-        "log_url": log_url(context) or _log_url_of_airflow_3_0(context),
-        **({"host": host} if host else {}),
+        "try_number": number if isinstance(number, int) else None,
+        "log_url": log_url(context) or _log_url_of_airflow_3_0(context, number),
+        **({"host": str(host)} if host else {}),
     }
 
 
-def _log_url_of_airflow_3_0(context: Context) -> str | None:
+def _log_url_of_airflow_3_0(context: Context, number: object) -> str | None:
     """Return the address of the log as later versions form it; a task instance of 3.0 has no ``log_url``."""
-    instance, run = _instance(context), run_id(context) or ""
+    instance, run = _instance(context), run_id(context)
     dag, task = _attribute(instance, "dag_id"), _attribute(instance, "task_id")
-    base = _text(_ask(_address, "its address")) if airflow_version() == (3, 0) and dag and run and task else None
-    number = _integer(_attribute(instance, "try_number"))
+    if airflow_version() != (3, 0) or not (dag and run and task):
+        return None
+    conf = _ask(lambda: import_module("airflow.configuration").conf, "its configuration")
+    base = _text(_ask(lambda: conf.get("api", "base_url", fallback=None), "its address"))
     end = f"?try_number={number}" if number else ""
     return base and f"{base.rstrip('/')}/dags/{quote(dag)}/runs/{quote(run)}/tasks/{quote(task)}{end}"
-
-
-def _address() -> object:
-    from airflow.configuration import conf
-
-    return conf.get("api", "base_url", fallback=None)
 
 
 def _outcome(context: Context) -> Outcome | None:
@@ -215,7 +212,3 @@ def _ask(question: Callable[[], object], subject: str) -> Any:
 
 def _text(value: object) -> str | None:
     return None if value is None or value == "" else str(value)
-
-
-def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,49 +1,44 @@
 """
-The failure of a task as plain data.
+The failure of a task as plain data, and the text of its error as far as it is useful in a chat message.
 
 Runs in: worker, DAG processor.
 """
 
 import json
+import re
 import signal
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["UNKNOWN_TASK", "Failure"]
+from dkist_processing_core.common.redaction import redact_urls
+
+__all__ = ["UNKNOWN_TASK", "Failure", "describe", "exit_status", "last_lines"]
 
 UNKNOWN_TASK = "unknown"
 # Any fixed value will do: message ids are derived from it.
 MESSAGE_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "recipe.run.failure.m")
 SIGNALLED = 128
+LINES = 20
+CHARACTERS = 4000
+EXIT_STATUS = re.compile(r"exit (?:code|status) (-?\d+)")
+MEANING = {
+    65: "the recipe run id is not an integer",
+    69: "the environment of the task could not be built",
+    78: "a setting of the worker is missing or invalid",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """
-    What is known about the failure of a task; an attribute that is not known is None.
-
-    Attributes
-    ----------
-    workflow_name, workflow_version, task_name
-        What failed. The task is `UNKNOWN_TASK` where Airflow does not say which one it was.
-    dag_id, run_id, map_index, try_number
-        How Airflow names the try that failed.
-    run_started
-        When the run was started, or was started again after it had been cleared (ISO 8601, UTC).
-    recipe_run_id, log_url, host, exit_status, error, trace_id, transaction_id
-        As in the body of the message.
-    is_lost
-        Whether the DAG processor reports it because the task's own process could not.
-    reported_id
-        Id of the message that an XCom of the task says was sent.
-    """
+    """What is known about the failure of a task, most of it as in the message; what is not known is None."""
 
     workflow_name: str
     workflow_version: str
-    task_name: str
+    task_name: str  # UNKNOWN_TASK where Airflow does not say which one it was
     dag_id: str | None = None
     run_id: str | None = None
+    # When the run was started, or was started again after it had been cleared (ISO 8601, UTC).
     run_started: str | None = None
     map_index: int | None = None
     try_number: int | None = None
@@ -54,8 +49,8 @@ class Failure:
     error: str | None = None
     trace_id: str | None = None
     transaction_id: str | None = None
-    is_lost: bool = False
-    reported_id: str | None = None
+    is_lost: bool = False  # the DAG processor reports it because the task's own process could not
+    reported_id: str | None = None  # of the message that an XCom of the task says was sent
 
     @property
     def signal(self) -> str | None:
@@ -79,3 +74,26 @@ class Failure:
         moment = self.run_started if self.try_number is None else self.try_number
         names = [self.workflow_name, self.workflow_version, self.task_name, self.run_id, self.map_index, moment]
         return uuid.uuid5(MESSAGE_NAMESPACE, json.dumps(names, default=str)).hex
+
+
+def exit_status(exception: object) -> int | None:
+    """Return the exit status in the text of an exception of Airflow's own operators, which exported files of 7 use."""
+    found = EXIT_STATUS.search(str(exception))
+    return int(found.group(1)) if found else None
+
+
+def describe(exception: object, status: int | None) -> str | None:
+    """Return the text of an exception, with the meaning of the exit status if the worker program defines one."""
+    if exception is None:
+        return None
+    text = exception if isinstance(exception, str) else f"{type(exception).__name__}: {exception}"
+    return f"{text}\n{MEANING[status]}; see the log of the task" if status in MEANING else text
+
+
+def last_lines(error: str) -> str:
+    """Return the end of an error, without passwords in URLs."""
+    # Redacted before it is truncated: the rest of a URL that lost its beginning is not recognised as one.
+    end = "\n".join(redact_urls(error).rstrip().splitlines()[-LINES:])
+    shown = end if len(end) <= CHARACTERS else f"...{end[-CHARACTERS:]}"
+    # A character that cannot be encoded, such as in an odd file name, must not prevent the message.
+    return shown.encode(errors="backslashreplace").decode()

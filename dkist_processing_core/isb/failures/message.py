@@ -1,26 +1,114 @@
 """
-Publish the message that a task has failed, without losing it.
+The message on the interservice bus that a task has failed, and how it is published without losing it.
 
-Runs in: worker, once a task has failed, and DAG processor, once a run has.
+Runs in: worker, once a task has failed, and DAG processor, once a run has. Consumers depend on the names and keys, see
+"Messages" in the documentation.
 """
 
 import logging
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from dkist_processing_core.common.redaction import redact_urls
 from dkist_processing_core.isb import spool
+from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.failures import reported
 from dkist_processing_core.isb.failures.failure import Failure
-from dkist_processing_core.isb.messages import RecipeRunFailureMessage
 
-__all__ = ["ConfiguredProducer", "Producer", "message_of", "report"]
+__all__ = [
+    "ConfiguredProducer",
+    "Producer",
+    "RecipeRunFailureMessage",
+    "RecipeRunFailureMessageBody",
+    "message_of",
+    "report",
+]
 
 logger = logging.getLogger(__name__)
 
 LEAST_SECONDS = 1.0
+
+
+class RecipeRunFailureMessageBody(BaseModel):
+    """
+    Body of the message that a task has failed.
+
+    The first six are permanent, since consumers read them. What is not known is null.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    conversationId: str = Field(default_factory=lambda: uuid.uuid4().hex, description="32 hexadecimal digits.")
+    workflowName: str = Field(description="Name of the workflow.")
+    workflowVersion: str = Field(description="Version of the workflow.")
+    taskName: str = Field(description="Name of the task that failed.")
+    dagRunId: str | None = Field(default=None, description="Airflow's id of the run.")
+    logUrl: str | None = Field(default=None, description="Where the log of the task can be read.")
+    dagId: str | None = Field(default=None, description="Airflow's id of the DAG.")
+    recipeRunId: int | str | None = Field(default=None, description="The recipe run that the run was triggered with.")
+    tryNumber: int | None = Field(default=None, description="Number of the try that failed, from 1.")
+    mapIndex: int | None = Field(default=None, description="Airflow's map index of a mapped task.")
+    host: str | None = Field(default=None, description="Name of the worker.")
+    exitCode: int | None = Field(default=None, description="Exit status of the task.")
+    signal: str | None = Field(default=None, description="Name of the signal that ended the task.")
+    error: str | None = Field(default=None, description="Last lines of the error.")
+    traceId: str | None = Field(default=None, description="Id of the trace, with telemetry.")
+    transactionId: str | None = Field(default=None, description="Id of the transaction, or root span, with telemetry.")
+
+
+class RecipeRunFailureMessage:
+    """
+    The message that a task has failed.
+
+    Parameters
+    ----------
+    body
+        The body, or the mapping or JSON text that one is made of.
+    message_id
+        Duplicates carry the same id. The body's ``conversationId`` by default.
+    """
+
+    message_body_cls = RecipeRunFailureMessageBody
+    default_routing_key = "recipe.run.failure.m"
+    queue = "recipe.run.failure.q"
+    message_type = "recipe.run.failure"
+
+    def __init__(
+        self, body: RecipeRunFailureMessageBody | dict[str, Any] | str | bytes, message_id: str | None = None
+    ) -> None:
+        if isinstance(body, (str, bytes)):
+            self.body = self.message_body_cls.model_validate_json(body)
+        else:
+            self.body = self.message_body_cls.model_validate(body)
+        self.routing_key = self.default_routing_key
+        self.message_id = message_id or self.body.conversationId
+        self.timestamp = int(time.time())
+
+    def envelope(self) -> Envelope:
+        """Return the message with everything that is needed to publish it."""
+        return Envelope(
+            routing_key=self.routing_key,
+            queue=self.queue,
+            body=self.body.model_dump_json(),
+            message_id=self.message_id,
+            type=self.message_type,
+            timestamp=self.timestamp,
+        )
+
+    @property
+    def properties(self) -> Any:
+        """The AMQP properties of the message, pika's, for a producer of talus."""
+        from dkist_processing_core.isb.amqp import message_properties
+
+        return message_properties(self.envelope())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.body!r})"
 
 
 class Producer(Protocol):
@@ -36,21 +124,20 @@ class ConfiguredProducer:
     def publish(self, message: RecipeRunFailureMessage) -> None:
         """Publish one message, or raise a `PublishError`, or a `ValueError` if a setting of the bus is invalid."""
         from dkist_processing_core.isb.publisher import TOTAL_SECONDS, publish
+        from dkist_processing_core.isb.spool import send_pending
 
         deadline = time.monotonic() + TOTAL_SECONDS
-        publish(message.envelope(), seconds=TOTAL_SECONDS)
+        publish(message.envelope())
+        # The rest of the time is for the messages that could not be sent before, now that the broker answers.
+        if (seconds := deadline - time.monotonic()) < LEAST_SECONDS:
+            return
         try:
-            _send_pending(deadline - time.monotonic())
+            sent = send_pending(seconds=seconds)
         except Exception as error:
             logger.warning("Pending messages could not be sent: %s: %s", type(error).__name__, error)
-
-
-def _send_pending(seconds: float) -> None:
-    """Use the rest of the time for the messages that could not be sent before, now that the broker answers."""
-    from dkist_processing_core.isb.drain import send_pending
-
-    if seconds >= LEAST_SECONDS and ((report := send_pending(seconds=seconds)).sent or report.pending):
-        logger.info("%d pending messages were sent, %d remain", len(report.sent), len(report.pending))
+        else:
+            if sent.sent or sent.pending:
+                logger.info("%d pending messages were sent, %d remain", len(sent.sent), len(sent.pending))
 
 
 def message_of(failure: Failure) -> RecipeRunFailureMessage:
@@ -86,23 +173,18 @@ def report(
     if failure.is_lost and reported.is_reported(failure):
         logger.info("The failure of task %s is already reported", failure.task_name)
         return False
-    if not _publish_or_spool(message, producer_factory):
-        return False
-    reported.remember(failure)
-    return True
-
-
-def _publish_or_spool(
-    message: RecipeRunFailureMessage, producer_factory: Callable[[], AbstractContextManager[Producer]]
-) -> bool:
     try:
         with producer_factory() as producer:
             producer.publish(message)
         logger.info("Failure message %s was published", message.message_id)
     except Exception as error:
-        reason = redact_urls(f"{type(error).__name__}: {error}")
-    else:
-        return True
+        if not _spool(message, redact_urls(f"{type(error).__name__}: {error}")):
+            return False
+    reported.remember(failure)
+    return True
+
+
+def _spool(message: RecipeRunFailureMessage, reason: str) -> bool:
     try:
         file = spool.write(message.envelope())
     except Exception as error:

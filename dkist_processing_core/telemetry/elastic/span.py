@@ -25,11 +25,10 @@ def labels(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     """Return attributes as labels, within the limits of the intake protocol."""
     made = {}
     for key, value in plain(attributes).items():
-        if type(value) is str:
-            if len(value) > LONGEST_LABEL:
-                value = f"{value[: LONGEST_LABEL - 3]}..."  # noqa: PLW2901 - it is the same value
-        elif type(value) is float and not math.isfinite(value):
-            value = str(value)  # noqa: PLW2901 - likewise; JSON has no number for it
+        if type(value) is list or (type(value) is float and not math.isfinite(value)):
+            value = text(value)  # noqa: PLW2901 - it is the same value; the protocol has no lists, and JSON no infinity
+        if type(value) is str and len(value) > LONGEST_LABEL:
+            value = f"{value[: LONGEST_LABEL - 3]}..."  # noqa: PLW2901 - likewise
         made[key.replace(".", "_").replace("*", "_").replace('"', "_")] = value
     return made
 

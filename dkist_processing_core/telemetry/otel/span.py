@@ -24,7 +24,7 @@ DEFAULTS = {"end_on_exit": True, "record_exception": True, "set_status_on_except
 
 def as_attributes(attributes: Mapping[Any, Any] | None) -> dict[str, Any] | None:
     """Return attributes that every exporter can send."""
-    return plain(attributes, are_sequences_plain=True) if attributes else None
+    return plain(attributes) if attributes else None
 
 
 def record_exception(
