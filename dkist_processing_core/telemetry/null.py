@@ -76,8 +76,8 @@ class NullBackend:
     ids: TraceIds | None = None
     # An OpenTelemetry meter, or an object with its methods.
     meter: Any = NullMeter()
-    # Functions that send what is left of the record, by the names that warnings use. They are called after `end`, at the
-    # same time, each in a thread of its own; one that hangs is left behind.
+    # Functions that send what is left of the record, by the names that warnings use. They are called after `end`, at
+    # the same time, each in a thread of its own; one that hangs is left behind.
     flushes: Mapping[str, Callable[[], object]] = {}
 
     @property
