@@ -98,6 +98,7 @@ operator = SourceFileLoader("exported", str(workflow.export_dag("dags"))).load_m
 context = {"dag_run": SimpleNamespace(conf={"recipe_run_id": 1}), "params": {}, "ti": SimpleNamespace()}
 operator.render_template_fields(context)
 operator._bundle_path = None  # which Airflow sets from what it knows of the run
+operator.pre_execute(context)
 started = time.perf_counter()
 operator.execute_callable()
 print("seconds", time.perf_counter() - started)
