@@ -124,6 +124,29 @@ def test_collectors_can_run_at_the_same_time(folder):
     assert sorted(each.name for each in folder.iterdir()) == []
 
 
+def test_looking_at_an_environment_that_is_removed_meanwhile_leaves_no_lock(folder, monkeypatch):
+    """The lock that was opened is unlinked before it is held; the other one is not made anew."""
+    add(folder, "gone", days=40)
+    flock = fcntl.flock
+
+    def flock_after_removal(*arguments):
+        monkeypatch.setattr(collector.fcntl, "flock", flock)
+        assert names(collector.prune(older_than=timedelta(days=30))) == ["gone"]
+        flock(*arguments)
+
+    monkeypatch.setattr(collector.fcntl, "flock", flock_after_removal)
+    collector.environments()
+    assert [each.name for each in folder.iterdir()] == []
+
+
+@pytest.mark.parametrize("suffix", [".use", ".build"])
+def test_a_lock_without_an_environment_is_removed(folder, suffix):
+    """Either may be what is left when two processes remove the same environment."""
+    (folder / f"e1{suffix}").touch()
+    assert collector.prune() == []
+    assert [each.name for each in folder.iterdir()] == []
+
+
 def test_a_dry_run_removes_nothing(folder):
     """It returns what would be removed."""
     add(folder, "old", days=40)

@@ -21,6 +21,7 @@ from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, Work
 
 __all__ = [
     "LAYOUT",
+    "LOCK_SUFFIXES",
     "EnvironmentLocks",
     "is_ready",
     "is_same_file",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 LAYOUT = "v1"
+LOCK_SUFFIXES = (".use", ".build")
 MARKER = ".ready"
 PRIVATE = 0o700
 WRITABLE_BY_OTHERS = 0o022
@@ -69,7 +71,8 @@ def open_cache(root: Path) -> Path:
 
 def lock_paths(environment: Path) -> tuple[Path, Path]:
     """Return the locks of an environment: for those who use it, and for whoever builds it."""
-    return environment.with_name(f"{environment.name}.use"), environment.with_name(f"{environment.name}.build")
+    use, build = (environment.with_name(environment.name + suffix) for suffix in LOCK_SUFFIXES)
+    return use, build
 
 
 def is_ready(environment: Path) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import LAYOUT, is_same_file, lock_paths, read_marker
+from dkist_processing_core.worker.cache import LAYOUT, LOCK_SUFFIXES, is_same_file, lock_paths, read_marker
 
 __all__ = ["Environment", "collect", "environments", "parse_age", "parse_size", "prune", "remove"]
 
@@ -145,7 +145,7 @@ def _describe(path: Path) -> Environment:
     is_in_use = True
     for _ in range(ATTEMPTS):
         # Another process that only looks, as this one does, holds the locks for a moment.
-        with _exclusively(path) as is_free:
+        with _exclusively(path, "r+") as is_free:
             is_in_use = not is_free
         if not is_in_use:
             break
@@ -160,20 +160,28 @@ def _describe(path: Path) -> Environment:
 
 
 @contextmanager
-def _exclusively(path: Path) -> Iterator[bool]:
-    """Hold both locks of an environment unless another process holds one; yield whether they are held."""
+def _exclusively(path: Path, mode: str = "a") -> Iterator[bool]:
+    """
+    Hold both locks of an environment unless another process holds one; yield whether they are held.
+
+    Neither mode writes, so that the modification time stays that of the last use. With ``r+``, a lock that does not
+    exist is not made, and counts as held.
+    """
     with ExitStack() as held:
         is_free = True
         for lock in lock_paths(path):
-            # Nothing is written, so that the modification time stays that of the last use.
-            file = held.enter_context(lock.open("a"))
             try:
+                file = held.enter_context(lock.open(mode))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except FileNotFoundError:
+                continue
             except BlockingIOError:
                 is_free = False
+            else:
+                # Whoever removes an environment removes its locks; a file that is no longer there protects nothing.
+                is_free = is_same_file(file.fileno(), lock)
+            if not is_free:  # the next one is not opened, which would make it anew
                 break
-            # Whoever removes an environment removes its locks; a file that is no longer there protects nothing.
-            is_free = is_free and is_same_file(file.fileno(), lock)
         yield is_free
 
 
@@ -184,8 +192,7 @@ def _tidy(folder: Path) -> None:
         with suppress(FileNotFoundError):
             if time.time() - leftover.stat().st_ctime > ABANDONED_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
-    for lock in folder.glob("*.use"):
-        path = lock.with_name(lock.name.removesuffix(".use"))
+    for path in {lock.with_suffix("") for suffix in LOCK_SUFFIXES for lock in folder.glob(f"*{suffix}")}:
         if not path.exists():
             with _exclusively(path) as is_free:
                 if is_free and not path.exists():
