@@ -146,10 +146,8 @@ def channel_of(broker):
 
 
 def report_failure():
-    """Let Airflow's callback report a failure; return its message and how long it took."""
-    started = time.monotonic()
-    message = chat_ops_notification({"run_id": "manual__1"}, "w", "1", "T")
-    return message, time.monotonic() - started
+    """Let Airflow's callback report a failure; return its message."""
+    return chat_ops_notification({"run_id": "manual__1"}, "w", "1", "T")
 
 
 @pytest.mark.parametrize(
@@ -172,11 +170,10 @@ def report_failure():
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_message_is_spooled_and_sent_once_the_cause_is_removed(broker, caplog, cause, reason):
-    """Sent one, confirmed none, in the spool one, delivered one; the log says why, in time."""
+    """Sent one, confirmed none, in the spool one, delivered one; the log says why."""
     with cause(broker), caplog.at_level(logging.WARNING):
-        message, seconds = report_failure()
+        message = report_failure()
         pending = [each.envelope.message_id for each in spool.pending()]
-    assert seconds < 10
     assert pending == [message.message_id]
     [record] = [each for each in caplog.records if each.getMessage().startswith("Failure message")]
     assert record.levelname == "WARNING"
@@ -196,8 +193,7 @@ def test_a_confirmation_that_is_lost_gives_a_duplicate_with_the_same_id(broker):
 
         port = stack.enter_context(relay(broker.port, to_client=keep_back))
         stack.enter_context(settings(MESH_CONFIG=mesh_config(port)))
-        message, seconds = report_failure()
-    assert seconds < 10
+        message = report_failure()
     assert len(list(spool.pending())) == 1
     assert len(send_pending().sent) == 1
     assert {properties.message_id for properties, _ in broker.take_all(QUEUE)} == {message.message_id}
@@ -206,7 +202,7 @@ def test_a_confirmation_that_is_lost_gives_a_duplicate_with_the_same_id(broker):
 def test_the_next_message_that_succeeds_sends_the_pending_ones(broker):
     """Without anybody asking for it, the oldest first after the new one."""
     with nobody_listens(broker):
-        first, _ = report_failure()
+        first = report_failure()
         second = chat_ops_notification({"run_id": "manual__2"}, "w", "1", "T")
     third = chat_ops_notification({"run_id": "manual__3"}, "w", "1", "T")
     assert list(spool.pending()) == []

@@ -13,7 +13,7 @@ from support.api import Api
 from support.ports import free_ports
 from support.processes import is_alive
 from support.releases import REPOSITORY
-from support.waiting import wait_until
+from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.common.programs import family
 
@@ -56,13 +56,13 @@ def standalone(tmp_path_factory):
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_until(lambda: "Ctrl-C" in output.read_text() or process.poll() is not None, 240, output.read_text)
+        wait_until(lambda: "Ctrl-C" in output.read_text() or process.poll() is not None, output.read_text, seconds=300)
         assert process.poll() is None, output.read_text()
         yield {"pid": process.pid, **dict(re.findall(r"^  (\w+) +(\S.*)$", output.read_text(), re.MULTILINE))}
     finally:
         started = family(process.pid) - {process.pid}
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(PATIENCE_SECONDS)
     assert process.returncode == 0, output.read_text()
     assert "Airflow and everything that it had started has ended." in output.read_text()
     assert len(started) >= 4

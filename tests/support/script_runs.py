@@ -12,6 +12,7 @@ from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker.cache import LAYOUT
 from support.releases import with_links
 from support.script_package import NAME
+from support.waiting import PATIENCE_SECONDS
 
 
 def new_spec(task="Good", *, name=NAME, version="1.0", extras=("frozen",)):
@@ -53,7 +54,7 @@ def run(spec, releases, **environment):
     spec = new_spec(spec) if isinstance(spec, str) else spec
     process = start(spec, releases, **environment)
     try:
-        stdout, _ = process.communicate(timeout=120)
+        stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, "")
