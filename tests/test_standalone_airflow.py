@@ -110,7 +110,7 @@ def test_a_bad_recipe_run_id_is_answered_with_400(api, conf):
 def test_a_run_is_triggered_and_succeeds(api):
     """The real scheduler runs all five tasks of the example."""
     path = api.trigger(f"{WORKFLOW}_1.0.0", {"recipe_run_id": 7})
-    state = api.wait_for_end(path, 240)["state"]
+    state = api.wait_for_end(path)["state"]
     _, instances = api.call("GET", f"{path}/taskInstances")
     states = {each["task_id"]: each["state"] for each in instances["task_instances"]}
     assert (state, set(states.values())) == ("success", {"success"}), states

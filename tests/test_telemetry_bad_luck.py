@@ -143,6 +143,17 @@ def test_a_broken_server_changes_nothing(on, server):
         assert_takes_at_most(5, attempt)
 
 
+@pytest.mark.parametrize("on", ON.values(), ids=ON)
+def test_a_site_may_let_the_end_wait_longer(on):
+    """A server that is slow to answer is waited for as long as DKIST_END_SECONDS says, and no longer."""
+    task = TASK.replace('print("done")', 'print("done"); open("ran", "w").close()')
+    with silent() as port:
+        done = run_task(task, **on(port), DKIST_END_SECONDS="6")
+        ended = time.time()
+    assert_unchanged(done)
+    assert ended - Path("ran").stat().st_mtime > 3.5
+
+
 @pytest.mark.usefixtures("production_bounds")
 @pytest.mark.parametrize("server", [down, silent], ids=["down", "silent"])
 def test_a_failure_is_the_same_without_a_server(server):
@@ -182,7 +193,6 @@ WAITING = """
             for number in range(50):
                 with self.apm_step("before"):
                     pass
-            time.sleep(2)  # so that they are tried in vain
             Path("waiting").write_text("1")
             while not Path("go").exists():
                 time.sleep(0.05)
@@ -217,6 +227,7 @@ def test_a_server_that_comes_back_gets_the_rest(backend):
     often = {"ELASTIC_APM_API_REQUEST_TIME": "500ms", "OTEL_BSP_SCHEDULE_DELAY": "200"}
     with started(WAITING, **ON[backend](port), **often) as process:
         wait_for(Path("waiting"))
+        time.sleep(2)  # so that they are tried in vain
         with apm.intake(port=port) if backend == "elastic" else otlp.http_collector(port=port) as received:
             Path("go").touch()
             stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
