@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -69,6 +70,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("DKIST_TEST_NO_SKIPS") == "1",
         help="count a test that is skipped as failed (DKIST_TEST_NO_SKIPS=1)",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that the processes end at about the same time: Airflow, many tests."""
+    sizes = Counter(item.path for item in items)
+    with_airflow = {item.path for item in items if item.get_closest_marker("airflow")}
+    items.sort(key=lambda item: (item.path not in with_airflow, -sizes[item.path]))
 
 
 @pytest.hookimpl(wrapper=True)
