@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
 import pytest
 from support.ports import free_ports
+from support.rabbitmq import RabbitMQ, UnavailableError
 from support.releases import REPOSITORY
 from support.waiting import PATIENCE_SECONDS
 
@@ -49,6 +51,29 @@ def test_a_port_is_held_although_nobody_listens():
     )
     assert (done.stdout, done.stderr) == ("False\n", "")
     assert held not in free_ports(100)
+
+
+@pytest.mark.rabbitmq
+def test_a_broker_that_has_died_is_named_and_comes_back(tmp_path):
+    """One error with what the broker said last, and the next test has a broker on the same ports."""
+    try:
+        server = RabbitMQ.new(tmp_path)
+        server.start()
+    except UnavailableError as reason:
+        pytest.skip(str(reason))
+    try:
+        server.check()
+        os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait(PATIENCE_SECONDS)
+        with pytest.raises(UnavailableError, match="RabbitMQ does not run:\n(.|\n)*started TCP listener"):
+            server.check()
+        server.check()
+        server.connect().close()
+        # A server that has ended by itself can be closed.
+        os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait(PATIENCE_SECONDS)
+    finally:
+        server.close()
 
 
 @pytest.mark.once
