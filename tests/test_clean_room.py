@@ -1,8 +1,21 @@
 """Which variables of the worker reach a task."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 
-from dkist_processing_core.common.clean_room import cleaned, unwanted
+from dkist_processing_core.common.clean_room import NAMES, PREFIXES, cleaned, unwanted
+from dkist_processing_core.worker import __main__ as worker
+
+RUN_OF_PYTHON_VIRTUALENV = """
+import json, os
+from dkist_processing_core.runtime import virtualenv
+virtualenv.main = lambda _: print(json.dumps(dict(os.environ)))
+virtualenv.run("m:T", "1", "w", "1", "", "")
+"""
 
 
 @pytest.mark.parametrize(
@@ -35,3 +48,17 @@ def test_airflows_own_variables_are_removed(name):
 def test_all_others_reach_the_task(name):
     """Those that name the run as well."""
     assert cleaned({name: "x"}) == {name: "x"}
+
+
+def test_both_operators_run_a_task_in_one_clean_room():
+    """What Airflow calls in its own virtual environment removes what the worker program removes."""
+    assert worker.cleaned is cleaned
+    # These three decide whether the Python of this test starts, and what it prints.
+    removed = {*NAMES, *(f"{prefix}MY-DB" for prefix in PREFIXES)} - {"PYTHONHOME", "PYTHONINSPECT", "PYTHONPATH"}
+    environment = {**os.environ, **dict.fromkeys(removed, ""), "MINE": "x"}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_OF_PYTHON_VIRTUALENV], env=environment, capture_output=True, text=True, check=True
+    )
+    left = json.loads(done.stdout)
+    assert [name for name in removed if name in left] == []
+    assert left["MINE"] == "x"

@@ -110,16 +110,3 @@ def test_no_value_of_an_author_is_a_template(operator, tmp_path):
     assert list(task.template_ext) == []
     if operator == "bash":
         assert worker_variables(task, {})["DKIST_CONSTRAINTS"] == "foo==={{7*7}}"
-
-
-def test_both_operators_use_one_clean_room(monkeypatch):
-    """The function that Airflow runs in its virtual environment removes what the worker program removes."""
-    from dkist_processing_core.common import clean_room
-    from dkist_processing_core.runtime import virtualenv
-    from dkist_processing_core.worker import __main__ as worker
-
-    assert virtualenv.unwanted is clean_room.unwanted
-    assert worker.cleaned is clean_room.cleaned
-    names = ["AIRFLOW_CONFIG", "AIRFLOW_CONN_MY-DB", "PYTHONUSERBASE", "PYTHONSTARTUP", "VIRTUAL_ENV", "MINE"]
-    assert clean_room.unwanted(names) == names[:-1]
-    assert list(clean_room.cleaned(dict.fromkeys(names, "x"))) == ["MINE"]

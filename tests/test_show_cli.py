@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -147,3 +148,19 @@ def test_the_script_that_is_shown_runs(releases, warm_cache, tmp_path):
     assert "INFO team: good, recipe run 42" in done.stdout
     assert "building the environment" not in done.stdout
     assert not any(each.startswith("dkist_script_test") for each in sys.modules)
+
+
+def keys(value):
+    """Return every key in a value that JSON can hold."""
+    if isinstance(value, dict):
+        return set(value).union(*map(keys, value.values()))
+    return set().union(*map(keys, value)) if isinstance(value, list) else set()
+
+
+@pytest.mark.parametrize("words", ["list {}", "validate {}", "show {}:level1"])
+def test_the_keys_of_json_are_in_snake_case(command, camera, words):
+    """Of all commands alike."""
+    _, output, _ = command(*words.format(camera).split(), "--json")
+    found = keys(json.loads(output))
+    assert found
+    assert [key for key in found if not re.fullmatch(r"[a-z]+(_[a-z]+)*", key)] == []

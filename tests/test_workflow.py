@@ -336,8 +336,10 @@ def test_a_file_of_a_version_in_development_is_replaced(tmp_path):
     assert "mine" not in workflow.export_dag(tmp_path).read_text()
 
 
-def test_loading_without_airflow_says_what_to_install(without_airflow):
-    """The error holds the command to type."""
+@pytest.mark.parametrize("instead", ["without_airflow", "folder_named_airflow"])
+def test_loading_without_airflow_says_what_to_install(instead, request):
+    """The error holds the command to type; a folder that is named airflow is not Airflow."""
+    request.getfixturevalue(instead)
     workflow = new_workflow()
     workflow.add_node(First)
     with pytest.raises(MissingExtraError, match=r"pip install 'dkist-processing-core\[airflow\]'"):

@@ -206,7 +206,7 @@ def _ask(question: Callable[[], object], subject: str) -> Any:
     try:
         return question()
     except Exception as error:
-        logger.info("Airflow does not provide %s: %s: %s", subject, type(error).__name__, error)
+        logger.debug("Airflow does not provide %s: %s: %s", subject, type(error).__name__, error)
         return None
 
 
