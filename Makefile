@@ -13,6 +13,8 @@ SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 VENV := $(BUILD)/venv$(if $(WHEEL),-wheel)
 BIN := $(VENV)/bin
 TOOLS := $(CURDIR)/$(BIN):$(CURDIR)/$(UV_HOME)/bin
+# Where pyenv keeps its Pythons, which need not be on PATH.
+PYENV_ROOTS = $(sort $(PYENV_ROOT) $(shell pyenv root 2>/dev/null) $(HOME)/.pyenv)
 # Another Python makes another environment.
 DONE := $(VENV)/.done-$(notdir $(PYTHON))
 
@@ -66,10 +68,14 @@ test: $(DONE) rabbitmq ## Run the tests (WHEEL=1: of the built wheel)
 
 # Without Airflow and RabbitMQ, which are the same whatever the Python; a Python that is not installed is skipped.
 test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every supported Python that is installed
+	@mkdir -p $(REPORTS); rm -f $(REPORTS)/missing-pythons
 	@for version in $(PYTHONS); do \
 	  python=$$($(UV) python find --quiet $$version 2>/dev/null || \
-	    ls -d "$$(pyenv root 2>/dev/null)"/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
-	  if [ -z "$$python" ]; then echo "Python $$version is not installed"; continue; fi; \
+	    ls -d $(foreach root,$(PYENV_ROOTS),"$(root)"/versions/$$version.*/bin/python) 2>/dev/null | sort -V | tail -n 1); \
+	  if [ -z "$$python" ]; then \
+	    echo "NOT TESTED: Python $$version is not installed (looked on PATH, and in versions/ of $(PYENV_ROOTS))"; \
+	    echo $$version >>$(REPORTS)/missing-pythons; continue; \
+	  fi; \
 	  echo "Python $$version"; \
 	  venv="$(CURDIR)/$(BUILD)/venv-$$version"; \
 	  $(UV) venv --quiet --allow-existing --python "$$python" "$$venv" && \

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -44,6 +46,15 @@ KEPT_PREFIXES = (
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give Airflow, which modules of tests import before any fixture is active, a home that is nobody's."""
+    for name in [each for each in os.environ if each.startswith(("AIRFLOW_", "_AIRFLOW_"))]:
+        del os.environ[name]
+    home = tempfile.TemporaryDirectory(prefix="dkist-airflow-")
+    config.add_cleanup(home.cleanup)
+    os.environ["AIRFLOW_HOME"] = home.name
+
+
 def pytest_report_header() -> str:
     """Say which copy of the library is tested; with DKIST_TEST_WHEEL=1 it must be an installed one."""
     place = Path(dkist_processing_core.__file__).parent
@@ -59,6 +70,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("DKIST_TEST_NO_SKIPS") == "1",
         help="count a test that is skipped as failed (DKIST_TEST_NO_SKIPS=1)",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that the processes end at about the same time: Airflow, many tests."""
+    sizes = Counter(item.path for item in items)
+    with_airflow = {item.path for item in items if item.get_closest_marker("airflow")}
+    items.sort(key=lambda item: (item.path not in with_airflow, -sizes[item.path]))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -122,6 +140,18 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DKIST_ENVIRONMENT_CACHE", str(tmp_path / "environments"))
     monkeypatch.setenv("DKIST_ISB_SPOOL", str(tmp_path / "spool"))
+
+
+@pytest.fixture(autouse=True)
+def patient_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the end of a task wait longer than in production, so that what arrives does not depend on speed."""
+    monkeypatch.setenv("DKIST_END_SECONDS", "60")
+
+
+@pytest.fixture
+def production_bounds(patient_ends: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bound the end of a task as in production, for the tests whose subject that is."""
+    monkeypatch.delenv("DKIST_END_SECONDS")
 
 
 @pytest.fixture
@@ -218,6 +248,7 @@ def broker(rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rabb
     monkeypatch.setenv("MESH_CONFIG", rabbitmq.mesh_config)
     rabbitmq.forget(QUEUE, OTHER_QUEUE, logs.QUEUE)
     yield rabbitmq
+    rabbitmq.check()
     rabbitmq.forget(QUEUE, OTHER_QUEUE, logs.QUEUE)
 
 

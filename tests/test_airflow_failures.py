@@ -26,7 +26,7 @@ TASKS = """
     class Waits(TaskBase):
         def run(self):
             Path(os.environ["FACTS"]).write_text(str(os.getpid()))
-            time.sleep(120)
+            time.sleep(600)
     class WaitsToo(Waits): pass
     class Succeeds(TaskBase):
         def run(self): pass
@@ -51,8 +51,8 @@ WORKFLOWS = """
     both.add_node(WaitsToo)
 """
 HEARTBEATS = {
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "5",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
 }
 CONF = {"recipe_run_id": 42}
@@ -82,7 +82,7 @@ def messages_of(deployed, api, rabbitmq, run):
     file = f"{run.split('/')[4]}.py.log"
     log = deployed.airflow.home / "logs" / "dag_processor" / "latest" / "dags-folder" / file
     has_run = "failed tasks had not reported their failure"
-    wait_until(lambda: has_run in log.read_text(), 180, "the callback of the DAG does not run", interval=0.5)
+    wait_until(lambda: has_run in log.read_text(), "the callback of the DAG does not run", interval=0.5)
     time.sleep(3)  # for a message that should not be there
     taken = rabbitmq.take_all(QUEUE)
     bodies = [json.loads(body) for _, body in taken]
@@ -102,7 +102,7 @@ def start_waiting(deployed, api, detail):
     """Start a run of which one task waits; return its address and the process of that task."""
     deployed.facts.unlink(missing_ok=True)
     run = api.trigger(DAG_ID.format(detail), CONF)
-    [pid] = wait_for(deployed.facts, 120)
+    [pid] = wait_for(deployed.facts)
     return run, pid
 
 
@@ -128,7 +128,7 @@ def test_a_task_whose_airflow_process_is_killed_gives_one_message(deployed, api,
     """The callback of the task does not run; that of the DAG runs, and names the task."""
     run, pid = start_waiting(deployed, api, "killed")
     os.kill(parent_of(parent_of(pid)), signal.SIGKILL)
-    wait_until_dead([pid], 15)
+    wait_until_dead([pid])
     [body] = messages_of(deployed, api, rabbitmq, run)
     assert (body["taskName"], body["tryNumber"], body["recipeRunId"]) == ("Waits", 1, 42)
     assert "was killed" in body["error"]
@@ -138,7 +138,8 @@ def test_a_task_whose_airflow_process_is_killed_gives_one_message(deployed, api,
 def test_an_ordinary_failure_beside_a_killed_task_gives_one_message_each(deployed, api, rabbitmq):
     """A failure that its task has reported is not reported again with the other one."""
     run, pid = start_waiting(deployed, api, "both")
-    time.sleep(10)  # until the other one has failed
+    api.wait_for_end(f"{run}/taskInstances/Fails")
+    wait_until(lambda: rabbitmq.count(QUEUE), "the other one does not report its failure")
     os.kill(parent_of(parent_of(pid)), signal.SIGKILL)
     bodies = messages_of(deployed, api, rabbitmq, run)
     assert sorted(body["taskName"] for body in bodies) == ["Fails", "WaitsToo"]
@@ -150,6 +151,6 @@ def test_a_task_whose_supervisor_is_killed_gives_one_message(deployed, api, rabb
     runner = parent_of(parent_of(pid))
     for each in (parent_of(runner), runner):
         os.kill(each, signal.SIGKILL)
-    wait_until_dead([pid], 15)
+    wait_until_dead([pid])
     [body] = messages_of(deployed, api, rabbitmq, run)
     assert (body["taskName"], body["tryNumber"], body["recipeRunId"]) == ("Waits", 1, 42)

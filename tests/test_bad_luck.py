@@ -11,6 +11,8 @@ import sys
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
+from logging.handlers import QueueHandler
+from queue import SimpleQueue
 
 import pytest
 from support.mesh import mesh_config
@@ -146,10 +148,8 @@ def channel_of(broker):
 
 
 def report_failure():
-    """Let Airflow's callback report a failure; return its message and how long it took."""
-    started = time.monotonic()
-    message = chat_ops_notification({"run_id": "manual__1"}, "w", "1", "T")
-    return message, time.monotonic() - started
+    """Let Airflow's callback report a failure; return its message."""
+    return chat_ops_notification({"run_id": "manual__1"}, "w", "1", "T")
 
 
 @pytest.mark.parametrize(
@@ -172,11 +172,10 @@ def report_failure():
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_message_is_spooled_and_sent_once_the_cause_is_removed(broker, caplog, cause, reason):
-    """Sent one, confirmed none, in the spool one, delivered one; the log says why, in time."""
+    """Sent one, confirmed none, in the spool one, delivered one; the log says why."""
     with cause(broker), caplog.at_level(logging.WARNING):
-        message, seconds = report_failure()
+        message = report_failure()
         pending = [each.envelope.message_id for each in spool.pending()]
-    assert seconds < 10
     assert pending == [message.message_id]
     [record] = [each for each in caplog.records if each.getMessage().startswith("Failure message")]
     assert record.levelname == "WARNING"
@@ -196,8 +195,7 @@ def test_a_confirmation_that_is_lost_gives_a_duplicate_with_the_same_id(broker):
 
         port = stack.enter_context(relay(broker.port, to_client=keep_back))
         stack.enter_context(settings(MESH_CONFIG=mesh_config(port)))
-        message, seconds = report_failure()
-    assert seconds < 10
+        message = report_failure()
     assert len(list(spool.pending())) == 1
     assert len(send_pending().sent) == 1
     assert {properties.message_id for properties, _ in broker.take_all(QUEUE)} == {message.message_id}
@@ -206,7 +204,7 @@ def test_a_confirmation_that_is_lost_gives_a_duplicate_with_the_same_id(broker):
 def test_the_next_message_that_succeeds_sends_the_pending_ones(broker):
     """Without anybody asking for it, the oldest first after the new one."""
     with nobody_listens(broker):
-        first, _ = report_failure()
+        first = report_failure()
         second = chat_ops_notification({"run_id": "manual__2"}, "w", "1", "T")
     third = chat_ops_notification({"run_id": "manual__3"}, "w", "1", "T")
     assert list(spool.pending()) == []
@@ -214,9 +212,13 @@ def test_the_next_message_that_succeeds_sends_the_pending_ones(broker):
     assert ids == [third.message_id, first.message_id, second.message_id]
 
 
-def test_a_thousand_failures_while_the_broker_comes_and_goes(broker, caplog):
+def test_a_thousand_failures_while_the_broker_comes_and_goes(broker, monkeypatch):
     """Five times stopped and started; each message is in the queue at the end, under an id of its own."""
-    caplog.set_level(logging.INFO)
+    # Not by caplog, with which a failure of this test would show the warnings of all of them.
+    records = SimpleQueue()
+    logger = logging.getLogger("dkist_processing_core")
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [QueueHandler(records)])
     contexts = ({"run_id": f"run{number}"} for number in range(1000))
     with ThreadPoolExecutor(24) as callbacks:
         running = [callbacks.submit(chat_ops_notification, each, "w", "1", "T") for each in contexts]
@@ -226,7 +228,7 @@ def test_a_thousand_failures_while_the_broker_comes_and_goes(broker, caplog):
             time.sleep(6)
             broker.start()
         messages = [each.result() for each in running]
-    spooled = caplog.text.count("It is spooled in")
+    spooled = sum("It is spooled in" in records.get().getMessage() for _ in range(records.qsize()))
     report = send_pending()
     ids = [properties.message_id for properties, _ in broker.take_all(QUEUE)]
     print(

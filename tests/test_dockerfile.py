@@ -20,7 +20,7 @@ from support.ports import free_ports
 from support.releases import REPOSITORY, make_index, new_environment, with_links
 from support.sources import flow, imported_sources
 from support.tasks import First, Second
-from support.waiting import wait_until
+from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.build_utils import export_notebook_dockerfile
 from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
@@ -264,7 +264,7 @@ def image(core_wheel, tmp_path_factory):
         env={**os.environ, "BUILD_VERSION": "1.0.0"},
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
     replay = Replay(folder / "context" / "Dockerfile", folder / "root")
     replay.run(**links)
@@ -315,7 +315,7 @@ def test_the_steps_make_a_user_who_owns_the_notebooks(image):
 
 
 def answer(port, path, token=None):
-    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)) as connection:
         connection.request("GET", path, headers={"Authorization": f"token {token}"} if token else {})
         response = connection.getresponse()
         return response.status, response.read().decode()
@@ -340,7 +340,6 @@ def test_jupyterlab_answers_below_the_base_url(image):
         try:
             wait_until(
                 lambda: in_image(image, *health).returncode == 0 or server.poll() is not None,
-                60,
                 "JupyterLab does not answer",
             )
             assert server.poll() is None, server.stderr.read()
@@ -351,7 +350,7 @@ def test_jupyterlab_answers_below_the_base_url(image):
             assert answer(port, "/lab", TOKEN)[0] == 404
         finally:
             server.terminate()
-            server.wait(timeout=30)
+            server.wait(timeout=PATIENCE_SECONDS)
     assert sorted(each["name"] for each in contents if each["type"] == "notebook") == [
         "raw_to_level1_example_1.0.0.ipynb",
         "raw_to_level1_example_failing_1.0.0.ipynb",

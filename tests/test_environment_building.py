@@ -20,6 +20,7 @@ from support.processes import wait_for
 from support.releases import VERSION, build_wheel, with_links, write_package
 from support.script_package import FILES, NAME
 from support.script_runs import environments, new_spec, run, start, worker_without_uv
+from support.waiting import PATIENCE_SECONDS, assert_takes_at_most
 
 from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker.cache import LAYOUT, EnvironmentLocks
@@ -93,18 +94,23 @@ def test_a_silent_index_costs_bounded_time(releases, tmp_path, retries):
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
         address = f"http://127.0.0.1:{index.getsockname()[1]}/simple"
-        started = time.monotonic()
         settings = {"PIP_INDEX_URL": address, "PIP_TIMEOUT": "1", "PIP_RETRIES": str(retries)}
-        done = run("Good", tmp_path, UV_CACHE_DIR=str(tmp_path / "uv"), **settings)
-        took = time.monotonic() - started
+
+        def attempt():
+            connections.clear()
+            started = time.monotonic()
+            done = run("Good", tmp_path, UV_CACHE_DIR=str(tmp_path / "uv"), **settings)
+            took = time.monotonic() - started
+            assert done.returncode == 69, done.stdout
+            assert "could not be built; the installer's messages are above" in done.stdout
+            assert len(connections) >= retries + 1
+            return took
+
+        assert_takes_at_most(10 + 10 * retries, attempt)
         index.shutdown(socket.SHUT_RDWR)
     for connection in connections:
         connection.close()
     thread.join(5)
-    assert done.returncode == 69, done.stdout
-    assert "could not be built; the installer's messages are above" in done.stdout
-    assert len(connections) >= retries + 1
-    assert took < 10 + 10 * retries
 
 
 def test_a_full_disk_is_an_error_of_its_own(releases, tmp_path):
@@ -146,7 +152,7 @@ def test_a_worker_without_any_network_runs_what_is_ready(releases, warm_cache):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
         )
     assert outcomes["warm"].returncode == 0, outcomes["warm"].stdout
     assert outcomes["cold"].returncode == 69, outcomes["cold"].stdout
@@ -248,7 +254,7 @@ def test_an_environment_that_runs_is_not_pruned(releases, warm_cache, tmp_path):
     wait_for(facts)
     assert prune(cache, older_than=timedelta(0), max_size=0) == []
     os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert len(prune(cache, older_than=timedelta(0))) == 1
     assert environments(cache) == []
 
@@ -432,7 +438,7 @@ def test_a_task_that_waits_for_a_builder_gives_up(releases, warm_cache, tmp_path
         while "waiting for it" not in process.stdout.readline():
             pass
         process.terminate()
-        assert process.wait(5) == 143
+        assert process.wait(PATIENCE_SECONDS) == 143
         process.communicate()
 
 
@@ -443,6 +449,6 @@ def test_a_build_is_ended_by_a_signal(releases, tmp_path):
     while "building the environment" not in process.stdout.readline():
         pass
     process.terminate()
-    stdout, _ = process.communicate(timeout=20)
+    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 143, stdout
     assert environments(cache) == []

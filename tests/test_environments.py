@@ -10,6 +10,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.worker import collector
@@ -118,7 +119,7 @@ def test_collectors_can_run_at_the_same_time(folder):
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(4)
     ]
-    outcomes = [process.communicate(timeout=60) for process in processes]
+    outcomes = [process.communicate(timeout=PATIENCE_SECONDS) for process in processes]
     assert [error for _, error in outcomes] == [""] * 4
     collector.prune()
     assert sorted(each.name for each in folder.iterdir()) == []

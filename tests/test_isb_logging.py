@@ -31,6 +31,7 @@ from support.peers import peer, relay
 from support.ports import free_ports
 from support.processes import wait_for
 from support.releases import REPOSITORY
+from support.waiting import PATIENCE_SECONDS, assert_takes_at_most
 
 from dkist_processing_core.common.log_records import listen
 from dkist_processing_core.isb.logs import buffer as log_buffer
@@ -76,7 +77,7 @@ def test_each_record_arrives_once_and_in_order(team, received):
     context = {"AIRFLOW_CTX_DAG_RUN_ID": "manual__1", "AIRFLOW_CTX_TRY_NUMBER": "3"}
     status, _, stderr = run(team, "Good", **context)
     assert status == 0
-    assert "interservice bus" not in stderr
+    assert "did not reach the interservice bus" not in stderr
     records = received.until_the_end()
     assert sequences(records) == list(range(1, len(records) + 1))
     facts = {
@@ -145,7 +146,7 @@ def test_properties_are_those_of_the_documentation(team, received):
 def test_a_message_carries_several_records(team, received):
     """Up to 200 records and some 100 KB, each on a line of its own, whatever characters are in it."""
     run(team, "Floods")
-    received.until_the_end(40)
+    received.until_the_end()
     counts = [len(lines) for lines in received.lines]
     assert sum(counts) == 30_008
     assert max(counts) <= 200
@@ -191,7 +192,7 @@ def test_a_task_that_is_terminated_says_so(team, received):
     """SIGTERM to its process group ends the task in order, with its log."""
     with running(team, "Stops") as process:
         os.killpg(process.pid, signal.SIGTERM)
-        assert process.wait(20) == 143
+        assert process.wait(PATIENCE_SECONDS) == 143
     end = received.until_the_end()[-1]
     assert (end["event"], end["message"].rpartition(": ")[2]) == ("failed", "143")
     assert "Terminated" in end["traceback"]
@@ -223,7 +224,7 @@ except RuntimeError:
 assert logging.Logger.callHandlers is before
 """
     process = start(team, None, program=program)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, stdout) == (0, "")
     assert "afterwards" in stderr
     records = received.until_the_end()
@@ -305,7 +306,7 @@ with Looks(1, "w", "1") as task:
 """
     for value in ("", "false", "0", "no"):
         process = start(team, None, program=program, DKIST_ISB_LOGGING=value)
-        assert process.communicate(timeout=30)[0] == "True 1 []\n[]\n"
+        assert process.communicate(timeout=PATIENCE_SECONDS)[0] == "True 1 []\n[]\n"
 
 
 def test_nothing_heavy_is_imported_while_nothing_answers(team):
@@ -327,6 +328,7 @@ def answer_in_http(connection):
         connection.sendall(b"HTTP/1.1 400 no\r\n\r\n")
 
 
+@pytest.mark.usefixtures("production_bounds")
 @pytest.mark.parametrize("way", ["refused", "silent", "http", "hangs up"])
 def test_a_bus_that_cannot_be_used_costs_the_task_nothing_but_a_line(team, way):
     """The task does its work and ends soon, and one warning says how many records are missing and why."""
@@ -338,12 +340,19 @@ def test_a_bus_that_cannot_be_used_costs_the_task_nothing_but_a_line(team, way):
     fault = {"refused": "Connection refused", "silent": "does not answer"}.get(way, "interservice bus at")
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(peer(answers[way])) if way in answers else free_ports(1)[0]
-        process = start(team, "MeetsFault", MESH_CONFIG=mesh_config(port), FAULT=fault)
-        wait_for(team / "ticks")
-        began = time.monotonic()
-        _, stderr = process.communicate(timeout=60)
-        assert time.monotonic() - began < 3.5
-        assert process.returncode == 0
+        stderr = ""
+
+        def attempt():
+            nonlocal stderr
+            (team / "ticks").unlink(missing_ok=True)
+            process = start(team, "MeetsFault", MESH_CONFIG=mesh_config(port), FAULT=fault)
+            wait_for(team / "ticks")
+            began = time.monotonic()
+            _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
+            assert process.returncode == 0
+            return time.monotonic() - began
+
+        assert_takes_at_most(4, attempt)
     [warning] = [line for line in stderr.splitlines() if "interservice bus" in line]
     total = int((team / "ticks").read_text()) + 8
     assert f"WARNING dkist_processing_core.isb.logs.task_log: {total} of {total} log records did not reach" in warning
@@ -351,6 +360,7 @@ def test_a_bus_that_cannot_be_used_costs_the_task_nothing_but_a_line(team, way):
     assert fault in warning
 
 
+@pytest.mark.usefixtures("production_bounds")
 @pytest.mark.parametrize("task", ["Good", "Floods"])
 @pytest.mark.parametrize("way", ["refused", "silent"])
 def test_the_end_of_a_task_is_held_up_for_at_most_three_seconds(team, way, task):
@@ -364,17 +374,21 @@ print(time.monotonic() - began)
 """.replace("sys.argv[1]", repr(task))
     with peer(lambda connection: None) as silent:
         port = silent if way == "silent" else free_ports(1)[0]
-        process = start(team, None, program=program, MESH_CONFIG=mesh_config(port))
-        stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert float(stdout) < (3.2 if way == "silent" else 0.5)
-    assert "log records did not reach the interservice bus" in stderr
+
+        def attempt():
+            process = start(team, None, program=program, MESH_CONFIG=mesh_config(port))
+            stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
+            assert process.returncode == 0
+            assert "log records did not reach the interservice bus" in stderr
+            return float(stdout)
+
+        assert_takes_at_most(3.2 if way == "silent" else 0.5, attempt)
 
 
 def test_settings_that_cannot_be_used_are_named(team):
     """The task goes on, and the warning says which variable is wrong."""
     process = start(team, "MeetsFault", MESH_CONFIG="{", FAULT="MESH_CONFIG")
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
     assert "MESH_CONFIG is no JSON" in stderr
 
@@ -400,14 +414,14 @@ def test_what_may_not_be_declared_is_used_as_it_is(team, broker, received, way, 
     try:
         process = start(team, "Ticks" if is_bound else "MeetsFault", **settings, FAULT="no queue")
         if is_bound:
-            received.until(lambda records: len(records) > 50, 60)
+            received.until(lambda records: len(records) > 50)
             (team / "enough").touch()
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0
         if is_bound:
             records = received.until_the_end()
             assert sequences(records) == list(range(1, len(records) + 1))
-            assert "interservice bus" not in stderr
+            assert "did not reach the interservice bus" not in stderr
         else:
             total = int((team / "ticks").read_text()) + 8
             assert f"of {total} log records did not reach the interservice bus" in stderr
@@ -421,7 +435,7 @@ def test_what_may_not_be_declared_is_used_as_it_is(team, broker, received, way, 
 def test_a_wrong_password_is_named(team, broker, monkeypatch):
     """With what to check, and without the password."""
     process = start(team, "MeetsFault", ISB_PASSWORD="wr0ng", FAULT="ISB_PASSWORD")
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
     assert "check ISB_USERNAME, ISB_PASSWORD" in stderr
     assert "wr0ng" not in stderr
@@ -452,10 +466,10 @@ def test_a_connection_that_breaks_is_made_anew(team, broker, received):
         relay(broker.port, to_broker=cut) as port,
         running(team, "Ticks", MESH_CONFIG=mesh_config(port)) as process,
     ):
-        received.until(lambda records: "tick 350" in texts(records), 40)
+        received.until(lambda records: "tick 350" in texts(records))
         (team / "enough").touch()
-        assert process.wait(20) == 0
-        assert "interservice bus" not in process.stderr.read()
+        assert process.wait(PATIENCE_SECONDS) == 0
+        assert "did not reach the interservice bus" not in process.stderr.read()
         received.until_the_end()
     distinct = list(dict.fromkeys(sequences(received.records)))
     assert distinct == list(range(1, len(distinct) + 1))
@@ -469,15 +483,15 @@ def test_a_connection_that_breaks_is_made_anew(team, broker, received):
 def test_a_broker_that_comes_back_gets_what_was_held(team, broker, received):
     """Records of the time while it was down arrive as well, in order."""
     with running(team, "Ticks") as process:
-        received.until(lambda records: len(records) > 20, 40)
+        received.until(lambda records: len(records) > 20)
         broker.stop()
         time.sleep(1)
         broker.start()
         time.sleep(1)
         before = len(received.records)
-        received.until(lambda records: len(records) > before + 150, 60)
+        received.until(lambda records: len(records) > before + 150)
         (team / "enough").touch()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         records = received.until_the_end()
     distinct = list(dict.fromkeys(sequences(records)))
     assert distinct == list(range(1, len(distinct) + 1))
@@ -488,17 +502,17 @@ def test_a_broker_that_comes_back_gets_what_was_held(team, broker, received):
 def test_a_broker_that_is_low_on_disk_gets_each_record_once(team, broker, received):
     """It is waited for on the same connection, so nothing comes twice when it takes messages again."""
     with running(team, "Ticks") as process:
-        received.until(lambda records: len(records) > 20, 40)
+        received.until(lambda records: len(records) > 20)
         broker.control("set_disk_free_limit", "900000GB")
         try:
             time.sleep(8)
         finally:
             broker.control("set_disk_free_limit", "1MB")
         before = len(received.records)
-        received.until(lambda records: len(records) > before + 200, 40)
+        received.until(lambda records: len(records) > before + 200)
         (team / "enough").touch()
-        assert process.wait(20) == 0
-        assert "interservice bus" not in process.stderr.read()
+        assert process.wait(PATIENCE_SECONDS) == 0
+        assert "did not reach the interservice bus" not in process.stderr.read()
         records = received.until_the_end()
     assert sequences(records) == list(range(1, len(records) + 1))
 
@@ -512,7 +526,7 @@ def test_a_broker_that_is_too_slow_costs_bounded_time(team, broker, received):
         return data
 
     with relay(broker.port, to_broker=slowly) as port:
-        status, _, stderr = run(team, "Floods", MESH_CONFIG=mesh_config(port))
+        status, _, stderr = run(team, "Floods", MESH_CONFIG=mesh_config(port), DKIST_END_SECONDS="10")
         assert status == 0
     found = re.search(r"(\d+) of 30008 log records did not reach the interservice bus: more were logged than", stderr)
     assert 0 < int(found[1]) < 30_008

@@ -12,6 +12,7 @@ from support.messages import QUEUE, new_envelope
 from support.peers import peer
 from support.ports import free_ports
 from support.rabbitmq import RabbitMQ, UnavailableError
+from support.waiting import assert_takes_at_most
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
@@ -58,6 +59,7 @@ def broker(tls_server, certificates, monkeypatch):
     monkeypatch.setenv("DKIST_ISB_CA_FILE", str(certificates.authority))
     tls_server.forget(QUEUE)
     yield tls_server
+    tls_server.check()
     tls_server.forget(QUEUE)
 
 
@@ -66,11 +68,9 @@ def report_failure():
 
 
 def why_not_published():
-    """Publish; return why the broker has not confirmed it, and whether that can pass, within the limit."""
-    started = time.monotonic()
+    """Publish; return why the broker has not confirmed it, and whether that can pass."""
     with pytest.raises(PublishError) as caught:
-        publish(new_envelope(), seconds=3)
-    assert time.monotonic() - started < 5
+        publish(new_envelope(), seconds=5)
     return str(caught.value), caught.value.retryable
 
 
@@ -156,8 +156,13 @@ def test_a_peer_that_keeps_silent_instead_of_speaking_tls_costs_bounded_time(mon
     monkeypatch.setenv("DKIST_ISB_TLS", "true")
     with peer(lambda connection: None) as port:
         monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
-        _, retryable = why_not_published()
-    assert retryable
+
+        def attempt():
+            started = time.monotonic()
+            assert why_not_published()[1]
+            return time.monotonic() - started
+
+        assert_takes_at_most(6, attempt)
 
 
 @pytest.mark.rabbitmq

@@ -11,6 +11,7 @@ import textwrap
 import time
 
 import pytest
+from support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.once
 
@@ -141,15 +142,15 @@ def kill_exports(folder, reader, *, kills):
             assert exporting.stdout.readline() == "ready\n", exporting.communicate()[1]
             time.sleep(moments.uniform(0.02, 0.4))
             exporting.send_signal(signal.SIGKILL)
-            _, error = exporting.communicate(timeout=60)
+            _, error = exporting.communicate(timeout=PATIENCE_SECONDS)
             assert (exporting.returncode, error) == (-signal.SIGKILL, "")
             interrupted += len(hidden(folder)) > len(before)
             assert reading.poll() is None, reading.communicate()[1]
         last = start(exporter, folder, 0, 1)
-        assert last.communicate(timeout=60)[1] == ""
+        assert last.communicate(timeout=PATIENCE_SECONDS)[1] == ""
     finally:
         stop.touch()
-        error = reading.communicate(timeout=120)[1]
+        error = reading.communicate(timeout=PATIENCE_SECONDS)[1]
     assert (reading.returncode, error) == (0, "")
     return int(stop.read_text()), interrupted
 
@@ -162,7 +163,7 @@ def assert_is_whole(folder):
         assert hashlib.sha256((folder / each["file"]).read_bytes()).hexdigest() == each["sha256"]
     for each in hidden(folder):
         os.utime(each, (0, 0))
-    assert start(textwrap.dedent(EXPORTER), folder, 1, 1).communicate(timeout=60)[1] == ""
+    assert start(textwrap.dedent(EXPORTER), folder, 1, 1).communicate(timeout=PATIENCE_SECONDS)[1] == ""
     assert hidden(folder) == []
 
 

@@ -11,6 +11,7 @@ from support.command_line import PROGRAM, run_program
 from support.mesh import mesh_config
 from support.messages import OTHER_QUEUE, QUEUE, new_envelope
 from support.ports import free_ports
+from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.isb import spool
 
@@ -211,7 +212,7 @@ def test_while_the_broker_is_away_all_messages_stay(command, broker, monkeypatch
     with broker.stopped():
         started = time.monotonic()
         status, output, error = command("send")
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60  # each by itself would take 7.5 s
     assert (status, output) == (1, "0 sent, 12 not sent\n")
     assert error.count("ConnectionRefusedError") == 12
     assert left() == names
@@ -270,7 +271,7 @@ def test_the_program_sends_what_is_pending(broker):
         subprocess.Popen([PROGRAM, "messages", "send"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    outcomes = [process.communicate(timeout=120) for process in processes]
+    outcomes = [process.communicate(timeout=PATIENCE_SECONDS) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert [error for _, error in outcomes] == ["", "", ""]
     sent = [line for output, _ in outcomes for line in output.splitlines() if line.startswith("sent: ")]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.releases import REPOSITORY
 from support.sources import flow, imported_sources
+from support.waiting import PATIENCE_SECONDS
 
 import dkist_processing_core
 from dkist_processing_core.notebook_utils import export_notebook_by_path
@@ -37,7 +38,7 @@ def run(tmp_path, monkeypatch):
             [sys.executable, PROGRAM, file, tmp_path / "result.ipynb", *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=PATIENCE_SECONDS,
         )
         assert done.returncode in {0, 1}, done.stderr
         content = json.loads((tmp_path / "result.ipynb").read_text())
@@ -112,7 +113,7 @@ def test_papermill_fills_in_the_recipe_run_id(tmp_path, monkeypatch):
         [sys.executable, "-m", "papermill", file, "out.ipynb", "-p", "recipe_run_id", "42"],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     assert "MyTask2 of 42" in Path("out.ipynb").read_text()

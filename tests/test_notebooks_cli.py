@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from support.sources import flow, write_sources
+from support.waiting import PATIENCE_SECONDS
 
 import dkist_processing_core
 from dkist_processing_core.cli.export import dockerfile, notebooks
@@ -129,7 +130,7 @@ def rollback(*arguments, **options):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         **{"stdin": subprocess.DEVNULL, **options},
     )
 

@@ -2,24 +2,24 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from support.processes import is_alive, wait_for
+from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.common import programs
 from dkist_processing_core.common.programs import end, family, run_program
 
 SLEEPER = """
     import subprocess, sys, time
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     open(sys.argv[1], "w").write(str(child.pid))
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
-def python(text, *arguments, seconds=30, **options):
+def python(text, *arguments, seconds=PATIENCE_SECONDS, **options):
     lines = "\n".join(line.removeprefix("    ") for line in text.splitlines())
     return run_program([sys.executable, "-c", lines, *arguments], environment={"A": "b"}, seconds=seconds, **options)
 
@@ -30,19 +30,29 @@ def test_a_program_is_run_to_its_end(tmp_path):
     assert python(text, folder=tmp_path) == (1, f"b False {tmp_path}\nbad\n")
 
 
-def test_each_line_is_seen_when_it_is_printed():
-    """Also the last one, without an end of line, and one that is no text."""
+def test_each_line_is_seen_when_it_is_printed(tmp_path):
+    """Also the last one, without an end of line, and one that is no text; the program waits until the first is seen."""
     seen = []
-    text = "import sys, time\nprint('one', flush=True); time.sleep(1); sys.stdout.buffer.write(b'\\xff\\ntwo')"
-    python(text, on_line=lambda line: seen.append((line, time.monotonic())))
-    assert [line for line, _ in seen] == ["one", "\ufffd", "two"]
-    assert seen[1][1] - seen[0][1] > 0.5
+
+    def see(line):
+        seen.append(line)
+        (tmp_path / "seen").touch()
+
+    text = (
+        "import pathlib, sys, time\nprint('one', flush=True)\n"
+        "while not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.05)\nsys.stdout.buffer.write(b'\\xff\\ntwo')"
+    )
+    python(text, tmp_path / "seen", on_line=see)
+    assert seen == ["one", "\ufffd", "two"]
 
 
 def test_a_program_that_takes_too_long_is_ended(tmp_path):
     """With what it has started, even in a session of its own."""
-    with pytest.raises(subprocess.TimeoutExpired):
-        python(SLEEPER, tmp_path / "pid", seconds=2)
+    for seconds in (2, 20, PATIENCE_SECONDS):
+        with pytest.raises(subprocess.TimeoutExpired):
+            python(SLEEPER, tmp_path / "pid", seconds=seconds)
+        if (tmp_path / "pid").exists():  # the program has come so far
+            break
     [pid] = wait_for(tmp_path / "pid")
     assert not is_alive(pid)
 
@@ -60,10 +70,8 @@ def test_an_error_of_the_listener_ends_the_program(tmp_path):
 
 def test_what_is_left_behind_with_the_output_open_delays_nothing(tmp_path):
     """A daemon keeps the output open as long as it runs."""
-    began = time.monotonic()
-    text = "import subprocess, sys; subprocess.Popen(['sleep', '30'], start_new_session=True); print('done')"
-    assert python(text, seconds=60) == (0, "done\n")
-    assert time.monotonic() - began < 20
+    text = "import subprocess, sys; subprocess.Popen(['sleep', '600'], start_new_session=True); print('done')"
+    assert python(text) == (0, "done\n")
 
 
 def test_what_does_not_end_is_killed(monkeypatch, tmp_path):
@@ -71,7 +79,7 @@ def test_what_does_not_end_is_killed(monkeypatch, tmp_path):
     monkeypatch.setattr(programs, "GRACE_SECONDS", 1.0)
     stubborn = "import signal, sys, time; signal.signal(15, signal.SIG_IGN); open(sys.argv[1], 'w').write('1')"
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{stubborn}; time.sleep(60)", tmp_path / "ready"], start_new_session=True
+        [sys.executable, "-c", f"{stubborn}; time.sleep(600)", tmp_path / "ready"], start_new_session=True
     )
     wait_for(tmp_path / "ready")
     assert family(process.pid) == {process.pid}
@@ -82,15 +90,13 @@ def test_what_does_not_end_is_killed(monkeypatch, tmp_path):
 
 def test_a_process_runs_as_long_as_one_of_its_threads_does():
     """Its first thread may have ended before the others."""
-    lines = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
+    lines = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start()"
     ending = "print('soon', flush=True); ctypes.CDLL(None).pthread_exit(None)"
     process = subprocess.Popen(
         [sys.executable, "-c", f"{lines}; {ending}"], stdout=subprocess.PIPE, start_new_session=True
     )
     process.stdout.read(1)
-    deadline = time.monotonic() + 10
-    while ") Z " not in Path(f"/proc/{process.pid}/stat").read_text() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: ") Z " in Path(f"/proc/{process.pid}/stat").read_text(), "the first thread does not end")
     assert family(process.pid) == {process.pid}
     end(process)
     assert family(process.pid) == set()

@@ -12,6 +12,7 @@ from pika import SelectConnection
 from support.mesh import mesh_config
 from support.messages import OTHER_QUEUE, QUEUE, new_envelope
 from support.peers import peer, relay
+from support.waiting import PATIENCE_SECONDS, assert_takes_at_most
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
@@ -117,7 +118,7 @@ def test_only_our_own_thread_keeps_pika_from_logging(broker, caplog, monkeypatch
     publish(new_envelope())
     with caplog.at_level(logging.INFO, "pika"):
         publish(new_envelope(message_id="f" * 32))
-        assert caplog.messages == []
+        assert not [each for each in caplog.records if each.name.startswith("pika")]
         broker.connect().close()
     assert any(each.name.startswith("pika.") for each in caplog.records)
 
@@ -135,43 +136,56 @@ def test_an_odd_peer_costs_bounded_time(monkeypatch, behave):
     """Whatever listens on the port, publishing ends within its limit with a reason, and may be tried again."""
     with peer(behave) as port:
         monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
-        started = time.monotonic()
-        with pytest.raises(PublishError, match=f"interservice bus at 127.0.0.1:{port}: .+") as caught:
-            publish(new_envelope(), seconds=3)
-        assert time.monotonic() - started < 4
-        assert caught.value.retryable
+
+        def attempt():
+            started = time.monotonic()
+            with pytest.raises(PublishError, match=f"interservice bus at 127.0.0.1:{port}: .+") as caught:
+                publish(new_envelope(), seconds=3)
+            assert caught.value.retryable
+            return time.monotonic() - started
+
+        assert_takes_at_most(4, attempt)
 
 
 @pytest.mark.rabbitmq
 def test_a_broker_that_freezes_costs_bounded_time(broker, monkeypatch):
     """A connection that passes the handshake and then no more bytes ends within its limit."""
-    passed = 0
-    thawed = threading.Event()
 
-    def freeze(data):
-        nonlocal passed
-        passed += len(data)
-        if passed > 900:  # enough for the connection to open, not for a confirmation
-            thawed.wait(30)
-        return data
+    def attempt():
+        passed = 0
+        thawed = threading.Event()
 
-    with relay(broker.port, to_broker=freeze, to_client=freeze) as port:
-        monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
-        started = time.monotonic()
-        with pytest.raises(PublishError, match="did not answer before the time limit|Timeout|timeout"):
-            publish(new_envelope(), seconds=3)
-        assert time.monotonic() - started < 4
-        thawed.set()
+        def freeze(data):
+            nonlocal passed
+            passed += len(data)
+            if passed > 900:  # enough for the connection to open, not for a confirmation
+                thawed.wait(PATIENCE_SECONDS)
+            return data
+
+        with relay(broker.port, to_broker=freeze, to_client=freeze) as port:
+            monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
+            started = time.monotonic()
+            with pytest.raises(PublishError, match="did not answer before the time limit|Timeout|timeout"):
+                publish(new_envelope(), seconds=3)
+            took = time.monotonic() - started
+            thawed.set()
+        return took
+
+    assert_takes_at_most(4, attempt)
 
 
 def test_a_name_service_that_hangs_costs_bounded_time(monkeypatch):
     """Neither the call nor the end of the process waits for it (the lookup is a stand-in that never ends)."""
     hanging = threading.Event()
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: hanging.wait(60))
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: hanging.wait(PATIENCE_SECONDS))
     monkeypatch.setenv("MESH_CONFIG", mesh_config(5672, host="nowhere.invalid"))
-    started = time.monotonic()
-    with pytest.raises(PublishError, match="interservice bus at nowhere.invalid:5672"):
-        publish(new_envelope(), seconds=2)
-    assert time.monotonic() - started < 4
+
+    def attempt():
+        started = time.monotonic()
+        with pytest.raises(PublishError, match="interservice bus at nowhere.invalid:5672"):
+            publish(new_envelope(), seconds=2)
+        return time.monotonic() - started
+
+    assert_takes_at_most(4, attempt)
     assert [each for each in threading.enumerate() if not each.daemon] == [threading.main_thread()]
     hanging.set()

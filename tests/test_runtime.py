@@ -9,6 +9,7 @@ import time
 from datetime import datetime
 
 import pytest
+from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.common.log_lines import parse
 from dkist_processing_core.common.outcome import Outcome
@@ -62,7 +63,7 @@ TASKS = """
         def run(self):
             print("waiting", flush=True)
             try:
-                time.sleep(60)
+                time.sleep(600)
             except Exception:
                 print("swallowed")
         def __exit__(self, *error):
@@ -140,7 +141,7 @@ TASKS = """
         def run(self):
             import threading
             print("waiting", flush=True)
-            threading.Thread(target=time.sleep, args=[20]).start()
+            threading.Thread(target=time.sleep, args=[600]).start()
 
     class WritesInPieces(TaskBase):
         def run(self):
@@ -201,7 +202,7 @@ def start(team, task, **environment):
 
 def run(team, task, **environment):
     process = start(team, task, **environment)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     return process.returncode, stdout, stderr
 
 
@@ -386,10 +387,7 @@ def test_sigterm_while_a_thread_is_at_work_is_no_success(team):
     assert process.stdout.readline() == "waiting\n"
     time.sleep(1)
     process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + 10
-    while not place.exists() or not place.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: place.exists() and place.read_text(), "the task does not say how it has ended")
     process.kill()
     process.communicate()
     assert Outcome.from_json(place.read_text()).state == "failed"
@@ -462,7 +460,7 @@ def test_sigterm_ends_a_task_in_order(team):
     process = start(team, "team_tasks:Waits")
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGTERM)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert stdout == "torn down Terminated\n"
     assert process.returncode == 143
     assert "Task team_tasks:Waits was terminated (SIGTERM)" in stderr
@@ -491,7 +489,7 @@ def test_a_teardown_runs_to_its_end_although_nobody_reads(team):
         class Talks(TaskBase):
             def run(self):
                 print("waiting", flush=True)
-                time.sleep(60)
+                time.sleep(600)
             def __exit__(self, *error):
                 print("teardown begins", flush=True)
                 super().__exit__(*error)
@@ -514,5 +512,5 @@ def test_a_teardown_runs_to_its_end_although_nobody_reads(team):
         seen += os.read(read, 4096)
     os.close(read)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 143
+    assert process.wait(PATIENCE_SECONDS) == 143
     assert done.exists()

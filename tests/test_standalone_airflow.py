@@ -13,7 +13,7 @@ from support.api import Api
 from support.ports import free_ports
 from support.processes import is_alive
 from support.releases import REPOSITORY
-from support.waiting import wait_until
+from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.common.programs import family
 
@@ -56,13 +56,13 @@ def standalone(tmp_path_factory):
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_until(lambda: "Ctrl-C" in output.read_text() or process.poll() is not None, 240, output.read_text)
+        wait_until(lambda: "Ctrl-C" in output.read_text() or process.poll() is not None, output.read_text, seconds=300)
         assert process.poll() is None, output.read_text()
         yield {"pid": process.pid, **dict(re.findall(r"^  (\w+) +(\S.*)$", output.read_text(), re.MULTILINE))}
     finally:
         started = family(process.pid) - {process.pid}
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(PATIENCE_SECONDS)
     assert process.returncode == 0, output.read_text()
     assert "Airflow and everything that it had started has ended." in output.read_text()
     assert len(started) >= 4
@@ -110,7 +110,7 @@ def test_a_bad_recipe_run_id_is_answered_with_400(api, conf):
 def test_a_run_is_triggered_and_succeeds(api):
     """The real scheduler runs all five tasks of the example."""
     path = api.trigger(f"{WORKFLOW}_1.0.0", {"recipe_run_id": 7})
-    state = api.wait_for_end(path, 240)["state"]
+    state = api.wait_for_end(path)["state"]
     _, instances = api.call("GET", f"{path}/taskInstances")
     states = {each["task_id"]: each["state"] for each in instances["task_instances"]}
     assert (state, set(states.values())) == ("success", {"success"}), states

@@ -4,18 +4,46 @@ Call functions that may hang, in bounded time.
 Runs in: task environment.
 """
 
+import functools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 
-__all__ = ["END_SECONDS", "run_within"]
+__all__ = ["end_seconds", "run_within"]
 
 logger = logging.getLogger(__name__)
 
-# A quarter of a second more than one request of OpenTelemetry may take. On a busy machine the end of the process, with
-# all that the agents have imported, takes half a second more.
-END_SECONDS = 2.25
+DEFAULT_END_SECONDS = 3.0
+LONGEST_END_SECONDS = 3600.0
+
+
+def end_seconds(share: float = 1.0) -> float:
+    """
+    Return how long the end of a task may wait for what is left to be sent, or a share of it (``DKIST_END_SECONDS``).
+
+    A value that cannot be used is logged, and the default of 3 s holds.
+    """
+    text = os.environ.get("DKIST_END_SECONDS")
+    return share * (_seconds(text) if text else DEFAULT_END_SECONDS)
+
+
+@functools.cache  # so that a wrong value is logged once
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if 0 < seconds <= LONGEST_END_SECONDS:
+        return seconds
+    logger.warning(
+        "DKIST_END_SECONDS is %r, which is no number above 0 and up to %g; %g s is used",
+        text,
+        LONGEST_END_SECONDS,
+        DEFAULT_END_SECONDS,
+    )
+    return DEFAULT_END_SECONDS
 
 
 def run_within(seconds: float, functions: Mapping[str, Callable[[], object]]) -> None:

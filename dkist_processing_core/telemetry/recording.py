@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Self
 
-from dkist_processing_core.common.waits import END_SECONDS, run_within
+from dkist_processing_core.common.waits import end_seconds, run_within
 from dkist_processing_core.telemetry.null import NullBackend
 from dkist_processing_core.telemetry.protocol import CORE_SPAN_TYPE, TRACEPARENT
 
@@ -19,6 +19,9 @@ __all__ = ["Recording"]
 logger = logging.getLogger(__name__)
 
 CORE_LABELS = {"type": "core"}
+# Of the time that the end of a task may take: a little more than one request of OpenTelemetry. On a busy machine the
+# end of the process, with all that the agents have imported, takes half a second more.
+FLUSH_SHARE = 0.75
 
 
 class Recording:
@@ -67,7 +70,7 @@ class Recording:
         return _Spans([each.span(*arguments) for each in self._backends])
 
     def close(self, error: BaseException | None) -> None:
-        """End the record and send what is left of it, for `END_SECONDS` at most."""
+        """End the record and send what is left of it, within `FLUSH_SHARE` of `end_seconds`."""
         if self._is_in_environment:
             if self._traceparent_before is None:
                 os.environ.pop(TRACEPARENT, None)
@@ -80,7 +83,8 @@ class Recording:
                 each.end(error)
             except Exception as failure:
                 logger.warning("%s could not be ended: %s: %s", type(each).__name__, type(failure).__name__, failure)
-        run_within(END_SECONDS, {name: flush for each in self._backends for name, flush in each.flushes.items()})
+        flushes = {name: flush for each in self._backends for name, flush in each.flushes.items()}
+        run_within(end_seconds(FLUSH_SHARE), flushes)
 
 
 class _Spans(ExitStack):

@@ -4,7 +4,7 @@ import json
 import urllib.error
 import urllib.request
 
-from support.waiting import wait_until
+from support.waiting import PATIENCE_SECONDS, wait_until
 
 ENDED = {"success", "failed"}
 
@@ -26,7 +26,7 @@ class Api:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data=data, headers=headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -36,7 +36,6 @@ class Api:
         """Wait until Airflow has loaded a DAG."""
         wait_until(
             lambda: self.call("GET", f"/api/v2/dags/{dag_id}")[0] == 200,
-            90,
             lambda: f"Airflow has not loaded {dag_id}: {self.call('GET', '/api/v2/importErrors')}",
             interval=0.5,
         )
@@ -48,11 +47,11 @@ class Api:
         assert status == 200, run
         return f"{runs}/{run['dag_run_id']}"
 
-    def wait_for_end(self, address, seconds=180):
+    def wait_for_end(self, address, seconds=2 * PATIENCE_SECONDS):
         """Wait until a run, or a task instance, has ended, and return it."""
         return wait_until(
             lambda: (found := self.call("GET", address)[1])["state"] in ENDED and found,
-            seconds,
-            lambda: f"not ended within {seconds} s: {self.call('GET', address)}",
+            lambda: f"not ended within {seconds:g} s: {self.call('GET', address)}",
+            seconds=seconds,
             interval=0.5,
         )

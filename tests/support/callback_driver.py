@@ -21,6 +21,7 @@ from airflow.sdk import DAG
 from airflow.sdk.execution_time import comms, task_runner
 
 from dkist_processing_core.failure_callback import chat_ops_notification, dag_run_failure_notification
+from dkist_processing_core.isb.failures import context as of_context
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 INSTANCE = {
@@ -65,6 +66,7 @@ class Server:
 
 
 def main(process, subject, states=None, xcoms=None):
+    of_context.XCOM_SECONDS = 60.0  # its bound is tested elsewhere, and a busy machine must not reach it here
     server = task_runner.SUPERVISOR_COMMS = Server(states, xcoms or {})
     logging.basicConfig(level=logging.INFO)
     log = structlog.get_logger()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from support.waiting import PATIENCE_SECONDS
+
 DAYS = 2
 NAME = "localhost"
 ADDRESS = "127.0.0.1"
@@ -119,7 +121,7 @@ def _make_by_library(made: Certificates) -> None:
 def _make_by_program(made: Certificates) -> None:
     def openssl(*arguments):
         command = ["openssl", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
         assert done.returncode == 0, done.stderr
 
     authority_key = made.folder / "authority.key"

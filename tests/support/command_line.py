@@ -9,6 +9,8 @@ import sys
 import termios
 from pathlib import Path
 
+from support.waiting import PATIENCE_SECONDS
+
 PROGRAM = Path(sys.executable).parent / "dkist-processing-core"
 
 CAMERA = "camera_of_a_test"
@@ -54,7 +56,11 @@ CAMERA_FILES = {
 def run_program(*arguments, program=(PROGRAM,), **environment):
     """Run the program in its own process, and return status, standard output and standard error."""
     done = subprocess.run(
-        [*program, *arguments], env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+        [*program, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -78,4 +84,4 @@ def run_on_terminal(*arguments, columns=80, **environment):
     except OSError:  # a terminal reports its end so
         pass
     os.close(ours)
-    return process.wait(120), written.decode().replace("\r\n", "\n")
+    return process.wait(PATIENCE_SECONDS), written.decode().replace("\r\n", "\n")

@@ -14,7 +14,7 @@ from support.api import Api
 from support.waiting import wait_until
 
 USER = "admin"
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 COMMANDS = {
     "scheduler": ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
@@ -88,7 +88,7 @@ class Components:
                         start_new_session=True,
                     )
             problem = f"Airflow did not answer within {START_SECONDS:.0f} s; its logs are in {self.folder}"
-            wait_until(self._is_healthy, START_SECONDS, problem, interval=0.5, error=ComponentError)
+            wait_until(self._is_healthy, problem, seconds=START_SECONDS, interval=0.5, error=ComponentError)
         except BaseException:
             self.__exit__()
             raise

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pika.exceptions
 
-from support.waiting import wait_until
+from support.waiting import PATIENCE_SECONDS, wait_until
 
 QUEUE = "task.log.q"
 ROUTING_KEY = "task.log.m"
@@ -112,7 +112,7 @@ TASKS = """
         def run(self):
             [sender] = [each for each in threading.enumerate() if each.name == "dkist-isb-logs"]
             number = 0
-            deadline = time.monotonic() + 45
+            deadline = time.monotonic() + 120
             while os.environ["FAULT"] not in sender.fault:
                 logger.info("tick %d", number)
                 number += 1
@@ -145,7 +145,7 @@ TASKS = """
             while time.monotonic() < deadline:
                 child = os.fork()
                 if child == 0:
-                    signal.alarm(5)  # ends the child if it hangs
+                    signal.alarm(120)  # ends the child if it hangs
                     import pika, pydantic_settings
                     os._exit(0)
                 assert os.waitpid(child, 0)[1] == 0
@@ -154,12 +154,16 @@ TASKS = """
         def run(self):
             logger.info("about to wait")
             Path("running").write_text(str(os.getpid()))
-            time.sleep(120)
+            time.sleep(600)
 
     class LastsLong(Good):
         def run(self):
             super().run()
-            time.sleep(2.5)
+            [sender] = [each for each in threading.enumerate() if each.name == "dkist-isb-logs"]
+            deadline = time.monotonic() + 120
+            while not sender.confirmed:
+                time.sleep(0.05)
+                assert time.monotonic() < deadline, sender.fault
 
     class Forks(TaskBase):
         def run(self):
@@ -220,7 +224,7 @@ def start(folder, task, *, program=None, pass_fds=(), **environment):
 def run(folder, task, **settings):
     """Run one task to its end; its exit status and what it wrote."""
     process = start(folder, task, **settings)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     return process.returncode, stdout, stderr
 
 
@@ -244,20 +248,18 @@ class Received:
             while (got := channel.basic_get(QUEUE, auto_ack=True))[0]:
                 self.messages.append(got[1:])
 
-    def until(self, condition, seconds=20):
+    def until(self, condition):
         """Wait until the records so far are as expected, and return them."""
 
         def are_as_expected():
             self.take()
             return condition(self.records)
 
-        wait_until(
-            are_as_expected, seconds, lambda: f"{len(self.messages)} records, the last of them {self.records[-3:]}"
-        )
+        wait_until(are_as_expected, lambda: f"{len(self.messages)} records, the last of them {self.records[-3:]}")
         return self.records
 
-    def until_the_end(self, seconds=20):
-        return self.until(lambda records: any(is_end(record) for record in records), seconds)
+    def until_the_end(self):
+        return self.until(lambda records: any(is_end(record) for record in records))
 
     @property
     def lines(self):

@@ -1,24 +1,51 @@
-"""Free TCP ports on the loopback address."""
+"""Free TCP ports on the loopback address, held as long as this process lives."""
 
+import fcntl
+import functools
+import os
 import random
 import socket
+import tempfile
+from pathlib import Path
+from typing import IO
 
 # Below those that Linux gives to outgoing connections (net.ipv4.ip_local_port_range begins at 32768), so that no other
 # program's connection takes the port of a server of ours while it restarts.
 LOWEST, HIGHEST = 20_000, 32_000
+_held: set[int] = set()
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listened on a moment ago, all different."""
+    """Return ports that nothing listens on, all different; no other test takes them before this process ends."""
     # Not the seeded generator, which would give the tests that run beside this one the same ports.
     candidates = random.SystemRandom().sample(range(LOWEST, HIGHEST), HIGHEST - LOWEST)
     found: list[int] = []
     while len(found) < count:
         port = candidates.pop()
-        with socket.socket() as each:
-            try:
-                each.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
+        if port not in _held and _hold(port) and _is_free(port):
+            found.append(port)
     return found
+
+
+@functools.cache
+def _locks() -> IO[str]:
+    # Its byte of a number stands for the port of that number. The locks last until this process closes the file.
+    return Path(tempfile.gettempdir(), f"dkist-test-ports-{os.getuid()}").open("w")
+
+
+def _hold(port: int) -> bool:
+    try:
+        fcntl.lockf(_locks(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    _held.add(port)
+    return True
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as each:
+        try:
+            each.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -6,18 +6,17 @@ from pathlib import Path
 from support.waiting import wait_until
 
 
-def wait_for(file, seconds=60):
+def wait_for(file):
     """Wait for a file with text, and return the numbers in it."""
-    wait_until(lambda: file.exists() and file.read_text(), seconds, f"{file} did not appear", interval=0.05)
+    wait_until(lambda: file.exists() and file.read_text(), f"{file} did not appear", interval=0.05)
     return [int(word) for word in file.read_text().split()]
 
 
-def wait_until_dead(pids, seconds):
+def wait_until_dead(pids):
     """Wait for the end of processes."""
     wait_until(
         lambda: not any(map(is_alive, pids)),
-        seconds,
-        lambda: f"alive after {seconds} s: {[pid for pid in pids if is_alive(pid)]}",
+        lambda: f"still alive: {[pid for pid in pids if is_alive(pid)]}",
     )
 
 

@@ -15,10 +15,9 @@ import pika.exceptions
 
 from support.mesh import mesh_config
 from support.ports import free_ports
-from support.waiting import wait_until
+from support.waiting import PATIENCE_SECONDS, wait_until
 
 DEBIAN_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-START_SECONDS = 60
 
 
 class UnavailableError(Exception):
@@ -94,7 +93,7 @@ class RabbitMQ:
                 self.epmd = subprocess.Popen(["epmd", "-port", str(self.epmd_port)], **options)
             self.process = subprocess.Popen([str(self.program)], start_new_session=True, **options)
         logging.getLogger("pika").setLevel(logging.CRITICAL)  # it writes a page about each attempt before the last
-        wait_until(self._answers, START_SECONDS, self._last_lines, interval=0.2, error=UnavailableError)
+        wait_until(self._answers, self._last_lines, interval=0.2, error=UnavailableError)
 
     def _answers(self) -> bool:
         with contextlib.suppress(pika.exceptions.AMQPError):
@@ -105,7 +104,22 @@ class RabbitMQ:
         return False
 
     def _last_lines(self) -> str:
-        return f"RabbitMQ did not start:\n{(self.folder / 'server.log').read_text()[-2000:]}"
+        return f"RabbitMQ does not run:\n{(self.folder / 'server.log').read_text()[-2000:]}"
+
+    def check(self) -> None:
+        """
+        Do nothing if the server runs; otherwise start it for the tests that follow.
+
+        Raises
+        ------
+        UnavailableError
+            If it did not run, with its last lines.
+        """
+        if self.process is None or self.process.poll() is not None:
+            found = self._last_lines()
+            self.stop()
+            self.start()
+            raise UnavailableError(found)
 
     def stop(self) -> None:
         """Stop the server; what is durable stays."""
@@ -113,7 +127,7 @@ class RabbitMQ:
             with contextlib.suppress(ProcessLookupError):  # it has ended by itself, see its log
                 os.killpg(self.process.pid, signal.SIGTERM)
             try:
-                self.process.wait(30)
+                self.process.wait(PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
@@ -160,11 +174,21 @@ class RabbitMQ:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
+
+    def count(self, queue: str) -> int:
+        """Return how many messages wait in a queue, 0 if it is not there."""
+        connection = self.connect()
+        try:
+            return connection.channel().queue_declare(queue, passive=True).method.message_count
+        except pika.exceptions.ChannelClosedByBroker:
+            return 0
+        finally:
+            connection.close()
 
     def take_all(self, queue: str, virtual_host: str = "/") -> list[tuple[pika.BasicProperties, bytes]]:
         """Take every message out of a queue."""

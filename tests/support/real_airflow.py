@@ -14,7 +14,7 @@ from support.api import Api
 from support.components import Components
 from support.ports import free_ports
 
-SECONDS = 180
+SECONDS = 300
 DRIVER = Path(__file__).with_name("airflow_driver.py")
 POOLS = {
     f"{name}_pool": {"slots": 4, "description": "", "include_deferred": False}

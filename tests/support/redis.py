@@ -14,7 +14,6 @@ from support.releases import run_uv
 from support.waiting import wait_until
 
 SERVICE = "automated-processing-scratch-inventory"
-START_SECONDS = 20
 
 
 def _program(folder: Path) -> Path:
@@ -46,7 +45,7 @@ def running_redis(folder: Path) -> Iterator[str]:
         return False
 
     try:
-        wait_until(answers, START_SECONDS, (folder / "redis.log").read_text)
+        wait_until(answers, (folder / "redis.log").read_text)
         yield mesh_config({SERVICE: port})
     finally:
         server.terminate()

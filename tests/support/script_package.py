@@ -53,7 +53,7 @@ TASKS = '''
 
         def run(self):
             Path(os.environ["FACTS"]).write_text(str(os.getpid()))
-            time.sleep(120)
+            time.sleep(600)
 
         def __exit__(self, *error):
             super().__exit__(*error)
@@ -66,16 +66,16 @@ TASKS = '''
 
         def run(self):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            child = subprocess.Popen(["sleep", "120"], preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+            child = subprocess.Popen(["sleep", "600"], preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
             Path(os.environ["FACTS"]).write_text(f"{os.getpid()} {child.pid}")
-            time.sleep(120)
+            time.sleep(600)
 
 
     class LeavesAChild(TaskBase):
         """Succeed, with a child still running."""
 
         def run(self):
-            child = subprocess.Popen(["sleep", "120"])
+            child = subprocess.Popen(["sleep", "600"])
             Path(os.environ["FACTS"]).write_text(str(child.pid))
 
 
@@ -88,7 +88,7 @@ TASKS = '''
         os.setsid()
         with open(sys.argv[1], "a") as file:
             file.write(f"{os.getpid()} ")
-    time.sleep(120)
+    time.sleep(600)
     """
 
 
@@ -102,7 +102,7 @@ TASKS = '''
                 time.sleep(0.05)
             Path(facts).write_text(str(os.getpid()))
             if os.environ.get("STAYS"):
-                time.sleep(120)
+                time.sleep(600)
 
 
     class LeavesABriefChild(TaskBase):
@@ -124,9 +124,11 @@ TASKS = '''
 
         def run(self):
             subprocess.run(["sh", "-c", "sleep 0.1 & exit"])
-            time.sleep(0.6)
-            parent = Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read_text()
-            Path(os.environ["FACTS"]).write_text(json.dumps([str(os.getpid()), parent.split()]))
+            children = Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children")
+            deadline = time.monotonic() + 100
+            while len(children.read_text().split()) > 1 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            Path(os.environ["FACTS"]).write_text(json.dumps([str(os.getpid()), children.read_text().split()]))
 '''
 
 WORKFLOWS = """

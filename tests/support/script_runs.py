@@ -12,6 +12,10 @@ from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker.cache import LAYOUT
 from support.releases import with_links
 from support.script_package import NAME
+from support.waiting import PATIENCE_SECONDS
+
+# How long a task may take to end in order, on a machine that may be busy; a test of what is killed then sets its own.
+PATIENT_GRACE = "100"
 
 
 def new_spec(task="Good", *, name=NAME, version="1.0", extras=("frozen",)):
@@ -38,7 +42,12 @@ def new_spec(task="Good", *, name=NAME, version="1.0", extras=("frozen",)):
 
 
 def start(spec, releases, **environment):
-    variables = {"DKIST_RECIPE_RUN_ID": "42", **with_links(releases), **environment}
+    variables = {
+        "DKIST_RECIPE_RUN_ID": "42",
+        "DKIST_GRACE_SECONDS": PATIENT_GRACE,
+        **with_links(releases),
+        **environment,
+    }
     return subprocess.Popen(
         ["bash", "-c", runnable_script(spec, spec.nodes[0])],
         env={**os.environ, **variables},
@@ -53,7 +62,7 @@ def run(spec, releases, **environment):
     spec = new_spec(spec) if isinstance(spec, str) else spec
     process = start(spec, releases, **environment)
     try:
-        stdout, _ = process.communicate(timeout=120)
+        stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, "")

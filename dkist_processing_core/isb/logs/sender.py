@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dkist_processing_core.common.settings import is_true
+from dkist_processing_core.common.waits import end_seconds
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.logs.buffer import Buffer
 from dkist_processing_core.isb.logs.record import Encoder, event_row, seconds_of
@@ -44,8 +45,8 @@ BLOCKED_SECONDS = 3600.0
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.4, 5.0
 # After an error that somebody has to correct, such as a wrong password.
 CORRECTION_SECONDS = 30.0
-# What the end of the task may take: in all, and without any progress.
-END_SECONDS, PATIENCE_SECONDS = 2.7, 1.5
+# Of the time that the end of the task may take: what sending takes in all, and without any progress.
+END_SHARE, PATIENCE_SHARE = 0.9, 0.5
 # How long a fork may wait for an import in this thread.
 FORK_SECONDS = 3.0
 
@@ -93,7 +94,9 @@ class Sender(threading.Thread):
         self._closing.set()
         while not self._done.wait(PAUSE_SECONDS):
             now = time.monotonic()
-            if now - self._closed_at > END_SECONDS or now - max(self._closed_at, self._progress_at) > PATIENCE_SECONDS:
+            if now - self._closed_at > end_seconds(END_SHARE):
+                return
+            if now - max(self._closed_at, self._progress_at) > end_seconds(PATIENCE_SHARE):
                 return
 
     def run(self) -> None:

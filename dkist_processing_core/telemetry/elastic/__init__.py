@@ -12,6 +12,7 @@ from typing import Any
 import elasticapm
 
 from dkist_processing_core.common.metadata import TaskMetadata
+from dkist_processing_core.common.waits import end_seconds
 from dkist_processing_core.config import DKISTProcessingCoreConfiguration
 from dkist_processing_core.telemetry.attributes import task_attributes
 from dkist_processing_core.telemetry.elastic import agent
@@ -23,9 +24,7 @@ __all__ = ["ElasticBackend"]
 
 BOUNDED = {
     "TRANSPORT_CLASS": f"{agent.__name__}.{agent.BoundedTransport.__name__}",
-    # A dead or silent server must not cost a task more than a few seconds.
     "API_REQUEST_TIME": "3s",
-    "SERVER_TIMEOUT": "3s",
     "CENTRAL_CONFIG": False,
     "CLOUD_PROVIDER": "none",
     "METRICS_INTERVAL": "0s",
@@ -91,7 +90,9 @@ def _options(metadata: TaskMetadata) -> dict[str, Any]:
     configuration = DKISTProcessingCoreConfiguration()
     # The characters that Elastic allows in the name of a service.
     service = f"{metadata.workflow_name}-{metadata.workflow_version}".replace("_", "-").replace(".", "-")
-    options = {**BOUNDED, **configuration.apm_config, "SERVICE_NAME": service}
+    # A dead or silent server must not cost a task more than the end of a task may take.
+    bounded = {**BOUNDED, "SERVER_TIMEOUT": f"{1000 * end_seconds():.0f}ms"}
+    options = {**bounded, **configuration.apm_config, "SERVICE_NAME": service}
     if "system-monitoring-log-apm" not in configuration.service_mesh:
         del options["SERVER_URL"]  # the agent has a variable and a default of its own
     return {**options, **configuration.elastic_apm_other_options}

@@ -17,6 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from dkist_processing_core._version import __version__
 from dkist_processing_core.common.metadata import TaskMetadata
+from dkist_processing_core.common.waits import end_seconds
 from dkist_processing_core.telemetry.attributes import task_attributes
 from dkist_processing_core.telemetry.null import METER_NAME, NullBackend
 from dkist_processing_core.telemetry.otel.providers import exporter, meter_provider, tracer_provider
@@ -26,7 +27,7 @@ from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TRACEPARE
 __all__ = ["OpenTelemetryBackend"]
 
 INSTRUMENTATION_NAME = "dkist_processing_core"
-FLUSH_MILLISECONDS = 2500
+FLUSH_SHARE = 5 / 6  # of the time that the end of a task may take
 
 
 class OpenTelemetryBackend(NullBackend):
@@ -45,7 +46,7 @@ class OpenTelemetryBackend(NullBackend):
         if measurements is not None:
             meters = meter_provider(resource, measurements)
             self.meter = meters.get_meter(METER_NAME, __version__)
-            self.flushes["OpenTelemetry (metrics)"] = partial(meters.shutdown, FLUSH_MILLISECONDS)
+            self.flushes["OpenTelemetry (metrics)"] = partial(meters.shutdown, 1000 * end_seconds(FLUSH_SHARE))
         self._root = self._tracer.start_span(
             metadata.transaction_name, context=_parent(), attributes={**attributes, "dkist.root": True}
         )

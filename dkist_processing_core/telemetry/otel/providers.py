@@ -21,6 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+from dkist_processing_core.common.waits import end_seconds
 from dkist_processing_core.config import InterserviceBusConfiguration
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.telemetry.attributes import LEFT_OPEN, LONGEST
@@ -31,14 +32,14 @@ logger = logging.getLogger(__name__)
 
 # So that a burst of spans is not lost before it is sent; some 30 MB at most.
 MOST_PENDING_SPANS = 16384
-EXPORT_MILLISECONDS = 2500
 # The API has no public way to ask whether a provider of metrics is set in this process.
 UNSET_METER_PROVIDER = "_ProxyMeterProvider"
 GRPC = "grpc"
 HTTP = "http/protobuf"
 PACKAGE = "opentelemetry.exporter.otlp.proto"
 EXPORTERS = {"traces": "trace_exporter.OTLPSpanExporter", "metrics": "metric_exporter.OTLPMetricExporter"}
-TIMEOUT_SECONDS = 2
+# Of the time that the end of a task may take: one export of metrics, one request.
+EXPORT_SHARE, REQUEST_SHARE = 5 / 6, 2 / 3
 
 
 class OpenSpans(SpanProcessor):
@@ -83,7 +84,7 @@ def tracer_provider(resource: Resource, exporter: Any) -> tuple[TracerProvider, 
 
 def meter_provider(resource: Resource, exporter: Any) -> MeterProvider:
     """Return a provider that sends metrics in the background, and when it is shut down."""
-    reader = PeriodicExportingMetricReader(exporter, export_timeout_millis=EXPORT_MILLISECONDS)
+    reader = PeriodicExportingMetricReader(exporter, export_timeout_millis=1000 * end_seconds(EXPORT_SHARE))
     provider = MeterProvider(metric_readers=[reader], resource=resource, shutdown_on_exit=False)
     if type(metrics.get_meter_provider()).__name__ == UNSET_METER_PROVIDER:
         metrics.set_meter_provider(provider)
@@ -97,7 +98,7 @@ def exporter(signal: str) -> Any:
         return None
     if kind != "otlp":
         logger.warning("OTEL_%s_EXPORTER is %r; otlp and none are known, and otlp is used", signal.upper(), kind)
-    options: dict[str, Any] = {} if _setting(signal, "TIMEOUT") else {"timeout": TIMEOUT_SECONDS}
+    options: dict[str, Any] = {} if _setting(signal, "TIMEOUT") else {"timeout": end_seconds(REQUEST_SHARE)}
     if _setting(signal, "ENDPOINT"):
         protocol = _protocol(signal, HTTP)
     else:

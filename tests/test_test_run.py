@@ -1,0 +1,100 @@
+"""What a run of the tests leaves behind, and what it says."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+from support.ports import free_ports
+from support.rabbitmq import RabbitMQ, UnavailableError
+from support.releases import REPOSITORY
+from support.waiting import PATIENCE_SECONDS
+
+UV_IS_THERE = REPOSITORY / ".build" / "uv" / ".done"
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_the_home_folder_stays_empty(tmp_path, options):
+    """Airflow, which modules of tests import when they are collected, keeps its logs elsewhere, for a while."""
+    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home.mkdir()
+    temporary.mkdir()
+    selected = [REPOSITORY / "tests" / "test_scheduling.py", "-k", "no_test_has_this_name"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *selected],
+        cwd=REPOSITORY,
+        env={**os.environ, "HOME": str(home), "TMPDIR": str(temporary), "AIRFLOW_HOME": str(home / "theirs")},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert done.returncode == 5, done.stdout + done.stderr  # no test was selected
+    assert [each.name for each in home.iterdir()] == []
+    assert list(temporary.glob("dkist-airflow-*")) == []
+
+
+@pytest.mark.once
+def test_a_port_is_held_although_nobody_listens():
+    """No other process that asks for free ports gets one of them, while this one lives."""
+    [held] = free_ports(1)
+    program = f"from support import ports; print(ports._hold({held}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")
+    assert held not in free_ports(100)
+
+
+@pytest.mark.rabbitmq
+def test_a_broker_that_has_died_is_named_and_comes_back(tmp_path):
+    """One error with what the broker said last, and the next test has a broker on the same ports."""
+    try:
+        server = RabbitMQ.new(tmp_path)
+        server.start()
+    except UnavailableError as reason:
+        pytest.skip(str(reason))
+    try:
+        server.check()
+        os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait(PATIENCE_SECONDS)
+        with pytest.raises(UnavailableError, match="RabbitMQ does not run:\n(.|\n)*started TCP listener"):
+            server.check()
+        server.check()
+        server.connect().close()
+        # A server that has ended by itself can be closed.
+        os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait(PATIENCE_SECONDS)
+    finally:
+        server.close()
+
+
+@pytest.mark.once
+def test_every_python_is_tested_or_named(tmp_path):
+    """A Python of pyenv is found although it is not on PATH, and one that is nowhere is named and noted."""
+    if shutil.which("make") is None or not UV_IS_THERE.exists():
+        pytest.skip("optional: make has not been run here")
+    fake = tmp_path / ".pyenv" / "versions" / "9.8.1" / "bin" / "python"
+    fake.parent.mkdir(parents=True)
+    fake.write_text("#!/bin/sh\nexit 3\n")
+    fake.chmod(0o755)
+    reports = tmp_path / "reports"
+    done = subprocess.run(
+        ["make", "--no-print-directory", "test-pythons", "PYTHONS=9.7 9.8", f"REPORTS={reports}"],
+        cwd=REPOSITORY,
+        env={"HOME": str(tmp_path), "PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert "NOT TESTED: Python 9.7 is not installed" in done.stdout, done.stderr
+    assert "\nPython 9.8\n" in done.stdout
+    assert (reports / "missing-pythons").read_text() == "9.7\n"
+    assert not (REPOSITORY / ".build" / "venv-9.8").exists()
