@@ -30,6 +30,7 @@ TASKS = """
             seen += subprocess.check_output(["env", "-0"], text=True).split(chr(0))
             for each in sorted({each for each in seen if "AIRFLOW" in each or "s3cret" in each or "MINE" in each}):
                 print(f"variable {each}")
+            print("variable stdin=" + os.readlink("/proc/self/fd/0") + ";")
 """
 WORKFLOWS = """
     from dkist_processing_core import ResourceQueue, Workflow
@@ -139,7 +140,9 @@ def test_no_secret_of_airflow_reaches_a_task(deployed, detail):
     assert done["state"] == "success"
     seen = {line.partition("variable ")[2] for line in done["output"].splitlines() if "variable " in line}
     assert [each for each in seen if each.startswith("MINE=kept")]
-    names = {each.partition("=")[0] for each in seen}
+    assert [each for each in seen if each.startswith("stdin=/dev/null;")]
+    # The number of a descriptor that Airflow adds; the descriptor is not open any more.
+    names = {each.partition("=")[0] for each in seen} - {"__AIRFLOW_SUPERVISOR_FD"}
     assert "AIRFLOW_CTX_DAG_RUN_ID" in names
     assert {name for name in names if "AIRFLOW" in name and not name.startswith("AIRFLOW_CTX_")} == set()
     assert not [each for each in seen if "s3cret" in each]
