@@ -105,6 +105,8 @@ def test_the_task_sees_nothing_of_airflow(releases, warm_cache, tmp_path):
     unwanted = {
         "AIRFLOW__CORE__FERNET_KEY": "k",
         "AIRFLOW_CONN_DB": "c",
+        "AIRFLOW_CONN_MY-DB": "c",
+        "AIRFLOW_DATABASE_PASSWORD": "p",
         "AIRFLOW_VAR_X": "v",
         "_AIRFLOW__AS_LIBRARY": "1",
         "AIRFLOW_HOME": "/a",

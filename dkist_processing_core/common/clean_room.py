@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping
 
 __all__ = ["cleaned", "unwanted"]
 
-# Airflow's settings, connections and variables hold secrets. AIRFLOW_CTX_... names the run, and stays.
-PREFIXES = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "_AIRFLOW_", "PYTHONUSER")
+# Airflow's settings, connections and variables hold secrets, and so do those from which images make its settings,
+# whatever follows in the name, which need not be an identifier (AIRFLOW_CONN_MY-DB).
+PREFIXES = ("AIRFLOW_", "_AIRFLOW_", "__AIRFLOW_", "PYTHONUSER")
+# They name the run.
+KEPT_PREFIX = "AIRFLOW_CTX_"
 # Each would let the worker's own Python, or files of its user, decide what a task runs.
 NAMES = frozenset(
     {
-        "AIRFLOW_CONFIG",
-        "AIRFLOW_HOME",
         "PYTHONDONTWRITEBYTECODE",
         "PYTHONHOME",
         "PYTHONINSPECT",
@@ -31,7 +32,7 @@ NAMES = frozenset(
 
 def unwanted(names: Iterable[str]) -> list[str]:
     """Return the names whose variables are removed."""
-    return [name for name in names if name in NAMES or name.startswith(PREFIXES)]
+    return [name for name in names if name in NAMES or (name.startswith(PREFIXES) and not name.startswith(KEPT_PREFIX))]
 
 
 def cleaned(environment: Mapping[str, str]) -> dict[str, str]:

@@ -51,7 +51,7 @@ def worker_variables(operator: Any, context: Mapping[str, Any]) -> dict[str, str
         "DKIST_CONSTRAINTS": operator.constraints,
         "DKIST_WORKFLOW_NAME": operator.workflow_name,
         "DKIST_WORKFLOW_VERSION": operator.workflow_version,
-        "DKIST_RECIPE_RUN_ID": str(operator.recipe_run_id),
+        "DKIST_RECIPE_RUN_ID": operator.recipe_run_id,
         "TRACEPARENT": traceparent(context),
     }
 

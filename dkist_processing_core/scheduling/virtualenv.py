@@ -4,6 +4,7 @@ The Airflow operator that runs a task in a virtual environment that Airflow itse
 Runs in: scheduler and DAG processor, which load it, and worker, where it is executed.
 """
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -11,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dkist_processing_core.common.clean_room import cleaned
 from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.scheduling import (
-    RECIPE_RUN_ID,
     TEMPLATE_FIELDS,
     current_workflow,
+    render,
     task_failed,
 )
 from dkist_processing_core.scheduling.execution import traceparent
@@ -47,6 +49,7 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
     template_fields: Sequence[str] = TEMPLATE_FIELDS
     template_fields_renderers: Mapping[str, str] = {}
     template_ext: Sequence[str] = ()
+    recipe_run_id = ""
     outcome: Outcome | None = None
 
     def __init__(
@@ -82,9 +85,12 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
         )
         self.task = task
         self.workflow = f"{workflow.name} {workflow.version}"
-        self.recipe_run_id = RECIPE_RUN_ID
         self.workflow_name = workflow.name
         self.workflow_version = workflow.version
+
+    def render_template_fields(self, context: Mapping[str, Any], jinja_env: object = None) -> None:  # noqa: ARG002
+        """Set the recipe run id; nothing is a template."""
+        render(self, context)
 
     def pre_execute(self, context: Any) -> None:
         """Set what is known only now: the run, and where this worker keeps environments."""
@@ -93,7 +99,7 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
         self.venv_cache_path = cache_folder() / ".python_virtualenv"
         self.op_kwargs = {
             "task": self.task,
-            "recipe_run_id": str(self.recipe_run_id),
+            "recipe_run_id": self.recipe_run_id,
             "workflow_name": self.workflow_name,
             "workflow_version": self.workflow_version,
             "traceparent": traceparent(context),
@@ -111,6 +117,8 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
         with tempfile.TemporaryDirectory(prefix="dkist-outcome-") as folder:
             file = Path(folder, "outcome.json")
             self.op_kwargs = {**self.op_kwargs, "outcome": str(file)}
+            # Of the Python of the task, and of /proc, from its beginning.
+            self.env_vars, self.inherit_env = cleaned(os.environ), False
             try:
                 super().execute_callable()
             except Exception:
