@@ -1,7 +1,11 @@
 """The DAG factory: what it makes of exported files, and what it refuses."""
 
+import re
+
 import pytest
 from support.declared_workflows import diamond
+from support.releases import with_links
+from support.script_package import NAME
 
 from dkist_processing_core import __version__
 from dkist_processing_core.authoring.spec import OPERATORS
@@ -13,6 +17,8 @@ pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dk
 from dkist_processing_core.authoring.airflow import execute
 from dkist_processing_core.scheduling import TaskOperator, workflow_dag
 from dkist_processing_core.scheduling.execution import worker_variables
+from dkist_processing_core.scheduling.failure import TaskFailedError
+from dkist_processing_core.scheduling.virtualenv import VirtualenvTaskOperator
 
 pytestmark = pytest.mark.airflow
 
@@ -123,3 +129,30 @@ def test_both_operators_use_one_clean_room(monkeypatch):
     names = ["AIRFLOW_CONFIG", "AIRFLOW_CONN_MY-DB", "PYTHONUSERBASE", "PYTHONSTARTUP", "VIRTUAL_ENV", "MINE"]
     assert clean_room.unwanted(names) == names[:-1]
     assert list(clean_room.cleaned(dict.fromkeys(names, "x"))) == ["MINE"]
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("task", "summary"),
+    [
+        ("Good", None),
+        ("Bad", "RuntimeError: the flat is missing"),
+        ("ExitsSilently", "The task ended with exit status 0 before it was complete; something called os._exit"),
+    ],
+)
+def test_a_virtual_environment_of_airflow_proves_that_its_task_ran(releases, monkeypatch, task, summary):
+    """What counts is what the process of the task wrote at its end, and not its exit status alone."""
+    for name, value in with_links(releases).items():
+        monkeypatch.setenv(name, value)
+    with workflow_dag(protocol=1, exported_by="8.0.0", name="a_to_b_script", version="1.0", distribution=NAME, tags=[]):
+        operator = VirtualenvTaskOperator(task_id="t", task=f"dkist_script_test.tasks:{task}")
+    names = ("recipe_run_id", "workflow_name", "workflow_version", "traceparent")
+    operator.op_kwargs = {"task": operator.task, **dict.fromkeys(names, "1")}
+    operator.requirements = [operator.requirement]
+    operator._bundle_path = None  # as Airflow's own `execute` sets it
+    if summary is None:
+        operator.execute_callable()
+    else:
+        with pytest.raises(TaskFailedError, match=re.escape(summary)):
+            operator.execute_callable()
+        assert operator.outcome.state == "failed"
