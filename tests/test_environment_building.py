@@ -10,13 +10,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from support.processes import wait_for
@@ -499,20 +496,17 @@ def test_what_is_built_is_private_whatever_the_umask(releases, tmp_path, mask):
         assert not each.stat().st_mode & 0o022, each
 
 
-def run_as(user, releases, cache, task="Good"):
-    """Run a task as another user, who may write nowhere but to a folder of its own."""
-    spec = new_spec(task)
-    home = cache.parent / f"home-{user}"
-    home.mkdir(exist_ok=True)
-    os.chown(home, user, user)
-    variables = {"DKIST_ENVIRONMENT_CACHE": str(cache), "DKIST_RECIPE_RUN_ID": "42", "HOME": str(home)}
+def run_without_privileges(spec, releases, cache):
+    """Run a task as a user to whom permissions apply; as root, without the capabilities that override them."""
+    variables = {"DKIST_ENVIRONMENT_CACHE": str(cache), "DKIST_RECIPE_RUN_ID": "42"}
+    command = ["bash", "-c", runnable_script(spec, spec.nodes[0])]
+    if not os.geteuid():
+        command = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", *command]
+        if subprocess.run([*command[:3], "true"], capture_output=True).returncode:
+            pytest.skip("root cannot give up its capabilities here")
     return subprocess.run(
-        ["bash", "-c", runnable_script(spec, spec.nodes[0])],
+        command,
         env={**os.environ, **with_links(releases), **variables},
-        cwd=home,
-        user=user,
-        group=user,
-        extra_groups=[],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -521,48 +515,58 @@ def run_as(user, releases, cache, task="Good"):
 
 
 @pytest.fixture
-def image(warm_cache):
-    """A ready cache of root's in a folder that other users can get to."""
-    if os.geteuid():
-        pytest.skip("only root can start a task as another user")
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        cache = shutil.copytree(warm_cache, Path(folder, "cache"), symlinks=True)
-        (cache / LAYOUT).chmod(0o755)
-        yield cache
+def image(warm_cache, tmp_path):
+    """A ready cache that an image has brought: it can be read, and not be written."""
+    cache = shutil.copytree(warm_cache, tmp_path / "image", symlinks=True)
+    (cache / LAYOUT).chmod(0o555)
+    yield cache
+    (cache / LAYOUT).chmod(0o700)
 
 
-def can_run_as(user):
-    """Return whether another user can run this Python and this library at all."""
-    program = [sys.executable, "-c", "import dkist_processing_core"]
-    return subprocess.run(program, user=user, group=user, extra_groups=[], capture_output=True).returncode == 0
-
-
-@pytest.mark.parametrize("locks", [0o600, 0o644, None], ids=["private-locks", "readable-locks", "no-locks"])
-def test_a_cache_that_an_image_brings_is_used_by_another_user(releases, image, locks):
-    """Who may only read it, since it is root's; what is not in it is an error that says so."""
-    if not can_run_as(NOBODY):
-        pytest.skip("another user cannot read the Python of these tests")
+@pytest.mark.parametrize("locks", [0o600, 0o200, None], ids=["locks", "unreadable-locks", "no-locks"])
+def test_a_cache_that_can_only_be_read_is_used(releases, image, locks):
+    """What is not in it, or damaged, is an error that says so."""
     for lock in [*(image / LAYOUT).glob("*.use"), *(image / LAYOUT).glob("*.build")]:
+        (image / LAYOUT).chmod(0o700)
         lock.unlink() if locks is None else lock.chmod(locks)
-    before = sorted(image.rglob("*"))
-    done = run_as(NOBODY, releases, image)
+        (image / LAYOUT).chmod(0o555)
+    before = sorted((image / LAYOUT).iterdir())
+    done = run_without_privileges(new_spec(), releases, image)
     assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
     assert "environment reused" in done.stdout
-    assert sorted(image.rglob("*")) == before
+    done = run_without_privileges(new_spec(extras=("frozen", "more")), releases, image)
+    assert (done.returncode, f"for {NAME}[frozen,more]==1.0 in it is missing" in done.stdout) == (78, True), done.stdout
     [environment] = environments(image)
     DAMAGES["the-task"](environment)
-    done = run_as(NOBODY, releases, image)
-    assert (done.returncode, "is damaged (lib/" in done.stdout) == (78, True), done.stdout
-    shutil.rmtree(environment)
-    done = run_as(NOBODY, releases, image)
-    assert done.returncode == 78, done.stdout
-    assert f"{environment.name} for {REQUIREMENT} in it is missing" in done.stdout
+    done = run_without_privileges(new_spec(), releases, image)
+    assert (done.returncode, "in it is damaged (lib/" in done.stdout) == (78, True), done.stdout
+    assert sorted((image / LAYOUT).iterdir()) == before
+
+
+def test_a_running_task_keeps_the_lock_of_a_cache_that_it_can_only_read(releases, image, tmp_path):
+    """So whoever may write to the cache does not remove the environment meanwhile."""
+    facts = tmp_path / "facts"
+    if not os.geteuid():
+        mounted = [["mount", "--bind", image, image], ["mount", "-o", "remount,ro,bind", image]]
+        if any(subprocess.run(each, capture_output=True).returncode for each in mounted):
+            pytest.skip("a folder cannot be mounted here")
+    process = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(image), FACTS=str(facts))
+    try:
+        wait_for(facts)
+        [listed] = collector.environments(image)
+        assert listed.is_in_use
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+        if not os.geteuid():
+            subprocess.run(["umount", image], check=True)
 
 
 @pytest.mark.parametrize("owner", [0, 1234])
 def test_a_cache_on_a_file_system_that_is_read_only_is_used(releases, image, owner):
     """By root as well, whoever owns it, since nobody can write there; it can be listed."""
+    if os.geteuid():
+        pytest.skip("only root can mount a folder")
     for each in (image / LAYOUT, *(image / LAYOUT).iterdir()):
         os.chown(each, owner, owner)
     for options in (["--bind", image, image], ["-o", "remount,ro,bind", image]):

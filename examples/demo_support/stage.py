@@ -24,6 +24,7 @@ from typing import Any
 from demo_support import processes
 from demo_support.processes import DemoError
 from dkist_processing_core.validation.airflow import Airflow
+from dkist_processing_core.worker import collector
 
 __all__ = ["Kept", "Stage"]
 
@@ -269,12 +270,7 @@ class Stage:
     def tidy(self, environments: set[str]) -> int:
         """Remove indexes and task environments that this run had no use for; return how many."""
         outdated = [folder for folder in self.folder.glob("index-*") if folder != self.index]
-        outdated += [
-            folder for folder in self.environments.glob("*") if folder.is_dir() and str(folder) not in environments
-        ]
         for folder in outdated:
-            (folder / ".ready").unlink(missing_ok=True)  # first, so that what is half removed is not taken for whole
             shutil.rmtree(folder, ignore_errors=True)
-            for lock in folder.parent.glob(f"{folder.name}.*"):
-                lock.unlink(missing_ok=True)
-        return len(outdated)
+        unused = [each for each in collector.environments(self.environments) if str(each.path) not in environments]
+        return len(outdated) + sum(map(collector.remove, unused))

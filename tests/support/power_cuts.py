@@ -38,8 +38,15 @@ class Disk:
             os.close(descriptor)
 
     def restore(self) -> None:
-        """Mount what the disk holds after the power cut."""
+        """
+        Mount what the disk holds after the power cut.
+
+        That is a copy of the image, since another mount namespace of this machine may still have the first one mounted.
+        """
         subprocess.run(["umount", self.folder], check=True)
+        copy = self.image.with_name(f"copy-of-{self.image.name}")
+        subprocess.run(["cp", "--sparse=always", self.image, copy], check=True)
+        copy.replace(self.image)
         self.mount()
 
 
