@@ -152,7 +152,7 @@ def test_the_cache_has_the_layout_of_the_page():
     """The names of the folder, the marker and the locks."""
     promised = [names(row[0])[0] for row in rows("Cache of environments")]
     locks = [path.suffix for path in cache.lock_paths(Path("name-1-digest"))]
-    assert promised == [cache.LAYOUT, cache.MARKER, *locks]
+    assert promised == [cache.LAYOUT, cache.OWNER_MARK, cache.MARKER, *locks]
 
 
 def test_a_spooled_message_has_the_keys_of_the_page():

@@ -14,7 +14,7 @@ from support.waiting import PATIENCE_SECONDS, wait_until
 from dkist_processing_core.common.log_lines import parse
 from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.exceptions import TaskImportError
-from dkist_processing_core.runtime.main import load_task, run_task
+from dkist_processing_core.runtime.main import _status, load_task, run_task
 
 TASKS = """
     import logging, os, signal, sys, time
@@ -114,6 +114,30 @@ TASKS = """
     class LeavesWith256(TaskBase):
         def run(self):
             sys.exit(256)
+
+    class Suppresses(TaskBase):
+        def run(self):
+            raise ValueError("the flat is missing")
+        def __exit__(self, *error):
+            super().__exit__(*error)
+            return True
+
+    class LeavesInItsTeardown(Suppresses):
+        def __exit__(self, *error):
+            super().__exit__(*error)
+            sys.exit()
+
+    class LeavesAtOnce(TaskBase):
+        def run(self):
+            pass
+        def __init__(self, *arguments, **options):
+            sys.exit(0)
+
+    class LeavesOnEntry(TaskBase):
+        def run(self):
+            pass
+        def __enter__(self):
+            sys.exit(0)
 
     class LeavesInPeace(TaskBase):
         def run(self):
@@ -321,6 +345,10 @@ def test_the_last_error_is_the_traceback_of_the_task(team):
         ("LeavesWith256", 1, "SystemExit: 256"),
         ("Leaves", 7, "SystemExit: 7"),
         ("Interrupted", 130, "KeyboardInterrupt"),
+        ("Suppresses", 1, "ValueError: the flat is missing"),
+        ("LeavesInItsTeardown", 1, "ValueError: the flat is missing"),
+        ("LeavesAtOnce", 1, None),
+        ("LeavesOnEntry", 1, None),
         ("ForksAndFails", 1, "ValueError: the flat is missing"),
         ("Nowhere", 1, None),
     ],
@@ -407,6 +435,20 @@ def test_a_task_that_succeeds_says_so(team, task):
     """So a process that ends before its task does is not mistaken for one."""
     status, outcome, _ = outcome_of(team, f"team_tasks:{task}")
     assert (status, outcome) == (0, Outcome(state="succeeded"))
+
+
+def test_a_module_that_ends_the_process_is_no_success(team):
+    """Nothing of the task has run."""
+    (team / "leaving_tasks.py").write_text("import sys\nsys.exit()\n")
+    status, outcome, _ = outcome_of(team, "leaving_tasks:Any")
+    assert (status, outcome.state) == (1, "failed")
+    assert "SystemExit() was raised before the task had begun" in outcome.summary
+
+
+@pytest.mark.parametrize("code", [256, 512, -256, 1 << 16, 1 << 64, 1.0, "", "0", (), [], b"", 0.0, {}, -1, 255, True])
+def test_whatever_is_no_zero_is_a_failure(code):
+    """Although the operating system would make a success of some of them."""
+    assert 0 < _status(SystemExit(code)) < 256
 
 
 def test_a_bad_recipe_run_id_is_an_outcome_as_well(team):

@@ -2,10 +2,13 @@
 
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from support.declared_workflows import diamond
+from support.releases import with_links
+from support.script_package import NAME
 
 from dkist_processing_core import __version__
 from dkist_processing_core.authoring.spec import OPERATORS
@@ -17,6 +20,8 @@ pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dk
 from dkist_processing_core.authoring.airflow import execute
 from dkist_processing_core.scheduling import TaskOperator, workflow_dag
 from dkist_processing_core.scheduling.execution import worker_variables
+from dkist_processing_core.scheduling.failure import TaskFailedError
+from dkist_processing_core.scheduling.virtualenv import VirtualenvTaskOperator
 from dkist_processing_core.validation.dag_files import dag_bag, serialise
 
 pytestmark = pytest.mark.airflow
@@ -219,3 +224,46 @@ def test_a_file_in_an_archive_says_what_airflow_cannot_do_with_it(level, tmp_pat
         assert ("does not report a task whose Airflow process is killed" in text) is not is_complete
         assert ("dkist-processing-core export --one-file" in text) is not is_complete
     assert "Warning" not in load(dag_file(diamond().spec)).doc_md
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("Good", None),
+        ("Bad", "RuntimeError: the flat is missing"),
+        ("ExitsSilently", "script.out"),  # which Airflow misses
+    ],
+)
+def test_a_virtual_environment_of_airflow_proves_that_its_task_ran(releases, monkeypatch, task, message):
+    """What counts is what the process of the task wrote at its end, and not its exit status alone."""
+    for name, value in with_links(releases).items():
+        monkeypatch.setenv(name, value)
+    with workflow_dag(protocol=1, exported_by="8.0.0", name="a_to_b_script", version="1.0", distribution=NAME, tags=[]):
+        operator = VirtualenvTaskOperator(task_id="t", task=f"dkist_script_test.tasks:{task}")
+    names = ("recipe_run_id", "workflow_name", "workflow_version", "traceparent")
+    operator.op_kwargs = {"task": operator.task, **dict.fromkeys(names, "1")}
+    operator.requirements = [operator.requirement]
+    operator._bundle_path = None  # as Airflow's own `execute` sets it
+    if message is None:
+        operator.execute_callable()
+    else:
+        with pytest.raises((TaskFailedError, FileNotFoundError), match=message):
+            operator.execute_callable()
+
+
+@pytest.mark.parametrize("text", [None, "", "{", '{"state": "failed"}', "[]", "null"])
+def test_success_without_an_outcome_is_a_failure(monkeypatch, text):
+    """Even if Airflow is content with how the process has ended."""
+
+    def end(operator):
+        if text is not None:
+            Path(operator.op_kwargs["outcome"]).write_text(text)
+
+    monkeypatch.setattr(VirtualenvTaskOperator.__base__, "execute_callable", end)
+    with workflow_dag(protocol=1, exported_by="8.0.0", name="a_to_b_script", version="1.0", distribution=NAME, tags=[]):
+        operator = VirtualenvTaskOperator(task_id="t", task="m:T")
+    operator.op_kwargs = {}
+    with pytest.raises(TaskFailedError, match="ended with exit status 0 before it was complete"):
+        operator.execute_callable()
+    assert operator.outcome.state == "failed"

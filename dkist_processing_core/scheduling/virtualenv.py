@@ -31,6 +31,8 @@ except ImportError:
 
 __all__ = ["VirtualenvTaskOperator"]
 
+INCOMPLETE = "The task ended with exit status 0 before it was complete; something called os._exit, for example"
+
 
 def run_task(task, recipe_run_id, workflow_name, workflow_version, traceparent, outcome):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Airflow copies the text of this function
     """Run one task; Airflow copies this function into the virtual environment and calls it there."""
@@ -122,7 +124,19 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
             try:
                 super().execute_callable()
             except Exception:
-                if not file.exists():
+                self.outcome = _read(file)
+                if self.outcome is None or self.outcome.is_success:
                     raise
-                self.outcome = Outcome.from_json(file.read_text(encoding="utf-8"))
                 raise TaskFailedError(self.outcome) from None
+            self.outcome = _read(file)
+            if self.outcome is None or not self.outcome.is_success:
+                self.outcome = Outcome(state="failed", summary=INCOMPLETE)
+                raise TaskFailedError(self.outcome)
+
+
+def _read(file: Path) -> Outcome | None:
+    """Return the outcome that a task has written, None if it has written none."""
+    try:
+        return Outcome.from_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

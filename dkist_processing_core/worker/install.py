@@ -4,6 +4,7 @@ Build an environment, with uv, or with venv and pip.
 Runs in: worker.
 """
 
+import os
 import shutil
 import sys
 import time
@@ -13,8 +14,8 @@ from pathlib import Path
 
 from dkist_processing_core.common.redaction import redact_urls, without_credentials
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import write_marker
-from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError
+from dkist_processing_core.worker.cache import delete, is_ours, mark_as_ours, write_marker
+from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, WorkerError
 from dkist_processing_core.worker.interpreter import Interpreter
 from dkist_processing_core.worker.request import Request
 
@@ -34,9 +35,20 @@ def build(path: Path, request: Request, interpreter: Interpreter, variables: Map
     """
     began = time.monotonic()
     log.info(f"building the environment {path} for {request.requirement} with {interpreter.path}")
+    if os.path.lexists(path) and not is_ours(path) and not _is_empty_folder(path):
+        raise WorkerError(
+            MISCONFIGURED,
+            f"{path} is in the way of an environment and was not made by this program, which therefore leaves it as it "
+            "is. Remove it, or move it elsewhere.",
+        )
+    # What decides what a task runs must not become writable for others.
+    umask = os.umask(0o077)
+    os.umask(umask | 0o022)
     try:
-        if path.exists():
-            shutil.rmtree(path)
+        if is_ours(path):
+            delete(path)
+        path.mkdir(exist_ok=True)
+        mark_as_ours(path)  # before anything else is in it
         _install(path, request, interpreter, variables, run)
         write_marker(path, _description(path, request, interpreter, variables))
     except BaseException as error:
@@ -46,7 +58,13 @@ def build(path: Path, request: Request, interpreter: Interpreter, variables: Map
                 UNAVAILABLE, f"the environment {path} cannot be written: {error}. Check the disk."
             ) from error
         raise
+    finally:
+        os.umask(umask)
     log.info(f"environment built in {time.monotonic() - began:.0f} s")
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 def _install(path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str], run: Run) -> None:
@@ -57,7 +75,17 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
     # uv is on PATH, or beside the Python that runs this, whose extra "airflow" brings it.
     if found := shutil.which("uv", path=variables.get("PATH")) or shutil.which("uv", path=Path(sys.executable).parent):
         program = Path(found).absolute()
-        new = [program, "venv", "--quiet", "--no-project", "--no-config", "--python", interpreter.path, path]
+        new = [
+            program,
+            "venv",
+            "--quiet",
+            "--allow-existing",
+            "--no-project",
+            "--no-config",
+            "--python",
+            interpreter.path,
+            path,
+        ]
         install = [program, "pip", "install", "--no-progress", "--python", python, *what]
     else:
         log.info("there is no uv on PATH; python -m venv and pip do the work, more slowly")

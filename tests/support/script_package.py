@@ -48,6 +48,13 @@ TASKS = '''
             Path(os.environ["FACTS"]).write_text(json.dumps(facts))
 
 
+    class ShowsItsMask(TaskBase):
+        """Print the umask."""
+
+        def run(self):
+            print(f"umask {os.umask(0):o}", flush=True)
+
+
     class Waits(TaskBase):
         """Say its process id and wait; end in order when told to."""
 
