@@ -1,5 +1,6 @@
 """Which environment a task needs, and where its packages are looked for."""
 
+import errno
 import os
 import re
 import subprocess
@@ -365,3 +366,19 @@ def test_pip_may_be_told_to_read_no_file(tmp_path, nothing):
     """PIP_CONFIG_FILE that names the null device means that."""
     (tmp_path / "pip.conf").write_text("[global]\nindex-url = http://h/simple\n")
     assert "PIP_INDEX_URL" not in installer_variables({"PIP_CONFIG_FILE": nothing}, str(tmp_path))
+
+
+def test_a_home_that_cannot_be_read_has_no_settings(monkeypatch):
+    """As that of another user, which HOME still names. Root may read all, so the kernel's refusal is simulated."""
+    stat = os.stat
+
+    def refuse(path, *arguments, **options):
+        if str(path).startswith("/others/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    settings = {"HOME": "/others", "REQUESTS_CA_BUNDLE": "/others/bundle", "PIP_FIND_LINKS": "/others/links"}
+    key, found = describe(DKIST_REQUIREMENT="x[frozen]==1", **settings)
+    assert key.startswith("x-1-")
+    assert (found["SSL_CERT_FILE"], found["UV_FIND_LINKS"]) == ("/others/bundle", "/others/links")

@@ -137,7 +137,7 @@ def test_a_checkout_that_cannot_be_written_is_named(releases, tmp_path):
     done = run_with_mounts(mounts, releases, spec=new_spec(version="dev"), DKIST_DEV_PROJECT=str(project))
     assert done.returncode == 69, done.stdout
     [line] = [line for line in done.stdout.splitlines() if "dkist: ERROR" in line]
-    assert "It must not write, or run, a file that it needs" in line
+    assert "The installer may not read, write or run a file that it needs" in line
     assert "Read-only file system" in line
     assert "index" not in line
 
@@ -171,7 +171,10 @@ def test_an_installer_that_cannot_run_is_not_the_index(releases, tmp_path, progr
     [
         ("error: Failed to write: No space left on device (os error 28)", "no more inodes"),
         ("ERROR: Could not install packages due to an OSError: [Errno 122] Disk quota exceeded", "no more space"),
-        ("error: failed to create directory `/x`: Permission denied (os error 13)", "Let the user of the worker"),
+        (
+            "error: failed to create directory `/x`: Permission denied (os error 13)",
+            "The installer may not read, write",
+        ),
         ("cause: invalid peer certificate: UnknownIssuer", "PIP_CERT"),
         ("SSLError(SSLCertVerificationError(1, 'certificate verify failed'))", "PIP_CERT"),
         ("ERROR: HTTP error 403 while getting http://h/x.whl", "refuses access"),

@@ -21,7 +21,7 @@ REMEDIES = {
         "dkist-processing-core environments prune with a limit."
     ),
     r"permission denied|read-only file system|operation not permitted": (
-        "It must not write, or run, a file that it needs. Let the user of the worker have it."
+        "The installer may not read, write or run a file that it needs. Correct the owner, the mode or the mount of it."
     ),
     r"certificate|\b(ssl|tls)\b.*error": (
         "The certificate of the package index is not trusted. Name the certificates to trust with PIP_CERT."

@@ -50,7 +50,7 @@ def build(path: Path, request: Request, interpreter: Interpreter, variables: Map
     try:
         if path.exists():
             shutil.rmtree(path)
-        _install(path, request, interpreter, installer_folders(variables, path.parent.parent), run)
+        _install(path, request, interpreter, variables, run)
         write_marker(path, _description(path, request, interpreter, variables))
     except BaseException as error:
         shutil.rmtree(path, ignore_errors=True)
@@ -79,6 +79,7 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
         new = [interpreter.path, "-I", "-m", "venv", path]
         options = ["--no-input", "--no-compile", "--disable-pip-version-check"]
         install = [python, "-P", "-m", "pip", "install", *options, *what]
+    variables = installer_folders(variables, path.parent.parent)
     if ignored:
         log.info(f"settings of pip that {'uv' if found else 'pip'} is not given: {', '.join(ignored)}")
 

@@ -50,7 +50,7 @@ def environment_name(request: Request, interpreter: list[str], settings: Mapping
         "files": {
             key: [_requirements(each) for each in settings.get(key, "").split()] for key in FILES_OF_REQUIREMENTS
         },
-        "uv": [_content(str(file)) for file in _uv_files(settings) if file.is_file()],
+        "uv": [_content(str(file)) for file in _uv_files(settings) if os.path.isfile(file)],  # noqa: PTH113 - does not raise
     }
     if request.dev_project:
         parts["dev"] = [str(request.dev_project), _content(str(request.dev_project / "pyproject.toml"))]

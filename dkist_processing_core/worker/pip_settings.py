@@ -80,7 +80,7 @@ def installer_variables(environment: Mapping[str, str], prefix: str) -> dict[str
         # pip trusts nothing else then.
         for name in ("SSL_CERT_DIR", "SSL_CERT_FILE"):
             variables.pop(name, None)
-        variables["SSL_CERT_DIR" if Path(bundle).is_dir() else "SSL_CERT_FILE"] = bundle
+        variables["SSL_CERT_DIR" if os.path.isdir(bundle) else "SSL_CERT_FILE"] = bundle  # noqa: PTH112 - does not raise
     if proxy := settings.get("proxy"):
         # pip asks no variable then, not even for the exceptions.
         variables = {name: value for name, value in variables.items() if name.lower() != "no_proxy"}
@@ -118,7 +118,7 @@ def for_uv(variables: Mapping[str, str]) -> tuple[list[str], list[str]]:
 
 def _pip_settings(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
     """Return pip's settings for an installation, from its files and the environment, which wins."""
-    files = [each for each in _configuration_files(environment, prefix) if each.is_file()]
+    files = [each for each in _configuration_files(environment, prefix) if os.path.isfile(each)]  # noqa: PTH113 - does not raise
     settings = _read(files) if files else {}
     # The usual name of an option wins over another one.
     for name in sorted(
@@ -221,7 +221,8 @@ def _separator(name: str) -> str:
 
 
 def _absolute(path: str) -> str:
-    return path if "://" in path or not path or not Path(path).exists() else str(Path(path).absolute())
+    is_here = "://" not in path and path and os.path.exists(path)  # noqa: PTH110 - does not raise
+    return str(Path(path).absolute()) if is_here else path
 
 
 def _whole_seconds(text: str) -> str:
