@@ -4,12 +4,17 @@ import errno
 import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from support.declared_workflows import diamond
 from support.releases import with_links, write_package
 from support.script_package import FILES, NAME
 from support.script_runs import environments, new_spec, run, worker_without_uv
+from uv import find_uv_bin
 
+from dkist_processing_core.rendering.dag import dag_file
 from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker.cache import EnvironmentLocks, describe_os_error
 from dkist_processing_core.worker.causes import cause
@@ -232,3 +237,25 @@ def test_a_lock_of_another_user_is_named_with_its_owner(tmp_path, monkeypatch):
         EnvironmentLocks(tmp_path / "x-1-y", patience=1, check=lambda: None)
     assert f"x-1-y.use belongs to user {os.getuid()} and has mode 600" in str(caught.value)
     assert "flock" not in str(caught.value)
+
+
+@pytest.mark.airflow
+def test_the_other_operator_reads_nothing_in_the_workers_folder(tmp_path, monkeypatch):
+    """Neither a module that Python would import, nor settings of uv; only what runs the installers is replaced."""
+    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
+    from dkist_processing_core.authoring.airflow import execute
+    from dkist_processing_core.scheduling.virtualenv import PythonVirtualenvOperator
+
+    (tmp_path / "venv.py").write_text("raise RuntimeError('a module of the folder')\n")
+    (tmp_path / "uv.toml").write_text("[broken\n")
+    commands = ([sys.executable, "-m", "venv", "--help"], [find_uv_bin(), "pip", "list", "--python", sys.executable])
+    done = []
+
+    def run_installers(operator):
+        done.extend(subprocess.run(each, capture_output=True, text=True) for each in commands)
+
+    monkeypatch.setattr(PythonVirtualenvOperator, "execute_callable", run_installers)
+    dag = execute(dag_file(diamond(operator="python_virtualenv").spec), "file_of_a_test")["dag"]
+    dag.get_task("First").execute_callable()
+    assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
+    assert Path.cwd() == tmp_path
