@@ -16,6 +16,7 @@ from uv import find_uv_bin
 
 from dkist_processing_core.rendering.dag import dag_file
 from dkist_processing_core.rendering.script import runnable_script
+from dkist_processing_core.worker import collector
 from dkist_processing_core.worker.cache import EnvironmentLocks, describe_os_error
 from dkist_processing_core.worker.causes import cause
 from dkist_processing_core.worker.errors import WorkerError
@@ -81,10 +82,12 @@ def test_nothing_but_the_cache_needs_to_be_writable(releases, tmp_path, installe
     assert done.returncode == 0, done.stdout
     assert "INFO team: good, recipe run 42" in done.stdout
     for folder, variable in (("/nonexistent/.cache/uv", "UV_CACHE_DIR"), ("/tmp", "TMPDIR")):
-        assert f"{folder} cannot be written: Read-only file system. The installer is given {variable}={cache}" in (
+        assert f"{folder} cannot be written: Read-only file system. The installer is given {variable}={cache}/v1/" in (
             done.stdout
         )
-    assert {each.name for each in cache.iterdir()} == {"installer", "v1"}
+    assert {each.name for each in cache.iterdir()} == {"v1"}
+    assert {each.name for each in (cache / "v1").glob(".*")} == {".installer"}
+    assert len(collector.environments(cache)) == 1
     again = run_with_mounts(mounts, releases, **settings)
     assert again.returncode == 0, again.stdout
     assert "cannot be written" not in again.stdout

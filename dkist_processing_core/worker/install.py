@@ -79,7 +79,7 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
         new = [interpreter.path, "-I", "-m", "venv", path]
         options = ["--no-input", "--no-compile", "--disable-pip-version-check"]
         install = [python, "-P", "-m", "pip", "install", *options, *what]
-    variables = installer_folders(variables, path.parent.parent)
+    variables = installer_folders(variables, path.parent)
     if ignored:
         log.info(f"settings of pip that {'uv' if found else 'pip'} is not given: {', '.join(ignored)}")
 

@@ -14,14 +14,15 @@ from dkist_processing_core.worker import log
 
 __all__ = ["FOLDER", "installer_folders"]
 
-FOLDER = "installer"
+# In the folder of the environments, to which nobody else may write; the collector passes over it.
+FOLDER = ".installer"
 
 
-def installer_folders(variables: Mapping[str, str], root: Path) -> dict[str, str]:
+def installer_folders(variables: Mapping[str, str], environments: Path) -> dict[str, str]:
     """
     Return the variables of an installer, such that it can write to each folder that they name.
 
-    Instead of a folder that cannot be written it is given one in ``installer``, in the cache of environments ``root``.
+    Instead of a folder that cannot be written it is given one in ``.installer``, in the folder of the environments.
     """
     home = variables.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - it does not raise where there is no home
     caches = Path(variables.get("XDG_CACHE_HOME") or Path(home, ".cache"))
@@ -33,8 +34,9 @@ def installer_folders(variables: Mapping[str, str], root: Path) -> dict[str, str
     changed = {}
     for name, folder in usual.items():
         if reason := _reason_not_writable(folder):
-            instead = root / FOLDER / name.split("_")[0].lower()
-            instead.mkdir(parents=True, exist_ok=True)
+            instead = environments / FOLDER / name.split("_")[0].lower()
+            for each in (instead.parent, instead):
+                each.mkdir(mode=0o700, exist_ok=True)
             changed[name] = str(instead)
             log.info(f"{folder} cannot be written: {reason}. The installer is given {name}={instead}")
     return {**variables, **changed}
