@@ -189,6 +189,8 @@ def test_an_installer_that_cannot_run_is_not_the_index(releases, tmp_path, progr
         ("hint: An index URL (http://h/) could not be queried: 401 Unauthorized.", "refuses access"),
         ("OSError('Tunnel connection failed: 407 Proxy Authentication Required')", "refuses access"),
         ("cause: error sending request for url (http://h/)", "cannot be reached"),
+        ("cause: failed to lookup address information: Name or service not known", "cannot be reached"),
+        ("error: Request failed after 5 retries in 40.0s", "cannot be reached"),
         ("NewConnectionError('Failed to establish: [Errno 111] Connection refused')", "cannot be reached"),
         ("ConnectTimeoutError('Connection to h timed out.')", "cannot be reached"),
         ("WARNING: The repository located at h is not a trusted or secure host and is being ignored.", "TRUSTED_HOST"),

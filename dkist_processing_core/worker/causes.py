@@ -32,7 +32,8 @@ REMEDIES = {
     r"http error (401|403|407)\b|unauthorized|forbidden|proxy authentication required": (
         "The package index, or the proxy, refuses access. Check user name and password in PIP_INDEX_URL or PIP_PROXY."
     ),
-    r"error sending request|connection (error|refused|reset|broken)|connect error|dns error|timed? ?out|unreachable": (
+    r"error sending request|request failed after|failed to lookup address|name or service not known"
+    r"|connection (error|refused|reset|broken)|connect error|dns error|timed? ?out|unreachable": (
         "The package index cannot be reached. Check its address and the network; if both are right, try again."
     ),
     r"no version of|not found in the|no matching distribution|could not find a version": (
