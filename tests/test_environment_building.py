@@ -707,7 +707,7 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(WorkerError, match="cannot be locked .flock.: No locks available. Set DKIST_") as caught:
+    with pytest.raises(WorkerError, match="cannot lock files .flock.: No locks available. Set DKIST_") as caught:
         EnvironmentLocks(tmp_path / "x-1-y", patience=1, check=lambda: None)
     assert caught.value.status == 78
 
@@ -716,7 +716,7 @@ def test_a_lock_that_cannot_be_opened_is_an_error_with_a_remedy(tmp_path):
     """Such as on a disk that has no room for another file."""
     (tmp_path / "x-1-y.use").mkdir()
     with pytest.raises(
-        WorkerError, match=r"the lock .*/x-1-y.use cannot be opened: Is a directory. Check the disk"
+        WorkerError, match=r"the lock .*/x-1-y.use cannot be opened: Is a directory: .*/x-1-y.use."
     ) as caught:
         EnvironmentLocks(tmp_path / "x-1-y", patience=1, check=lambda: None)
     assert caught.value.status == UNAVAILABLE

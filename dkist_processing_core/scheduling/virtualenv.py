@@ -7,6 +7,7 @@ Runs in: scheduler and DAG processor, which load it, and worker, where it is exe
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -116,7 +117,10 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
         TaskFailedError
             If it has failed.
         """
-        with tempfile.TemporaryDirectory(prefix="dkist-outcome-") as folder:
+        # The installers and the task work in this folder, where nobody else can put a file for them to read. An empty
+        # uv.toml keeps uv from looking for one in the folders above.
+        with tempfile.TemporaryDirectory(prefix="dkist-outcome-") as folder, chdir(folder):
+            Path(folder, "uv.toml").touch()
             file = Path(folder, "outcome.json")
             self.op_kwargs = {**self.op_kwargs, "outcome": str(file)}
             # Of the Python of the task, and of /proc, from its beginning.

@@ -32,6 +32,7 @@ __all__ = [
     "EnvironmentLocks",
     "damage",
     "delete",
+    "describe_os_error",
     "has_name_of_environment",
     "is_ours",
     "is_same_file",
@@ -68,6 +69,12 @@ def open_cache(root: Path) -> Path:
     if not root.is_absolute():
         # Airflow starts each task in a temporary folder of its own.
         raise WorkerError(MISCONFIGURED, f"the environment cache {str(root)!r} is not an absolute path. {REMEDY}")
+    if not str(root).isprintable() or os.pathsep in str(root):
+        raise WorkerError(
+            MISCONFIGURED,
+            f"the environment cache {str(root)!r} has a character in its path that no virtual environment may have: a "
+            f"colon, a line break, or another one that cannot be printed. {REMEDY}",
+        )
     try:
         (root / LAYOUT).mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         folder = (root / LAYOUT).resolve()
@@ -78,7 +85,8 @@ def open_cache(root: Path) -> Path:
             mark_as_ours(folder)
     except OSError as error:
         raise WorkerError(
-            MISCONFIGURED, f"the environment cache {root} cannot be written: {error.strerror}. {REMEDY}"
+            MISCONFIGURED,
+            f"the environment cache {root} cannot be written: {describe_os_error(error, root)} {REMEDY}",
         ) from error
     return folder
 
@@ -230,7 +238,8 @@ class EnvironmentLocks:
                 ]
             except OSError as error:
                 raise WorkerError(
-                    UNAVAILABLE, f"the lock {error.filename} cannot be opened: {error.strerror}. Check the disk."
+                    UNAVAILABLE,
+                    f"the lock {error.filename} cannot be opened: {describe_os_error(error, Path(error.filename))}",
                 ) from error
             self._acquire(self.descriptors[0], fcntl.LOCK_SH, "is removing")
 
@@ -281,8 +290,8 @@ class EnvironmentLocks:
             except OSError as error:
                 raise WorkerError(
                     MISCONFIGURED,
-                    f"the environment cache {self._environment.parent} cannot be locked (flock): {error.strerror}. "
-                    f"{REMEDY}",
+                    f"the environment cache {self._environment.parent} is on a file system that cannot lock files "
+                    f"(flock): {error.strerror}. {REMEDY}",
                 ) from error
             else:
                 return
@@ -297,6 +306,32 @@ class EnvironmentLocks:
                     f"{self._environment}. See its log, or set DKIST_BUILD_WAIT_SECONDS to a longer time.",
                 )
             time.sleep(LOCK_POLL_SECONDS)
+
+
+def describe_os_error(error: OSError, path: Path) -> str:
+    """
+    Return what the system says of a file that cannot be written, and what to do about that.
+
+    ``path`` is the file, or what should contain it.
+    """
+    path = Path(error.filename or path)
+    what = error.strerror or str(error)
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        while not os.path.lexists(path):
+            path = path.parent
+        with suppress(OSError):
+            status = path.lstat()
+            owner = f"{path} belongs to user {status.st_uid} and has mode {status.st_mode & 0o777:o}"
+            return f"{what}; {owner}, and the worker runs as user {os.geteuid()}. Correct its owner and mode."
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        with suppress(OSError):
+            usage = os.statvfs(path if path.exists() else path.parent)
+            if usage.f_files and not usage.f_favail and usage.f_bavail:
+                return f"{what}; the file system has no more inodes (df -i). Remove files, or make it with more inodes."
+        return f"{what} (df -h, or a quota). Run dkist-processing-core environments prune with a limit."
+    if error.errno == errno.EROFS:
+        return f"{what}. Mount it writable."
+    return f"{what}: {path}." if str(path) not in what else f"{what}."
 
 
 def is_same_file(descriptor: int, path: Path) -> bool:

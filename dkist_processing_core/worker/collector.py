@@ -31,6 +31,7 @@ from dkist_processing_core.worker.cache import (
     lock_paths,
     read_marker,
 )
+from dkist_processing_core.worker.installer_folders import INSTALLER_FOLDER
 
 __all__ = ["Environment", "collect", "environments", "parse_age", "parse_size", "prune", "remove", "strangers"]
 
@@ -80,9 +81,8 @@ def strangers(folder: Path | None = None) -> list[Path]:
     layout = _layout(folder)
     if not is_ours(layout):
         return sorted(layout.iterdir()) if layout.is_dir() else []
-    return sorted(
-        each for each in layout.iterdir() if not (each.name == OWNER_MARK or _is_lock(each) or _is_folder(each))
-    )
+    others = (each for each in layout.iterdir() if each.name not in {OWNER_MARK, INSTALLER_FOLDER})
+    return sorted(each for each in others if not (_is_lock(each) or _is_folder(each)))
 
 
 def remove(environment: Environment) -> bool:
