@@ -34,7 +34,8 @@ def run_worker_program(operator: Any, context: Mapping[str, Any]) -> None:
     # In the place of Airflow's own hook, by which it also ends the task (on_kill).
     hook = operator.subprocess_hook = TaskOutputHook()
     done = hook.run_command(
-        command=[shutil.which("bash") or "bash", "-c", operator.bash_command],
+        # With -p bash ignores BASH_ENV, SHELLOPTS and exported functions, which may keep it from running anything.
+        command=[shutil.which("bash") or "bash", "-p", "-c", operator.bash_command],
         env={**operator.get_env(context), **worker_variables(operator, context), **hook.variables},
     )
     if done.exit_code:

@@ -173,4 +173,5 @@ def _outcome(content: bytes, status: int, grace_seconds: int | None) -> Outcome:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # With PYTHONINSPECT, Python would begin a dialogue here instead of ending with this status.
+    os._exit(main())

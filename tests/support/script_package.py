@@ -30,6 +30,21 @@ TASKS = '''
             raise RuntimeError("the flat is missing")
 
 
+    class Asserts(TaskBase):
+        """Fail by an assertion."""
+
+        def run(self):
+            assert os.environ.get("NONE"), "the flat is missing"
+
+
+    class RunsAScript(TaskBase):
+        """Run a script of the team, with bash."""
+
+        def run(self):
+            script = 'cd /usr && cd lib >&2 && [ "$PWD" = /usr/lib ] && echo done >"$FACTS"'
+            subprocess.run(["bash", "-c", f"false; {script}"], check=True)
+
+
     class ShowsItsPlace(TaskBase):
         """Write down what the task sees."""
 
