@@ -86,6 +86,26 @@ TASKS = '''
             time.sleep(120)
 
 
+    class SharesMemory(TaskBase):
+        """Fail, or be killed, with a segment of shared memory."""
+
+        def run(self):
+            from multiprocessing.shared_memory import SharedMemory
+
+            self.memory = SharedMemory(create=True, size=1000)
+            # The resource tracker unlinks the segment when nobody has its pipe open any more, as a forked child has.
+            if os.environ["HOW"] != "alone" and os.fork() == 0:
+                if os.environ["HOW"] == "in-a-session":
+                    os.setsid()
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                time.sleep(120)
+            if os.environ["HOW"] == "stubborn":
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                Path(os.environ["FACTS"]).write_text(str(os.getpid()))
+                time.sleep(120)
+            raise RuntimeError("the flat is missing")
+
+
     class LeavesAChild(TaskBase):
         """Succeed, with a child still running."""
 
