@@ -38,6 +38,7 @@ def run_worker_program(operator: Any, context: Mapping[str, Any]) -> None:
         command=[shutil.which("bash") or "bash", "-p", "-c", operator.bash_command],
         env={**operator.get_env(context), **worker_variables(operator, context), **hook.variables},
     )
+    hook.log_rest()
     if done.exit_code:
         operator.outcome = hook.failure(done.exit_code)
         raise TaskFailedError(operator.outcome)

@@ -86,6 +86,24 @@ TASKS = '''
             time.sleep(120)
 
 
+    class ClosesEverything(TaskBase):
+        """Fail after all descriptors are closed and their numbers are taken by files of the task."""
+
+        def run(self):
+            os.closerange(0, 1000)
+            self.files = [open(f"{os.environ['FACTS']}.{number}", "w") for number in range(30)]
+            raise RuntimeError("the flat is missing")
+
+
+    class OpensTooMany(TaskBase):
+        """Fail since no further file can be opened."""
+
+        def run(self):
+            self.files = []
+            while True:
+                self.files.append(open(os.devnull))
+
+
     class SharesMemory(TaskBase):
         """Fail, or be killed, with a segment of shared memory."""
 
