@@ -128,6 +128,9 @@ def results(releases, warm_cache, tmp_path_factory):
         for name, chosen in [*((each, {each: variables[each]}) for each in ALONE), ("all", variables)]
         for task in ("RunsAScript", "Asserts")
     ]
+    (folder / "bash").write_text("#!/bin/sh\nexit 0\n")
+    (folder / "bash").chmod(0o755)
+    cases.append(["another bash", "Good", {"PATH": f"{folder}:{os.environ['PATH']}"}])
     cases.append(["build", "Good", {"DKIST_ENVIRONMENT_CACHE": str(folder / "cache"), **variables}])
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(OPERATOR)],
@@ -151,6 +154,14 @@ def test_a_variable_of_another_program_changes_no_task(results, name):
     ended, folder, output = results
     assert (ended[name, "RunsAScript"], (folder / name).exists()) == ("succeeded", True), output
     assert ended[name, "Asserts"] == "AssertionError: the flat is missing (exit status 1)", output
+
+
+@pytest.mark.airflow
+def test_exit_status_0_alone_is_no_success(results):
+    """The worker program has not run; it would have said how the task ended."""
+    ended, _, output = results
+    message = "The worker program ended before it could say what happened to the task (exit status 0)"
+    assert ended["another bash", "Good"] == message, output
 
 
 @pytest.mark.airflow

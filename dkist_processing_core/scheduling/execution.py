@@ -39,7 +39,8 @@ def run_worker_program(operator: Any, context: Mapping[str, Any]) -> None:
         env={**operator.get_env(context), **worker_variables(operator, context), **hook.variables},
     )
     hook.log_rest()
-    if done.exit_code:
+    # Another program, such as a shell that was told to run nothing, may also end with 0.
+    if done.exit_code or not hook.outcome or not hook.outcome.is_success:
         operator.outcome = hook.failure(done.exit_code)
         raise TaskFailedError(operator.outcome)
 

@@ -79,7 +79,9 @@ class TaskOutputHook(SubprocessHook):
 
     def failure(self, exit_status: int) -> Outcome:
         """Return how the task has failed, as far as it is known."""
-        return self.outcome or Outcome(state="failed", exit_status=exit_status)
+        if self.outcome and not self.outcome.is_success:
+            return self.outcome
+        return Outcome(state="failed", exit_status=exit_status)
 
     def log_line(self, line: str) -> None:
         """Log one line of output."""

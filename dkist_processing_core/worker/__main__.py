@@ -51,8 +51,7 @@ def main() -> int:
 
         log.error(f"the worker program failed; please report this.\n{''.join(traceback.format_exception(error))}")
         outcome = Outcome(state="failed", summary=f"the worker program failed: {error!r}", exit_status=INCOMPLETE)
-    if not outcome.is_success:
-        log.outcome(outcome.to_json())
+    log.outcome(outcome.to_json())
     return outcome.exit_status or 0
 
 

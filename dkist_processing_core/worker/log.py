@@ -16,6 +16,7 @@ INFO, WARNING, ERROR = 20, 30, 40
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 # Nobody reads the pipe any more once Airflow ends a task, and a full pipe must not keep the task from being ended.
 WRITE_MILLISECONDS = 2000
+OUTCOME_MILLISECONDS = 60_000  # nothing is left to be ended, and without its outcome a task has failed
 
 
 def info(text: str) -> None:
@@ -34,9 +35,9 @@ def error(text: str) -> None:
 
 
 def outcome(text: str) -> None:
-    """Write the outcome of a failed task, as JSON, for Airflow's operator; without a mark it is not written."""
+    """Write the outcome of the task, as JSON, for Airflow's operator; without a mark it is not written."""
     if (used := mark()) is not None:
-        _write(STANDARD_OUTPUT, marked_lines(OUTCOME, text, mark=used))
+        _write(STANDARD_OUTPUT, marked_lines(OUTCOME, text, mark=used), OUTCOME_MILLISECONDS)
 
 
 def output(line: bytes) -> None:
@@ -54,6 +55,6 @@ def _log(level: int, label: str, text: str, descriptor: int) -> None:
     _write(descriptor, lines)
 
 
-def _write(descriptor: int, lines: list[str]) -> None:
+def _write(descriptor: int, lines: list[str], milliseconds: int = WRITE_MILLISECONDS) -> None:
     for line in lines:
-        write_all(descriptor, line.encode(errors="backslashreplace"), milliseconds=WRITE_MILLISECONDS)
+        write_all(descriptor, line.encode(errors="backslashreplace"), milliseconds=milliseconds)
