@@ -132,7 +132,7 @@ def test_the_variables_are_those_that_are_set():
 
 def test_a_marked_line_is_what_the_page_says():
     """Byte for byte, and back."""
-    line = log_lines.write_marked(40, "two\nlines", mark="0123")
+    [line] = log_lines.marked_lines(40, "two\nlines", mark="0123")
     assert line == "\x1e0123:40:two\x1flines\n"
     assert log_lines.parse(line.rstrip(), mark="0123") == [("40", "two\nlines")]
     assert log_lines.parse(f"50%{line.rstrip()}", mark="0123") == [("", "50%"), ("40", "two\nlines")]

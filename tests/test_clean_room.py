@@ -34,12 +34,23 @@ virtualenv.run("m:T", "1", "w", "1", "", "")
         "AIRFLOW_VAR_MY-KEY%",
         "AIRFLOW_VAR_X",
         "AIRFLOW__TEAM___DATABASE__SQL_ALCHEMY_CONN",
+        "BASHOPTS",
+        "BASH_ENV",
+        "BASH_FUNC_cd%%",
+        "CDPATH",
+        "POSIXLY_CORRECT",
         "PYTHONDONTWRITEBYTECODE",
         "PYTHONHOME",
+        "PYTHONINSPECT",
+        "PYTHONOPTIMIZE",
         "PYTHONPATH",
         "PYTHONPYCACHEPREFIX",
+        "PYTHONSAFEPATH",
         "PYTHONSTARTUP",
         "PYTHONUSERBASE",
+        "PYTHONWARNINGS",
+        "PYTHON_GIL",
+        "SHELLOPTS",
         "VIRTUAL_ENV",
         "VIRTUAL_ENV_PROMPT",
         "_AIRFLOW_WWW_USER_PASSWORD",
@@ -48,13 +59,29 @@ virtualenv.run("m:T", "1", "w", "1", "", "")
         "__PYVENV_LAUNCHER__",
     ],
 )
-def test_airflows_own_variables_are_removed(name):
-    """Its settings and secrets, and what would let its Python decide what a task runs."""
+def test_what_configures_airflow_python_or_a_shell_is_removed(name):
+    """Its settings and secrets, and what would let the Python or the shell of the worker decide what a task runs."""
     assert unwanted([name, "HOME"]) == [name]
     assert cleaned({name: "x", "HOME": "/h"}) == {"HOME": "/h"}
 
 
-@pytest.mark.parametrize("name", ["AIRFLOW_CTX_DAG_ID", "DKIST_LOG_LEVEL", "MESH_CONFIG", "PATH", "PYTHONUNBUFFERED"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AIRFLOW_CTX_DAG_ID",
+        "BASHFUL",
+        "DKIST_LOG_LEVEL",
+        "ENV",
+        "LD_PRELOAD",
+        "MESH_CONFIG",
+        "PATH",
+        "PYTHONHASHSEED",
+        "PYTHONUNBUFFERED",
+        "PYTHON_CPU_COUNT",
+        "PYTHON_GILDED",
+        "PYTHON_VERSION",
+    ],
+)
 def test_all_others_reach_the_task(name):
     """Those that name the run as well."""
     assert cleaned({name: "x"}) == {name: "x"}

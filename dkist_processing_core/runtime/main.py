@@ -212,7 +212,7 @@ def _status(error: BaseException) -> int:
     if error.code is None:
         return 0
     # Of any other number the operating system keeps the lowest 8 bits, in which a failure may look like a success.
-    return error.code if isinstance(error.code, int) and 0 <= error.code <= LARGEST_STATUS else FAILED
+    return int(error.code) if isinstance(error.code, int) and 0 <= error.code <= LARGEST_STATUS else FAILED
 
 
 def _report(error: BaseException, task: str, status: int, parent: Parent) -> Outcome:

@@ -52,8 +52,7 @@ def main() -> int:
 
         log.error(f"the worker program failed; please report this.\n{''.join(traceback.format_exception(error))}")
         outcome = Outcome(state="failed", summary=f"the worker program failed: {error!r}", exit_status=INCOMPLETE)
-    if not outcome.is_success:
-        log.outcome(outcome.to_json())
+    log.outcome(outcome.to_json())
     return outcome.exit_status or 0
 
 
@@ -203,4 +202,5 @@ def _outcome(content: bytes, status: int, grace_seconds: int | None) -> Outcome:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # With PYTHONINSPECT, Python would begin a dialogue here instead of ending with this status.
+    os._exit(main())
