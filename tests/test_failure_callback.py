@@ -338,7 +338,7 @@ def test_a_callback_that_is_called_wrongly_is_reported(caplog):
 def test_a_damaged_file_in_the_spool_hides_no_other():
     """It is listed with what is wrong with it, and remains."""
     message = notify(new_context(), failing(OSError("down")))
-    damaged = spool.spool_folder() / "00000000000000000000-x.json"
+    damaged = spool.spool_folder() / f"{0:020d}-{0:032x}.json"
     damaged.touch()
     assert [each.envelope and each.envelope.message_id for each in spool.pending()] == [None, message.message_id]
     [first, _] = spool.pending()

@@ -15,8 +15,8 @@ from support.rabbitmq import RabbitMQ, UnavailableError
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
+from dkist_processing_core.isb.pending import send_pending
 from dkist_processing_core.isb.publisher import PublishError, deliver, publish
-from dkist_processing_core.isb.spool import send_pending
 
 OTHER_ADDRESS = "127.0.0.2"
 
