@@ -25,8 +25,11 @@ from support.rabbitmq import RabbitMQ  # noqa: E402
 from dkist_processing_core.isb import spool  # noqa: E402
 
 CALLBACK = """
+import time
 from dkist_processing_core.failure_callback import chat_ops_notification
+began = time.monotonic()
 chat_ops_notification({"run_id": "benchmark", "exception": ValueError("no flat")}, "w", "1", "T")
+print(f"{time.monotonic() - began:.1f}")
 """
 COMMAND = [sys.executable, "-m", "dkist_processing_core", "messages"]
 ERROR = "Traceback (most recent call last):\n" + "  File 'task.py', line 1, in run\n" * 19 + "ValueError: no flat"
@@ -91,7 +94,8 @@ def main() -> None:
             for number in range(options.callbacks):
                 before = waiting(folder)
                 run = measure([sys.executable, "-c", CALLBACK], output)
-                show(f"callback {number + 1}", run, f"{before - waiting(folder)} sent")
+                sent = f"{before - waiting(folder)} sent, the call itself {output.read_text().splitlines()[-1]} s"
+                show(f"callback {number + 1}", run, sent)
             show("send", measure([*COMMAND, "send"], output), output.read_text().splitlines()[-1])
             print(f"{waiting(folder)} messages are left")
         finally:

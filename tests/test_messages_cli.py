@@ -369,10 +369,10 @@ def test_a_file_that_cannot_be_dropped_does_not_keep_the_others(command, monkeyp
     names = [spooled(1), spooled(2)]
     remove = spool.remove
 
-    def remove_second(file):
-        if file.name == names[0]:
+    def remove_second(message):
+        if message.file.name == names[0]:
             raise PermissionError("not yours")
-        remove(file)
+        remove(message)
 
     monkeypatch.setattr(spool, "remove", remove_second)
     status, output, error = command("drop", "--all")

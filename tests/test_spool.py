@@ -148,7 +148,9 @@ def test_what_was_refused_is_tried_after_what_never_was(broker, monkeypatch):
     assert (found.messages, found.refused) == ([], refused)
     put_messages([3])
     monkeypatch.setattr(pending, "BATCH_MESSAGES", 1)
-    monkeypatch.setattr(pending, "_send_batch", lambda batch, *_: [tried.append(file.name) for file, _ in batch] and {})
+    monkeypatch.setattr(
+        pending, "_send_batch", lambda batch, *_: [tried.append(each.file.name) for each, _ in batch] and {}
+    )
     send_pending()
     assert tried == [f"{3:020d}-{3:032x}.json", *refused]
 

@@ -137,7 +137,7 @@ def drop(context: click.Context, names: tuple[str, ...], is_all: bool, folder: P
     for each in filter(None, map(spool.read, found.paths(folder) if is_all else _chosen(names, folder, found))):
         try:
             if not dry_run:
-                spool.remove(each.file)
+                spool.remove(each)
         except OSError as error:
             click.echo(f"not dropped: {each.file.name}: {error}", err=True)
             status = 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.isb.spool import SpooledMessage
 
 if TYPE_CHECKING:
     from dkist_processing_core.isb.errors import PublishError
@@ -68,23 +69,23 @@ def send_pending(
         if is_complete:
             files += [(folder / spool.SET_ASIDE, name) for name in found.set_aside]
         report = SendReport()
-        waiting = (place / name for place, name in files if only is None or name in only)
+        waiting = iter([each for each in files if only is None or each[1] in only])
         if reason := _send(waiting, deadline, report):
-            report.pending += [(file.name, reason) for file in waiting]
+            report.pending += [(name, reason) for _, name in waiting]
         report.pending.sort()
         return report
 
 
-def _send(waiting: Iterator[Path], deadline: float, report: SendReport) -> str:
+def _send(waiting: Iterator[tuple[Path, str]], deadline: float, report: SendReport) -> str:
     """Send one batch after the other; return why the rest was not tried, empty if all of them were."""
     while batch := _next_batch(waiting, deadline, report):
         sent_before = len(report.sent)
         errors = _send_batch(batch, min(BATCH_SECONDS, deadline - time.monotonic()), report)
         for index, error in errors.items():
-            file, _ = batch[index]
-            report.pending.append((file.name, str(error)))
+            message, _ = batch[index]
+            report.pending.append((message.file.name, str(error)))
             if error.is_refusal:
-                spool.note_refusal(file, str(error), is_final=not error.retryable)
+                spool.note_refusal(message.file, str(error), is_final=not error.retryable)
         general = [str(error) for error in errors.values() if not error.is_refusal]
         if general and len(report.sent) == sent_before:
             # Nothing was confirmed, so the broker cannot be reached, or the time is over.
@@ -92,38 +93,43 @@ def _send(waiting: Iterator[Path], deadline: float, report: SendReport) -> str:
     return "no time left" if time.monotonic() > deadline else ""
 
 
-def _next_batch(waiting: Iterator[Path], deadline: float, report: SendReport) -> list[tuple[Path, Envelope]]:
+def _next_batch(
+    waiting: Iterator[tuple[Path, str]], deadline: float, report: SendReport
+) -> list[tuple[SpooledMessage, Envelope]]:
     """Read some messages; those that cannot be read are reported."""
-    batch: list[tuple[Path, Envelope]] = []
+    batch: list[tuple[SpooledMessage, Envelope]] = []
     size = 0
     while len(batch) < BATCH_MESSAGES and size < BATCH_BYTES and time.monotonic() <= deadline:
-        if (file := next(waiting, None)) is None:
+        if (found := next(waiting, None)) is None:
             break
-        message = spool.read(file)
+        message = spool.read(found[0] / found[1])
         if message is None:
             continue
         if message.envelope is None:
             reason = f"damaged: {message.damage}"
-            report.pending.append((file.name, reason))
+            report.pending.append((message.file.name, reason))
             if message.is_readable:
-                spool.note_refusal(file, reason, is_final=True)
+                spool.note_refusal(message.file, reason, is_final=True)
             continue
-        batch.append((file, message.envelope))
+        batch.append((message, message.envelope))
         size += len(message.envelope.body)
     return batch
 
 
-def _send_batch(batch: list[tuple[Path, Envelope]], seconds: float, report: SendReport) -> "dict[int, PublishError]":
+def _send_batch(
+    batch: list[tuple[SpooledMessage, Envelope]], seconds: float, report: SendReport
+) -> "dict[int, PublishError]":
     """Send some messages and delete each file as soon as its message is confirmed, so that it is not sent again."""
     from dkist_processing_core.isb.publisher import deliver
 
     def delete(index: int) -> None:
-        file, _ = batch[index]
-        report.sent.append(file.name)
+        message, _ = batch[index]
+        report.sent.append(message.file.name)
         try:
-            spool.remove(file)
+            spool.remove(message)
         except OSError as error:
-            logger.error("%s was sent but cannot be deleted; delete it, or it is sent again: %s", file, error)
+            text = "%s was sent but cannot be deleted; delete it, or it is sent again: %s"
+            logger.error(text, message.file, error)
 
     envelopes = [envelope for _, envelope in batch]
     return deliver(envelopes, seconds=max(0.0, seconds), on_confirmed=delete, retry_refused=False)

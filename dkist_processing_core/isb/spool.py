@@ -380,11 +380,12 @@ def note_refusal(file: Path, reason: str, *, is_final: bool) -> None:
         logger.error("%s was refused %d times and is set aside in %s: %s", file.name, TRIES, folder, reason)
 
 
-def remove(file: Path) -> None:
+def remove(message: SpooledMessage) -> None:
     """Delete a message and the reasons why it was refused."""
-    file.unlink(missing_ok=True)
-    with suppress(OSError):
-        file.with_suffix(REASON_SUFFIX).unlink(missing_ok=True)
+    message.file.unlink(missing_ok=True)
+    if message.refusals:
+        with suppress(OSError):
+            message.file.with_suffix(REASON_SUFFIX).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from dkist_processing_core.common.redaction import redact_urls, without_credentials
+from dkist_processing_core.common.redaction import redactor, without_credentials
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.cache import write_marker
 from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError
@@ -66,7 +67,7 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
         install = [python, "-P", "-m", "pip", "install", *options, *what]
 
     def succeed(command: list[object], folder: Path, **changes: str) -> None:
-        if run(command, {**variables, **changes}, folder, _show):
+        if run(command, {**variables, **changes}, folder, partial(_show, redactor(variables))):
             raise WorkerError(
                 UNAVAILABLE,
                 f"the environment for {request.requirement} could not be built; the installer's messages are above. "
@@ -102,5 +103,5 @@ def _description(
     }
 
 
-def _show(line: bytes) -> None:
-    log.output(redact_urls(line.decode(errors="replace")).encode())
+def _show(redact: Callable[[str], str], line: bytes) -> None:
+    log.output(redact(line.decode(errors="replace")).encode())
