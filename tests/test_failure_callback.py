@@ -193,6 +193,14 @@ def test_what_an_outcome_lacks_is_taken_from_the_exception(recorded, outcome, er
     assert (body.error[: len(error)], body.exitCode) == (error, status)
 
 
+def test_a_text_in_place_of_an_exception_means_that_the_whole_worker_has_died(recorded):
+    """Airflow 2 passes one for a task whose heartbeat is missing."""
+    body = notify(failed_with("") | {"exception": "{'DAG Id': 'w_1', 'Hostname': 'worker-7'}"}).body
+    first, second = body.error.splitlines()
+    assert first.startswith("The whole worker has died, or its machine has")
+    assert second == "{'DAG Id': 'w_1', 'Hostname': 'worker-7'}"
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [

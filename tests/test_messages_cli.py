@@ -69,6 +69,27 @@ def test_the_list_shows_what_is_pending_the_oldest_first(command):
     assert total == f"2 pending in {spool.spool_folder()}, 0 of them damaged"
 
 
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"recipeRunId": 42, "error": "Traceback\nValueError: no flat\n"}, "recipe run 42 failed: ValueError: no flat"),
+        ({"recipeRunId": 0}, "recipe run 0 failed"),
+        ({"recipeRunId": "x", "error": None}, "recipe run x failed"),
+        ({"error": "odd \x1b[31m\u202e\udce9"}, r"failed: odd \x1b[31m\u202e\udce9"),
+        ({"error": "x" * 5000}, f"failed: {'x' * 900}"),
+        ({"error": ["no", "text"]}, "failed: ['no', 'text']"),
+    ],
+    ids=["both", "zero", "text", "odd", "long", "list"],
+)
+def test_the_list_shows_recipe_run_and_error(command, changes, end):
+    """In one line that a terminal can show, whatever the message holds."""
+    body = {"workflowName": "w", "workflowVersion": "1.0", "taskName": "T", "dagRunId": "r", **changes}
+    spooled(1, body=json.dumps(body), timestamp=0)
+    _, row, _ = command("list")[1].splitlines()
+    assert end in row
+    assert len(row) < 1200
+
+
 def test_programs_can_read_the_list(command):
     """As JSON, with the body as it will be sent."""
     name = spooled(1)

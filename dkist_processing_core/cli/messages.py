@@ -104,17 +104,18 @@ def send(context: click.Context, names: tuple[str, ...], folder: Path | None, is
     if report.is_busy:
         click.echo(f"Error: another process is sending the messages in {folder}; try again later.", err=True)
         context.exit(1)
+    remaining = report.pending
     if is_json:
-        pending = [{"name": name, "reason": reason} for name, reason in report.pending]
+        pending = [{"name": name, "reason": reason} for name, reason in remaining]
         click.echo(json.dumps({"sent": report.sent, "pending": pending}, indent=2))
     else:
         for name in report.sent:
             click.echo(f"sent: {name}")
-        for name, reason in report.pending:
+        for name, reason in remaining:
             click.echo(f"not sent: {name}: {_line(reason)}", err=True)
-        click.echo(f"{len(report.sent)} sent, {len(report.pending)} not sent")
+        click.echo(f"{len(report.sent)} sent, {len(remaining)} not sent")
     _name_foreign(folder, found)
-    context.exit(1 if report.pending else 0)
+    context.exit(1 if remaining else 0)
 
 
 @messages.command()

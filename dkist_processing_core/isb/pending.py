@@ -31,14 +31,26 @@ BATCH_SECONDS = 30.0
 @dataclass
 class SendReport:
     """
-    The names of the files that were sent and deleted, and of those that remain, each with the reason.
+    The names of the files that were sent and deleted, those that were refused, and those that were not tried.
 
     Nothing is done while another process sends.
     """
 
     sent: list[str] = field(default_factory=list)
-    pending: list[tuple[str, str]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)  # each with the reason
+    untried: list[str] = field(default_factory=list)
+    reason: str = ""  # why the rest was not tried
     is_busy: bool = False
+
+    @property
+    def pending(self) -> list[tuple[str, str]]:
+        """The names of all that remain, each with the reason."""
+        return sorted([*self.refused, *((name, self.reason) for name in self.untried)])
+
+    @property
+    def pending_count(self) -> int:
+        """How many remain."""
+        return len(self.refused) + len(self.untried)
 
 
 def send_pending(
@@ -70,9 +82,8 @@ def send_pending(
             files += [(folder / spool.SET_ASIDE, name) for name in found.set_aside]
         report = SendReport()
         waiting = iter([each for each in files if only is None or each[1] in only])
-        if reason := _send(waiting, deadline, report):
-            report.pending += [(name, reason) for _, name in waiting]
-        report.pending.sort()
+        report.reason = _send(waiting, deadline, report)
+        report.untried = [name for _, name in waiting]
         return report
 
 
@@ -83,7 +94,7 @@ def _send(waiting: Iterator[tuple[Path, str]], deadline: float, report: SendRepo
         errors = _send_batch(batch, min(BATCH_SECONDS, deadline - time.monotonic()), report)
         for index, error in errors.items():
             message, _ = batch[index]
-            report.pending.append((message.file.name, str(error)))
+            report.refused.append((message.file.name, str(error)))
             if error.is_refusal:
                 spool.note_refusal(message.file, str(error), is_final=not error.retryable)
         general = [str(error) for error in errors.values() if not error.is_refusal]
@@ -107,7 +118,7 @@ def _next_batch(
             continue
         if message.envelope is None:
             reason = f"damaged: {message.damage}"
-            report.pending.append((message.file.name, reason))
+            report.refused.append((message.file.name, reason))
             if message.is_readable:
                 spool.note_refusal(message.file, reason, is_final=True)
             continue
