@@ -14,9 +14,10 @@ from pathlib import Path
 
 from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.common import atomic
+from dkist_processing_core.exceptions import ChangedFileError
 from dkist_processing_core.export import manifest
 from dkist_processing_core.export import overwrite as guard
-from dkist_processing_core.rendering.dag import dag_file
+from dkist_processing_core.rendering.dag import dag_file, is_generated
 
 __all__ = ["archive", "release_name", "write", "write_archive"]
 
@@ -48,6 +49,11 @@ def write(
     contents = {file: dag_file(*held).encode() for file, held in by_file.items()}
     released = [file for file, held in by_file.items() if _is_release(held)]
     folder.mkdir(parents=True, exist_ok=True)
+    # What somebody has written by hand may have the name of a workflow.
+    existing = [folder / file for file in by_file if file not in released and (folder / file).is_file()]
+    foreign = [str(file) for file in existing if not is_generated(file.read_bytes())]
+    if foreign and not overwrite:
+        raise ChangedFileError(foreign)
     # Without the lock, two exports at once would each write a manifest without the files of the other.
     with atomic.lock(folder):
         added = {}

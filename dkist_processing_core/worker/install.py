@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from dkist_processing_core.common.redaction import redact_urls, without_credentials
+from dkist_processing_core.common.redaction import redactor, without_credentials
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.cache import delete, describe_os_error, is_ours, mark_as_ours, write_marker
 from dkist_processing_core.worker.causes import cause
@@ -110,10 +110,12 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
     if ignored:
         log.info(f"settings of pip that {'uv' if found else 'pip'} is not given: {', '.join(ignored)}")
 
+    redact = redactor(variables)
+
     def succeed(command: list[object], folder: Path, problem: str = "could not be built", **changes: str) -> None:
         output: deque[str] = deque(maxlen=OUTPUT_LINES)
         try:
-            status = run(command, {**variables, **changes}, folder, partial(_show, output))
+            status = run(command, {**variables, **changes}, folder, partial(_show, output, redact))
         except OSError as error:
             raise WorkerError(
                 UNAVAILABLE, f"{command[0]}, which builds environments, cannot be started: {error.strerror}."
@@ -153,7 +155,7 @@ def _description(
     }
 
 
-def _show(output: deque[str], line: bytes) -> None:
-    text = redact_urls(line.decode(errors="replace"))
+def _show(output: deque[str], redact: Callable[[str], str], line: bytes) -> None:
+    text = redact(line.decode(errors="replace"))
     output.append(text.strip())
     log.output(text.encode())
