@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 
 import pytest
@@ -63,13 +64,20 @@ def cut_power(releases, disk, settings, seconds):
 
 @pytest.mark.parametrize("cuts", [2, pytest.param(CUTS, marks=[pytest.mark.kills, pytest.mark.timeout(3600)])])
 def test_a_start_after_a_power_cut_always_runs_the_task(releases, disk, settings, cuts):
-    """At random moments, each with what the cuts before it have left on the disk, which is sometimes a new release."""
+    """At random moments with what earlier cuts have left on the disk, every other time during a build."""
     moments = random.Random(11)
+    began = time.monotonic()
+    assert run("Good", releases, **settings).returncode == 0
+    build_seconds = time.monotonic() - began
     built = 0
     for number in range(cuts):
-        if number % 3 == 2:
-            shutil.rmtree(disk.folder / "environments")
-        status, stdout = cut_power(releases, disk, settings, moments.uniform(0.2, 8))
+        seconds = moments.uniform(0.2, 8)
+        if number % 2 == 0:
+            seconds = moments.uniform(0, build_seconds)
+            # On the disk as well, or else the power cut would undo it, and the next start would build nothing.
+            shutil.rmtree(disk.folder / "environments", ignore_errors=True)
+            subprocess.run(["sync", "-f", disk.folder], check=True)
+        status, stdout = cut_power(releases, disk, settings, seconds)
         assert status or RAN in stdout, stdout
         done = run("Good", releases, **settings)
         assert (done.returncode, RAN in done.stdout) == (0, True), done.stdout
