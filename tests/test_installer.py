@@ -14,10 +14,11 @@ from support.script_package import FILES, NAME
 from support.script_runs import environments, new_spec, run, worker_without_uv
 from uv import find_uv_bin
 
+from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.rendering.dag import dag_file
 from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker import collector
-from dkist_processing_core.worker.cache import EnvironmentLocks, describe_os_error
+from dkist_processing_core.worker.cache import OWNER_MARK, EnvironmentLocks, describe_os_error
 from dkist_processing_core.worker.causes import cause
 from dkist_processing_core.worker.errors import WorkerError
 
@@ -86,7 +87,7 @@ def test_nothing_but_the_cache_needs_to_be_writable(releases, tmp_path, installe
             done.stdout
         )
     assert {each.name for each in cache.iterdir()} == {"v1"}
-    assert {each.name for each in (cache / "v1").glob(".*")} == {".installer"}
+    assert {each.name for each in (cache / "v1").glob(".*")} == {OWNER_MARK, ".installer"}
     assert len(collector.environments(cache)) == 1
     again = run_with_mounts(mounts, releases, **settings)
     assert again.returncode == 0, again.stdout
@@ -111,12 +112,12 @@ def test_a_cache_that_nothing_can_be_run_from_is_refused(releases, tmp_path):
     assert "building" not in done.stdout
 
 
-@pytest.mark.parametrize("inodes", [2, 3, 20])
-def test_a_cache_without_inodes_says_so(releases, tmp_path, inodes):
-    """Whether it is a lock that needs one, or a file of the environment."""
+@pytest.mark.parametrize(("inodes", "status"), [(2, 78), (3, 69), (4, 69), (20, 69)])
+def test_a_cache_without_inodes_says_so(releases, tmp_path, inodes, status):
+    """Whether it is the folder of the environments that needs one, a lock, or a file of the environment."""
     mounts = f"mkdir {tmp_path}/cache; mount -t tmpfs -o nr_inodes={inodes},mode=700 none {tmp_path}/cache"
     done = run_with_mounts(mounts, releases, DKIST_ENVIRONMENT_CACHE=f"{tmp_path}/cache")
-    assert done.returncode == 69, done.stdout
+    assert done.returncode == status, done.stdout
     [line] = [line for line in done.stdout.splitlines() if "ERROR" in line]
     assert "No space left on device" in line
     assert "inodes (df -i)" in line or "inodes (df -h, df -i)" in line
@@ -257,6 +258,7 @@ def test_the_other_operator_reads_nothing_in_the_workers_folder(tmp_path, monkey
     done = []
 
     def run_installers(operator):
+        Path(operator.op_kwargs["outcome"]).write_text(Outcome(state="succeeded").to_json())
         done.extend(subprocess.run(each, capture_output=True, text=True) for each in commands)
 
     monkeypatch.setattr(PythonVirtualenvOperator, "execute_callable", run_installers)

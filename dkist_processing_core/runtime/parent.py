@@ -22,6 +22,7 @@ __all__ = ["Parent"]
 PR_SET_PDEATHSIG = 1  # prctl(2)
 WRITE_MILLISECONDS = 30_000  # Airflow may be slow to read; there is nothing else left to be done
 STANDARD_ERROR = 2
+FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 class Parent:
@@ -67,12 +68,12 @@ class _Target:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._identity = _identity(path)
         self._inherited = f"/proc/{os.getppid()}{path.removeprefix('/dev')}" if path.startswith("/dev/fd/") else path
         self._descriptor: int | None = None
         with suppress(OSError):
             number = path.removeprefix("/dev/fd/")
-            self._descriptor = os.dup(int(number)) if number.isdecimal() else os.open(path, os.O_WRONLY | os.O_TRUNC)
+            self._descriptor = os.dup(int(number)) if number.isdecimal() else os.open(path, FLAGS, 0o600)
+        self._identity = _identity(path)
 
     def write(self, text: str) -> None:
         data = text.encode(errors="backslashreplace")
