@@ -257,7 +257,8 @@ REPORT_ON_A_FULL_DISK = """
 
     logging.basicConfig(level=logging.WARNING)
     chat_ops_notification({"run_id": "manual__1"}, "w", "1", "T")
-    print("left behind:", [each.name for each in folder.glob("[!.]*") if each.is_file()])
+    files = {each.name for each in folder.glob("*") if each.is_file()}
+    print("left behind:", sorted(files - {".dkist-isb-spool"}))
 """
 
 
