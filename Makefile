@@ -84,7 +84,7 @@ test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every sup
 	    -m 'not airflow and not rabbitmq and not client and not client_comparison and not kills and not once' --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
 	done
 
-test-kills: $(DONE) ## Kill 200 builds of an environment and 100 exports, each followed by a normal start
+test-kills: $(DONE) ## Kill 200 builds and 100 exports, cut the power 40 times, run 200 tasks where nobody waits for orphans
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m kills -s $(PYTEST_ARGUMENTS)
 
 matrix: $(DONE) rabbitmq ## Try exported files on every Airflow from 2.10 on (AIRFLOWS="2.10.5 3.3.2": on these)

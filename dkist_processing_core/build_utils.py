@@ -21,6 +21,7 @@ __all__ = [
     "export_dags",
     "export_notebook_dockerfile",
     "export_notebooks",
+    "export_one_file",
     "extract_workflows_from_package",
     "validate_workflows",
 ]
@@ -112,11 +113,41 @@ def export_dags(workflow_package: ModuleType, path: str | Path, *, overwrite: bo
     return bundle.write(_validated(workflow_package).workflows, Path(path), overwrite=overwrite)
 
 
+def export_one_file(workflow_package: ModuleType, path: str | Path, *, overwrite: bool = False) -> Path:
+    """
+    Check every workflow of a package and write one DAG file with all of them; otherwise as `export_dags`.
+
+    The same workflows give the same bytes on every machine.
+
+    Parameters
+    ----------
+    workflow_package
+        The imported package that declares the workflows.
+    path
+        The folder to write to. It is created if it does not exist.
+    overwrite
+        Whether the file of a released version may be replaced by different content.
+
+    Returns
+    -------
+    Path
+        The DAG file, ``{distribution}-{version}-dags.py``.
+
+    Raises
+    ------
+    WorkflowValidationError, ReleasedFileError, OSError
+        As from `export_dags`.
+    """
+    [file] = bundle.write(_validated(workflow_package).workflows, Path(path), overwrite=overwrite, one_file=True)
+    return file
+
+
 def export_archive(workflow_package: ModuleType, path: str | Path, *, overwrite: bool = False) -> Path:
     """
     Check every workflow of a package and write one zip archive of what `export_dags` would write.
 
     Airflow loads it from its DAGs folder without unpacking. The same workflows give the same bytes on every machine.
+    Airflow 3.3 does not report killed tasks of DAGs in an archive; `export_one_file` has no such limitation.
 
     Parameters
     ----------

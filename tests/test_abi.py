@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dkist_processing_core.common import log_lines, outcome
+from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.worker import cache
 
@@ -132,7 +133,7 @@ def test_the_variables_are_those_that_are_set():
 
 def test_a_marked_line_is_what_the_page_says():
     """Byte for byte, and back."""
-    line = log_lines.write_marked(40, "two\nlines", mark="0123")
+    [line] = log_lines.marked_lines(40, "two\nlines", mark="0123")
     assert line == "\x1e0123:40:two\x1flines\n"
     assert log_lines.parse(line.rstrip(), mark="0123") == [("40", "two\nlines")]
     assert log_lines.parse(f"50%{line.rstrip()}", mark="0123") == [("", "50%"), ("40", "two\nlines")]
@@ -152,12 +153,16 @@ def test_the_cache_has_the_layout_of_the_page():
     """The names of the folder, the marker and the locks."""
     promised = [names(row[0])[0] for row in rows("Cache of environments")]
     locks = [path.suffix for path in cache.lock_paths(Path("name-1-digest"))]
-    assert promised == [cache.LAYOUT, cache.MARKER, *locks]
+    assert promised == [cache.LAYOUT, cache.OWNER_MARK, cache.MARKER, *locks]
 
 
 def test_a_spooled_message_has_the_keys_of_the_page():
-    """And one with a key of a later release is read."""
-    _, _, keys = section("Spool of messages").partition("with the keys")
+    """And one with a key of a later release is read; the names beside it are those of the page, too."""
+    keys, _, around = section("Spool of messages").partition("with the keys")[2].partition("In the name")
     assert {each.name for each in fields(Envelope)} == set(names(keys))
+    assert {spool.MARK, spool.SET_ASIDE, spool.REASON_SUFFIX} < set(names(around))
+    name = f"{1:020d}-{1:032x}.json"
+    assert spool.MESSAGE.fullmatch(name)
+    assert spool.PART.fullmatch(f".{name}.0123abcd.part")
     text = Envelope(routing_key="r", queue="q", body="{}", message_id="m").to_json()
     assert Envelope.from_json(text.replace("{", '{"new": 1, ', 1)).message_id == "m"

@@ -11,7 +11,8 @@ from dkist_processing_core.isb import spool
 pytestmark = [pytest.mark.airflow, pytest.mark.network]
 
 TASKS = """
-    import logging
+    import logging, os, subprocess
+    from pathlib import Path
     from dkist_processing_core import TaskBase
 
     class One(TaskBase):
@@ -21,10 +22,19 @@ TASKS = """
     class Four(One): pass
     class Fails(TaskBase):
         def run(self): raise RuntimeError("on purpose")
+    class Shows(TaskBase):
+        def run(self):
+            # Its own variables, those that it was started with, and those of a program that it starts.
+            seen = [f"{name}={value}" for name, value in os.environ.items()]
+            seen += Path("/proc/self/environ").read_text().split(chr(0))
+            seen += subprocess.check_output(["env", "-0"], text=True).split(chr(0))
+            for each in sorted({each for each in seen if "AIRFLOW" in each or "s3cret" in each or "MINE" in each}):
+                print(f"variable {each}")
+            print("variable stdin=" + os.readlink("/proc/self/fd/0") + ";")
 """
 WORKFLOWS = """
     from dkist_processing_core import ResourceQueue, Workflow
-    from dkist_airflow_test.tasks import Fails, Four, One, Three, Two
+    from dkist_airflow_test.tasks import Fails, Four, One, Shows, Three, Two
 
     def new(detail, **arguments):
         return Workflow(input_data="a", output_data="b", category="air", detail=detail,
@@ -40,6 +50,10 @@ WORKFLOWS = """
 
     diamond = new_diamond("diamond")
     virtualenv_diamond = new_diamond("virtualenv", operator="python_virtualenv")
+
+    shows, virtualenv_shows = new("shows"), new("virtualenv_shows", operator="python_virtualenv")
+    shows.add_node(Shows)
+    virtualenv_shows.add_node(Shows)
 
     failing = new("failing")
     failing.add_node(One)
@@ -63,7 +77,9 @@ def test_exported_files_load_without_error_or_warning(deployed):
         "My_Workflow_dev",
         "a_to_b_air_diamond_1.0",
         "a_to_b_air_failing_1.0",
+        "a_to_b_air_shows_1.0",
         "a_to_b_air_virtualenv_1.0",
+        "a_to_b_air_virtualenv_shows_1.0",
     ]
     assert (loaded["import_errors"], loaded["warnings"]) == ({}, [])
     assert loaded["dags"]["My_Workflow_dev"]["tasks"] == {"MyTask1": [], "MyTask2": ["MyTask1"]}
@@ -109,6 +125,29 @@ def test_airflows_own_operator_runs_the_same_diamond(deployed):
     assert "building the environment" not in done["output"]
 
 
+SECRETS = (
+    *("AIRFLOW_CONN_DB", "AIRFLOW_CONN_MY-DB", "AIRFLOW_CONN_A.B", "AIRFLOW_CONN_A B", "AIRFLOW_CONN__TEAM___DB"),
+    *("AIRFLOW_VAR_KEY-1", "AIRFLOW__TEST__X-Y", "AIRFLOW_DATABASE_PASSWORD", "_AIRFLOW_WWW_USER_PASSWORD"),
+)
+
+
+@pytest.mark.parametrize("detail", ["shows", "virtualenv_shows"])
+def test_no_secret_of_airflow_reaches_a_task(deployed, detail):
+    """Whatever the name of the variable is, with either operator; the variables of the run and of the site do."""
+    done = deployed.run(
+        f"a_to_b_air_{detail}_1.0", {"recipe_run_id": 45}, MINE="kept", **dict.fromkeys(SECRETS, "s3cret")
+    )
+    assert done["state"] == "success"
+    seen = {line.partition("variable ")[2] for line in done["output"].splitlines() if "variable " in line}
+    assert [each for each in seen if each.startswith("MINE=kept")]
+    assert [each for each in seen if each.startswith("stdin=/dev/null;")]
+    # The number of a descriptor that Airflow adds; the descriptor is not open any more.
+    names = {each.partition("=")[0] for each in seen} - {"__AIRFLOW_SUPERVISOR_FD"}
+    assert "AIRFLOW_CTX_DAG_RUN_ID" in names
+    assert {name for name in names if "AIRFLOW" in name and not name.startswith("AIRFLOW_CTX_")} == set()
+    assert not [each for each in seen if "s3cret" in each]
+
+
 def test_a_failure_is_published_once(deployed, rabbitmq):
     """The failed task publishes one message with the address of its log; its downstream tasks do not run."""
     rabbitmq.forget("recipe.run.failure.q")
@@ -141,7 +180,7 @@ def test_a_hostile_recipe_run_id_that_nobody_refused_runs_nothing(deployed, tmp_
 
 def test_a_run_with_a_bad_recipe_run_id_is_refused(deployed):
     """A wrong or missing id starts nothing, and the reason names the parameter."""
-    values = [HOSTILE, "0", 0, -1, 1.5, "1\n", "٣", None, ""]
+    values = [HOSTILE, "0", 0, -1, 1.5, "1\n", "٣", None, "", 2**64, 10**3000, 1.0, 1e3, True, [1], "{{ 7 * 7 }}"]
     confs = [{}, *({"recipe_run_id": value} for value in values)]
     answers = deployed.airflow.refusals("a_to_b_air_diamond_1.0", confs)
     for conf, answer in zip(confs, answers, strict=True):

@@ -8,6 +8,7 @@ import time
 import pytest
 from support.messages import QUEUE
 from support.processes import parent_of, wait_for, wait_until_dead
+from support.releases import EXPORT
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.rabbitmq, pytest.mark.timeout(600)]
@@ -50,6 +51,22 @@ WORKFLOWS = """
     both = new("both", Fails)
     both.add_node(WaitsToo)
 """
+RELEASE = """
+    from dkist_failure_test.tasks import Fails, Succeeds, Waits
+    from dkist_failure_test.workflows.flow import new
+
+    beside, bundled = new("beside", Fails), new("bundled", Succeeds, Waits)
+"""
+FILES = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS, "release/flow.py": RELEASE}
+# The workflows of the second package as one file.
+EXPORT_BOTH = (
+    EXPORT
+    + """
+from dkist_processing_core.build_utils import export_one_file
+export_one_file(import_module("dkist_failure_test.release"), sys.argv[2])
+"""
+)
+ONE_FILE = "dkist-failure-test-1.0-dags"
 HEARTBEATS = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
@@ -62,7 +79,7 @@ DAG_ID = "a_to_b_failure_{}_1.0"
 @pytest.fixture(scope="module")
 def deployed(deploy):
     """Airflow with the exported workflows."""
-    return deploy("dkist-failure-test", {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS})
+    return deploy("dkist-failure-test", FILES, export=EXPORT_BOTH)
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +93,11 @@ def api(deployed, rabbitmq):
         yield client
 
 
-def messages_of(deployed, api, rabbitmq, run):
+def messages_of(deployed, api, rabbitmq, run, file=None):
     """Wait until a run has failed and its callbacks have run, and return the bodies of the messages."""
     assert api.wait_for_end(run)["state"] == "failed"
-    file = f"{run.split('/')[4]}.py.log"
-    log = deployed.airflow.home / "logs" / "dag_processor" / "latest" / "dags-folder" / file
+    file = file or run.split("/")[4]
+    log = deployed.airflow.home / "logs" / "dag_processor" / "latest" / "dags-folder" / f"{file}.py.log"
     has_run = "failed tasks had not reported their failure"
     wait_until(lambda: has_run in log.read_text(), "the callback of the DAG does not run", interval=0.5)
     time.sleep(3)  # for a message that should not be there
@@ -124,15 +141,17 @@ def test_a_failure_with_two_retries_gives_one_message(deployed, api, rabbitmq):
     assert (body["taskName"], body["tryNumber"]) == ("FailsThrice", 3)
 
 
-def test_a_task_whose_airflow_process_is_killed_gives_one_message(deployed, api, rabbitmq):
+@pytest.mark.parametrize(("detail", "file"), [("killed", None), ("bundled", ONE_FILE)], ids=["own-file", "one-file"])
+def test_a_task_whose_airflow_process_is_killed_gives_one_message(deployed, api, rabbitmq, detail, file):
     """The callback of the task does not run; that of the DAG runs, and names the task."""
-    run, pid = start_waiting(deployed, api, "killed")
+    run, pid = start_waiting(deployed, api, detail)
     os.kill(parent_of(parent_of(pid)), signal.SIGKILL)
     wait_until_dead([pid])
-    [body] = messages_of(deployed, api, rabbitmq, run)
+    [body] = messages_of(deployed, api, rabbitmq, run, file)
     assert (body["taskName"], body["tryNumber"], body["recipeRunId"]) == ("Waits", 1, 42)
+    assert (body["workflowName"], body["workflowVersion"]) == (f"a_to_b_failure_{detail}", "1.0")
     assert "was killed" in body["error"]
-    assert body["logUrl"].startswith(f"{api.address}/dags/a_to_b_failure_killed_1.0/runs/")
+    assert body["logUrl"].startswith(f"{api.address}/dags/a_to_b_failure_{detail}_1.0/runs/")
 
 
 def test_an_ordinary_failure_beside_a_killed_task_gives_one_message_each(deployed, api, rabbitmq):

@@ -23,7 +23,7 @@ from support.rabbitmq import RabbitMQ
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.spool import send_pending
+from dkist_processing_core.isb.pending import send_pending
 
 pytestmark = pytest.mark.rabbitmq
 

@@ -65,10 +65,13 @@ INTERNAL = {
 }
 # Read by a pattern, or by rich, or handed to the installer, so a search for names does not find them.
 NOT_BY_NAME = {
+    "CURL_CA_BUNDLE",
     "NO_COLOR",
     "NOMAD_ALLOC_ID",
     "NOMAD_ALLOC_NAME",
     "NOMAD_GROUP_NAME",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
 }
 for signal in ("TRACES", "METRICS"):
     own = f"OTEL_EXPORTER_OTLP_{signal}_"

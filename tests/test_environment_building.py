@@ -23,7 +23,8 @@ from support.script_runs import environments, new_spec, run, start, worker_witho
 from support.waiting import PATIENCE_SECONDS, assert_takes_at_most
 
 from dkist_processing_core.rendering.script import runnable_script
-from dkist_processing_core.worker.cache import LAYOUT, EnvironmentLocks
+from dkist_processing_core.worker import collector
+from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK, EnvironmentLocks
 from dkist_processing_core.worker.collector import prune
 from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError
 
@@ -106,7 +107,7 @@ def test_a_silent_index_costs_bounded_time(releases, tmp_path, retries):
             assert len(connections) >= retries + 1
             return took
 
-        assert_takes_at_most(10 + 10 * retries, attempt)
+        assert_takes_at_most(20 + 20 * retries, attempt)
         index.shutdown(socket.SHUT_RDWR)
     for connection in connections:
         connection.close()
@@ -166,6 +167,7 @@ def test_a_half_built_environment_is_built_anew(releases, warm_cache, tmp_path):
     (cache / LAYOUT).mkdir(parents=True)
     (cache / LAYOUT).chmod(0o700)
     (half / "bin").mkdir(parents=True)
+    (half / OWNER_MARK).touch()
     (half / "bin" / "python").write_text("#!/bin/sh\nexit 0\n")
     (half / "bin" / "python").chmod(0o755)
     done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
@@ -174,6 +176,168 @@ def test_a_half_built_environment_is_built_anew(releases, warm_cache, tmp_path):
     marker = json.loads((half / ".ready").read_text())
     assert marker["requirement"] == REQUIREMENT
     assert {"dkist_script_test-1.0", f"dkist_processing_core-{VERSION}"} <= set(marker["distributions"])
+
+
+def empty(*files):
+    for file in files:
+        # Not the file that uv's cache has linked.
+        file.unlink()
+        file.touch()
+
+
+def shorten(file):
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content[: len(content) // 2])
+
+
+DAMAGES = {
+    "all-modules": lambda path: empty(*path.rglob("*.py")),
+    "all-files": lambda path: empty(*(each for each in path.rglob("*") if each.is_file() and not each.is_symlink())),
+    "what-is-started": lambda path: empty(*path.glob("lib/*/site-packages/dkist_processing_core/runtime/__main__.py")),
+    "the-task": lambda path: empty(*path.glob("lib/*/site-packages/dkist_script_test/tasks.py")),
+    "half-a-module": lambda path: shorten(next(path.glob("lib/*/site-packages/pika/spec.py"))),
+    "metadata": lambda path: empty(*path.glob("lib/*/site-packages/*.dist-info/METADATA")),
+    "a-library": lambda path: empty(*path.glob("lib/*/site-packages/**/*.so")),
+    "pyvenv.cfg": lambda path: empty(path / "pyvenv.cfg"),
+    "a-missing-file": lambda path: next(path.glob("lib/*/site-packages/pika/spec.py")).unlink(),
+    "a-missing-folder": lambda path: shutil.rmtree(next(path.glob("lib/*/site-packages"))),
+    "no-python": lambda path: (path / "bin/python").unlink(),
+    "empty-marker": lambda path: empty(path / ".ready"),
+    "half-a-marker": lambda path: shorten(path / ".ready"),
+    "marker-of-another-kind": lambda path: (path / ".ready").write_text("[]"),
+    "marker-that-is-no-text": lambda path: (path / ".ready").write_bytes(b"\xff" * 100),
+    "nothing-but-a-mark": lambda path: [
+        shutil.rmtree(each) if each.is_dir() else each.unlink() for each in path.iterdir() if each.name != OWNER_MARK
+    ],
+    "an-empty-folder": lambda path: (shutil.rmtree(path), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_environment_is_built_anew(releases, warm_cache, tmp_path, damage):
+    """It is noticed before anything is started, and never again."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    damage(environments(cache)[0])
+    for text in ("dkist: building the environment", "dkist: environment reused"):
+        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+        assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
+        assert text in done.stdout
+
+
+def test_what_a_task_adds_to_its_environment_is_no_damage(releases, warm_cache, tmp_path):
+    """Such as what is compiled, or a file that has grown; nobody builds again what others may run in."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    [environment] = environments(cache)
+    [modules] = environment.glob("lib/*/site-packages")
+    (modules / "another.py").touch()
+    with (modules / "dkist_script_test/__init__.py").open("a") as file:
+        file.write("# grown")
+    for each in modules.rglob("*.pyc"):
+        each.unlink()
+    assert "environment reused" in run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).stdout
+
+
+def test_a_damaged_environment_is_not_built_under_a_task_that_runs_in_it(releases, warm_cache, tmp_path):
+    """Those that need it wait for the end of that task, and then one of them builds it."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    [environment] = environments(cache)
+    running = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(cache), FACTS=str(tmp_path / "facts"))
+    wait_for(tmp_path / "facts")
+    DAMAGES["the-task"](environment)
+    waiting = [start(new_spec("Good"), releases, DKIST_ENVIRONMENT_CACHE=str(cache)) for _ in range(3)]
+    logs = [""] * len(waiting)
+    for number, process in enumerate(waiting):
+        while "waiting for it" not in logs[number]:
+            line = process.stdout.readline()
+            assert line, logs[number]
+            logs[number] += line
+    assert running.poll() is None
+    running.terminate()
+    running.communicate(timeout=60)
+    ends = [process.communicate(timeout=120)[0] for process in waiting]
+    assert [process.returncode for process in waiting] == [0, 0, 0], (logs, ends)
+    assert sum("building the environment" in each for each in (*logs, *ends)) == 1
+    assert sum("another task runs in this environment" in each for each in logs) == 1
+
+
+CACHES = {
+    "modules": ("*.py", 0),
+    "halves-of-modules": ("*.py", 100),
+    "lists": ("RECORD", 0),
+    "halves-of-lists": ("RECORD", 300),
+    "metadata": ("METADATA", 0),
+    "libraries": ("*.so", 0),
+    "pointers": ("*.msgpack", 0),
+    "pages": ("*.rkyv", 0),
+    "all": ("*", 0),
+    "halves-of-all": ("*", 200),
+}
+
+
+@pytest.fixture(scope="module")
+def uv_cache(releases, tmp_path_factory):
+    """A cache of uv that holds all that an environment needs."""
+    folder = tmp_path_factory.mktemp("uv")
+    settings = {"UV_CACHE_DIR": str(folder / "cache"), "DKIST_ENVIRONMENT_CACHE": str(folder / "environments")}
+    assert run("Good", releases, **settings).returncode == 0
+    return folder / "cache"
+
+
+@pytest.mark.parametrize(("pattern", "size"), CACHES.values(), ids=CACHES)
+def test_a_damaged_cache_of_uv_defeats_no_build(releases, uv_cache, tmp_path, pattern, size):
+    """uv itself installs empty files without a word, or fails; then it works without its cache."""
+    copy = shutil.copytree(uv_cache, tmp_path / "uv", symlinks=True)
+    for file in copy.rglob(pattern):
+        if file.is_file() and file.stat().st_size > size:
+            os.truncate(file, size)
+    done = run("Good", releases, UV_CACHE_DIR=str(copy), DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"))
+    assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
+    [environment] = environments(tmp_path / "cache")
+    assert (next(environment.glob("lib/*/site-packages/pika/spec.py"))).stat().st_size > 1000
+
+
+def test_a_damaged_cache_of_pip_defeats_no_build(releases, tmp_path):
+    """Each file in it is shorter than it was."""
+    settings = {**worker_without_uv(tmp_path / "tools"), "PIP_CACHE_DIR": str(tmp_path / "pip")}
+    assert run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "first"), **settings).returncode == 0
+    for file in (tmp_path / "pip").rglob("*"):
+        if file.is_file():
+            os.truncate(file, file.stat().st_size // 2)
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "second"), **settings)
+    assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
+
+
+def test_an_installer_that_fails_twice_is_an_error(releases, tmp_path):
+    """The second time without its cache, and there is no third."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "uv").write_text(f'#!/bin/sh\necho "$UV_NO_CACHE" >>{tmp_path}/calls\nexit 2\n')
+    (tools / "uv").chmod(0o755)
+    done = run("Good", releases, PATH=f"{tools}:{os.environ['PATH']}")
+    assert (done.returncode, (tmp_path / "calls").read_text()) == (69, "\n1\n")
+    assert done.stdout.count("This is tried once more without the installer's cache") == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_what_is_in_the_way_of_an_environment_is_left(releases, warm_cache, tmp_path, kind):
+    """Somebody else's data, under the very name: exit status 78, and it is still there."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    [environment] = environments(cache)
+    shutil.rmtree(environment)
+    data = tmp_path / "data" if kind == "link" else environment
+    if kind == "file":
+        data.write_text("data")
+    else:
+        data.mkdir()
+        (data / "frame").write_text("data")
+        if kind == "link":
+            environment.symlink_to(data)
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    assert done.returncode == 78
+    assert str(environment) in done.stdout
+    assert "worker program failed" not in done.stdout
+    assert (data if kind == "file" else data / "frame").read_text() == "data"
 
 
 def test_a_killed_build_is_no_environment(releases, tmp_path):
@@ -232,17 +396,19 @@ def test_constraints_decide_what_is_installed_with_a_release(releases, tmp_path)
 def test_a_build_removes_what_nobody_uses_any_more(releases, warm_cache, tmp_path):
     """By age, and never what a task runs in at that moment."""
     cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
-    for name in ("unused-1-x", "used-1-x"):
+    unused, used = (f"{name}-1-{'0' * 64}" for name in ("unused", "used"))
+    for name in (unused, used):
         (cache / LAYOUT / name).mkdir()
+        (cache / LAYOUT / name / OWNER_MARK).touch()
         (cache / LAYOUT / name / ".ready").write_text('{"requirement": "old[frozen]==1"}')
         (cache / LAYOUT / f"{name}.use").touch()
         os.utime(cache / LAYOUT / f"{name}.use", (0, 0))
-    with (cache / LAYOUT / "used-1-x.use").open() as lock:
+    with (cache / LAYOUT / f"{used}.use").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         done = run(new_spec(extras=("frozen", "other")), releases, DKIST_ENVIRONMENT_CACHE=str(cache))
     assert done.returncode == 0, done.stdout
-    assert f"removed the unused environment {cache / LAYOUT / 'unused-1-x'}" in done.stdout
-    assert "used-1-x" in {each.name for each in environments(cache)}
+    assert f"removed the unused environment {cache / LAYOUT / unused}" in done.stdout
+    assert used in {each.name for each in environments(cache)}
     assert len(environments(cache)) == 3
 
 
@@ -290,6 +456,138 @@ def test_a_cache_that_others_can_write_is_refused(releases, tmp_path):
     assert done.returncode == 78
     assert f"the environment cache {folder} belongs to user {os.getuid()} and has mode 777" in done.stdout
     assert list(folder.iterdir()) == []
+
+
+NOBODY = 65534
+
+
+@pytest.mark.parametrize("name", ["", ".ready"])
+@pytest.mark.parametrize("kind", ["world", "group", "owner"])
+def test_an_environment_that_others_could_write_is_refused(releases, warm_cache, tmp_path, name, kind):
+    """Although its folder is right, as after a chmod; nothing of it is started, and the error says what to do."""
+    if kind == "owner" and os.geteuid():
+        pytest.skip("only root can give a file to another user")
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    [environment] = environments(cache)
+    planted = environment / name
+    if kind == "owner":
+        os.chown(planted, NOBODY, NOBODY)
+    else:
+        planted.chmod(planted.stat().st_mode | (0o002 if kind == "world" else 0o020))
+    (environment / "bin/python").unlink()
+    (environment / "bin/python").write_text(f"#!/bin/sh\ntouch {tmp_path}/owned\n")
+    (environment / "bin/python").chmod(0o755)
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    assert done.returncode == 78, done.stdout
+    assert f"ERROR: the environment {planted} belongs to user" in done.stdout
+    assert f"Remove {environment}; it will be built again." in done.stdout
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o002, 0o022, 0o027, 0o077])
+def test_what_is_built_is_private_whatever_the_umask(releases, tmp_path, mask):
+    """The next start uses it; the task itself has the umask of the worker."""
+    cache = tmp_path / "cache"
+    previous = os.umask(mask)
+    try:
+        first = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+        second = run("ShowsItsMask", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    finally:
+        os.umask(previous)
+    assert (first.returncode, second.returncode) == (0, 0), first.stdout + second.stdout
+    assert "environment reused" in second.stdout
+    assert f"umask {mask:o}\n" in second.stdout
+    [environment] = environments(cache)
+    for each in (cache / LAYOUT, environment, environment / ".ready", environment / "bin"):
+        assert not each.stat().st_mode & 0o022, each
+
+
+def run_without_privileges(spec, releases, cache):
+    """Run a task as a user to whom permissions apply; as root, without the capabilities that override them."""
+    variables = {"DKIST_ENVIRONMENT_CACHE": str(cache), "DKIST_RECIPE_RUN_ID": "42"}
+    command = ["bash", "-c", runnable_script(spec, spec.nodes[0])]
+    if not os.geteuid():
+        command = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", *command]
+        if subprocess.run([*command[:3], "true"], capture_output=True).returncode:
+            pytest.skip("root cannot give up its capabilities here")
+    return subprocess.run(
+        command,
+        env={**os.environ, **with_links(releases), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def image(warm_cache, tmp_path):
+    """A ready cache that an image has brought: it can be read, and not be written."""
+    cache = shutil.copytree(warm_cache, tmp_path / "image", symlinks=True)
+    (cache / LAYOUT).chmod(0o555)
+    yield cache
+    (cache / LAYOUT).chmod(0o700)
+
+
+@pytest.mark.parametrize("locks", [0o600, 0o200, None], ids=["locks", "unreadable-locks", "no-locks"])
+def test_a_cache_that_can_only_be_read_is_used(releases, image, locks):
+    """What is not in it, or damaged, is an error that says so."""
+    for lock in [*(image / LAYOUT).glob("*.use"), *(image / LAYOUT).glob("*.build")]:
+        (image / LAYOUT).chmod(0o700)
+        lock.unlink() if locks is None else lock.chmod(locks)
+        (image / LAYOUT).chmod(0o555)
+    before = sorted((image / LAYOUT).iterdir())
+    done = run_without_privileges(new_spec(), releases, image)
+    assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
+    assert "environment reused" in done.stdout
+    done = run_without_privileges(new_spec(extras=("frozen", "more")), releases, image)
+    assert (done.returncode, f"for {NAME}[frozen,more]==1.0 in it is missing" in done.stdout) == (78, True), done.stdout
+    [environment] = environments(image)
+    DAMAGES["the-task"](environment)
+    done = run_without_privileges(new_spec(), releases, image)
+    assert (done.returncode, "in it is damaged (lib/" in done.stdout) == (78, True), done.stdout
+    assert sorted((image / LAYOUT).iterdir()) == before
+
+
+def test_a_running_task_keeps_the_lock_of_a_cache_that_it_can_only_read(releases, image, tmp_path):
+    """So whoever may write to the cache does not remove the environment meanwhile."""
+    facts = tmp_path / "facts"
+    if not os.geteuid():
+        mounted = [["mount", "--bind", image, image], ["mount", "-o", "remount,ro,bind", image]]
+        if any(subprocess.run(each, capture_output=True).returncode for each in mounted):
+            pytest.skip("a folder cannot be mounted here")
+    process = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(image), FACTS=str(facts))
+    try:
+        wait_for(facts)
+        [listed] = collector.environments(image)
+        assert listed.is_in_use
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+        if not os.geteuid():
+            subprocess.run(["umount", image], check=True)
+
+
+@pytest.mark.parametrize("owner", [0, 1234])
+def test_a_cache_on_a_file_system_that_is_read_only_is_used(releases, image, owner):
+    """By root as well, whoever owns it, since nobody can write there; it can be listed."""
+    if os.geteuid():
+        pytest.skip("only root can mount a folder")
+    for each in (image / LAYOUT, *(image / LAYOUT).iterdir()):
+        os.chown(each, owner, owner)
+    for options in (["--bind", image, image], ["-o", "remount,ro,bind", image]):
+        done = subprocess.run(["mount", *options], capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"a folder cannot be mounted here: {done.stderr.strip()}")
+    try:
+        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(image))
+        assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
+        done = run(new_spec(extras=("frozen", "more")), releases, DKIST_ENVIRONMENT_CACHE=str(image))
+        assert (done.returncode, "can only be read, and the environment" in done.stdout) == (78, True), done.stdout
+        [listed] = collector.environments(image)
+        assert (listed.is_ready, listed.is_in_use) == (True, False)
+    finally:
+        subprocess.run(["umount", image], check=True)
 
 
 def test_a_release_that_does_not_exist_is_an_error_of_its_own(releases, tmp_path):
@@ -409,7 +707,7 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(WorkerError, match="cannot be locked .flock.: No locks available. Set DKIST_") as caught:
+    with pytest.raises(WorkerError, match="cannot lock files .flock.: No locks available. Set DKIST_") as caught:
         EnvironmentLocks(tmp_path / "x-1-y", patience=1, check=lambda: None)
     assert caught.value.status == 78
 
@@ -418,7 +716,7 @@ def test_a_lock_that_cannot_be_opened_is_an_error_with_a_remedy(tmp_path):
     """Such as on a disk that has no room for another file."""
     (tmp_path / "x-1-y.use").mkdir()
     with pytest.raises(
-        WorkerError, match=r"the lock .*/x-1-y.use cannot be opened: Is a directory. Check the disk"
+        WorkerError, match=r"the lock .*/x-1-y.use cannot be opened: Is a directory: .*/x-1-y.use."
     ) as caught:
         EnvironmentLocks(tmp_path / "x-1-y", patience=1, check=lambda: None)
     assert caught.value.status == UNAVAILABLE

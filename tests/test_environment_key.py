@@ -1,18 +1,25 @@
 """Which environment a task needs, and where its packages are looked for."""
 
+import errno
 import os
+import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dkist_processing_core.worker import pip_settings
 from dkist_processing_core.worker.errors import WorkerError
 from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
-from dkist_processing_core.worker.pip_settings import installer_variables
+from dkist_processing_core.worker.pip_settings import for_pip, for_uv, installer_variables
 from dkist_processing_core.worker.request import Request
 
+# What this machine has set for pip does not count.
+NO_FILES = {"HOME": "/nobody", "PIP_CONFIG_FILE": os.devnull}
 NODE = {"DKIST_TASK": "m:T", "DKIST_WORKFLOW_NAME": "w", "DKIST_WORKFLOW_VERSION": "1", "DKIST_RECIPE_RUN_ID": "1"}
 
 
@@ -36,6 +43,17 @@ def describe(**environment):
         {"PIP_NO_INDEX": "1"},
         {"PIP_PRE": "1"},
         {"UV_EXCLUDE_NEWER": "2026-01-01"},
+        {"UV_FORK_STRATEGY": "fewest"},
+        {"UV_NO_CONFIG": "1"},
+        {"UV_NO_SOURCES": "1"},
+        {"UV_TORCH_BACKEND": "cpu"},
+        {"UV_ANOTHER_SETTING": "of a later release of uv"},
+        {"PIP_NO_BINARY": ":all:"},
+        {"PIP_NO_BUILD_ISOLATION": "0"},
+        {"PIP_NO_DEPS": "1"},
+        {"PIP_ONLY_BINARY": "numpy"},
+        {"PIP_PREFER_BINARY": "1"},
+        {"PIP_UPLOADED_PRIOR_TO": "2026-01-01"},
     ],
     ids="-".join,
 )
@@ -43,6 +61,50 @@ def test_every_input_changes_the_key(change):
     """Another release, name, extra or source of packages is another environment."""
     base = {"DKIST_REQUIREMENT": "x[frozen]==1.0"}
     assert describe(**base)[0] != describe(**{**base, **change})[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"PIP_CACHE_DIR": "/c"},
+        {"PIP_CERT": "/c"},
+        {"PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+        {"PIP_NO_CACHE_DIR": "1"},
+        {"PIP_PROGRESS_BAR": "off"},
+        {"PIP_PROXY": "http://u:p@h"},
+        {"PIP_QUIET": "1"},
+        {"PIP_RETRIES": "1"},
+        {"PIP_ROOT_USER_ACTION": "ignore"},
+        {"PIP_TIMEOUT": "1"},
+        {"PIP_TRUSTED_HOST": "h"},
+        {"UV_CACHE_DIR": "/c"},
+        {"UV_CONCURRENT_DOWNLOADS": "1"},
+        {"UV_HTTP_TIMEOUT": "1"},
+        {"UV_INDEX_OURS_PASSWORD": "s"},
+        {"UV_INDEX_OURS_USERNAME": "s"},
+        {"UV_LINK_MODE": "copy"},
+        {"UV_NO_PROGRESS": "1"},
+        {"UV_PROJECT": "/p"},
+        {"UV_WORKING_DIR": "/p"},
+        {"UV_SYSTEM_CERTS": "1"},
+    ],
+    ids="-".join,
+)
+def test_how_files_are_fetched_does_not_change_the_key(change):
+    """Nor what no installer is given."""
+    base = {"DKIST_REQUIREMENT": "x[frozen]==1.0"}
+    assert describe(**base)[0] == describe(**{**base, **change})[0]
+
+
+def test_constraints_that_constraints_name_change_the_key(tmp_path):
+    """Also if they name each other."""
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    one.write_text("a==1\n-c two.txt\n")
+    keys = set()
+    for text in ("b==1", "b==2", "b==2\n--constraint one.txt"):
+        two.write_text(text)
+        keys.add(describe(DKIST_REQUIREMENT="x[frozen]==1.0", UV_CONSTRAINT=str(one))[0])
+    assert len(keys) == 3
 
 
 def test_the_contents_of_constraints_change_the_key(tmp_path):
@@ -155,6 +217,17 @@ def test_uvs_own_configuration_changes_the_key(tmp_path):
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_the_configuration_of_uv_for_the_machine_changes_the_key(tmp_path):
+    """Wherever uv looks for it."""
+    (tmp_path / "two" / "uv").mkdir(parents=True)
+    keys = set()
+    for index in ("http://a/simple", "http://b/simple"):
+        (tmp_path / "two" / "uv" / "uv.toml").write_text(f'index-url = "{index}"\n')
+        machine = f"{tmp_path / 'one'}:{tmp_path / 'two'}"
+        keys.add(describe(DKIST_REQUIREMENT="x[frozen]==1", XDG_CONFIG_DIRS=machine)[0])
+    assert len(keys) == 2
+
+
 def test_another_interpreter_is_described_as_it_describes_itself():
     """DKIST_PYTHON that names the Python of this program makes no other environment."""
     assert find_interpreter("", None) == find_interpreter(sys.executable, None)
@@ -173,11 +246,119 @@ def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):
     (tmp_path / "pip.conf").write_text(
         "[global]\nindex-url = http://h/simple\n[install]\nconstraint = constraints.txt\nuser = true\ntarget = /t\n"
     )
-    found = installer_variables({"HOME": "/nobody", "PIP_RETRIES": "3"}, str(tmp_path))
+    found = installer_variables({"HOME": "/nobody", "PIP_RETRIES": "3", "PIP_REQUIREMENT": "/r.txt"}, str(tmp_path))
+    found, ignored = for_pip(found)
     assert found["PIP_INDEX_URL"] == "http://h/simple"
     assert found["PIP_CONSTRAINT"] == str(tmp_path / "constraints.txt")
-    assert (found["PIP_RETRIES"], found["PIP_USER"]) == ("3", "0")
-    assert "PIP_TARGET" not in found
+    assert found["PIP_RETRIES"] == "3"
+    assert not {"PIP_REQUIREMENT", "PIP_TARGET", "PIP_USER"} & set(found)
+    assert ignored == ["requirement", "target", "user"]
+    # Or pip would read the file once more, with all that is left out.
+    assert found["PIP_CONFIG_FILE"] == os.devnull
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "variables"),
+    [
+        ("build-constraint", "/c", {"UV_BUILD_CONSTRAINT": "/c"}),
+        ("cert", "/c", {"SSL_CERT_FILE": "/c"}),
+        ("client-cert", "/c", {"SSL_CLIENT_CERT": "/c"}),
+        ("constraint", "/a /b", {"UV_CONSTRAINT": "/a /b"}),
+        ("default-timeout", "2", {"UV_HTTP_TIMEOUT": "2"}),
+        ("extra-index-url", "http://a http://b", {"UV_INDEX": "http://a http://b"}),
+        ("find-links", "/a http://b", {"UV_FIND_LINKS": "/a,http://b"}),
+        ("index-url", "http://a", {"UV_DEFAULT_INDEX": "http://a"}),
+        ("keyring-provider", "subprocess", {"UV_KEYRING_PROVIDER": "subprocess"}),
+        ("no-build-isolation", "off", {"UV_NO_BUILD_ISOLATION": "1"}),
+        ("no-index", "yes", {"UV_NO_INDEX": "1"}),
+        ("pre", "1", {"UV_PRERELEASE": "allow"}),
+        ("proxy", "http://u:p@h:1", {"https_proxy": "http://u:p@h:1", "HTTP_PROXY": "http://u:p@h:1"}),
+        ("proxy", "h:1", {"https_proxy": "http://h:1", "ALL_PROXY": "http://h:1"}),
+        ("pypi-url", "http://a", {"UV_DEFAULT_INDEX": "http://a"}),
+        ("require-hashes", "true", {"UV_REQUIRE_HASHES": "1"}),
+        ("retries", "2", {"UV_HTTP_RETRIES": "2"}),
+        ("timeout", "2", {"UV_HTTP_TIMEOUT": "2"}),
+        ("trusted-host", "a b:1", {"UV_INSECURE_HOST": "a b:1"}),
+        ("uploaded-prior-to", "2026-01-01", {"UV_EXCLUDE_NEWER": "2026-01-01"}),
+        ("use-feature", "truststore", {"UV_SYSTEM_CERTS": "1"}),
+    ],
+)
+@pytest.mark.parametrize("place", ["file", "variable"])
+def test_an_option_of_pip_is_a_variable_of_uv(tmp_path, monkeypatch, place, option, value, variables):
+    """From pip.conf as well as from the environment."""
+    environment = {}
+    if place == "file":
+        (tmp_path / "pip.conf").write_text(f"[install]\n{option} = {value}\n")
+        monkeypatch.setattr(pip_settings, "_configuration_files", lambda *_: [tmp_path / "pip.conf"])
+    else:
+        environment = {**NO_FILES, f"PIP_{option.upper().replace('-', '_')}": value}
+    found = installer_variables(environment, str(tmp_path))
+    assert variables.items() <= found.items()
+    assert for_uv(found) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "arguments"),
+    [
+        ("config-settings", "a=b", ["--config-setting=a=b"]),
+        ("no-binary", ":all:", ["--no-binary=:all:"]),
+        ("no-dependencies", "1", ["--no-deps"]),
+        ("no-deps", "on", ["--no-deps"]),
+        ("no-deps", "off", []),
+        ("only-binary", "numpy,scipy", ["--only-binary=numpy", "--only-binary=scipy"]),
+    ],
+)
+def test_an_option_of_pip_is_an_argument_of_uv(option, value, arguments):
+    """Where uv has no variable."""
+    found = installer_variables({**NO_FILES, f"PIP_{option.upper().replace('-', '_')}": value}, "/nobody")
+    assert for_uv(found) == (arguments, [])
+
+
+def test_every_other_option_of_pip_is_named():
+    """All that this Python's own pip knows: uv is given it, or the log says that it is not."""
+    pip = [Path(sys.base_prefix, "bin", "python3"), "-I", "-m", "pip", "install", "--help"]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("the Python that runs this has no pip of its own")
+    options = set(re.findall(r"^ +(?:-\w, )?--([a-z0-9-]+)", done.stdout, re.MULTILINE))
+    assert len(options) > 40
+    plain = installer_variables(NO_FILES, "/nobody")
+    for option in sorted(options):
+        found = installer_variables({**NO_FILES, f"PIP_{option.upper().replace('-', '_')}": "1"}, "/nobody")
+        arguments, ignored = for_uv(found)
+        changed = {name for name in found if found[name] != plain.get(name) and not name.startswith("PIP_")}
+        assert changed or arguments or ignored == [option], option
+
+
+@pytest.mark.parametrize(
+    ("environment", "bundle"),
+    [
+        ({"REQUESTS_CA_BUNDLE": "/r"}, "/r"),
+        ({"CURL_CA_BUNDLE": "/c"}, "/c"),
+        ({"REQUESTS_CA_BUNDLE": "/r", "CURL_CA_BUNDLE": "/c"}, "/r"),
+        ({"REQUESTS_CA_BUNDLE": "/r", "PIP_CERT": "/p"}, "/r"),
+        ({"REQUESTS_CA_BUNDLE": "/r", "PIP_CERT": "/p", "PIP_PROXY": "http://h"}, "/p"),
+        ({"PIP_CERT": "/p", "SSL_CERT_FILE": "/s"}, "/p"),
+        ({"REQUESTS_CA_BUNDLE": "/r", "SSL_CERT_FILE": "/s", "SSL_CERT_DIR": "/d"}, "/r"),
+        ({"SSL_CERT_FILE": "/s"}, "/s"),
+        ({}, None),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_uv_trusts_the_certificates_that_pip_trusts(environment, bundle):
+    """Whatever names them, in the order in which pip asks."""
+    found = installer_variables({**NO_FILES, **environment}, "/nobody")
+    assert found.get("SSL_CERT_FILE") == bundle
+    assert "SSL_CERT_DIR" not in found
+
+
+def test_certificates_may_be_a_folder_and_named_from_here(tmp_path, monkeypatch):
+    """pip takes both; the installer works in another folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "certificates").mkdir()
+    found = installer_variables({**NO_FILES, "REQUESTS_CA_BUNDLE": "certificates"}, "/nobody")
+    assert found["SSL_CERT_DIR"] == found["REQUESTS_CA_BUNDLE"] == str(tmp_path / "certificates")
+    assert "SSL_CERT_FILE" not in found
 
 
 @pytest.mark.parametrize("nothing", [os.devnull])
@@ -185,3 +366,19 @@ def test_pip_may_be_told_to_read_no_file(tmp_path, nothing):
     """PIP_CONFIG_FILE that names the null device means that."""
     (tmp_path / "pip.conf").write_text("[global]\nindex-url = http://h/simple\n")
     assert "PIP_INDEX_URL" not in installer_variables({"PIP_CONFIG_FILE": nothing}, str(tmp_path))
+
+
+def test_a_home_that_cannot_be_read_has_no_settings(monkeypatch):
+    """As that of another user, which HOME still names. Root may read all, so the kernel's refusal is simulated."""
+    stat = os.stat
+
+    def refuse(path, *arguments, **options):
+        if str(path).startswith("/others/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    settings = {"HOME": "/others", "REQUESTS_CA_BUNDLE": "/others/bundle", "PIP_FIND_LINKS": "/others/links"}
+    key, found = describe(DKIST_REQUIREMENT="x[frozen]==1", **settings)
+    assert key.startswith("x-1-")
+    assert (found["SSL_CERT_FILE"], found["UV_FIND_LINKS"]) == ("/others/bundle", "/others/links")

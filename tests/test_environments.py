@@ -4,6 +4,7 @@ import fcntl
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,11 +14,12 @@ import pytest
 from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.exceptions import ConfigurationError
-from dkist_processing_core.worker import collector
-from dkist_processing_core.worker.cache import LAYOUT
+from dkist_processing_core.worker import cache, collector
+from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
 from dkist_processing_core.worker.errors import WorkerError
 
 DAY = 86400
+DIGEST = "d" * 64
 
 
 @pytest.fixture
@@ -25,13 +27,21 @@ def folder(tmp_path, monkeypatch):
     """The folder of the environments in an empty cache, the one that is configured."""
     made = tmp_path / "cache" / LAYOUT
     made.mkdir(parents=True)
+    (made / OWNER_MARK).touch()
     monkeypatch.setenv("DKIST_ENVIRONMENT_CACHE", str(made.parent))
     return made
 
 
+def full(name):
+    """Return a name of the form of an environment's."""
+    return name if name.endswith("-" + name[-1] * 64) else f"{name}-1.0-{DIGEST}"
+
+
 def add(folder, name, *, days=0.0, kilobytes=4, is_ready=True):
+    name = full(name)
     environment = folder / name
     (environment / "lib").mkdir(parents=True)
+    (environment / OWNER_MARK).touch()
     (environment / "lib" / "file").write_bytes(os.urandom(1024 * kilobytes))
     if is_ready:
         (environment / ".ready").write_text(json.dumps({"requirement": f"{name}[frozen]==1"}))
@@ -42,7 +52,12 @@ def add(folder, name, *, days=0.0, kilobytes=4, is_ready=True):
 
 
 def names(environments):
-    return [each.name for each in environments]
+    return [each.name.removesuffix(f"-1.0-{DIGEST}") for each in environments]
+
+
+def files(folder):
+    """Return the names of all that is in a cache besides its mark."""
+    return sorted(each.name.replace(f"-1.0-{DIGEST}", "") for each in folder.iterdir() if each.name != OWNER_MARK)
 
 
 def test_environments_are_listed_by_their_last_use(folder):
@@ -53,7 +68,7 @@ def test_environments_are_listed_by_their_last_use(folder):
     for _ in range(2):
         old, half, new = collector.environments()
         assert names([old, half, new]) == ["old", "half", "new"]
-        assert (old.requirement, half.requirement) == ("old[frozen]==1", "")
+        assert (old.requirement, half.requirement) == (f"{old.name}[frozen]==1", "")
         assert (old.is_ready, half.is_ready, old.is_in_use) == (True, False, False)
         assert 100 * 1024 <= new.size < 120 * 1024
 
@@ -70,7 +85,7 @@ def test_pruning_by_age_keeps_recently_used_environments(folder):
     add(folder, "old", days=40)
     add(folder, "new", days=20)
     assert names(collector.prune(older_than=timedelta(days=30))) == ["old"]
-    assert sorted(each.name for each in folder.iterdir()) == ["new", "new.build", "new.use"]
+    assert files(folder) == ["new", "new.build", "new.use"]
 
 
 def test_pruning_by_size_removes_the_least_recently_used(folder):
@@ -85,25 +100,26 @@ def test_unfinished_environments_are_removed_whatever_their_age(folder, monkeypa
     """So are the rest of a killed removal and the locks of a failed build."""
     add(folder, "half", is_ready=False)
     add(folder, "whole")
-    (folder / ".removed-1-x").mkdir()
-    (folder / "failed.use").touch()
-    (folder / "failed.build").touch()
+    (folder / f".removed-1-{full('x')}").mkdir()
+    (folder / f".removed-1-{full('x')}" / OWNER_MARK).touch()
+    (folder / f"{full('failed')}.use").touch()
+    (folder / f"{full('failed')}.build").touch()
     monkeypatch.setattr(collector, "ABANDONED_SECONDS", -1.0)
     assert names(collector.prune()) == ["half"]
-    assert sorted(each.name for each in folder.iterdir()) == ["whole", "whole.build", "whole.use"]
+    assert files(folder) == ["whole", "whole.build", "whole.use"]
 
 
 @pytest.mark.parametrize("lock", ["use", "build"])
 def test_an_environment_in_use_is_not_removed(folder, lock):
     """A task holds one lock, and a builder the other one."""
     add(folder, "busy", days=400)
-    with (folder / f"busy.{lock}").open() as file:
+    with (folder / f"{full('busy')}.{lock}").open() as file:
         fcntl.flock(file, fcntl.LOCK_SH if lock == "use" else fcntl.LOCK_EX)
         [busy] = collector.environments()
         assert busy.is_in_use
         assert collector.prune(older_than=timedelta(0), max_size=0) == []
         assert collector.remove(busy) is False
-        assert (folder / "busy" / "lib" / "file").exists()
+        assert (folder / full("busy") / "lib" / "file").exists()
     assert names(collector.prune(older_than=timedelta(0))) == ["busy"]
 
 
@@ -122,7 +138,7 @@ def test_collectors_can_run_at_the_same_time(folder):
     outcomes = [process.communicate(timeout=PATIENCE_SECONDS) for process in processes]
     assert [error for _, error in outcomes] == [""] * 4
     collector.prune()
-    assert sorted(each.name for each in folder.iterdir()) == []
+    assert files(folder) == []
 
 
 def test_looking_at_an_environment_that_is_removed_meanwhile_leaves_no_lock(folder, monkeypatch):
@@ -137,15 +153,15 @@ def test_looking_at_an_environment_that_is_removed_meanwhile_leaves_no_lock(fold
 
     monkeypatch.setattr(collector.fcntl, "flock", flock_after_removal)
     collector.environments()
-    assert [each.name for each in folder.iterdir()] == []
+    assert files(folder) == []
 
 
 @pytest.mark.parametrize("suffix", [".use", ".build"])
 def test_a_lock_without_an_environment_is_removed(folder, suffix):
     """Either may be what is left when two processes remove the same environment."""
-    (folder / f"e1{suffix}").touch()
+    (folder / f"{full('e1')}{suffix}").touch()
     assert collector.prune() == []
-    assert [each.name for each in folder.iterdir()] == []
+    assert files(folder) == []
 
 
 def test_a_dry_run_removes_nothing(folder):
@@ -200,7 +216,7 @@ def test_the_limits_come_from_the_environment(folder, monkeypatch, capfd):
     add(folder, "old", days=29)
     add(folder, "older", days=31)
     collector.collect(folder.parent, lambda: None)
-    assert capfd.readouterr().out.endswith(f" dkist: removed the unused environment {folder / 'older'}\n")
+    assert capfd.readouterr().out.endswith(f" dkist: removed the unused environment {folder / full('older')}\n")
     monkeypatch.setenv("DKIST_ENVIRONMENT_MAX_AGE", "soon")
     collector.collect(folder.parent, lambda: None)
     assert "'soon' is not an age" in capfd.readouterr().err
@@ -284,6 +300,123 @@ def test_the_command_line_refuses_bad_limits(command, folder, arguments, message
     status, _, error = command(*arguments)
     assert (status, message in error) == (2, True)
     assert names(collector.environments()) == ["old"]
+
+
+STRANGERS = {
+    "raw-frames": "folder",
+    "uv": "folder",
+    f"observations-2026-{'a' * 64}": "folder",
+    f"cam-1.0-{'b' * 64}": "link",
+    f"cam-1.1-{'c' * 63}": "marked",
+    f"cam-1.2-{'C' * 64}": "marked",
+    ".removed-frames": "marked",
+    f".removed-7-cam-1.0-{'d' * 64}": "folder",
+    ".removed-7-frames": "marked",
+    f"cam-1.3-{'e' * 64}": "file",
+    "frames.use": "file",
+    "frames.build": "empty",
+    f"cam-1.4-{'f' * 64}.use": "file",
+    f"cam-1.5-{'0' * 64}.build": "folder",
+    f"cam-1.6-{'1' * 64}.use": "link",
+    "-x": "empty",
+    "a\nb": "folder",
+}
+
+
+@pytest.fixture
+def strangers(folder, tmp_path):
+    """Data of somebody else in the folder of the environments, each with a name like ours or a mark like ours."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / OWNER_MARK).touch()
+    (tmp_path / "elsewhere" / "frame").write_text("data")
+    for name, kind in STRANGERS.items():
+        path = folder / name
+        if kind in {"folder", "marked"}:
+            path.mkdir()
+            (path / "frame").write_text("data")
+            if kind == "marked":
+                (path / OWNER_MARK).touch()
+        elif kind == "link":
+            path.symlink_to(tmp_path / "elsewhere")
+        else:
+            path.write_text("data" if kind == "file" else "")
+        if not path.is_symlink():
+            os.utime(path, (0, 0))
+    return folder
+
+
+def content(folder):
+    """Return all paths below a folder."""
+    return sorted(str(each) for each in folder.rglob("*"))
+
+
+REMOVE_ALL = [
+    ("prune",),
+    ("prune", "--older-than", "0s"),
+    ("prune", "--max-size", "0"),
+    *(
+        ("remove", name)
+        for name in ("", " ", ".", "..", "*", "raw-frames", "../v1", "observations", ".removed-7", "cam")
+    ),
+    ("remove", "", f"cam-1.0-{'b' * 64}"),
+]
+
+
+@pytest.mark.parametrize("arguments", REMOVE_ALL, ids=" ".join)
+def test_what_is_not_ours_is_left_and_named(command, strangers, tmp_path, monkeypatch, arguments):
+    """Whatever its name, its mark and its age: only the environment goes, by what is meant to remove it."""
+    monkeypatch.setattr(collector, "ABANDONED_SECONDS", -1.0)
+    before = [content(strangers), content(tmp_path / "elsewhere")]
+    add(strangers, "ours", days=1)
+    assert names(collector.environments()) == ["ours"]
+    _, _, error = command(*arguments)
+    for name in STRANGERS:
+        assert f"not an environment of this program, left as it is: {strangers / name}\n" in error
+    if arguments != ("prune",) and arguments[0] == "prune":
+        assert [content(strangers), content(tmp_path / "elsewhere")] == before
+    else:
+        assert names(collector.environments()) == ["ours"]
+        assert collector.remove(*collector.environments())
+        assert [content(strangers), content(tmp_path / "elsewhere")] == before
+
+
+@pytest.mark.parametrize("arguments", REMOVE_ALL, ids=" ".join)
+def test_a_folder_without_our_mark_is_left(command, folder, monkeypatch, arguments):
+    """Although all in it looks like ours; the command line names it."""
+    monkeypatch.setattr(collector, "ABANDONED_SECONDS", -1.0)
+    add(folder, "old", days=400)
+    add(folder, "half", is_ready=False)
+    (folder / OWNER_MARK).unlink()
+    before = content(folder)
+    _, _, error = command(*arguments)
+    assert content(folder) == before
+    assert f"left as it is: {folder / full('old')}\n" in error
+    collector.collect(folder.parent, lambda: None)
+    assert (content(folder), collector.environments()) == (before, [])
+
+
+def test_few_of_many_files_are_named(command, folder):
+    """A folder with a million files does not fill the terminal."""
+    for number in range(50):
+        (folder / f"frame-{number:02}").touch()
+    assert command("list")[2].splitlines()[-2:] == [
+        f"not an environment of this program, left as it is: {folder / 'frame-19'}",
+        f"and 30 more in {folder}",
+    ]
+
+
+def test_a_removal_that_is_interrupted_is_completed_later(folder, monkeypatch):
+    """The mark goes last, so what is left is known to be ours."""
+    add(folder, "old", days=40)
+    rmtree = shutil.rmtree
+    monkeypatch.setattr(cache.shutil, "rmtree", lambda path: rmtree(path) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        collector.prune(older_than=timedelta(days=30))
+    monkeypatch.setattr(cache.shutil, "rmtree", rmtree)
+    monkeypatch.setattr(collector, "ABANDONED_SECONDS", -1.0)
+    assert files(folder) != []
+    collector.prune()
+    assert files(folder) == []
 
 
 def test_the_command_line_without_click_says_what_to_install():

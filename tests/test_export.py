@@ -16,9 +16,9 @@ from support.command_line import CAMERA, CAMERA_FILES
 from support.sources import flow, imported_sources, write_sources
 
 import dkist_processing_core
-from dkist_processing_core.build_utils import export_archive, export_dags
+from dkist_processing_core.build_utils import export_archive, export_dags, export_one_file
 from dkist_processing_core.common import atomic
-from dkist_processing_core.exceptions import ReleasedFileError
+from dkist_processing_core.exceptions import ChangedFileError, ReleasedFileError
 from dkist_processing_core.export.overwrite import is_release
 
 # The tests with a real Airflow are in other modules.
@@ -191,9 +191,10 @@ def test_a_released_file_that_a_person_has_edited_is_not_replaced(export, tmp_pa
 def test_what_is_no_release_may_be_replaced(export, version):
     """While a version is being developed its file changes with it."""
     [file] = export({"one.py": flow("one", version)})
-    file.write_text("x = 1\n")
+    original = file.read_text()
+    file.write_text(f"{original}x = 1\n")
     export({"one.py": flow("one", version)})
-    assert file.read_text().startswith("# Airflow DAG")
+    assert file.read_text() == original
 
 
 @pytest.mark.parametrize(
@@ -203,6 +204,36 @@ def test_what_is_no_release_may_be_replaced(export, version):
 def test_a_release_is_what_is_published_once(version, expected):
     """A candidate is one as well; what is on the way to one is not."""
     assert is_release(version) is expected
+
+
+def test_one_file_holds_all_workflows_of_a_release(export, tmp_path):
+    """It has the text of each, the imports once, and an entry for each workflow in the manifest."""
+    single = [file.read_text().partition("\n\n")[2] for file in export(TWO)]
+    file = export(dict(reversed(TWO.items())), "out", function=export_one_file)
+    assert file == tmp_path / "out" / "export-of-a-test-1.0-dags.py"
+    assert sorted(listed(file.parent)) == [file.name, "manifest.json", "pools.json"]
+    head, *bodies = file.read_text().split("\n\n")
+    assert [f"{body.rstrip()}\n" for body in bodies] == single
+    assert head.count("import") == 1
+    manifest = json.loads((file.parent / "manifest.json").read_text())
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert [(each["file"], each["dag_id"], each["sha256"]) for each in manifest["files"]] == [
+        (file.name, f"a_to_b_cam_{name}_1.0", digest) for name in ("one", "two")
+    ]
+
+
+def test_the_file_of_a_release_is_not_changed(export):
+    """As little as the file of a workflow; that of a version which is being developed may be."""
+    file = export(TWO, function=export_one_file)
+    before = file.read_bytes()
+    assert export(TWO, function=export_one_file) == file
+    with pytest.raises(ReleasedFileError):
+        export({"one.py": flow("one")}, function=export_one_file)
+    assert file.read_bytes() == before
+    export({"one.py": flow("one")}, function=export_one_file, overwrite=True)
+    assert file.read_bytes() != before
+    [entry] = json.loads(file.with_name("manifest.json").read_text())["files"]
+    assert entry["dag_id"] == "a_to_b_cam_one_1.0"
 
 
 def test_the_archive_holds_what_an_export_writes(export, tmp_path):
@@ -256,9 +287,10 @@ ARCHIVE = """
     import os, sys
     os.umask(int(sys.argv[2], 8))
     sys.modules["airflow"] = None
-    from dkist_processing_core.build_utils import export_archive, export_dags
+    from dkist_processing_core.build_utils import export_archive, export_dags, export_one_file
     import camera_of_a_test.workflows as package
     print(export_archive(package, sys.argv[1]))
+    print(export_one_file(package, sys.argv[1]))
     export_dags(package, sys.argv[1])
 """
 
@@ -287,6 +319,7 @@ def test_two_machines_make_the_same_bytes(tmp_path):
         assert done.returncode == 0, done.stderr
         made.append(listed(machine / "out"))
     assert list(made[0]) == [
+        "camera-of-a-test-1.0.0-dags.py",
         "camera-of-a-test-1.0.0-dags.zip",
         "l0_to_l1_camera_1.0.0.py",
         "l1_to_l2_camera_1.0.0.py",
@@ -365,16 +398,39 @@ def test_a_file_system_without_links_does_as_well(export, tmp_path, monkeypatch)
 def test_what_a_killed_export_left_is_removed_later(export, tmp_path):
     """After an hour, when nobody can still be writing it; other hidden files are nobody's business."""
     export(TWO)
-    old, young, other = (
-        tmp_path / "dags" / name
-        for name in (".a_to_b_cam_one_1.0.py.abcdefgh.part", ".manifest.json.abcdefgh.part", ".mine.py.abcdefgh.part")
+    name = ".a_to_b_cam_one_1.0.py.{}.part"
+    old, young, *others = (
+        tmp_path / "dags" / each
+        for each in (
+            name.format("0123abcd"),
+            ".manifest.json.0123abcd.part",
+            ".mine.py.0123abcd.part",
+            name.format("abcdefgh"),
+        )
     )
-    for each in (old, young, other):
+    others.append(tmp_path / "dags" / name.format("00000000"))
+    others[-1].symlink_to(tmp_path)
+    for each in (old, young, *others[:-1]):
         each.touch()
-    for each in (old, other):
-        os.utime(each, (0, 0))
+    for each in (old, *others):
+        os.utime(each, (0, 0), follow_symlinks=False)
     export(TWO)
-    assert (old.exists(), young.exists(), other.exists()) == (False, True, True)
+    assert (old.exists(), young.exists(), [each.exists() for each in others]) == (False, True, [True] * 3)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "print('mine')\n", "# dkist-processing-core\n"], ids=["empty", "code", "named"]
+)
+def test_a_file_that_no_export_has_written_is_not_replaced(export, tmp_path, content):
+    """Although its name is that of a workflow whose version is no release; unless that is asked for."""
+    mine = tmp_path / "dags" / "a_to_b_cam_one_dev.py"
+    mine.parent.mkdir()
+    mine.write_text(content)
+    with pytest.raises(ChangedFileError, match="a_to_b_cam_one_dev.py"):
+        export({"one.py": flow("one", "dev")})
+    assert {name: each.decode() for name, each in listed(mine.parent).items()} == {mine.name: content}
+    export({"one.py": flow("one", "dev")}, overwrite=True)
+    assert "Generated by" in mine.read_text()
 
 
 def test_the_longest_name_can_be_written(export, tmp_path):
@@ -465,8 +521,14 @@ def test_the_command_line_exports(command, camera, tmp_path):
     assert "\n    dags/l1_to_l2_camera_1.0.0.py\n" in error
     status, output, _ = command("export", camera, "--overwrite", "--json")
     assert (status, json.loads(output)) == (0, ["dags/l0_to_l1_camera_1.0.0.py", "dags/l1_to_l2_camera_1.0.0.py"])
-    status, output, _ = command("export", camera, "--zip", "--to", "somewhere/else")
+    status, output, error = command("export", camera, "--one-file", "--to", "in/one")
+    assert (status, output) == (0, "in/one/camera-of-a-test-1.0.0-dags.py\n")
+    assert error.splitlines()[-1] == "1 DAG file(s), manifest.json and pools.json in in/one"
+    status, output, error = command("export", camera, "--one-file", "--zip")
+    assert (status, "--one-file and --zip exclude each other" in error) == (2, True)
+    status, output, error = command("export", camera, "--zip", "--to", "somewhere/else")
     assert (status, output) == (0, "somewhere/else/camera-of-a-test-1.0.0-dags.zip\n")
+    assert "Airflow 3.3 does not report killed tasks of DAGs in an archive" in error
     (tmp_path / output.strip()).write_text("mine")
     assert command("export", camera, "--zip", "--to", "somewhere/else")[0] == 1
     status, _, error = command("export", camera, "--to", "dags/manifest.json")

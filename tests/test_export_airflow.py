@@ -1,8 +1,10 @@
 """What an export writes beside the DAG files, and its archive, in a real Airflow."""
 
 import json
+import zipfile
 
 import pytest
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.network]
 
@@ -70,6 +72,28 @@ def test_airflow_loads_the_archive(deployed):
     for name in ("a_to_b_archive_bash_1.0", "a_to_b_archive_python_virtualenv_1.0"):
         assert loaded["dags"][name]["tasks"] == {"One": [], "Two": ["One"]}
         assert loaded["dags"][name]["queues"]["Two"] == ["multi_core", "multi_core_pool"]
+
+
+def test_what_archives_lose_is_said_where_an_operator_looks(deployed):
+    """The page of a DAG in our archive has a warning, and the import errors name the files of an archive of theirs."""
+    exported = sorted((deployed.airflow.home / "exported").glob("*.py"))
+    with zipfile.ZipFile(deployed.airflow.dags / "theirs.zip", "w") as archive:
+        for number, file in enumerate(exported):
+            text = file.read_text().replace("a_to_b_archive", f"other_{number}")
+            archive.writestr(file.name.replace("a_to_b_archive", "other"), text)
+    with deployed.serving("a_to_b_archive_bash_1.0") as api:
+        _, details = api.call("GET", "/api/v2/dags/a_to_b_archive_bash_1.0/details")
+        assert "does not report a task whose Airflow process is killed" in details["doc_md"]
+        assert "`dkist-processing-core export --one-file`" in details["doc_md"]
+
+        def errors():
+            found = api.call("GET", "/api/v2/importErrors")[1]["import_errors"]
+            return {each["filename"].rpartition("/")[2]: each["stack_trace"] for each in found}
+
+        wait_until(lambda: len(errors()) == len(exported), 120, errors, interval=0.5)
+        for name, problem in errors().items():
+            assert problem.strip().endswith(f"No module named {name.removesuffix('.0.py')!r}"), name
+    (deployed.airflow.dags / "theirs.zip").unlink()
 
 
 @pytest.mark.parametrize("operator", ["bash", "python_virtualenv"])

@@ -194,6 +194,14 @@ def test_what_an_outcome_lacks_is_taken_from_the_exception(recorded, outcome, er
     assert (body.error[: len(error)], body.exitCode) == (error, status)
 
 
+def test_a_text_in_place_of_an_exception_means_that_the_whole_worker_has_died(recorded):
+    """Airflow 2 passes one for a task whose heartbeat is missing."""
+    body = notify(failed_with("") | {"exception": "{'DAG Id': 'w_1', 'Hostname': 'worker-7'}"}).body
+    first, second = body.error.splitlines()
+    assert first.startswith("The whole worker has died, or its machine has")
+    assert second == "{'DAG Id': 'w_1', 'Hostname': 'worker-7'}"
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
@@ -339,7 +347,7 @@ def test_a_callback_that_is_called_wrongly_is_reported(caplog):
 def test_a_damaged_file_in_the_spool_hides_no_other():
     """It is listed with what is wrong with it, and remains."""
     message = notify(new_context(), failing(OSError("down")))
-    damaged = spool.spool_folder() / "00000000000000000000-x.json"
+    damaged = spool.spool_folder() / f"{0:020d}-{0:032x}.json"
     damaged.touch()
     assert [each.envelope and each.envelope.message_id for each in spool.pending()] == [None, message.message_id]
     [first, _] = spool.pending()

@@ -16,8 +16,8 @@ from support.waiting import assert_takes_at_most
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
+from dkist_processing_core.isb.pending import send_pending
 from dkist_processing_core.isb.publisher import PublishError, deliver, publish
-from dkist_processing_core.isb.spool import send_pending
 
 OTHER_ADDRESS = "127.0.0.2"
 

@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import json
+import os
+import socket
 import subprocess
 import time
 
@@ -13,7 +15,7 @@ from support.messages import OTHER_QUEUE, QUEUE, new_envelope
 from support.ports import free_ports
 from support.waiting import PATIENCE_SECONDS
 
-from dkist_processing_core.isb import spool
+from dkist_processing_core.isb import pending, spool
 
 
 @pytest.fixture
@@ -29,10 +31,9 @@ def spooled(number=1, **changes):
     return spool.write(new_envelope(number, **values)).name
 
 
-def damaged_file(name="00000000000000000001-x.json", text="{"):
-    folder = spool.spool_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(text)
+def damaged_file(text="{"):
+    name = f"{1:020d}-{0xD:032x}.json"
+    (spool.prepare(spool.spool_folder()) / name).write_text(text)
     return name
 
 
@@ -63,10 +64,31 @@ def test_the_list_shows_what_is_pending_the_oldest_first(command):
     status, output, error = command("list")
     assert (status, error) == (0, "")
     header, *rows, total = output.splitlines()
-    assert header.split("  ")[0] == "spooled"
-    assert [row.split("  ")[1] for row in rows] == names
+    assert header.split() == ["spooled", "message", "summary"]
+    assert [row[13:].split()[0] for row in rows] == names
     assert rows[0].endswith("w 1.0 T1 manual__1 failed at 2026-09-10 00:26:40 UTC")
     assert total == f"2 pending in {spool.spool_folder()}, 0 of them damaged"
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"recipeRunId": 42, "error": "Traceback\nValueError: no flat\n"}, "recipe run 42 failed: ValueError: no flat"),
+        ({"recipeRunId": 0}, "recipe run 0 failed"),
+        ({"recipeRunId": "x", "error": None}, "recipe run x failed"),
+        ({"error": "odd \x1b[31m\u202e\udce9"}, r"failed: odd \x1b[31m\u202e\udce9"),
+        ({"error": "x" * 5000}, f"failed: {'x' * 900}"),
+        ({"error": ["no", "text"]}, "failed: ['no', 'text']"),
+    ],
+    ids=["both", "zero", "text", "odd", "long", "list"],
+)
+def test_the_list_shows_recipe_run_and_error(command, changes, end):
+    """In one line that a terminal can show, whatever the message holds."""
+    body = {"workflowName": "w", "workflowVersion": "1.0", "taskName": "T", "dagRunId": "r", **changes}
+    spooled(1, body=json.dumps(body), timestamp=0)
+    _, row, _ = command("list")[1].splitlines()
+    assert end in row
+    assert len(row) < 1200
 
 
 def test_programs_can_read_the_list(command):
@@ -78,6 +100,8 @@ def test_programs_can_read_the_list(command):
         "name": name,
         "path": str(spool.spool_folder() / name),
         "damage": None,
+        "set_aside": False,
+        "refusals": [],
         "message_id": f"{1:032x}",
         "routing_key": "recipe.run.failure.m",
         "body": {"workflowName": "w", "workflowVersion": "1.0", "taskName": "T1", "dagRunId": "manual__1"},
@@ -118,13 +142,58 @@ def test_what_a_message_does_not_say_is_left_out(command, changes, summary):
     assert command("list")[1].splitlines()[1].endswith(f"json  {summary}")
 
 
-def test_a_file_that_is_gone_meanwhile_is_no_error(command):
-    """A name without a file, as of a message that another process has just sent, is skipped."""
-    folder = spool.spool_folder()
+ODD = {
+    "mine.json": "{}",
+    "1-x.json": "{}",
+    f"{1:020d}-{'X' * 32}.json": "{}",
+    f"{1:020d}-{2:032x}.json.bak": "{}",
+    f".{1:020d}-{2:032x}.json.part": "{}",
+    "raw\nframes": "",
+    "odd \udce9": "",
+}
+
+
+def foreign_things(folder):
+    """Put things that are not ours into a folder, some of them with a name of our form; return their names."""
+    for name, text in ODD.items():
+        (folder / name).write_text(text)
+    names = [f"{number:020d}-{number:032x}.json" for number in range(10, 15)]
+    os.mkfifo(folder / names[0])
+    (folder / names[1]).symlink_to(folder / "gone")
+    (folder / names[2]).symlink_to(folder / "mine.json")
+    (folder / names[3]).mkdir()
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as peer:
+        peer.bind(os.fsencode(os.path.relpath(folder / names[4])))
+    return {*ODD, *names}
+
+
+def everything_in(folder):
+    return {each.name for each in folder.iterdir()}
+
+
+@pytest.mark.parametrize("verb", ["list", "send", "drop"])
+def test_what_is_not_ours_in_the_folder_is_left_alone_and_named(command, verb):
+    """A FIFO, links, folders, a socket and other people's files, whatever they are called; nothing waits for them."""
+    folder = spool.prepare(spool.spool_folder())
+    foreign = foreign_things(folder)
+    assert list(spool.pending()) == []
+    status, _, error = command(verb, *(["--all"] if verb == "drop" else []))
+    assert status == 0
+    assert error.startswith(f"Warning: left alone in {folder}, since they are no messages of this library: 12 (")
+    assert "\udce9" not in error
+    assert everything_in(folder) == foreign | {spool.MARK}
+
+
+@pytest.mark.parametrize("verb", ["list", "send", "drop"])
+def test_nothing_is_ours_in_a_folder_without_our_mark(command, tmp_path, verb):
+    """Not even what looks exactly like a message: somebody has named the wrong folder."""
+    folder = tmp_path / "home"
     folder.mkdir()
-    (folder / "1-x.json").symlink_to(folder / "gone")
-    assert command("list") == (0, f"There are no pending messages in {folder}.\n", "")
-    assert command("send") == (0, "0 sent, 0 not sent\n", "")
+    (folder / f"{1:020d}-{2:032x}.json").write_text(new_envelope().to_json())
+    before = everything_in(folder)
+    status, _, error = command(verb, "--spool", folder, *(["--all"] if verb == "drop" else []))
+    assert (status, "left alone" in error) == (0, True)
+    assert everything_in(folder) == before
 
 
 def test_another_folder_can_be_named(command, tmp_path, monkeypatch):
@@ -206,8 +275,8 @@ def test_files_of_the_previous_release_are_sent(command, broker):
 @pytest.mark.rabbitmq
 def test_while_the_broker_is_away_all_messages_stay(command, broker, monkeypatch):
     """Exit status 1 in bounded time, more messages take no longer; once it is back one send delivers each once."""
-    monkeypatch.setattr(spool, "BATCH_SECONDS", 3.0)
-    monkeypatch.setattr(spool, "BATCH_MESSAGES", 5)
+    monkeypatch.setattr(pending, "BATCH_SECONDS", 3.0)
+    monkeypatch.setattr(pending, "BATCH_MESSAGES", 5)
     names = [spooled(number) for number in range(12)]
     with broker.stopped():
         started = time.monotonic()
@@ -253,7 +322,7 @@ def test_a_message_that_another_process_sends_meanwhile_is_no_error(command, bro
     real_lock = spool.lock
 
     @contextlib.contextmanager
-    def lock_after_others(folder, *, seconds):
+    def lock_after_others(folder, *, seconds=0):
         (folder / names[0]).unlink()
         with real_lock(folder, seconds=seconds) as is_ours:
             yield is_ours
@@ -317,16 +386,22 @@ def test_all_messages_are_dropped(command):
     assert left() == []
 
 
-def test_a_file_that_cannot_be_dropped_does_not_keep_the_others(command):
-    """A folder among the files is named, with exit status 1."""
-    folder = spool.spool_folder() / "00000000000000000001-x.json"
-    folder.mkdir(parents=True)
-    spooled(1)
+def test_a_file_that_cannot_be_dropped_does_not_keep_the_others(command, monkeypatch):
+    """It is named, with exit status 1 (root may delete every file, so the error is made up)."""
+    names = [spooled(1), spooled(2)]
+    remove = spool.remove
+
+    def remove_second(message):
+        if message.file.name == names[0]:
+            raise PermissionError("not yours")
+        remove(message)
+
+    monkeypatch.setattr(spool, "remove", remove_second)
     status, output, error = command("drop", "--all")
     assert status == 1
     assert output.count("dropped: ") == 1
-    assert error.startswith(f"not dropped: {folder.name}: ")
-    assert left() == [folder.name]
+    assert error == f"not dropped: {names[0]}: not yours\n"
+    assert left() == [names[0]]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["--all", "name.json"]], ids=["neither", "dry-run", "both"])

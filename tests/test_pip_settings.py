@@ -2,18 +2,35 @@
 
 import os
 import shutil
+import ssl
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import pytest
-from support.http_server import files_in, http_server
+from support.certificates import UnavailableError, make_certificates
+from support.http_server import Request, files_in, http_server
 from support.releases import build_wheel, run_uv, write_package
 from support.script_package import FILES, NAME
 from support.script_runs import environments, new_spec, worker_without_uv
+from uv import find_uv_bin
 
 from dkist_processing_core.rendering.script import runnable_script
 
 pytestmark = pytest.mark.network
+SETTINGS = (
+    "PIP_",
+    "UV_",
+    "SSL_",
+    "REQUESTS_",
+    "CURL_",
+    "HTTP",
+    "http",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +65,42 @@ def put(wheel, simple):
     (project / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
 
 
+def new_folder(parent, name):
+    folder = parent / name
+    folder.mkdir()
+    return folder
+
+
+def build(installer, folder, pip_conf, **variables):
+    """Run a task on a worker that is set up by the text of pip.conf; return its environment, and the log."""
+    home = folder / "home"
+    (home / ".config" / "pip").mkdir(parents=True, exist_ok=True)
+    (home / ".config" / "pip" / "pip.conf").write_text(pip_conf)
+    worker = worker_without_uv(folder / f"tools-{installer}")
+    if installer == "uv":
+        (folder / "tools-uv" / "uv").symlink_to(find_uv_bin())
+    spec = new_spec()
+    # No variable of an installer is set: nothing but the file says where packages are.
+    inherited = {name: os.environ[name] for name in os.environ if not name.startswith(SETTINGS)}
+    done = subprocess.run(
+        ["bash", "-c", runnable_script(spec, spec.nodes[0])],
+        env={
+            **inherited,
+            **worker,
+            "HOME": str(home),
+            "DKIST_ENVIRONMENT_CACHE": str(folder / installer),
+            "DKIST_RECIPE_RUN_ID": "1",
+            **variables,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    [environment] = environments(folder / installer)
+    return environment, done.stdout
+
+
 def installed(environment):
     return sorted(each.name for each in environment.glob("lib/*/site-packages/*.dist-info"))
 
@@ -64,34 +117,75 @@ def test_pip_conf_alone_gives_the_same_environment_with_uv_as_with_pip(wheels, i
             put(wheel, root / "simple")
         else:
             shutil.copy(wheel, links)
-    home = tmp_path / "home"
-    (home / ".config" / "pip").mkdir(parents=True)
-    (home / ".config" / "pip" / "pip.conf").write_text(
+    pip_conf = (
         f"[global]\nindex-url = {address}/simple\nextra-index-url = {address}/extra\n[install]\nfind-links = {links}\n"
     )
-    tools = tmp_path / "tools"
-    worker = worker_without_uv(tools)
     found = {}
     for installer in ("uv", "pip"):
-        if installer == "uv":
-            (tools / "uv").symlink_to(shutil.which("uv"))
-        else:
-            (tools / "uv").unlink()
-        spec = new_spec()
-        # No variable of an installer is set: nothing but the file says where packages are.
-        variables = {name: os.environ[name] for name in os.environ if not name.startswith(("PIP_", "UV_"))}
-        variables |= {
-            **worker,
-            "HOME": str(home),
-            "DKIST_ENVIRONMENT_CACHE": str(tmp_path / installer),
-            "DKIST_RECIPE_RUN_ID": "1",
-        }
-        done = subprocess.run(
-            ["bash", "-c", runnable_script(spec, spec.nodes[0])], env=variables, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        [environment] = environments(tmp_path / installer)
+        environment, _ = build(installer, tmp_path, pip_conf)
         found[installer] = [name for name in installed(environment) if not name.startswith(("pip-", "setuptools-"))]
     assert found["uv"] == found["pip"]
     assert "packaging-26.0.dist-info" in found["uv"]
     assert len(found["uv"]) == 16
+
+
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_a_proxy_in_pip_conf_is_asked(wheels, index, tmp_path, installer):
+    """The index has no address of its own, so nothing but the proxy reaches it."""
+    _, root = index
+    for wheel in wheels.glob("*.whl"):
+        put(wheel, root / "simple")
+    asked = []
+
+    def answer(request):
+        asked.append(request.path)
+        return files_in(root)(Request("GET", urlsplit(request.path).path, {}, b""))
+
+    with http_server(answer) as port:
+        pip_conf = f"[global]\nindex-url = http://packages.invalid/simple\nproxy = http://127.0.0.1:{port}\n"
+        pip_conf += "trusted-host = packages.invalid\n"
+        # pip asks no variable for exceptions if it has a proxy of its own.
+        build(installer, tmp_path, pip_conf, NO_PROXY="packages.invalid")
+    assert any(path.startswith("http://packages.invalid/simple/dkist-script-test/") for path in asked)
+
+
+@pytest.mark.parametrize(
+    ("installer", "variable"),
+    [("uv", "REQUESTS_CA_BUNDLE"), ("uv", "CURL_CA_BUNDLE"), ("uv", "PIP_CERT"), ("pip", "REQUESTS_CA_BUNDLE")],
+)
+def test_an_authority_of_the_site_is_trusted(wheels, tmp_path, installer, variable):
+    """Whichever variable names its certificate, beside one for other programs that names other ones."""
+    root = tmp_path / "served"
+    for wheel in wheels.glob("*.whl"):
+        put(wheel, root / "simple")
+    try:
+        certificates, others = (make_certificates(new_folder(tmp_path, name)) for name in ("ours", "others"))
+    except UnavailableError as reason:
+        pytest.skip(str(reason))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificates.server, certificates.server_key)
+    with http_server(files_in(root), tls=tls) as port:
+        pip_conf = f"[global]\nindex-url = https://127.0.0.1:{port}/simple\nretries = 0\n"
+        trusted = {"SSL_CERT_FILE": str(others.authority), variable: str(certificates.authority)}
+        build(installer, tmp_path, pip_conf, **trusted)
+
+
+def test_what_uv_is_not_given_is_named(wheels, index, tmp_path):
+    """In one line of the log of the build."""
+    address, root = index
+    for wheel in wheels.glob("*.whl"):
+        put(wheel, root / "simple")
+    pip_conf = f"[global]\nindex-url = {address}/simple\n[install]\nprefer-binary = true\ntarget = /nowhere\n"
+    _, log = build("uv", tmp_path, pip_conf, PIP_PROGRESS_BAR="off", PIP_ONLY_BINARY=":all:")
+    assert "settings of pip that uv is not given: prefer-binary, progress-bar, target\n" in log
+
+
+def test_what_installs_elsewhere_is_not_given_to_pip(wheels, index, tmp_path):
+    """Neither from a file nor from a variable; the log names it."""
+    address, root = index
+    for wheel in wheels.glob("*.whl"):
+        put(wheel, root / "simple")
+    pip_conf = f"[global]\nindex-url = {address}/simple\n[install]\ntarget = {tmp_path / 'target'}\nuser = true\n"
+    _, log = build("pip", tmp_path, pip_conf, PIP_DRY_RUN="1", PIP_ISOLATED="1", PIP_VERSION="23")
+    assert "settings of pip that pip is not given: dry-run, isolated, target, user, version\n" in log
+    assert not (tmp_path / "target").exists()

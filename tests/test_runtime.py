@@ -1,5 +1,6 @@
 """The program that runs one task in its environment."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,10 +12,10 @@ from datetime import datetime
 import pytest
 from support.waiting import PATIENCE_SECONDS, wait_until
 
-from dkist_processing_core.common.log_lines import parse
+from dkist_processing_core.common.log_lines import Reader, marked_lines, parse
 from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.exceptions import TaskImportError
-from dkist_processing_core.runtime.main import load_task, run_task
+from dkist_processing_core.runtime.main import _status, load_task, run_task
 
 TASKS = """
     import logging, os, signal, sys, time
@@ -115,6 +116,30 @@ TASKS = """
         def run(self):
             sys.exit(256)
 
+    class Suppresses(TaskBase):
+        def run(self):
+            raise ValueError("the flat is missing")
+        def __exit__(self, *error):
+            super().__exit__(*error)
+            return True
+
+    class LeavesInItsTeardown(Suppresses):
+        def __exit__(self, *error):
+            super().__exit__(*error)
+            sys.exit()
+
+    class LeavesAtOnce(TaskBase):
+        def run(self):
+            pass
+        def __init__(self, *arguments, **options):
+            sys.exit(0)
+
+    class LeavesOnEntry(TaskBase):
+        def run(self):
+            pass
+        def __enter__(self):
+            sys.exit(0)
+
     class LeavesInPeace(TaskBase):
         def run(self):
             sys.exit(0)
@@ -168,6 +193,101 @@ TASKS = """
                 {}["key"]
             except KeyError as error:
                 raise ValueError("http://me:p@ss@host/ has no key") from error
+
+    class Unprintable(Exception):
+        def __str__(self):
+            raise SystemExit(0)
+        __repr__ = __str__
+
+    class RaisesTheUnprintable(TaskBase):
+        def run(self):
+            raise ExceptionGroup("two", [KeyError(Unprintable()), Unprintable()]) from Unprintable()
+
+    class RaisesALongChain(TaskBase):
+        def run(self):
+            error = None
+            for number in range(3000):
+                try:
+                    raise ValueError(str(number)) from error
+                except ValueError as caught:
+                    error = caught
+            raise error
+
+    class HasOddNotes(TaskBase):
+        def run(self):
+            error = ValueError("the flat is missing")
+            error.__notes__ = [Unprintable(), 3]
+            raise error
+
+    class LeavesTrue(TaskBase):
+        def run(self):
+            sys.exit(True)
+
+    class LeavesWithTheUnprintable(TaskBase):
+        def run(self):
+            sys.exit(Unprintable())
+
+    class RedirectsItsStreams(TaskBase):
+        def run(self):
+            import io
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 1)
+            os.dup2(nowhere, 2)
+            sys.stdout = sys.stderr = io.StringIO()
+            logging.disable()
+            logging.shutdown()
+            raise ValueError("the flat is missing")
+
+    class IsNotBlocking(TaskBase):
+        def run(self):
+            os.set_blocking(2, False)
+            raise ValueError("x" * 49_000)
+
+    class ClosesEverything(TaskBase):
+        def run(self):
+            os.closerange(0, 1000)
+            self.files = [open(f"product{number}.dat", "w") for number in range(30)]
+            raise ValueError("the flat is missing")
+
+    class OpensTooMany(TaskBase):
+        def run(self):
+            import resource
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+            self.files = []
+            while True:
+                self.files.append(open(os.devnull))
+
+    def log_much(number):
+        logging.getLogger("team").warning("%s %s begins%sends", os.getpid(), number, chr(97 + number % 26) * 30_000)
+
+    class LogsFromProcesses(TaskBase):
+        def run(self):
+            import multiprocessing
+            with multiprocessing.get_context(os.environ["METHOD"]).Pool(4) as pool:
+                pool.map(log_much, range(100), chunksize=1)
+
+    def log_below(queue):
+        import logging.handlers
+        logging.getLogger().addHandler(logging.handlers.QueueHandler(queue))
+        logging.getLogger("theirs").error("by a queue")
+
+    class HandsOnRecords(TaskBase):
+        def run(self):
+            import logging.handlers, multiprocessing
+            shown = logging.StreamHandler()
+            memory = logging.handlers.MemoryHandler(100, target=shown)
+            logger.addHandler(memory)
+            logger.warning("earlier")
+            logger.error("later")
+            logger.removeHandler(memory)
+            context = multiprocessing.get_context("spawn")
+            queue = context.Queue()
+            listener = logging.handlers.QueueListener(queue, shown)
+            listener.start()
+            process = context.Process(target=log_below, args=[queue])
+            process.start()
+            process.join()
+            listener.stop()
 
     not_a_task = 3
 """
@@ -272,6 +392,7 @@ def marked(team, task, **environment):
 def outcome_of(team, task, **environment):
     """Run a task; return the exit status, how it says that it has ended, and its standard error."""
     place = team / "outcome.json"
+    place.touch()
     status, _, stderr = run(team, task, DKIST_OUTCOME=str(place), **environment)
     return status, Outcome.from_json(place.read_text()), stderr
 
@@ -321,20 +442,37 @@ def test_the_last_error_is_the_traceback_of_the_task(team):
         ("LeavesWith256", 1, "SystemExit: 256"),
         ("Leaves", 7, "SystemExit: 7"),
         ("Interrupted", 130, "KeyboardInterrupt"),
+        ("Suppresses", 1, "ValueError: the flat is missing"),
+        ("LeavesInItsTeardown", 1, "ValueError: the flat is missing"),
+        ("LeavesAtOnce", 1, None),
+        ("LeavesOnEntry", 1, None),
         ("ForksAndFails", 1, "ValueError: the flat is missing"),
+        ("RaisesTheUnprintable", 1, "ExceptionGroup: two (2 sub-exceptions)"),
+        ("RaisesALongChain", 1, "ValueError: 2999"),
+        ("HasOddNotes", 1, "ValueError: the flat is missing"),
+        ("LeavesTrue", 1, "SystemExit: True"),
+        ("LeavesWithTheUnprintable", 1, "SystemExit: <exception str() failed>"),
+        ("RedirectsItsStreams", 1, "ValueError: the flat is missing"),
+        ("ClosesEverything", 1, "ValueError: the flat is missing"),
+        ("OpensTooMany", 1, "OSError: [Errno 24] Too many open files: '/dev/null'"),
         ("Nowhere", 1, None),
     ],
 )
-def test_a_failed_task_says_why(team, task, status, summary):
+def test_a_failed_task_says_why(team, monkeypatch, task, status, summary):
     """In its log and to who started it, whatever it did to logging and to its streams, and however it failed."""
+    monkeypatch.chdir(team)
     ended, outcome, stderr = outcome_of(team, f"team_tasks:{task}")
     assert (ended, outcome.state, outcome.exit_status) == (status, "failed", status)
+    assert [file.read_text() for file in team.glob("product*.dat") if file.stat().st_size] == []
     if summary is not None:
         assert outcome.summary == summary
-        assert outcome.error.splitlines()[-1].lstrip(" +-").startswith(summary) or task == "RaisesAGroup"
-    if task != "ClosesItsStreams":
+        last = outcome.error.splitlines()[-1].lstrip(" +-")
+        assert last.startswith(summary) or task in {"RaisesAGroup", "RaisesTheUnprintable", "HasOddNotes"}
+    if task not in {"ClosesItsStreams", "ClosesEverything"}:
         assert outcome.error.splitlines()[-1] in stderr
-    assert "ERROR dkist_processing_core.runtime: " in stderr
+    # All descriptors are closed; with the worker program it is shown then as well, see test_worker.
+    if task != "ClosesEverything":
+        assert "ERROR dkist_processing_core.runtime: " in stderr
 
 
 def test_a_forked_process_does_not_speak_for_the_task(team):
@@ -380,6 +518,75 @@ def test_a_record_that_a_handler_writes_in_pieces_is_one_record(team):
     assert ("", "printed") in lines
 
 
+def test_an_error_is_complete_although_nothing_waits_for_its_reader(team):
+    """The task has made its standard error stream non-blocking, and the pipe is full."""
+    command = ["-m", "dkist_processing_core.runtime", "team_tasks:IsNotBlocking", "--workflow-name=w"]
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    environment = {**os.environ, "PYTHONPATH": str(team), "DKIST_RECIPE_RUN_ID": "1", "DKIST_LOG_MARK": MARK}
+    process = subprocess.Popen(
+        [sys.executable, *command, "--workflow-version=1"], env=environment, stdout=write, stderr=write
+    )
+    os.close(write)
+    with os.fdopen(read, encoding="utf-8") as file:
+        output = file.read()
+    assert process.wait(30) == 1
+    *_, (kind, text) = read_all(output)
+    assert (kind, text.endswith(f"\nValueError: {'x' * 49_000}")) == ("40", True)
+
+
+def read_all(output):
+    """Return what the operator reads of an output, without the lines of this library."""
+    reader = Reader(MARK)
+    lines = [each for line in output.split("\n") if line for each in reader.read(line.rstrip())]
+    assert reader.rest() == []
+    return [tuple(each) for each in lines if "dkist_processing_core" not in each.text]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_records_of_several_processes_are_whole_and_keep_their_level(team, method):
+    """Each is longer than what a pipe takes at once, and all are written at the same time."""
+    environment = {"DKIST_LOG_MARK": MARK, "PYTHONUNBUFFERED": "1", "METHOD": method, "PYTHONPATH": str(team)}
+    command = ["-m", "dkist_processing_core.runtime", "team_tasks:LogsFromProcesses", "--workflow-name=w"]
+    done = subprocess.run(
+        [sys.executable, *command, "--workflow-version=1"],
+        env={**os.environ, "DKIST_RECIPE_RUN_ID": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
+    records = read_all(done.stdout)
+    assert {kind for kind, _ in records} == {"30"}
+    numbers = sorted(int(text.split()[2]) for _, text in records)
+    assert numbers == list(range(100))
+    for _, text in records:
+        middle = text.partition(" begins")[2].removesuffix("ends")
+        assert middle == middle[0] * 30_000
+
+
+def test_records_that_are_handed_on_keep_their_level(team):
+    """By a handler that keeps them for a while, and by a queue from a process that the task has spawned."""
+    _, lines = marked(team, "team_tasks:HandsOnRecords")
+    assert [each for each in lines if "dkist_processing_core" not in each[1]] == [
+        ("30", "earlier"),
+        ("40", "later"),
+        ("40", "by a queue"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["x" * 20_000, "é \n" * 3000, "\U0001f52d" * 5000, "\udc80" * 2000], ids=len)
+def test_a_long_record_is_lines_that_a_pipe_takes_at_once(text):
+    """In every encoding, and with spaces and line breaks at the end of a line, which Airflow removes."""
+    lines = marked_lines(40, text, mark="0123456789abcdef")
+    assert max(len(line.encode("ascii", errors="backslashreplace")) for line in lines) <= 4096
+    reader = Reader("0123456789abcdef")
+    assert [each for line in lines for each in reader.read(line.rstrip())] == [("40", text.rstrip("\n"))]
+    assert [each for line in lines[:-1] for each in reader.read(line.rstrip())] == []
+    [(kind, beginning)] = reader.rest()
+    assert (kind, text.startswith(beginning)) == ("40", True)
+
+
 def test_sigterm_while_a_thread_is_at_work_is_no_success(team):
     """The task has not ended as long as Python waits for a thread of it."""
     place = team / "outcome.json"
@@ -407,6 +614,20 @@ def test_a_task_that_succeeds_says_so(team, task):
     """So a process that ends before its task does is not mistaken for one."""
     status, outcome, _ = outcome_of(team, f"team_tasks:{task}")
     assert (status, outcome) == (0, Outcome(state="succeeded"))
+
+
+def test_a_module_that_ends_the_process_is_no_success(team):
+    """Nothing of the task has run."""
+    (team / "leaving_tasks.py").write_text("import sys\nsys.exit()\n")
+    status, outcome, _ = outcome_of(team, "leaving_tasks:Any")
+    assert (status, outcome.state) == (1, "failed")
+    assert "SystemExit() was raised before the task had begun" in outcome.summary
+
+
+@pytest.mark.parametrize("code", [256, 512, -256, 1 << 16, 1 << 64, 1.0, "", "0", (), [], b"", 0.0, {}, -1, 255, True])
+def test_whatever_is_no_zero_is_a_failure(code):
+    """Although the operating system would make a success of some of them."""
+    assert 0 < _status(SystemExit(code)) < 256
 
 
 def test_a_bad_recipe_run_id_is_an_outcome_as_well(team):

@@ -1,37 +1,344 @@
-"""Damaged files in the spool folder."""
+"""The spool folder: what is sent first, what is refused, what a power cut leaves, and where the folder is."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
 
 import pytest
-from support.messages import QUEUE, new_envelope
+from support.mesh import mesh_config
+from support.messages import OTHER_QUEUE, QUEUE, new_envelope
+from support.peers import relay
 
-from dkist_processing_core.isb import spool
+from dkist_processing_core.failure_callback import chat_ops_notification
+from dkist_processing_core.isb import pending, spool
+from dkist_processing_core.isb.pending import send_pending
 from dkist_processing_core.isb.publisher import deliver
-from dkist_processing_core.isb.spool import send_pending
+
+LIMIT_BYTES = 20_000
+
+
+def put(text, number=1):
+    """Write a file with a name of our form into the spool folder; return its name."""
+    name = f"{number:020d}-{number:032x}.json"
+    file = spool.prepare(spool.spool_folder()) / name
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return name
+
+
+def put_messages(numbers):
+    return [put(new_envelope(number).to_json(), number) for number in numbers]
+
+
+def ids(broker, queue=QUEUE):
+    return [int(properties.message_id, 16) for properties, _ in broker.take_all(queue)]
+
+
+@pytest.fixture(scope="module")
+def limited(rabbitmq):
+    """A broker that takes no message of more than some bytes; it closes the channel, and does not say for which."""
+    before = rabbitmq.control("eval", "rabbit_misc:get_env(rabbit, max_message_size, 134217728).").strip()
+    rabbitmq.control("eval", f"application:set_env(rabbit, max_message_size, {LIMIT_BYTES}).")
+    yield
+    rabbitmq.control("eval", f"application:set_env(rabbit, max_message_size, {before}).")
+
+
+@pytest.fixture
+def small_messages(limited, broker):
+    """The queues of that broker, empty."""
+    return broker
+
+
+def too_large(number=1):
+    return new_envelope(number, body=json.dumps({"x": "x" * LIMIT_BYTES}))
+
+
+UNSENDABLE = {
+    "long-id": new_envelope(message_id="x" * 300).to_json(),
+    "long-type": new_envelope(type="x" * 300).to_json(),
+    "no-queue": new_envelope(queue="").to_json(),
+    "surrogate": new_envelope(body="\ud800").to_json(),
+    "surrogate-id": new_envelope(message_id="\ud800").to_json(),
+    "surrogate-key": new_envelope(routing_key="\udfff").to_json(),
+    "negative-time": new_envelope(timestamp=-1).to_json(),
+    "huge-time": new_envelope(timestamp=2**70).to_json(),
+    "nested": "[" * 200000,
+    "no-utf-8": new_envelope(body="\xe9").to_json().encode().replace(b"\\u00e9", b"\xe9"),
+    "utf-16": new_envelope().to_json().encode("utf-16"),
+    "binary": bytes(range(256)),
+    "empty": "",
+    "huge": b" " * (spool.LARGEST_BYTES + 1),
+    "list": "[]",
+    "too-large-for-the-broker": too_large().to_json(),
+    "reserved-queue": new_envelope(queue="amq.reserved", routing_key="k").to_json(),
+}
 
 
 @pytest.mark.rabbitmq
+@pytest.mark.parametrize("text", UNSENDABLE.values(), ids=UNSENDABLE.keys())
+def test_a_message_that_can_never_be_sent_costs_no_other_its_turn(small_messages, text):
+    """It remains with what is wrong with it, and what is behind it is sent, each message once."""
+    name = put(text)
+    put_messages(range(2, 30))
+    report = send_pending(seconds=30)
+    assert [each for each, _ in report.pending] == [name]
+    assert len(report.sent) == 28
+    taken = ids(small_messages)
+    assert sorted(set(taken)) == list(range(2, 30))
+
+
+@pytest.mark.rabbitmq
+def test_a_message_that_can_never_be_sent_is_set_aside_with_its_reason(small_messages, caplog):
+    """After some tries, of which each is in the list; from then on it is sent only when somebody asks for it."""
+    name = put(too_large().to_json())
+    for number in range(spool.TRIES):
+        assert [each for each, _ in send_pending(seconds=30).pending] == [name], number
+        [message] = spool.pending()
+        assert (len(message.refusals), message.is_set_aside) == (number + 1, number + 1 == spool.TRIES)
+        assert "406 PRECONDITION_FAILED - message size " in message.refusals[-1]
+        assert "ISB_QUEUE_TYPE" not in message.refusals[-1]
+    assert f"{name} was refused {spool.TRIES} times and is set aside in" in caplog.text
+    assert send_pending(seconds=30) == pending.SendReport()
+    assert [each for each, _ in send_pending(seconds=30, is_complete=True).pending] == [name]
+    aside = spool.spool_folder() / spool.SET_ASIDE
+    (aside / name).write_text(new_envelope(1).to_json())  # as if the broker took it by now
+    assert send_pending(seconds=30, is_complete=True).sent == [name]
+    assert ids(small_messages) == [1]
+    assert {*aside.parent.iterdir(), *aside.iterdir()} == {aside, aside.parent / spool.MARK}
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("numbers", [[0], [29], [0, 29], [3, 4, 5, 20], range(30)], ids=str)
+def test_messages_that_are_too_large_are_found_among_others(small_messages, numbers):
+    """First, last, side by side, all: each is refused for itself, and the others arrive in one call."""
+    envelopes = [too_large(each) if each in numbers else new_envelope(each) for each in range(30)]
+    errors = deliver(envelopes, seconds=30)
+    assert sorted(errors) == list(numbers)
+    assert all(error.is_refusal and not error.retryable for error in errors.values())
+    assert set(ids(small_messages)) == set(range(30)) - set(numbers)
+
+
+@pytest.mark.rabbitmq
+def test_a_message_for_which_the_connection_is_closed_costs_no_other_its_turn(broker, monkeypatch):
+    """Such as by a broker that finds a fault in a frame; here the relay spoils it."""
+
+    def spoil(data):
+        return data.replace(b"POISON", b"POISON\xff\xff\xff") if b"POISON" in data else data
+
+    put(new_envelope(1, body='"POISON"').to_json())
+    names = put_messages(range(2, 10))
+    with relay(broker.port, to_broker=spoil) as port:
+        monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
+        report = send_pending(seconds=30)
+    assert sorted(report.sent) == names
+    assert set(ids(broker)) == set(range(2, 10))
+
+
+@pytest.mark.rabbitmq
+def test_what_was_refused_is_tried_after_what_never_was(broker, monkeypatch):
+    """However many were refused, those behind them have their turn first, and the refused ones take turns."""
+    refused = [put(new_envelope(each, queue="amq.reserved", routing_key="k").to_json(), each) for each in (1, 2)]
+    send_pending(seconds=30)
+    tried = []
+    found = spool.contents(spool.spool_folder())
+    assert (found.messages, found.refused) == ([], refused)
+    put_messages([3])
+    monkeypatch.setattr(pending, "BATCH_MESSAGES", 1)
+    monkeypatch.setattr(
+        pending, "_send_batch", lambda batch, *_: [tried.append(each.file.name) for each, _ in batch] and {}
+    )
+    send_pending()
+    assert tried == [f"{3:020d}-{3:032x}.json", *refused]
+
+
+@pytest.mark.rabbitmq
+def test_a_full_queue_sets_nothing_aside(broker):
+    """A message that is refused for now remains in its place however often it is tried."""
+    broker.forget(OTHER_QUEUE)
+    connection = broker.connect()
+    channel = connection.channel()
+    arguments = {"x-queue-type": "classic", "x-max-length": 1, "x-overflow": "reject-publish"}
+    channel.queue_declare(OTHER_QUEUE, durable=True, arguments=arguments)
+    channel.exchange_declare("master.direct.x", exchange_type="direct", durable=True)
+    channel.queue_bind(OTHER_QUEUE, "master.direct.x", "other.m")
+    connection.close()
+    for number in range(1, 4):
+        put(new_envelope(number, queue=OTHER_QUEUE, routing_key="other.m").to_json(), number)
+    for _ in range(spool.TRIES + 2):
+        report = send_pending(seconds=30)
+    assert {"basic.nack" in reason for _, reason in report.pending} == {True}
+    assert not any(each.is_set_aside for each in spool.pending())
+    broker.forget(OTHER_QUEUE)
+
+
+@pytest.mark.rabbitmq
+def test_each_callback_sends_the_fresh_message_and_some_of_a_large_spool(broker, monkeypatch, caplog):
+    """What is read is bounded, so the number of waiting messages does not matter; the oldest go first."""
+    monkeypatch.setattr(pending, "BATCH_MESSAGES", 100)
+    put_messages(range(1, 3001))
+    read = []
+    real = spool.read
+    monkeypatch.setattr(spool, "read", lambda file: read.append(file) or real(file))
+    monkeypatch.setattr("dkist_processing_core.isb.publisher.TOTAL_SECONDS", 20)
+    monkeypatch.setattr(pending, "time", Clock(steps=600))
+    with caplog.at_level(logging.INFO):
+        message = chat_ops_notification({"run_id": "r"}, "w", "1", "T")
+    left = sum(1 for _ in spool.spool_folder().glob("*.json"))
+    assert len(read) <= 3000 - left + 100
+    assert f"{3000 - left} pending messages were sent, {left} remain" in caplog.text
+    fresh, *others = (properties.message_id for properties, _ in broker.take_all(QUEUE))
+    assert fresh == message.message_id
+    assert [int(each, 16) for each in others] == list(range(1, 3001 - left))
+    assert 0 < left < 3000
+
+
+class Clock:
+    """A clock that passes its limit after so many looks at it, so that no test depends on speed."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def monotonic(self):
+        self.left -= 1
+        return time.monotonic() if self.left > 0 else time.monotonic() + 1000
+
+
+@pytest.mark.rabbitmq
+def test_a_fresh_message_that_is_refused_does_not_keep_the_others_from_being_sent(small_messages):
+    """The broker answers, so what is pending is sent; the fresh one joins it."""
+    put_messages(range(1, 4))
+    message = chat_ops_notification({"run_id": "r" * LIMIT_BYTES}, "w", "1", "T")
+    assert ids(small_messages) == [1, 2, 3]
+    assert [each.envelope.message_id for each in spool.pending()] == [message.message_id]
+
+
+def part_of(text, name=f"{1:020d}-{1:032x}.json", folder=None):
+    part = (folder or spool.prepare(spool.spool_folder())) / f".{name}.0123abcd.part"
+    part.write_text(text)
+    return part
+
+
+def test_a_part_that_a_power_cut_has_left_is_taken_over():
+    """Nobody holds its lock, so its writer is gone; it is a message like any other."""
+    part = part_of(new_envelope(1).to_json())
+    [message] = spool.pending()
+    assert message.envelope == new_envelope(1)
+    assert not part.exists()
+
+
+def test_a_part_that_is_cut_off_is_a_damaged_message():
+    """It is listed, and set aside after some tries."""
+    part_of(new_envelope(1).to_json()[:40])
+    [message] = spool.pending()
+    assert message.damage.startswith("JSONDecodeError")
+
+
+def test_a_part_that_somebody_writes_is_left_to_him():
+    """A lock says so; an empty one may be locked next, unless it is old."""
+    part = part_of(new_envelope(1).to_json())
+    code = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+    writer = subprocess.Popen([sys.executable, "-c", code, part], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    writer.stdout.readline()
+    assert list(spool.pending()) == []
+    writer.communicate(b"\n")
+    assert len(list(spool.pending())) == 1
+    empty = part_of("", name=f"{2:020d}-{2:032x}.json")
+    assert len(list(spool.pending())) == 1
+    assert empty.exists()
+    os.utime(empty, (0, 0))
+    assert len(list(spool.pending())) == 1
+    assert not empty.exists()
+
+
+def test_a_message_is_on_the_disk_before_its_name_and_its_name_before_the_call_returns(monkeypatch):
+    """The file is synchronised, then renamed, then its folder; a new folder's name is in its parent by then."""
+    order = []
+    real_sync, real_rename = os.fsync, os.rename
+    here = Path("/proc/self/fd")
+    monkeypatch.setattr(os, "fsync", lambda each: order.append(str((here / str(each)).readlink())) or real_sync(each))
+    monkeypatch.setattr(os, "rename", lambda *each: order.append("rename") or real_rename(*each))
+    file = spool.write(new_envelope(1))
+    folder = file.parent
+    assert order[-2:] == ["rename", str(folder)]
+    assert order[-3].endswith(".part")
+    assert str(folder.parent) in order
+    assert str(folder / spool.MARK) in order
+
+
+def test_nothing_is_left_of_a_message_that_could_not_be_written(monkeypatch):
+    """Such as on a full disk."""
+    spool.prepare(spool.spool_folder())
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="full"):
+        spool.write(new_envelope(1))
+    assert [each.name for each in spool.spool_folder().iterdir()] == [spool.MARK]
+
+
+def full_disk(_):
+    raise OSError("full")
+
+
 @pytest.mark.parametrize(
-    "text",
-    [
-        new_envelope(message_id="x" * 300).to_json(),
-        new_envelope(type="x" * 300).to_json(),
-        new_envelope(queue="").to_json(),
-        new_envelope(body="\ud800").to_json(),
-        new_envelope(timestamp=-1).to_json(),
-        new_envelope(timestamp=2**70).to_json(),
-        "[" * 200000,
-    ],
-    ids=["long-id", "long-type", "no-queue", "surrogate", "negative-time", "huge-time", "nested"],
+    "message_id", ["m", "a/b", "x" * 300, "", "\ud800"], ids=["short", "slash", "long", "no", "odd"]
 )
-def test_a_file_that_can_never_be_sent_holds_up_no_other(broker, text):
-    """It remains, with what is wrong with it; the message after it is sent."""
-    folder = spool.spool_folder()
-    folder.mkdir()
-    (folder / "1-x.json").write_text(text)
-    spool.write(new_envelope(2))
-    report = send_pending(seconds=5)
-    assert [file.name for file, _ in report.pending] == ["1-x.json"]
-    assert len(report.sent) == 1
-    assert [properties.message_id for properties, _ in broker.take_all(QUEUE)] == [f"{2:032x}"]
+def test_any_message_id_gives_a_name_of_our_form(message_id):
+    """The id itself stays in the message."""
+    file = spool.write(new_envelope(message_id=message_id))
+    assert spool.MESSAGE.fullmatch(file.name)
+    assert json.loads(file.read_text())["message_id"] == message_id
+
+
+WITHOUT_PASSWD_ENTRY = """
+import logging, os
+from dkist_processing_core.failure_callback import chat_ops_notification, dag_run_failure_notification
+# Python may lie where that user cannot read it.
+import encodings.idna
+from dkist_processing_core.isb import pending, publisher
+from dkist_processing_core.isb.failures import context, message
+os.setgid(54321)
+os.setuid(54321)
+logging.basicConfig(level="WARNING")
+chat_ops_notification({"run_id": "r", "exception": ValueError("no flat")}, "w", "1", "T")
+dag_run_failure_notification({"run_id": "s"}, "w", "1")
+"""
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user can write to; those of pytest let in nobody else."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="root alone can become a user who has no passwd entry")
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("with_cache", [True, False], ids=["cache", "nothing"])
+@pytest.mark.parametrize("is_up", [True, False], ids=["broker", "no-broker"])
+@pytest.mark.parametrize("home", [None, "", "/nonexistent", "relative"], ids=str)
+def test_without_a_home_folder_no_failure_is_lost(broker, open_folder, with_cache, is_up, home):
+    """It is sent; where the broker is away, it is kept beside the environments, and without these it is in the log."""
+    cache = open_folder
+    environment = {**os.environ, "MESH_CONFIG": broker.mesh_config if is_up else "{"}
+    for name in ("DKIST_ISB_SPOOL", "HOME", "XDG_STATE_HOME", "DKIST_ENVIRONMENT_CACHE"):
+        environment.pop(name, None)
+    environment |= {} if home is None else {"HOME": home}
+    environment |= {"DKIST_ENVIRONMENT_CACHE": str(cache)} if with_cache else {}
+    command = [sys.executable, "-c", WITHOUT_PASSWD_ENTRY]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/", timeout=120, check=True)
+    assert "Traceback" not in done.stderr
+    if is_up:
+        assert len(broker.take_all(QUEUE)) == 1
+    elif with_cache:
+        [message] = spool.pending(cache / "isb-spool")
+        assert json.loads(message.envelope.body)["error"] == "ValueError: no flat"
+    else:
+        assert "Forward it by hand: {" in done.stderr
+        assert "ValueError: no flat" in done.stderr
 
 
 def test_a_delivery_without_time_is_an_error():

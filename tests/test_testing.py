@@ -26,8 +26,8 @@ from dkist_processing_core.failure_callback import (
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.failures import context as of_context
+from dkist_processing_core.isb.pending import send_pending
 from dkist_processing_core.isb.publisher import PublishError, deliver, publish
-from dkist_processing_core.isb.spool import send_pending
 
 
 class Calibrate(TaskBase):

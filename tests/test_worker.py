@@ -105,6 +105,8 @@ def test_the_task_sees_nothing_of_airflow(releases, warm_cache, tmp_path):
     unwanted = {
         "AIRFLOW__CORE__FERNET_KEY": "k",
         "AIRFLOW_CONN_DB": "c",
+        "AIRFLOW_CONN_MY-DB": "c",
+        "AIRFLOW_DATABASE_PASSWORD": "p",
         "AIRFLOW_VAR_X": "v",
         "_AIRFLOW__AS_LIBRARY": "1",
         "AIRFLOW_HOME": "/a",
@@ -433,6 +435,24 @@ def test_success_without_an_outcome_is_a_failure(releases, warm_cache):
     assert "ERROR: the task ended with exit status 0 before it was complete" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("task", "error"),
+    [
+        ("ClosesEverything", "RuntimeError: the flat is missing"),
+        ("OpensTooMany", "OSError: [Errno 24] Too many open files: '/dev/null'"),
+    ],
+)
+def test_the_error_of_a_task_is_shown_whatever_became_of_its_descriptors(releases, warm_cache, tmp_path, task, error):
+    """In the log and in the outcome, and no file of the task is written to."""
+    variables = {"DKIST_ENVIRONMENT_CACHE": str(warm_cache), "FACTS": str(tmp_path / "facts")}
+    done = run(task, releases, DKIST_LOG_MARK=MARK, **variables)
+    assert done.returncode == 1, done.stdout
+    outcome = Outcome.from_json(marked(done)[-1].text)
+    assert outcome.summary == error
+    assert [line.kind for line in marked(done) if line.text.endswith(f"\n{error}")] == ["40"]
+    assert [file for file in tmp_path.glob("facts.*") if file.stat().st_size] == []
+
+
 MARK = "0123456789abcdef"
 
 
@@ -445,7 +465,7 @@ def test_lines_keep_their_level_and_the_outcome_comes_last(releases, warm_cache)
     """With a mark, as Airflow's operator sets it; what the task prints is not marked."""
     done = run("Bad", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), DKIST_LOG_MARK=MARK)
     *lines, last = marked(done)
-    ended = "dkist: task dkist_script_test.tasks:Bad ended with exit status 1 after "
+    ended = "dkist: task dkist_script_test.tasks:Bad ended with exit status 1"
     assert [line.kind for line in lines if line.text.startswith(ended)] == ["20"]
     assert all(line.kind == "20" for line in lines if line.text.startswith("dkist: "))
     assert last.kind == OUTCOME
@@ -453,7 +473,8 @@ def test_lines_keep_their_level_and_the_outcome_comes_last(releases, warm_cache)
     assert (outcome.state, outcome.exit_status) == ("failed", 1)
     assert outcome.summary == "RuntimeError: the flat is missing"
     done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), DKIST_LOG_MARK=MARK)
-    assert OUTCOME not in [line.kind for line in marked(done)]
+    last = marked(done)[-1]
+    assert (last.kind, Outcome.from_json(last.text)) == (OUTCOME, Outcome(state="succeeded", exit_status=0))
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ def release(package: ModuleType) -> list[Path]:
         *build_utils.export_dags(package, Path("dags")),
         *build_utils.export_notebooks(package, path="notebooks"),
         build_utils.export_archive(package, "archives", overwrite=True),
+        build_utils.export_one_file(package, "dags", overwrite=True),
         build_utils.export_notebook_dockerfile(package, "notebooks"),
     ]
 

@@ -19,6 +19,8 @@ from dkist_processing_core.worker import collector
 
 __all__ = ["environments"]
 
+NAMED = 20
+
 
 class Limit(click.ParamType):  # type: ignore[type-arg]
     """An age such as 30d, or a size such as 50G, read by a function that raises `ConfigurationError`."""
@@ -56,6 +58,7 @@ def environments() -> None:
 def list_command(folder: Path | None, is_json: bool) -> None:
     """List all environments, least recently used first."""
     known = collector.environments(folder)
+    _name_strangers(folder)
     if is_json:
         click.echo(json.dumps([_as_data(each) for each in known], indent=2))
         return
@@ -92,6 +95,7 @@ def prune(
     Without a limit, only the remains of interrupted builds and removals are removed. An environment in use is never
     removed.
     """
+    _name_strangers(folder)
     removed = collector.prune(folder, older_than=older_than, max_size=max_size, is_dry_run=dry_run)
     if is_json:
         click.echo(json.dumps([_as_data(each) for each in removed], indent=2))
@@ -113,6 +117,7 @@ def remove(context: click.Context, names: tuple[str, ...], folder: Path | None, 
 
     The beginning of a name is enough if no other name begins with it.
     """
+    _name_strangers(folder)
     known = collector.environments(folder)
     chosen = {each.path: each for name in names for each in [_by_name(name, known)]}
     in_use = 0
@@ -123,6 +128,15 @@ def remove(context: click.Context, names: tuple[str, ...], folder: Path | None, 
         else:
             click.echo(f"{'would be removed' if dry_run else 'removed'}: {each.name}")
     context.exit(1 if in_use else 0)
+
+
+def _name_strangers(folder: Path | None) -> None:
+    """Name what is in the folder of the environments without being one; it is never removed."""
+    found = collector.strangers(folder)
+    for each in found[:NAMED]:
+        click.echo(f"not an environment of this program, left as it is: {each}", err=True)
+    if len(found) > NAMED:
+        click.echo(f"and {len(found) - NAMED} more in {found[0].parent}", err=True)
 
 
 def _by_name(name: str, known: list[collector.Environment]) -> collector.Environment:

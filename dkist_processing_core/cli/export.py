@@ -18,6 +18,12 @@ from dkist_processing_core.cli.packages import validated
 __all__ = ["dockerfile", "export", "notebooks"]
 
 
+NO_CALLBACKS = (
+    "warning: the DAG processor of Airflow 3.3 does not report killed tasks of DAGs in an archive, unless its setting "
+    "dag_version_inflation_check_level is off; --one-file has no such limitation"
+)
+
+
 def folder_option(default: str) -> Callable[..., Any]:
     """Return the option for the folder to write to."""
     return click.option(
@@ -38,10 +44,13 @@ def overwrite_option(files: str) -> Callable[..., Any]:
 @click.command(short_help="Write the DAG file of every workflow of a package.")
 @package_argument
 @folder_option("dags")
+@click.option("--one-file", "is_one_file", is_flag=True, help="Write one DAG file with all workflows.")
 @click.option("--zip", "is_zip", is_flag=True, help="Write one zip archive, which Airflow loads without unpacking.")
 @overwrite_option("files of a released version that have different content")
 @json_option
-def export(package: str, folder: Path, is_zip: bool, overwrite: bool, is_json: bool) -> None:
+def export(  # noqa: PLR0913 - one for each option
+    package: str, folder: Path, *, is_one_file: bool, is_zip: bool, overwrite: bool, is_json: bool
+) -> None:
     """
     Write the DAG file of every workflow that PACKAGE declares, all or nothing.
 
@@ -50,12 +59,15 @@ def export(package: str, folder: Path, is_zip: bool, overwrite: bool, is_json: b
     """
     from dkist_processing_core.export import bundle
 
+    if is_one_file and is_zip:
+        raise click.UsageError("--one-file and --zip exclude each other")
     workflows = validated(package)
     if is_zip:
+        click.echo(NO_CALLBACKS, err=True)
         files = [bundle.write_archive(workflows, folder, overwrite=overwrite)]
         summary = f"1 archive with {len(workflows)} DAG file(s) in {folder}"
     else:
-        files = bundle.write(workflows, folder, overwrite=overwrite)
+        files = bundle.write(workflows, folder, overwrite=overwrite, one_file=is_one_file)
         summary = f"{len(files)} DAG file(s), manifest.json and pools.json in {folder}"
     _print_files(files, is_json=is_json, summary=summary)
 

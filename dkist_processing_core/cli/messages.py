@@ -5,20 +5,26 @@ Runs in: worker, and the machine of the DAG processor.
 """
 
 import json
+import textwrap
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import click
 
 from dkist_processing_core.cli.options import json_option
-from dkist_processing_core.cli.tables import age, table
+from dkist_processing_core.cli.tables import age
 from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.spool import SpooledMessage
+from dkist_processing_core.isb.spool import Contents, SpooledMessage
 
 __all__ = ["messages"]
 
 BUSY_SECONDS = 60
+AGE_WIDTH, NAME_WIDTH = 11, 58
+LONGEST_SUMMARY = 1000
+COMPARED = 1000  # names among which the closest one is looked for
 
 folder_option = click.option(
     "--spool",
@@ -39,18 +45,39 @@ def messages() -> None:
 @folder_option
 @json_option
 def list_command(folder: Path | None, is_json: bool) -> None:
-    """List the pending messages, the oldest first."""
-    known = list(spool.pending(folder))
+    """
+    List the pending messages, the oldest first.
+
+    Each is printed as soon as it is read, so that a large folder needs no memory.
+    """
+    folder, found = _contents(folder)
+    shown = filter(None, map(spool.read, found.paths(folder)))
     if is_json:
-        click.echo(json.dumps([_as_data(each) for each in known], indent=2))
-        return
-    if not known:
-        click.echo(f"There are no pending messages in {folder or spool.spool_folder()}.")
-        return
-    rows = [(age(each.spooled_at), each.file.name, _summary(each)) for each in known]
-    table(("spooled", "message", "summary"), rows)
-    damaged = sum(each.envelope is None for each in known)
-    click.echo(f"{len(known)} pending in {folder or spool.spool_folder()}, {damaged} of them damaged")
+        separator = "["
+        for each in shown:
+            text = json.dumps(_as_data(each), indent=2)
+            click.echo(separator + textwrap.indent("\n" + text, "  "), nl=False)
+            separator = ","
+        click.echo("[]" if separator == "[" else "\n]")
+    else:
+        _print(folder, shown)
+    _name_foreign(folder, found)
+
+
+def _print(folder: Path, shown: Iterator[SpooledMessage]) -> None:
+    count = damaged = set_aside = 0
+    for each in shown:
+        if not count:
+            click.echo(f"{'spooled':<{AGE_WIDTH}}  {'message':<{NAME_WIDTH}}  summary")
+        click.echo(f"{age(each.spooled_at):<{AGE_WIDTH}}  {each.file.name:<{NAME_WIDTH}}  {_summary(each)}")
+        count += 1
+        damaged += each.envelope is None
+        set_aside += each.is_set_aside
+    if count:
+        aside = f", {set_aside} set aside" if set_aside else ""
+        click.echo(f"{count} pending in {folder}, {damaged} of them damaged{aside}")
+    else:
+        click.echo(f"There are no pending messages in {folder}.")
 
 
 @messages.command()
@@ -62,32 +89,33 @@ def send(context: click.Context, names: tuple[str, ...], folder: Path | None, is
     """
     Send the pending messages, the oldest first.
 
-    Without names, all of them are sent. A message is deleted as soon as the broker has confirmed it. One that the
-    broker refuses remains and does not hold up the others. The exit status is 1 if any remains.
+    Without names, all of them are sent, including those that are set aside. A message is deleted as soon as the broker
+    has confirmed it. One that the broker refuses remains and does not hold up the others. The exit status is 1 if any
+    remains.
     """
-    from dkist_processing_core.isb.spool import send_pending
+    from dkist_processing_core.isb.pending import send_pending
 
-    only = frozenset(each.file for each in _chosen(names, list(spool.pending(folder)))) if names else None
+    folder, found = _contents(folder)
+    only = frozenset(each.name for each in _chosen(names, folder, found)) if names else None
     try:
-        report = send_pending(folder, lock_seconds=BUSY_SECONDS, only=only)
-    except ConfigurationError as error:
+        report = send_pending(folder, lock_seconds=BUSY_SECONDS, only=only, is_complete=True)
+    except (ConfigurationError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if report.is_busy:
-        click.echo(
-            f"Error: another process is sending the messages in {folder or spool.spool_folder()}; try again later.",
-            err=True,
-        )
+        click.echo(f"Error: another process is sending the messages in {folder}; try again later.", err=True)
         context.exit(1)
+    remaining = report.pending
     if is_json:
-        pending = [{"name": file.name, "reason": reason} for file, reason in report.pending]
-        click.echo(json.dumps({"sent": [file.name for file in report.sent], "pending": pending}, indent=2))
+        pending = [{"name": name, "reason": reason} for name, reason in remaining]
+        click.echo(json.dumps({"sent": report.sent, "pending": pending}, indent=2))
     else:
-        for file in report.sent:
-            click.echo(f"sent: {file.name}")
-        for file, reason in report.pending:
-            click.echo(f"not sent: {file.name}: {reason}", err=True)
-        click.echo(f"{len(report.sent)} sent, {len(report.pending)} not sent")
-    context.exit(1 if report.pending else 0)
+        for name in report.sent:
+            click.echo(f"sent: {name}")
+        for name, reason in remaining:
+            click.echo(f"not sent: {name}: {_line(reason)}", err=True)
+        click.echo(f"{len(report.sent)} sent, {len(remaining)} not sent")
+    _name_foreign(folder, found)
+    context.exit(1 if remaining else 0)
 
 
 @messages.command()
@@ -100,30 +128,54 @@ def drop(context: click.Context, names: tuple[str, ...], is_all: bool, folder: P
     """
     Delete pending messages without sending them.
 
-    The exit status is 1 if any file cannot be removed.
+    Files that are no messages of this library are left alone and named. The exit status is 1 if any file cannot be
+    removed.
     """
     if is_all == bool(names):
         raise click.UsageError('give the names of messages, as shown by "list", or --all.')
-    known = list(spool.pending(folder))
+    folder, found = _contents(folder)
     status = 0
-    for each in known if is_all else _chosen(names, known):
+    for each in filter(None, map(spool.read, found.paths(folder) if is_all else _chosen(names, folder, found))):
         try:
             if not dry_run:
-                each.file.unlink(missing_ok=True)
+                spool.remove(each)
         except OSError as error:
             click.echo(f"not dropped: {each.file.name}: {error}", err=True)
             status = 1
         else:
             click.echo(f"{'would be dropped' if dry_run else 'dropped'}: {each.file.name}: {_summary(each)}")
+    _name_foreign(folder, found)
     context.exit(status)
 
 
-def _chosen(names: tuple[str, ...], known: list[SpooledMessage]) -> list[SpooledMessage]:
-    by_name = {each.file.name: each for each in known}
+def _contents(folder: Path | None) -> tuple[Path, Contents]:
+    try:
+        folder = folder or spool.spool_folder()
+        return folder, spool.contents(folder)
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"the spool folder cannot be read: {error}") from error
+
+
+def _name_foreign(folder: Path, found: Contents) -> None:
+    """Tell what in the folder is left alone."""
+    if found.foreign_count:
+        names = ", ".join(map(ascii, found.foreign)) + (", ..." if found.foreign_count > len(found.foreign) else "")
+        click.echo(
+            f"Warning: left alone in {folder}, since they are no messages of this library: "
+            f"{found.foreign_count} ({names})",
+            err=True,
+        )
+
+
+def _chosen(names: tuple[str, ...], folder: Path, found: Contents) -> list[Path]:
+    by_name = {path.name: path for path in found.paths(folder) if path.name in names}
     for name in names:
         if name not in by_name:
+            known = [path.name for path in islice(found.paths(folder), COMPARED)]
             raise click.UsageError(
-                f'there is no message {name!r}{did_you_mean(name, by_name)}. See "dkist-processing-core messages list".'
+                f'there is no message {name!r}{did_you_mean(name, known)}. See "dkist-processing-core messages list".'
             )
     return [by_name[name] for name in dict.fromkeys(names)]
 
@@ -135,6 +187,8 @@ def _as_data(message: SpooledMessage) -> dict[str, object]:
         "path": str(message.file),
         "spooled_at": message.spooled_at.isoformat(timespec="seconds"),
         "damage": message.damage or None,
+        "set_aside": message.is_set_aside,
+        "refusals": list(message.refusals),
         "message_id": envelope and envelope.message_id,
         "routing_key": envelope and envelope.routing_key,
         "body": envelope and _body(envelope.body),
@@ -144,19 +198,32 @@ def _as_data(message: SpooledMessage) -> dict[str, object]:
 def _body(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
 def _summary(message: SpooledMessage) -> str:
     """Return one line about a message."""
+    refusal = f" (refused: {message.refusals[-1]})" if message.refusals else ""
     if message.envelope is None:
-        return f"damaged: {message.damage}"
+        return _line(f"damaged: {message.damage}{refusal}")
     body = _body(message.envelope.body)
     keys = ("workflowName", "workflowVersion", "taskName", "dagRunId")
     if not isinstance(body, dict) or not all(key in body for key in keys[:3]):
-        return message.envelope.routing_key
-    return " ".join(str(body[key]) for key in keys if body.get(key)) + " failed" + _moment(message.envelope.timestamp)
+        return _line(message.envelope.routing_key + refusal)
+    what = " ".join(str(body[key]) for key in keys if body.get(key))
+    recipe_run = body.get("recipeRunId")
+    if recipe_run is not None:
+        what += f" recipe run {recipe_run}"
+    error = str(body.get("error") or "").strip().splitlines()
+    reason = f": {error[-1]}" if error else ""
+    return _line(f"{what} failed{_moment(message.envelope.timestamp)}{reason}{refusal}")
+
+
+def _line(text: str) -> str:
+    """Return a text as one line that every terminal can show."""
+    shown = text if len(text) <= LONGEST_SUMMARY else f"{text[:LONGEST_SUMMARY]}..."
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in shown)
 
 
 def _moment(timestamp: int) -> str:

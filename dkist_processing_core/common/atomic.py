@@ -7,6 +7,8 @@ Runs in: author and CI, worker.
 import errno
 import fcntl
 import os
+import re
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -116,12 +118,14 @@ def _remove(names: Iterable[str]) -> None:
 def _remove_stale(paths: Iterable[Path]) -> None:
     """Remove the temporary files that killed writers of these paths left behind."""
     for folder in {path.parent for path in paths}:
-        prefixes = {_temporary_prefix(path) for path in paths if path.parent == folder}
+        prefixes = "|".join(re.escape(_temporary_prefix(path)) for path in paths if path.parent == folder)
+        ours = re.compile(f"(?:{prefixes})[0-9a-f]{{{2 * RANDOM_BYTES}}}{re.escape(TEMPORARY_SUFFIX)}")
         for file in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-            if file.name[: -2 * RANDOM_BYTES - len(TEMPORARY_SUFFIX)] in prefixes:
-                with suppress(OSError):
-                    if time.time() - file.stat().st_mtime > STALE_SECONDS:
-                        file.unlink()
+            with suppress(OSError):
+                status = file.lstat()
+                is_stale = stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > STALE_SECONDS
+                if ours.fullmatch(file.name) and is_stale:
+                    file.unlink()
 
 
 def _temporary_name(path: Path) -> str:

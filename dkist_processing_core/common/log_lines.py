@@ -4,16 +4,23 @@ Log records as lines that keep their level, on their way from a task to Airflow'
 Runs in: task environment and worker program, which write such lines, and the process of Airflow's operator, which reads
 them. All that they have in common is one pipe, into which the task prints as well. So a record is marked: the operator
 sets ``DKIST_LOG_MARK`` to a text that nobody else knows, and each marked line reads ``\x1e``, the mark, ``:``, a kind,
-``:``, and the text, in which ``\x1f`` stands for a line break. A kind is the number of a level, or `OUTCOME`. Where the
-variable is not set, as at a terminal, nothing is marked. This format is part of the ABI, see "What outlives a release"
-in the documentation.
+``:``, and the text, in which ``\x1f`` stands for a line break. A kind is the number of a level, or `OUTCOME`.
+
+Several processes write to the pipe at the same time, and only what is written at once and has at most 4096 bytes
+(``PIPE_BUF``) is never torn apart. So a longer record is several lines, each of which has ``/`` and the number of the
+thread that writes it behind its kind, and ``+`` behind its text if another one follows, else ``.``.
+
+Where the variable is not set, as at a terminal, nothing is marked. This format is part of the ABI, see "What outlives a
+release" in the documentation.
 """
 
 import os
 import re
+import select
+from contextlib import suppress
 from typing import NamedTuple
 
-__all__ = ["MARK_VARIABLE", "OUTCOME", "Line", "mark", "parse", "write_marked"]
+__all__ = ["MARK_VARIABLE", "OUTCOME", "PIPE_BUFFER", "Line", "Reader", "mark", "marked_lines", "parse", "write_all"]
 
 MARK_VARIABLE = "DKIST_LOG_MARK"
 # The kind of the line in which the worker program tells how the task has ended, see `common.outcome`.
@@ -21,7 +28,10 @@ OUTCOME = "outcome"
 BEGINNING = "\x1e"
 LINE_BREAK = "\x1f"
 LINE_END = "\n"
-LEVEL = re.compile("[0-9]{1,4}")
+KIND = re.compile(rf"({OUTCOME}|[0-9]{{1,4}})(/[0-9]{{1,20}})?")
+PIPE_BUFFER = 4096  # bytes that a pipe takes at once, and without blocking if it is ready at all (PIPE_BUF on Linux)
+# With the mark, and where each character that is not ASCII takes the ten of "\\U0001f52d", a line is shorter than that.
+LONGEST_PIECE, LONGEST_OTHER_PIECE = 3900, 390
 
 
 class Line(NamedTuple):
@@ -31,7 +41,8 @@ class Line(NamedTuple):
     Attributes
     ----------
     kind
-        Number of the level, or `OUTCOME`; empty for what was merely printed.
+        Number of the level, or `OUTCOME`; empty for what was merely printed. `parse` leaves ``/`` and a number behind
+        that of a piece.
     text
         The text, with its line breaks.
     """
@@ -45,9 +56,17 @@ def mark() -> str | None:
     return os.environ.get(MARK_VARIABLE) or None
 
 
-def write_marked(kind: int | str, text: str, *, mark: str) -> str:
-    """Return a text as one marked line, its end included."""
-    return f"{BEGINNING}{mark}:{kind}:{text.rstrip(LINE_END).replace(LINE_END, LINE_BREAK)}\n"
+def marked_lines(kind: int | str, text: str, *, mark: str) -> list[str]:
+    """Return a text as one marked line, its end included, or if it is long as several ones."""
+    text = text.rstrip(LINE_END).replace(LINE_END, LINE_BREAK)
+    size = LONGEST_PIECE if text.isascii() else LONGEST_OTHER_PIECE
+    if len(text) <= size:
+        return [f"{BEGINNING}{mark}:{kind}:{text}\n"]
+    from threading import get_native_id
+
+    beginning = f"{BEGINNING}{mark}:{kind}/{get_native_id()}:"
+    *pieces, last = (text[start : start + size] for start in range(0, len(text), size))
+    return [*(f"{beginning}{piece}+\n" for piece in pieces), f"{beginning}{last}.\n"]
 
 
 def parse(line: str, *, mark: str) -> list[Line]:
@@ -59,7 +78,43 @@ def parse(line: str, *, mark: str) -> list[Line]:
     """
     printed, beginning, rest = line.partition(f"{BEGINNING}{mark}:")
     kind, colon, text = rest.partition(":")
-    if beginning and colon and (kind == OUTCOME or LEVEL.fullmatch(kind)):
+    if beginning and colon and KIND.fullmatch(kind):
         marked = Line(kind, text.replace(LINE_BREAK, LINE_END))
         return [Line("", printed), marked] if printed else [marked]
     return [Line("", line)]
+
+
+class Reader:
+    """Reads lines of output with one mark, and joins those of a record."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+        self._pieces: dict[str, list[str]] = {}
+
+    def read(self, line: str) -> list[Line]:
+        """Return what is complete with this line."""
+        complete = []
+        for kind, text in parse(line, mark=self._mark):
+            if "/" not in kind:
+                complete.append(Line(kind, text))
+                continue
+            pieces = self._pieces.setdefault(kind, [])
+            pieces.append(text[:-1])
+            if not text.endswith("+"):
+                del self._pieces[kind]
+                complete.append(Line(kind.partition("/")[0], "".join(pieces)))
+        return complete
+
+    def rest(self) -> list[Line]:
+        """Return the records whose end never came, since a process was killed while it wrote them."""
+        pieces, self._pieces = self._pieces, {}
+        return [Line(kind.partition("/")[0], "".join(texts)) for kind, texts in pieces.items()]
+
+
+def write_all(descriptor: int, data: bytes, *, milliseconds: int) -> None:
+    """Write to a pipe that may be closed, or full, at its other end; give up if it takes nothing for that time."""
+    target = select.poll()
+    target.register(descriptor, select.POLLOUT)
+    with suppress(OSError):
+        while data and target.poll(milliseconds):
+            data = data[os.write(descriptor, data[:PIPE_BUFFER]) :]

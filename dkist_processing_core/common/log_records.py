@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-__all__ = ["current_level", "listen"]
+__all__ = ["current_level", "keep_level_of_each_handler", "listen"]
 
 Listener = Callable[[logging.LogRecord], object]
 
@@ -31,6 +31,7 @@ class _Hook:
     changing = threading.Lock()
     listeners: tuple[Listener, ...] = ()
     call_handlers = staticmethod(logging.Logger.callHandlers)
+    handle = staticmethod(logging.Handler.handle)
     is_installed = False
 
 
@@ -69,6 +70,27 @@ def listen(listener: Listener) -> Callable[[], None]:
                 _Hook.is_installed = False
 
     return stop
+
+
+def keep_level_of_each_handler() -> None:
+    """
+    Let `current_level` also know a record that a handler gets from elsewhere than from a logger.
+
+    A `logging.handlers.QueueListener` hands on the records of other threads and processes, and a
+    `logging.handlers.MemoryHandler` earlier records when a later one is logged.
+    """
+    if logging.Handler.handle is not _handle_at_its_level:
+        _Hook.handle = staticmethod(logging.Handler.handle)
+        logging.Handler.handle = _handle_at_its_level  # type: ignore[method-assign]
+
+
+def _handle_at_its_level(self: logging.Handler, record: logging.LogRecord) -> bool:
+    before = _current.level
+    _current.level = record.levelno
+    try:
+        return _Hook.handle(self, record)
+    finally:
+        _current.level = before
 
 
 def _call_handlers_and_listeners(self: logging.Logger, record: logging.LogRecord) -> None:

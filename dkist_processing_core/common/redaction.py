@@ -4,15 +4,21 @@ What a secret looks like in a text that leaves this process, and what is shown i
 Runs in: all four interpreters, with the standard library alone.
 """
 
+import os
 import re
+from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import quote, unquote
 
-__all__ = ["REDACTED", "is_secret_name", "redact_urls", "without_credentials"]
+__all__ = ["REDACTED", "is_secret_name", "redact_urls", "redactor", "without_credentials"]
 
 REDACTED = "<redacted>"
 SECRET_NAME = re.compile("pass|secret|token|credential|api_?key|access_key|private_key", re.IGNORECASE)
 # The user information of a URL (RFC 3986, 3.2.1). People do not always percent-encode a password, so an "@" or "/" may
 # be part of it; the last "@" before white space or a quote ends it.
-USER_INFO = re.compile(r"""(?<=://)[^\s"'<>]+(?=@)""")
+USER_INFO = re.compile(r"""(?:(?<=://)|(?<=:\\/\\/))[^\s"'<>]+(?=@)""")
+# A program that takes a part of a password for a port or a path shows that part alone.
+ENDS_OF_PARTS = re.compile("[/@:?#]")
+SHORTEST = 4  # what is shorter is no secret, and replacing it would leave no text legible
 
 
 def is_secret_name(name: str) -> bool:
@@ -21,8 +27,36 @@ def is_secret_name(name: str) -> bool:
 
 
 def redact_urls(text: str) -> str:
-    """Return a text with user name and password of each URL in it replaced."""
-    return USER_INFO.sub(REDACTED, text)
+    """
+    Return a text with the user name and password of each URL in it replaced.
+
+    So are those of URLs in the variables of this process, wherever they occur, in part too.
+    """
+    return redactor()(text)
+
+
+def redactor(variables: Mapping[str, str] = os.environ) -> Callable[[str], str]:
+    """Return `redact_urls` for many texts: the variables, by default those of this process, are looked at once."""
+    known = sorted({each for value in variables.values() for each in _secrets(value)}, key=len, reverse=True)
+    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, known))})(?!\w)") if known else None
+
+    def redact(text: str) -> str:
+        shown = USER_INFO.sub(REDACTED, text) if "@" in text else text
+        return pattern.sub(REDACTED, shown) if pattern else shown
+
+    return redact
+
+
+def _secrets(value: str) -> Iterator[str]:
+    """Yield what is secret in the URLs of a value, as different programs show it."""
+    for found in USER_INFO.finditer(value) if "@" in value else ():
+        user, _, password = found[0].partition(":")
+        # A name is replaced where it does not look like a word; a token may be in its place.
+        names = [user] if not password or user != quote(unquote(user), safe="-._~") or user != unquote(user) else []
+        for each in filter(None, (password, *names)):
+            forms = {each, unquote(each), quote(each, safe=""), quote(unquote(each), safe="")}
+            forms |= {part for form in (each, unquote(each)) for part in ENDS_OF_PARTS.split(form)}
+            yield from (form for form in forms if len(form) >= SHORTEST)
 
 
 def without_credentials(text: str) -> str:

@@ -35,7 +35,9 @@ def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
     variables = os.environ if environment is None else environment
     if configured := variables.get("DKIST_ENVIRONMENT_CACHE"):
         return Path(configured)
-    return Path(variables.get("XDG_CACHE_HOME") or Path.home() / ".cache", "dkist-processing-core", "environments")
+    # It does not raise where there is no home, and gives a relative path, which `worker.cache` refuses.
+    caches = variables.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    return Path(caches, "dkist-processing-core", "environments")
 
 
 def log_level() -> str:

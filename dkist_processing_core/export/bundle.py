@@ -1,5 +1,5 @@
 """
-The DAG files of a package with their manifest, in a folder or in a zip archive.
+The DAG files of a package with their manifest, in a folder, as one file, or in a zip archive.
 
 Runs in: author and CI. All contents are made in memory first, so nothing is written unless all of it can be made. They
 are the same, byte for byte, wherever and whenever they are made.
@@ -14,11 +14,12 @@ from pathlib import Path
 
 from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.common import atomic
+from dkist_processing_core.exceptions import ChangedFileError
 from dkist_processing_core.export import manifest
 from dkist_processing_core.export import overwrite as guard
-from dkist_processing_core.rendering.dag import dag_file
+from dkist_processing_core.rendering.dag import dag_file, is_generated
 
-__all__ = ["archive", "archive_name", "write", "write_archive"]
+__all__ = ["archive", "release_name", "write", "write_archive"]
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
 ZIP_MODE = 0o100644
@@ -26,34 +27,51 @@ UNIX = 3
 
 
 def write(
-    workflows: Iterable[WorkflowSpec], folder: Path, *, overwrite: bool = False, has_companions: bool = True
+    workflows: Iterable[WorkflowSpec],
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    has_companions: bool = True,
+    one_file: bool = False,
 ) -> list[Path]:
     """
     Write the DAG files of some workflows, and the manifest and the pools if wanted, to a folder, all or nothing.
 
-    The entries of other packages in the manifest stay. The errors are those of `overwrite.write`. The result is the DAG
-    files.
+    There is a file for each workflow, or ``one_file`` for all of them, under their `release_name`. The entries of other
+    packages in the manifest stay. The errors are those of `overwrite.write`. The result is the DAG files.
     """
-    by_file = {f"{each.dag_id}.py": each for each in workflows}
-    contents = {file: dag_file(workflow).encode() for file, workflow in by_file.items()}
-    released = [file for file, workflow in by_file.items() if guard.is_release(workflow.version)]
+    workflows = sorted(workflows, key=lambda each: each.dag_id) if one_file else list(workflows)
+    by_file = (
+        {f"{release_name(workflows)}.py": workflows}
+        if one_file
+        else {f"{each.dag_id}.py": [each] for each in workflows}
+    )
+    contents = {file: dag_file(*held).encode() for file, held in by_file.items()}
+    released = [file for file, held in by_file.items() if _is_release(held)]
     folder.mkdir(parents=True, exist_ok=True)
+    # What somebody has written by hand may have the name of a workflow.
+    existing = [folder / file for file in by_file if file not in released and (folder / file).is_file()]
+    foreign = [str(file) for file in existing if not is_generated(file.read_bytes())]
+    if foreign and not overwrite:
+        raise ChangedFileError(foreign)
     # Without the lock, two exports at once would each write a manifest without the files of the other.
     with atomic.lock(folder):
         added = {}
         if has_companions:
             others = [each for each in manifest.read_entries(folder) if each["file"] not in by_file]
-            entries = [manifest.entry(file, workflow, contents[file]) for file, workflow in by_file.items()]
+            entries = [
+                manifest.entry(file, workflow, contents[file]) for file, held in by_file.items() for workflow in held
+            ]
             added = manifest.companions([*others, *entries])
         guard.write(folder, contents | added, released=released, overwrite=overwrite)
     return [folder / file for file in by_file]
 
 
 def write_archive(workflows: Iterable[WorkflowSpec], folder: Path, *, overwrite: bool = False) -> Path:
-    """Write the `archive` of some workflows to a folder, under its `archive_name`; otherwise as `write` does."""
+    """Write the `archive` of some workflows to a folder, under their `release_name`; otherwise as `write` does."""
     workflows = list(workflows)
-    name = archive_name(workflows)
-    released = [name] if all(guard.is_release(each.version) for each in workflows) else []
+    name = f"{release_name(workflows)}.zip"
+    released = [name] if _is_release(workflows) else []
     folder.mkdir(parents=True, exist_ok=True)
     with atomic.lock(folder):
         guard.write(folder, {name: archive(workflows)}, released=released, overwrite=overwrite)
@@ -91,6 +109,10 @@ def _importable_names(workflows: Sequence[WorkflowSpec]) -> list[str]:
     return [f"{stem}.py" if count[stem] == 1 else f"{stem}_{digest}.py" for stem, digest in pairs]
 
 
-def archive_name(workflows: Iterable[WorkflowSpec]) -> str:
-    """Return the name of the archive, which has each distribution and version of the workflows, usually one."""
-    return f"{'_'.join(sorted({f'{each.distribution}-{each.version}' for each in workflows}))}-dags.zip"
+def _is_release(workflows: Iterable[WorkflowSpec]) -> bool:
+    return all(guard.is_release(each.version) for each in workflows)
+
+
+def release_name(workflows: Iterable[WorkflowSpec]) -> str:
+    """Return the name, without a suffix, of what holds all workflows: each distribution and version, usually one."""
+    return f"{'_'.join(sorted({f'{each.distribution}-{each.version}' for each in workflows}))}-dags"

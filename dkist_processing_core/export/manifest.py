@@ -23,7 +23,7 @@ SLOTS = 128  # as many as Airflow's own default_pool has
 
 
 def entry(file: str, workflow: WorkflowSpec, content: bytes) -> dict[str, Any]:
-    """Return what the manifest says about one DAG file."""
+    """Return what the manifest says about one DAG of a file."""
     return {
         "file": file,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -61,7 +61,7 @@ def companions(entries: Iterable[dict[str, Any]]) -> dict[str, bytes]:
 
     The pools are those that Airflow does not create itself, in the format of ``airflow pools import``.
     """
-    entries = sorted(entries, key=lambda each: str(each["file"]))
+    entries = sorted(entries, key=lambda each: (str(each["file"]), str(each.get("dag_id"))))
     pools = sorted({pool for each in entries for pool in each["pools"]})
     manifest = {
         "schema_version": SCHEMA_VERSION,

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 import pika
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import AMQPChannelError, AMQPConnectionError, ChannelClosedByBroker, ConnectionClosedByBroker
 
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.isb.envelope import Envelope
@@ -37,6 +37,9 @@ GOODBYE_SECONDS = 0.5
 TIDY_STEPS, TIDY_SECONDS = 3, 0.01
 # A broker that is low on memory or disk takes the first message of a connection and then stops reading from it.
 PROBES = 2
+# Reply codes of AMQP 0-9-1: no permission to publish, and no such exchange, which say nothing about the message; and
+# that somebody shuts down the broker.
+ACCESS_REFUSED, NOT_FOUND, CONNECTION_FORCED = 403, 404, 320
 # pika resolves names in a thread of its own; what it logs there reaches us as an exception as well.
 RESOLVER_LOGGER = "pika.adapters.utils.selector_ioloop_adapter"
 
@@ -70,6 +73,8 @@ class Connection:
         self.configuration = configuration
         # Why the broker accepts no messages at the moment, if it has announced that.
         self.blocked = ""
+        # Whether the broker has closed it for something that it was sent.
+        self.is_refused = False
         self._loss: PublishError | None = None
         self.transport: Any = pika.SelectConnection(
             _connection_parameters(configuration, OPENING_SHARE * seconds, blocked_seconds),
@@ -126,6 +131,7 @@ class Connection:
 
     def _note_loss(self, _transport: object, error: BaseException) -> None:
         failure = as_publish_error(error)
+        self.is_refused = isinstance(error, ConnectionClosedByBroker) and error.reply_code != CONNECTION_FORCED
         self._loss = self._with_block(str(failure), retryable=failure.retryable)
 
     def _note_blocked(self, _transport: object, frame: Any) -> None:
@@ -144,6 +150,9 @@ class Channel:
     Exchange, queue and binding are declared first, until the deadline, a time of the monotonic clock. What the user may
     not declare, or what exists with other properties, is used as it is: the broker's answer to a message is what
     counts. ``refusals`` says what the broker refused to declare, and ``is_closed`` whether it has closed the channel.
+
+    The broker closes a channel for a message that it refuses to look at, such as one that is too large, and does not
+    say which. So an error is one of that message only if no other one was unconfirmed.
     """
 
     def __init__(self, connection: Connection, queue: str, routing_key: str, *, deadline: float) -> None:
@@ -163,6 +172,11 @@ class Channel:
         """Publish a message, and call a function with None once it is confirmed, or with the error if it is refused."""
         properties = message_properties(envelope, content_type)
         self._publish(self._exchange, self._routing_key, envelope.body.encode(), properties, on_settled)
+
+    def reopen(self) -> None:
+        """Open the channel again if the broker has closed it."""
+        if self.is_closed:
+            self._open()
 
     def is_settled(self) -> bool:
         """Return whether the broker has confirmed or refused every message."""
@@ -193,8 +207,7 @@ class Channel:
             name = f"{APP_ID}.probe.{uuid.uuid4().hex}"
             self._publish("", name, b"", pika.BasicProperties(message_id=name), _ignore)
             self._connection.require(self.is_settled, self._deadline)
-            if self.is_closed:
-                self._open()
+            self.reopen()
 
     def _open(self) -> None:
         self.is_closed = False
@@ -221,9 +234,15 @@ class Channel:
     def _publish(
         self, exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties, on_settled: OnSettled
     ) -> None:
-        self._tag += 1
-        self._unconfirmed[self._tag] = properties.message_id, on_settled
-        self._channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)
+        try:
+            self._channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)
+        except (AMQPChannelError, AMQPConnectionError):
+            raise
+        except Exception as error:  # pika cannot encode it, and has sent nothing of it
+            on_settled(PublishError(f"{type(error).__name__}: {error}", retryable=False, is_refusal=True))
+        else:
+            self._tag += 1
+            self._unconfirmed[self._tag] = properties.message_id, on_settled
 
     def _note_returned(self, _channel: object, _method: object, properties: Any, _body: bytes) -> None:
         # The broker returns a message that no queue takes first, and confirms it afterwards.
@@ -236,9 +255,10 @@ class Channel:
             message_id, on_settled = self._unconfirmed.pop(tag)
             error = None
             if isinstance(method, pika.spec.Basic.Nack):
-                error = PublishError("the broker refused the message (basic.nack)", retryable=True)
+                error = PublishError("the broker refused the message (basic.nack)", retryable=True, is_refusal=True)
             elif message_id in self._returned:
-                error = self._with_refusals("no queue takes the message (312 NO_ROUTE)", retryable=False)
+                reason = "no queue takes the message (312 NO_ROUTE)"
+                error = self._with_refusals(reason, retryable=False, is_refusal=True)
             on_settled(error)
 
     def _note_closed(self, _channel: object, error: BaseException) -> None:
@@ -247,11 +267,16 @@ class Channel:
         self.is_closed = True
         self._closed_by = as_publish_error(error)
         settling, self._unconfirmed = self._unconfirmed, {}
+        is_general = error.reply_code in {ACCESS_REFUSED, NOT_FOUND}
+        is_refusal = len(settling) == 1 and not is_general
+        # What `as_publish_error` says to check is for a declaration.
+        reason = str(self._closed_by) if is_general else f"{error.reply_code} {error.reply_text}"
+        retryable = not is_general and not is_refusal
         for _, on_settled in settling.values():
-            on_settled(self._with_refusals(str(self._closed_by), retryable=self._closed_by.retryable))
+            on_settled(self._with_refusals(reason, retryable=retryable, is_refusal=is_refusal))
 
-    def _with_refusals(self, reason: str, *, retryable: bool) -> PublishError:
-        return PublishError("; ".join([reason, *self.refusals]), retryable=retryable)
+    def _with_refusals(self, reason: str, *, retryable: bool, is_refusal: bool) -> PublishError:
+        return PublishError("; ".join([reason, *self.refusals]), retryable=retryable, is_refusal=is_refusal)
 
 
 def _connection_parameters(

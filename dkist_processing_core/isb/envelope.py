@@ -48,7 +48,8 @@ class Envelope:
             raise ValueError(f"{type(error).__name__}: {error}") from error
         for name in ("routing_key", "queue", "message_id", "type"):
             value = getattr(envelope, name)
-            if not isinstance(value, str) or len(value.encode(errors="replace")) > SHORT_STRING:
+            # A text that UTF-8 cannot encode is a ValueError as well.
+            if not isinstance(value, str) or len(value.encode()) > SHORT_STRING:
                 raise ValueError(f"{name} is not a text of at most {SHORT_STRING} bytes: {value!r:.80}")
         if not envelope.routing_key or not envelope.queue:
             raise ValueError("routing_key or queue is empty")

@@ -31,10 +31,20 @@ PEER_CLOSED = (ssl.SSLEOFError, ssl.SSLSyscallError, ssl.SSLZeroReturnError)
 
 
 class PublishError(DKISTProcessingCoreError):
-    """The broker has not confirmed a message; a retry may succeed, or it cannot, as with a wrong password."""
+    """
+    The broker has not confirmed a message.
 
-    def __init__(self, reason: str, *, retryable: bool) -> None:
+    Attributes
+    ----------
+    retryable
+        Whether a retry may succeed; it cannot with a wrong password, for example.
+    is_refusal
+        Whether the reason is this message, so that it says nothing about others.
+    """
+
+    def __init__(self, reason: str, *, retryable: bool, is_refusal: bool = False) -> None:
         self.retryable = retryable
+        self.is_refusal = is_refusal
         super().__init__(reason)
 
 

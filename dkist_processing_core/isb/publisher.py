@@ -7,6 +7,7 @@ Runs in: worker, DAG processor.
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
@@ -37,14 +38,20 @@ def publish(envelope: Envelope, *, seconds: float = TOTAL_SECONDS) -> None:
 
 
 def deliver(
-    envelopes: Sequence[Envelope], *, seconds: float = TOTAL_SECONDS, on_confirmed: OnConfirmed = lambda _: None
+    envelopes: Sequence[Envelope],
+    *,
+    seconds: float = TOTAL_SECONDS,
+    on_confirmed: OnConfirmed = lambda _: None,
+    retry_refused: bool = True,
 ) -> dict[int, PublishError]:
     """
     Publish messages until the broker has confirmed or refused each of them, or the time is over.
 
     Exchange, queues and bindings are declared first. A broker that cannot be reached is tried again until the time is
-    over; an error for which a retry is pointless is not. One message that is refused does not delay the others. A
-    function is called in another thread with the index of each message as soon as the broker has confirmed it.
+    over, and so is a message that it refuses for now, if ``retry_refused`` is true; an error for which a retry is
+    pointless is not. One message that is refused does not delay the others: where the broker closes a channel or a
+    connection and does not say for which message, they are published once more, one by one. A function is called in
+    another thread with the index of each message as soon as the broker has confirmed it.
 
     The result says why messages were not confirmed, by their index; it is empty if all were. If a setting of the bus
     cannot be used, a `ConfigurationError` is raised.
@@ -53,7 +60,7 @@ def deliver(
         return _hand_over(doubles.deliver, envelopes, on_confirmed)
     configuration = isb_configuration()
     broker = configuration.isb_mesh_service
-    delivery = _Delivery(configuration, envelopes, on_confirmed)
+    delivery = _Delivery(configuration, envelopes, on_confirmed, retry_refused=retry_refused)
     # A daemon thread, because the threads that pika starts, such as one for the name service, are then daemons as well
     # and keep no process alive. Should anything hang in spite of all limits, the thread is abandoned.
     thread = threading.Thread(target=delivery.run, args=[seconds], name="dkist-isb-publisher", daemon=True)
@@ -63,7 +70,7 @@ def deliver(
     for index in list(delivery.unconfirmed):
         error = delivery.errors.get(index) or PublishError(f"no answer within {seconds:.0f} s", retryable=True)
         reason = f"interservice bus at {broker.host}:{broker.port}: {error}"
-        errors[index] = PublishError(reason, retryable=error.retryable)
+        errors[index] = PublishError(reason, retryable=error.retryable, is_refusal=error.is_refusal)
     return errors
 
 
@@ -81,14 +88,27 @@ def _hand_over(
     return errors
 
 
+def _is_open(error: PublishError | None) -> bool:
+    """Return whether a message with this error is to be published once more."""
+    return error is None or error.retryable
+
+
 class _Delivery:
     """Attempts, one after the other, until nothing is left that another one could deliver."""
 
     def __init__(
-        self, configuration: InterserviceBusConfiguration, envelopes: Sequence[Envelope], on_confirmed: OnConfirmed
+        self,
+        configuration: InterserviceBusConfiguration,
+        envelopes: Sequence[Envelope],
+        on_confirmed: OnConfirmed,
+        *,
+        retry_refused: bool,
     ) -> None:
         self._configuration = configuration
         self._on_confirmed = on_confirmed
+        self._retry_refused = retry_refused
+        # How often the broker has closed channel or connection while a message was unconfirmed, by index.
+        self._closures: Counter[int] = Counter()
         # Messages that are not confirmed, and why, by index.
         self.unconfirmed = dict(enumerate(envelopes))
         self.errors: dict[int, PublishError] = {}
@@ -107,14 +127,19 @@ class _Delivery:
 
     def _left(self) -> dict[int, Envelope]:
         """Return the messages that are neither confirmed nor refused for good."""
-        refused = {index for index, error in self.errors.items() if not error.retryable}
+        refused = {
+            index
+            for index, error in self.errors.items()
+            if not error.retryable or (error.is_refusal and not self._retry_refused)
+        }
         return {index: envelope for index, envelope in self.unconfirmed.items() if index not in refused}
 
     def _attempt(self, left: dict[int, Envelope], deadline: float) -> dict[int, PublishError]:
         errors: dict[int, PublishError] = {}
         groups: dict[tuple[str, str], dict[int, Envelope]] = {}
-        for index, envelope in left.items():
-            groups.setdefault((envelope.queue, envelope.routing_key), {})[index] = envelope
+        # What may be the reason for a closure comes last.
+        for index in sorted(left, key=lambda each: (self._closures[each], each)):
+            groups.setdefault((left[index].queue, left[index].routing_key), {})[index] = left[index]
         failure = PublishError("no time left", retryable=True)
         seconds = deadline - time.monotonic()
         if seconds <= 0:
@@ -126,12 +151,48 @@ class _Delivery:
                     channel.probe()
                     for refusal in channel.refusals:
                         logger.warning("Publishing to %s although a declaration was refused: %s", queue, refusal)
-                    for index, envelope in envelopes.items():
-                        channel.publish(envelope, partial(self._settle, errors, index))
-                    connection.require(channel.is_settled, deadline)
+                    self._publish(connection, channel, envelopes, errors, deadline)
         except Exception as error:
             failure = as_publish_error(error)
         return dict.fromkeys(left.keys() & self.unconfirmed.keys(), failure) | errors
+
+    def _publish(
+        self,
+        connection: Connection,
+        channel: Channel,
+        envelopes: dict[int, Envelope],
+        errors: dict[int, PublishError],
+        deadline: float,
+    ) -> None:
+        """Publish the messages of one queue: together, and those alone for one of which there was a closure."""
+        together = [index for index in envelopes if not self._closures[index]]
+        self._publish_together(connection, channel, {index: envelopes[index] for index in together}, errors, deadline)
+        for index, envelope in envelopes.items():
+            if index in self.unconfirmed and self._closures[index] and _is_open(errors.get(index)):
+                channel.reopen()
+                self._publish_together(connection, channel, {index: envelope}, errors, deadline)
+
+    def _publish_together(
+        self,
+        connection: Connection,
+        channel: Channel,
+        envelopes: dict[int, Envelope],
+        errors: dict[int, PublishError],
+        deadline: float,
+    ) -> None:
+        for index, envelope in envelopes.items():
+            channel.publish(envelope, partial(self._settle, errors, index))
+        try:
+            connection.require(channel.is_settled, deadline)
+        except PublishError as error:
+            if connection.is_refused:
+                left = envelopes.keys() & self.unconfirmed.keys()
+                self._closures.update(left)
+                if len(envelopes) == 1:
+                    errors |= dict.fromkeys(left, PublishError(str(error), retryable=False, is_refusal=True))
+            raise
+        if channel.is_closed:
+            self._closures.update(envelopes.keys() & self.unconfirmed.keys())
 
     def _settle(self, errors: dict[int, PublishError], index: int, error: PublishError | None) -> None:
         if error is not None:

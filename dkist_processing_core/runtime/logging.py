@@ -9,6 +9,7 @@ from datetime import datetime
 
 from dkist_processing_core.common.log_lines import mark
 from dkist_processing_core.common.log_records import listen
+from dkist_processing_core.common.redaction import redactor
 from dkist_processing_core.common.settings import DEFAULT_LOG_LEVEL, log_level
 from dkist_processing_core.runtime.streams import mark_log_records
 
@@ -22,7 +23,15 @@ logger = logging.getLogger(__name__)
 
 
 class _Formatter(logging.Formatter):
-    """Times with their zone."""
+    """Times with their zone, and no password of a URL: a library may log the address that it cannot reach."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._redact = redactor()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as text."""
+        return self._redact(super().format(record))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - the name and the arguments are those of `logging`
         """Return the time of a record (ISO 8601)."""
@@ -35,7 +44,7 @@ def format_line(record: logging.LogRecord) -> str:
 
 
 def _formatter() -> logging.Formatter:
-    return logging.Formatter(MARKED_FORMAT) if mark() else _Formatter(FORMAT)
+    return _Formatter(MARKED_FORMAT if mark() else FORMAT)
 
 
 def show_log_records() -> None:

@@ -61,16 +61,32 @@ def run_task(task_path: str, *, workflow_name: str, workflow_version: str, recip
     RecipeRunIdError
         If the recipe run id is no integer.
     TaskImportError
-        If there is no such task.
+        If there is no such task, or its module ends the process.
     Exception
-        Whatever the task raises.
+        Whatever the task raises, even if its ``__exit__`` suppresses it.
     """
     if recipe_run_id is None:
         recipe_run_id = os.environ.get("DKIST_RECIPE_RUN_ID", "")
     number = as_recipe_run_id(recipe_run_id)
-    task_class = load_task(task_path)
-    with task_class(recipe_run_id=number, workflow_name=workflow_name, workflow_version=workflow_version) as task:
-        task()
+    is_started = False
+    failure = None
+    try:
+        task_class = load_task(task_path)
+        with task_class(recipe_run_id=number, workflow_name=workflow_name, workflow_version=workflow_version) as task:
+            is_started = True
+            try:
+                task()
+            except BaseException as error:
+                failure = error
+                raise
+    except SystemExit as error:
+        if _status(error) or error is failure:
+            raise
+        if not is_started:
+            raise TaskImportError(f"task {task_path!r}: {error!r} was raised before the task had begun.") from error
+    if failure:
+        # Telemetry has recorded it as well.
+        raise failure
 
 
 def load_task(task_path: str) -> type[TaskBase]:
@@ -196,7 +212,7 @@ def _status(error: BaseException) -> int:
     if error.code is None:
         return 0
     # Of any other number the operating system keeps the lowest 8 bits, in which a failure may look like a success.
-    return error.code if isinstance(error.code, int) and 0 <= error.code <= LARGEST_STATUS else FAILED
+    return int(error.code) if isinstance(error.code, int) and 0 <= error.code <= LARGEST_STATUS else FAILED
 
 
 def _report(error: BaseException, task: str, status: int, parent: Parent) -> Outcome:

@@ -10,15 +10,18 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from dkist_processing_core.common.log_lines import mark, write_marked
+from dkist_processing_core.common.log_lines import mark, marked_lines, write_all
 from dkist_processing_core.common.outcome import OUTCOME_VARIABLE, Outcome
 from dkist_processing_core.runtime.logging import format_line
 
 __all__ = ["Parent"]
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
+WRITE_MILLISECONDS = 30_000  # Airflow may be slow to read; there is nothing else left to be done
+STANDARD_ERROR = 2
 
 
 class Parent:
@@ -27,11 +30,10 @@ class Parent:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._mark = mark()
-        self._stderr = os.dup(2)
-        self._stderr_identity = _identity(self._stderr)
+        self._stderr = _Target(f"/dev/fd/{STANDARD_ERROR}")
         # Removed, so that no other task that this one starts writes there.
-        self._outcome = os.environ.pop(OUTCOME_VARIABLE, None)
-        self._outcome_identity = _identity(self._outcome) if self._outcome else None
+        path = os.environ.pop(OUTCOME_VARIABLE, None)
+        self._outcome = _Target(path) if path else None
 
     def end_with_it(self) -> None:
         """Let this process get SIGTERM when the one that supervises it is killed; a shell does not supervise it."""
@@ -41,29 +43,47 @@ class Parent:
     def show_error(self, logger: logging.Logger, text: str) -> None:
         """Write an error to the standard error stream that this process was started with."""
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with suppress(BaseException):  # whatever the task has put there
                 stream.flush()
-            except Exception:  # noqa: S112 - whatever the task has put there
-                continue
         record = logging.LogRecord(logger.name, logging.ERROR, "", 0, text, None, None)
-        line = write_marked(logging.ERROR, text, mark=self._mark) if self._mark else f"{format_line(record)}\n"
-        # The task may have closed the descriptor, and opened a file that has its number now.
-        if _identity(self._stderr) == self._stderr_identity:
-            try:
-                with open(self._stderr, "wb", buffering=0, closefd=False) as file:
-                    file.write(line.encode(errors="backslashreplace"))
-            except OSError:
-                logger.debug("The error of the task cannot be shown", exc_info=True)
+        lines = marked_lines(logging.ERROR, text, mark=self._mark) if self._mark else [f"{format_line(record)}\n"]
+        for line in lines:
+            self._stderr.write(line)
 
     def send(self, outcome: Outcome) -> None:
         """Write the outcome of the task to the place that ``DKIST_OUTCOME`` named."""
         # A process that the task forked and that came here as well does not speak for the task.
-        if not self._outcome or os.getpid() != self._pid or _identity(self._outcome) != self._outcome_identity:
-            return
-        try:
-            Path(self._outcome).write_text(outcome.to_json(), encoding="utf-8")
-        except OSError as error:
-            logging.getLogger(__name__).warning("Could not write the outcome to %s: %s", self._outcome, error)
+        if self._outcome and os.getpid() == self._pid:
+            self._outcome.write(outcome.to_json())
+
+
+class _Target:
+    """
+    A file that is written to after the task, whatever the task has done to the descriptors of its process.
+
+    It may have closed them all, opened files of its own that have their numbers then, or as many as it may. So the file
+    is kept open, and is found once more among those of the parent, from which a descriptor was inherited.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._identity = _identity(path)
+        self._inherited = f"/proc/{os.getppid()}{path.removeprefix('/dev')}" if path.startswith("/dev/fd/") else path
+        self._descriptor: int | None = None
+        with suppress(OSError):
+            number = path.removeprefix("/dev/fd/")
+            self._descriptor = os.dup(int(number)) if number.isdecimal() else os.open(path, os.O_WRONLY | os.O_TRUNC)
+
+    def write(self, text: str) -> None:
+        data = text.encode(errors="backslashreplace")
+        if self._descriptor is not None and _identity(self._descriptor) == self._identity:
+            write_all(self._descriptor, data, milliseconds=WRITE_MILLISECONDS)
+        elif _identity(self._inherited) == self._identity:
+            try:
+                with Path(self._inherited).open("ab", buffering=0) as file:
+                    write_all(file.fileno(), data, milliseconds=WRITE_MILLISECONDS)
+            except OSError as error:
+                logging.getLogger(__name__).warning("Could not write to %s: %s", self._path, error)
 
 
 def _identity(file: int | str) -> tuple[int, int] | None:

@@ -11,8 +11,8 @@ import select
 import sys
 import threading
 
-from dkist_processing_core.common.log_lines import mark, write_marked
-from dkist_processing_core.common.log_records import current_level
+from dkist_processing_core.common.log_lines import mark, marked_lines
+from dkist_processing_core.common.log_records import current_level, keep_level_of_each_handler
 
 __all__ = ["forget_unread_outputs", "mark_log_records"]
 
@@ -68,7 +68,8 @@ class MarkedStream(io.TextIOWrapper):
     def _write_record(self, level: int) -> None:
         text = "".join(self._pending.__dict__.pop(str(level), ()))
         if text.strip("\n"):
-            self._write(write_marked(level, text, mark=self._mark))
+            for line in marked_lines(level, text, mark=self._mark):
+                self._write(line)
 
     def _write(self, text: str) -> int:
         try:
@@ -94,6 +95,7 @@ def mark_log_records() -> None:
     its = mark()
     if its is None:
         return
+    keep_level_of_each_handler()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):

@@ -68,7 +68,8 @@ class TaskBase(ABC):
     -----
     A task is used as a context manager and called inside it. `__enter__` and `__exit__` may be overridden for what must
     be set up and torn down in any case; both must then call the overridden method. Records logged after
-    ``super().__exit__()`` are not forwarded. Calling a task outside a ``with`` statement runs it as well.
+    ``super().__exit__()`` are not forwarded. In a workflow, a task whose `__exit__` suppresses an exception has failed
+    nevertheless. Calling a task outside a ``with`` statement runs it as well.
 
     Examples
     --------

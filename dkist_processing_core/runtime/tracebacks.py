@@ -28,20 +28,25 @@ def format_error(error: BaseException) -> str:
     error
         The error. Whatever its text does, this does not raise.
     """
+    try:
+        details = traceback.TracebackException.from_exception(error, limit=-LOG_FRAMES, compact=True)
+        _remove_own_frames(details)
+        text = _short_paths("".join(details.format())).rstrip("\n")
+    except Exception as problem:  # no memory is left, for example
+        text = f"The traceback cannot be shown: {type(problem).__name__}\n{summarize(error)}"
+    return _truncate(text, LOG_CHARACTERS)
+
+
+def _remove_own_frames(details: traceback.TracebackException) -> None:
     known: set[int] = set()
-    details = traceback.TracebackException.from_exception(error, limit=-LOG_FRAMES, compact=True)
-    _remove_own_frames(details, known)
-    return _truncate(_short_paths("".join(details.format())).rstrip("\n"), LOG_CHARACTERS)
-
-
-def _remove_own_frames(details: traceback.TracebackException, known: set[int]) -> None:
-    if id(details) in known:
-        return
-    known.add(id(details))
-    details.stack[:] = [frame for frame in details.stack if not frame.filename.startswith(LIBRARY)]
-    for each in (details.__cause__, details.__context__, *(getattr(details, "exceptions", None) or ())):
-        if each is not None:
-            _remove_own_frames(each, known)
+    pending = [details]
+    while pending:
+        each = pending.pop()
+        if id(each) not in known:
+            known.add(id(each))
+            each.stack[:] = [frame for frame in each.stack if not frame.filename.startswith(LIBRARY)]
+            causes = (each.__cause__, each.__context__, *(getattr(each, "exceptions", None) or ()))
+            pending += filter(None, causes)
 
 
 def _short_paths(text: str) -> str:
@@ -52,9 +57,12 @@ def _short_paths(text: str) -> str:
 
 
 def summarize(error: BaseException) -> str:
-    """Return an error in one line, such as ``ValueError: the flat is missing``."""
-    details = traceback.TracebackException(type(error), error, None, compact=True)
-    lines = "".join(details.format_exception_only()).strip().splitlines()
+    """Return an error in one line, such as ``ValueError: the flat is missing``; this does not raise either."""
+    try:
+        details = traceback.TracebackException(type(error), error, None, compact=True)
+        lines = "".join(details.format_exception_only()).strip().splitlines()
+    except Exception:
+        lines = []
     # A syntax error shows the line first, and the notes of an exception follow it.
     name = type(error).__name__
     line = next(

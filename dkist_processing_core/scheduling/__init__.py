@@ -48,9 +48,10 @@ LARGEST_RECIPE_RUN_ID = 2**63 - 1
 # uses) and of JavaScript (which its forms use). "$" would let a newline at the end pass in Python, and "\\Z" is unknown
 # to JavaScript, so the end is where no character follows. More digits could be a number that is too large.
 RECIPE_RUN_ID_PATTERN = r"^[1-9][0-9]{0,17}(?![\s\S])"
-# Shown by Airflow as "Rendered Templates". Only the last one holds a text that Jinja expands.
+# The schema of a number, in which 1.0 and 1e3 are no integers as they are in later drafts: a task would get "1.0".
+SCHEMA = "http://json-schema.org/draft-04/schema#"
+# Shown by Airflow as "Rendered Templates". None of them is one: an operator renders itself, see `render`.
 TEMPLATE_FIELDS = ("task", "requirement", "workflow", "recipe_run_id")
-RECIPE_RUN_ID = "{{ (dag_run.conf or {}).get('recipe_run_id', '') }}"
 # What Airflow adds to the arguments of an operator by itself.
 OF_AIRFLOW = frozenset({"dag", "default_args", "params", "task_group"})
 
@@ -102,7 +103,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
         self.exported_by = exported_by
         self.tags = tags
         # Airflow takes the file that calls DAG(...) for the DAG's own, which is this one.
-        self._file = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - documented, and all that inspect would do
+        self.file = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - documented, and all that inspect would do
         self._dag: Any = None
 
     def requirement(self, extras: Iterable[str]) -> str:
@@ -115,9 +116,11 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
             tags=list(self.tags),
             schedule=None,
             catchup=False,
+            # A run of a paused DAG stays queued for ever; nothing runs before somebody triggers it.
+            is_paused_upon_creation=False,
             on_failure_callback=partial(_run_failed, self.name, self.version),
         )
-        self._dag.fileloc = self._file
+        self._dag.fileloc = self.file
         workflow_dag.current = self
         return self._dag.__enter__()
 
@@ -137,6 +140,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
             maximum=LARGEST_RECIPE_RUN_ID,
             pattern=RECIPE_RUN_ID_PATTERN,
             description="Id of the recipe run to process, a positive integer.",
+            **{"$schema": SCHEMA},
         )
 
 
@@ -170,11 +174,27 @@ def _doc(dag: Any, workflow: workflow_dag) -> str:
     release = f"`{workflow.distribution}=={workflow.version}`"
     rows = [f"| {task.task_id} | {_cell(task.doc_md or '')} |" for task in dag.tasks]
     head = [f"Workflow **{workflow.name}**, run from the release {release}.", ""]
+    if ".zip/" in workflow.file:
+        from dkist_processing_core.scheduling.archive import missing_callbacks
+
+        if warning := missing_callbacks(workflow.file):
+            head += [f"**Warning:** {warning}", ""]
     return "\n".join([*head, "| task | what it does |", "| --- | --- |", *rows, ""])
 
 
 def _cell(doc: str) -> str:
     return doc.partition("\n")[0].replace("\\", "\\\\").replace("|", "\\|")
+
+
+def render(operator: Any, context: Mapping[str, Any]) -> None:
+    """
+    Set what an operator knows only in a run, in the place of Airflow's rendering.
+
+    No value is a template, neither one of the file nor one of the run: Jinja would change ``foo==={{7*7}}``, and read
+    the file that a value with the right ending names.
+    """
+    conf = getattr(context["dag_run"], "conf", None) or {}
+    operator.recipe_run_id = str(conf.get("recipe_run_id", ""))
 
 
 def task_failed(workflow_name: str, workflow_version: str, task_name: str, context: Mapping[str, Any]) -> None:
@@ -237,7 +257,7 @@ class TaskOperator(BashOperator):
     append_env = False
     task: str
     requirement: str
-    recipe_run_id: str
+    recipe_run_id = ""
     constraints: str
     workflow_version: str
     workflow_name: str
@@ -276,11 +296,14 @@ class TaskOperator(BashOperator):
             task=task,
             requirement=workflow.requirement(extras),
             workflow=f"{workflow.name} {workflow.version}",
-            recipe_run_id=RECIPE_RUN_ID,
             constraints=constraints,
             workflow_name=workflow.name,
             workflow_version=workflow.version,
         )
+
+    def render_template_fields(self, context: Mapping[str, Any], jinja_env: object = None) -> None:  # noqa: ARG002
+        """Set the recipe run id; nothing is a template."""
+        render(self, context)
 
     def execute(self, context: Mapping[str, Any]) -> None:
         """

@@ -34,10 +34,13 @@ def run_worker_program(operator: Any, context: Mapping[str, Any]) -> None:
     # In the place of Airflow's own hook, by which it also ends the task (on_kill).
     hook = operator.subprocess_hook = TaskOutputHook()
     done = hook.run_command(
-        command=[shutil.which("bash") or "bash", "-c", operator.bash_command],
+        # With -p bash ignores BASH_ENV, SHELLOPTS and exported functions, which may keep it from running anything.
+        command=[shutil.which("bash") or "bash", "-p", "-c", operator.bash_command],
         env={**operator.get_env(context), **worker_variables(operator, context), **hook.variables},
     )
-    if done.exit_code:
+    hook.log_rest()
+    # Another program, such as a shell that was told to run nothing, may also end with 0.
+    if done.exit_code or not hook.outcome or not hook.outcome.is_success:
         operator.outcome = hook.failure(done.exit_code)
         raise TaskFailedError(operator.outcome)
 
@@ -51,7 +54,7 @@ def worker_variables(operator: Any, context: Mapping[str, Any]) -> dict[str, str
         "DKIST_CONSTRAINTS": operator.constraints,
         "DKIST_WORKFLOW_NAME": operator.workflow_name,
         "DKIST_WORKFLOW_VERSION": operator.workflow_version,
-        "DKIST_RECIPE_RUN_ID": str(operator.recipe_run_id),
+        "DKIST_RECIPE_RUN_ID": operator.recipe_run_id,
         "TRACEPARENT": traceparent(context),
     }
 

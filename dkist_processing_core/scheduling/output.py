@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from dkist_processing_core.common.log_lines import MARK_VARIABLE, OUTCOME, parse
+from dkist_processing_core.common.log_lines import MARK_VARIABLE, OUTCOME, Line, Reader
 from dkist_processing_core.common.outcome import Outcome
 
 try:  # Airflow 3, or Airflow 2 with the standard provider
@@ -63,6 +63,7 @@ class TaskOutputHook(SubprocessHook):
         super().__init__()
         self.outcome: Outcome | None = None
         self._mark = secrets.token_hex(8)
+        self._reader = Reader(self._mark)
         self._output = _Output(self, super().log)
         self._log_at = task_logger()
 
@@ -78,11 +79,20 @@ class TaskOutputHook(SubprocessHook):
 
     def failure(self, exit_status: int) -> Outcome:
         """Return how the task has failed, as far as it is known."""
-        return self.outcome or Outcome(state="failed", exit_status=exit_status)
+        if self.outcome and not self.outcome.is_success:
+            return self.outcome
+        return Outcome(state="failed", exit_status=exit_status)
 
     def log_line(self, line: str) -> None:
         """Log one line of output."""
-        for kind, text in parse(line, mark=self._mark):
+        self._log_lines(self._reader.read(line))
+
+    def log_rest(self) -> None:
+        """Log what is left at the end of the output: records of which only the beginning has come."""
+        self._log_lines(self._reader.rest())
+
+    def _log_lines(self, lines: list[Line]) -> None:
+        for kind, text in lines:
             if kind == OUTCOME:
                 with suppress(ValueError):  # a line that was cut off; the exit status still counts
                     self.outcome = Outcome.from_json(text)

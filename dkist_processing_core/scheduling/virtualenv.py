@@ -4,19 +4,22 @@ The Airflow operator that runs a task in a virtual environment that Airflow itse
 Runs in: scheduler and DAG processor, which load it, and worker, where it is executed.
 """
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dkist_processing_core.common.clean_room import cleaned
 from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.scheduling import (
-    RECIPE_RUN_ID,
     TEMPLATE_FIELDS,
     current_workflow,
+    render,
     task_failed,
 )
 from dkist_processing_core.scheduling.execution import traceparent
@@ -28,6 +31,8 @@ except ImportError:
     from airflow.operators.python import PythonVirtualenvOperator
 
 __all__ = ["VirtualenvTaskOperator"]
+
+INCOMPLETE = "The task ended with exit status 0 before it was complete; something called os._exit, for example"
 
 
 def run_task(task, recipe_run_id, workflow_name, workflow_version, traceparent, outcome):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Airflow copies the text of this function
@@ -47,6 +52,7 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
     template_fields: Sequence[str] = TEMPLATE_FIELDS
     template_fields_renderers: Mapping[str, str] = {}
     template_ext: Sequence[str] = ()
+    recipe_run_id = ""
     outcome: Outcome | None = None
 
     def __init__(
@@ -82,9 +88,12 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
         )
         self.task = task
         self.workflow = f"{workflow.name} {workflow.version}"
-        self.recipe_run_id = RECIPE_RUN_ID
         self.workflow_name = workflow.name
         self.workflow_version = workflow.version
+
+    def render_template_fields(self, context: Mapping[str, Any], jinja_env: object = None) -> None:  # noqa: ARG002
+        """Set the recipe run id; nothing is a template."""
+        render(self, context)
 
     def pre_execute(self, context: Any) -> None:
         """Set what is known only now: the run, and where this worker keeps environments."""
@@ -93,7 +102,7 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
         self.venv_cache_path = cache_folder() / ".python_virtualenv"
         self.op_kwargs = {
             "task": self.task,
-            "recipe_run_id": str(self.recipe_run_id),
+            "recipe_run_id": self.recipe_run_id,
             "workflow_name": self.workflow_name,
             "workflow_version": self.workflow_version,
             "traceparent": traceparent(context),
@@ -108,13 +117,30 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
         TaskFailedError
             If it has failed.
         """
-        with tempfile.TemporaryDirectory(prefix="dkist-outcome-") as folder:
+        # The installers and the task work in this folder, where nobody else can put a file for them to read. An empty
+        # uv.toml keeps uv from looking for one in the folders above.
+        with tempfile.TemporaryDirectory(prefix="dkist-outcome-") as folder, chdir(folder):
+            Path(folder, "uv.toml").touch()
             file = Path(folder, "outcome.json")
             self.op_kwargs = {**self.op_kwargs, "outcome": str(file)}
+            # Of the Python of the task, and of /proc, from its beginning.
+            self.env_vars, self.inherit_env = cleaned(os.environ), False
             try:
                 super().execute_callable()
             except Exception:
-                if not file.exists():
+                self.outcome = _read(file)
+                if self.outcome is None or self.outcome.is_success:
                     raise
-                self.outcome = Outcome.from_json(file.read_text(encoding="utf-8"))
                 raise TaskFailedError(self.outcome) from None
+            self.outcome = _read(file)
+            if self.outcome is None or not self.outcome.is_success:
+                self.outcome = Outcome(state="failed", summary=INCOMPLETE)
+                raise TaskFailedError(self.outcome)
+
+
+def _read(file: Path) -> Outcome | None:
+    """Return the outcome that a task has written, None if it has written none."""
+    try:
+        return Outcome.from_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -18,9 +18,9 @@ from dkist_processing_core.common.clean_room import cleaned
 from dkist_processing_core.common.outcome import OUTCOME_VARIABLE, Outcome
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import EnvironmentLocks, is_ready, open_cache
-from dkist_processing_core.worker.errors import INCOMPLETE, WorkerError
-from dkist_processing_core.worker.interpreter import find_interpreter
+from dkist_processing_core.worker.cache import EnvironmentLocks, damage, is_writable, open_cache
+from dkist_processing_core.worker.errors import INCOMPLETE, MISCONFIGURED, UNAVAILABLE, WorkerError
+from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
 from dkist_processing_core.worker.pip_settings import installer_variables
 from dkist_processing_core.worker.request import Request
@@ -36,6 +36,7 @@ LIMITS = {
     "core files": resource.RLIMIT_CORE,
 }
 KILLED = SIGNALLED + 9
+WITHOUT_CACHE = {"UV_NO_CACHE": "1", "PIP_NO_CACHE_DIR": "1"}
 
 
 def main() -> int:
@@ -51,8 +52,7 @@ def main() -> int:
 
         log.error(f"the worker program failed; please report this.\n{''.join(traceback.format_exception(error))}")
         outcome = Outcome(state="failed", summary=f"the worker program failed: {error!r}", exit_status=INCOMPLETE)
-    if not outcome.is_success:
-        log.outcome(outcome.to_json())
+    log.outcome(outcome.to_json())
     return outcome.exit_status or 0
 
 
@@ -89,26 +89,55 @@ def _environment(
     folder = open_cache(cache_folder(variables))
     environment = folder / environment_name(request, interpreter.identity, settings)
     locks = EnvironmentLocks(environment, patience=request.build_wait_seconds, check=supervisor.check)
-    if is_ready(environment):
+    reason = damage(environment)
+    if reason is None:
         log.info(f"environment reused: {environment}")
+    elif not is_writable(folder):
+        raise WorkerError(
+            MISCONFIGURED,
+            f"the environment cache {folder} can only be read, and the environment {environment.name} for "
+            f"{request.requirement} in it is {f'damaged ({reason})' if reason else 'missing'}. Build it where "
+            "the cache is made, or set DKIST_ENVIRONMENT_CACHE to a folder that can be written.",
+        )
     else:
         locks.begin_build()
-        if is_ready(environment):
+        reason = damage(environment)
+        if reason is None:
             log.info(f"environment reused: {environment}, built meanwhile")
         else:
-            from dkist_processing_core.worker.collector import collect
-            from dkist_processing_core.worker.install import build
-
-            run = partial(supervisor.run, name="the installer", descriptors=locks.descriptors)
-            try:
-                build(environment, request, interpreter, settings, run)
-            except WorkerError:
-                supervisor.check()  # an installer that was ended by a signal is not one that has failed
-                raise
-            # There is more on the disk now, so it is time to remove what nobody uses any more.
-            collect(folder.parent, supervisor.check)
+            if reason:
+                log.warning(f"the environment {environment} is damaged: {reason}; it is built again")
+            if environment.exists():
+                locks.wait_for_users()
+            _build(environment, request, interpreter, settings, supervisor, locks)
     locks.end_build()
     return environment, locks
+
+
+def _build(  # noqa: PLR0913, PLR0917 - all that decides what is built, and by whom
+    environment: Path,
+    request: Request,
+    interpreter: Interpreter,
+    settings: Mapping[str, str],
+    supervisor: Supervisor,
+    locks: EnvironmentLocks,
+) -> None:
+    from dkist_processing_core.worker.collector import collect
+    from dkist_processing_core.worker.install import build
+
+    run = partial(supervisor.run, name="the installer", descriptors=locks.descriptors)
+    for variables in (settings, {**settings, **WITHOUT_CACHE}):
+        try:
+            build(environment, request, interpreter, variables, run)
+            break
+        except WorkerError as error:
+            supervisor.check()  # an installer that was ended by a signal is not one that has failed
+            if error.status != UNAVAILABLE or variables is not settings:
+                raise
+            # A power cut may have damaged the installer's own cache, which no installer checks.
+            log.warning(f"{error} This is tried once more without the installer's cache; if that succeeds, empty it.")
+    # There is more on the disk now, so it is time to remove what nobody uses any more.
+    collect(environment.parent.parent, supervisor.check)
 
 
 def _run_task(
@@ -173,4 +202,5 @@ def _outcome(content: bytes, status: int, grace_seconds: int | None) -> Outcome:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # With PYTHONINSPECT, Python would begin a dialogue here instead of ending with this status.
+    os._exit(main())

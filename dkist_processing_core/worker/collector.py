@@ -1,14 +1,14 @@
 """
 The task environments that a worker keeps: list them, and remove those that are old, or too much.
 
-Runs in: worker, where the worker program collects after it has built an environment. How environments are locked is in
-`worker.cache`.
+Runs in: worker, where the worker program collects after it has built an environment. How environments are locked, and
+by what they are known to be ours, is in `worker.cache`. Everything else in a cache stays.
 """
 
 import fcntl
 import os
 import re
-import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,11 +19,23 @@ from pathlib import Path
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import LAYOUT, LOCK_SUFFIXES, is_same_file, lock_paths, read_marker
+from dkist_processing_core.worker.cache import (
+    LAYOUT,
+    LOCK_SUFFIXES,
+    OWNER_MARK,
+    delete,
+    has_name_of_environment,
+    is_ours,
+    is_same_file,
+    is_writable,
+    lock_paths,
+    read_marker,
+)
+from dkist_processing_core.worker.installer_folders import INSTALLER_FOLDER
 
-__all__ = ["Environment", "collect", "environments", "parse_age", "parse_size", "prune", "remove"]
+__all__ = ["Environment", "collect", "environments", "parse_age", "parse_size", "prune", "remove", "strangers"]
 
-REMOVED = ".removed-"
+REMOVED = re.compile(r"\.removed-\d+-(.+)")
 ABANDONED_SECONDS = 3600.0
 ATTEMPTS = 5
 PAUSE_SECONDS = 0.01
@@ -56,13 +68,21 @@ class Environment:
 
 def environments(folder: Path | None = None, check: Callable[[], None] = lambda: None) -> list[Environment]:
     """Return the environments in a cache, by default `cache_folder`, the least recently used first."""
-    folder = _layout(folder)
     found = []
-    for each in folder.iterdir() if folder.is_dir() else ():
-        if each.is_dir() and not each.name.startswith("."):
+    for each in _entries(folder):
+        if has_name_of_environment(each.name) and is_ours(each):
             check()
             found.append(_describe(each))
     return sorted(found, key=lambda each: (each.last_used, each.name))
+
+
+def strangers(folder: Path | None = None) -> list[Path]:
+    """Return what is in the folder of the environments without being ours, which is all of it if that is not ours."""
+    layout = _layout(folder)
+    if not is_ours(layout):
+        return sorted(layout.iterdir()) if layout.is_dir() else []
+    others = (each for each in layout.iterdir() if each.name not in {OWNER_MARK, INSTALLER_FOLDER})
+    return sorted(each for each in others if not (_is_lock(each) or _is_folder(each)))
 
 
 def remove(environment: Environment) -> bool:
@@ -70,12 +90,11 @@ def remove(environment: Environment) -> bool:
     with _exclusively(environment.path) as is_free:
         if is_free:
             # Renamed first, so that not even a removal that is interrupted leaves a part that looks like a whole.
-            doomed = environment.path.with_name(f"{REMOVED}{os.getpid()}-{environment.name}")
-            if environment.path.exists():
+            doomed = environment.path.with_name(f".removed-{os.getpid()}-{environment.name}")
+            if is_ours(environment.path):
                 environment.path.rename(doomed)
-                shutil.rmtree(doomed)
-            for lock in lock_paths(environment.path):
-                lock.unlink(missing_ok=True)
+                delete(doomed)
+            _remove_locks(environment.path)
     return is_free
 
 
@@ -94,7 +113,7 @@ def prune(
     result is what was removed, or would have been. ``check`` is called again and again; what it raises ends this.
     """
     if not is_dry_run:
-        _tidy(_layout(folder))
+        _tidy(folder)
     known = environments(folder, check)
     total = sum(each.size for each in known)
     now = datetime.now(UTC)
@@ -133,7 +152,30 @@ def parse_size(text: str) -> int:
 
 
 def _layout(folder: Path | None) -> Path:
-    return (folder or cache_folder()) / LAYOUT
+    return ((folder or cache_folder()) / LAYOUT).resolve()
+
+
+def _entries(folder: Path | None) -> list[Path]:
+    """Return what is in the folder of the environments, nothing if that is not ours."""
+    layout = _layout(folder)
+    return list(layout.iterdir()) if is_ours(layout) else []
+
+
+def _is_lock(path: Path) -> bool:
+    """Return whether a file is the lock of an environment, whether or not that exists."""
+    if path.suffix not in LOCK_SUFFIXES or not has_name_of_environment(path.stem):
+        return False
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and not status.st_size
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether a folder is an environment, or what an interrupted removal has left of one."""
+    name = match[1] if (match := REMOVED.fullmatch(path.name)) else path.name
+    return has_name_of_environment(name) and is_ours(path)
 
 
 def _describe(path: Path) -> Environment:
@@ -143,9 +185,10 @@ def _describe(path: Path) -> Environment:
     except FileNotFoundError:  # another process removes it at this moment
         last_used = time.time()
     is_in_use = True
+    mode = "r+" if is_writable(path.parent) else "r"
     for _ in range(ATTEMPTS):
         # Another process that only looks, as this one does, holds the locks for a moment.
-        with _exclusively(path, "r+") as is_free:
+        with _exclusively(path, mode) as is_free:
             is_in_use = not is_free
         if not is_in_use:
             break
@@ -164,8 +207,8 @@ def _exclusively(path: Path, mode: str = "a") -> Iterator[bool]:
     """
     Hold both locks of an environment unless another process holds one; yield whether they are held.
 
-    Neither mode writes, so that the modification time stays that of the last use. With ``r+``, a lock that does not
-    exist is not made, and counts as held.
+    No mode writes, so that the modification time stays that of the last use. With ``r+`` or ``r``, a lock that does not
+    exist is not made, and counts as held; with ``r`` also one that cannot be read.
     """
     with ExitStack() as held:
         is_free = True
@@ -175,6 +218,9 @@ def _exclusively(path: Path, mode: str = "a") -> Iterator[bool]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except FileNotFoundError:
                 continue
+            except PermissionError:
+                if mode != "r":
+                    raise
             except BlockingIOError:
                 is_free = False
             else:
@@ -185,19 +231,25 @@ def _exclusively(path: Path, mode: str = "a") -> Iterator[bool]:
         yield is_free
 
 
-def _tidy(folder: Path) -> None:
+def _tidy(folder: Path | None) -> None:
     """Remove what removals that were interrupted, and builds that failed, have left behind."""
-    for leftover in folder.glob(f"{REMOVED}*"):
+    entries = _entries(folder)
+    for leftover in entries:
         # What another process removes at this moment is left to it.
         with suppress(FileNotFoundError):
-            if time.time() - leftover.stat().st_ctime > ABANDONED_SECONDS:
-                shutil.rmtree(leftover, ignore_errors=True)
-    for path in {lock.with_suffix("") for suffix in LOCK_SUFFIXES for lock in folder.glob(f"*{suffix}")}:
+            is_removed = REMOVED.fullmatch(leftover.name) and _is_folder(leftover)
+            if is_removed and time.time() - leftover.stat().st_ctime > ABANDONED_SECONDS:
+                delete(leftover)
+    for path in {each.with_suffix("") for each in entries if _is_lock(each)}:
         if not path.exists():
             with _exclusively(path) as is_free:
                 if is_free and not path.exists():
-                    for each in lock_paths(path):
-                        each.unlink(missing_ok=True)
+                    _remove_locks(path)
+
+
+def _remove_locks(path: Path) -> None:
+    for lock in filter(_is_lock, lock_paths(path)):
+        lock.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:

@@ -4,23 +4,30 @@ Build an environment, with uv, or with venv and pip.
 Runs in: worker.
 """
 
+import os
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from dkist_processing_core.common.redaction import redact_urls, without_credentials
+from dkist_processing_core.common.redaction import redactor, without_credentials
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import write_marker
-from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError
+from dkist_processing_core.worker.cache import delete, describe_os_error, is_ours, mark_as_ours, write_marker
+from dkist_processing_core.worker.causes import cause
+from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, WorkerError
+from dkist_processing_core.worker.installer_folders import installer_folders
 from dkist_processing_core.worker.interpreter import Interpreter
+from dkist_processing_core.worker.pip_settings import for_pip, for_uv
 from dkist_processing_core.worker.request import Request
 
 __all__ = ["Run", "build"]
 
 CONSTRAINTS_FILE = ".constraints.txt"
+OUTPUT_LINES = 200
 
 Run = Callable[[list[object], Mapping[str, str], Path, Callable[[bytes], None]], int]
 
@@ -33,20 +40,43 @@ def build(path: Path, request: Request, interpreter: Interpreter, variables: Map
     each line of its output, and returns the exit status.
     """
     began = time.monotonic()
+    if os.statvfs(path.parent).f_flag & os.ST_NOEXEC:
+        raise WorkerError(
+            MISCONFIGURED,
+            f"the environment cache {path.parent} is on a file system that is mounted noexec, from which no extension "
+            "module can be loaded. Mount it without noexec, or set DKIST_ENVIRONMENT_CACHE to another folder.",
+        )
     log.info(f"building the environment {path} for {request.requirement} with {interpreter.path}")
+    if os.path.lexists(path) and not is_ours(path) and not _is_empty_folder(path):
+        raise WorkerError(
+            MISCONFIGURED,
+            f"{path} is in the way of an environment and was not made by this program, which therefore leaves it as it "
+            "is. Remove it, or move it elsewhere.",
+        )
+    # What decides what a task runs must not become writable for others.
+    umask = os.umask(0o077)
+    os.umask(umask | 0o022)
     try:
-        if path.exists():
-            shutil.rmtree(path)
+        if is_ours(path):
+            delete(path)
+        path.mkdir(exist_ok=True)
+        mark_as_ours(path)  # before anything else is in it
         _install(path, request, interpreter, variables, run)
         write_marker(path, _description(path, request, interpreter, variables))
     except BaseException as error:
         shutil.rmtree(path, ignore_errors=True)
         if isinstance(error, OSError):
             raise WorkerError(
-                UNAVAILABLE, f"the environment {path} cannot be written: {error}. Check the disk."
+                UNAVAILABLE, f"the environment {path} cannot be written: {describe_os_error(error, path.parent)}"
             ) from error
         raise
+    finally:
+        os.umask(umask)
     log.info(f"environment built in {time.monotonic() - began:.0f} s")
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 def _install(path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str], run: Run) -> None:
@@ -57,21 +87,44 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
     # uv is on PATH, or beside the Python that runs this, whose extra "airflow" brings it.
     if found := shutil.which("uv", path=variables.get("PATH")) or shutil.which("uv", path=Path(sys.executable).parent):
         program = Path(found).absolute()
-        new = [program, "venv", "--quiet", "--no-project", "--no-config", "--python", interpreter.path, path]
-        install = [program, "pip", "install", "--no-progress", "--python", python, *what]
+        options, ignored = for_uv(variables)
+        new = [
+            program,
+            "venv",
+            "--quiet",
+            "--allow-existing",
+            "--no-project",
+            "--no-config",
+            "--python",
+            interpreter.path,
+            path,
+        ]
+        install = [program, "pip", "install", "--no-progress", "--python", python, *options, *what]
     else:
         log.info("there is no uv on PATH; python -m venv and pip do the work, more slowly")
+        variables, ignored = for_pip(variables)
         new = [interpreter.path, "-I", "-m", "venv", path]
         options = ["--no-input", "--no-compile", "--disable-pip-version-check"]
         install = [python, "-P", "-m", "pip", "install", *options, *what]
+    variables = installer_folders(variables, path.parent)
+    if ignored:
+        log.info(f"settings of pip that {'uv' if found else 'pip'} is not given: {', '.join(ignored)}")
 
-    def succeed(command: list[object], folder: Path, **changes: str) -> None:
-        if run(command, {**variables, **changes}, folder, _show):
+    redact = redactor(variables)
+
+    def succeed(command: list[object], folder: Path, problem: str = "could not be built", **changes: str) -> None:
+        output: deque[str] = deque(maxlen=OUTPUT_LINES)
+        try:
+            status = run(command, {**variables, **changes}, folder, partial(_show, output, redact))
+        except OSError as error:
+            raise WorkerError(
+                UNAVAILABLE, f"{command[0]}, which builds environments, cannot be started: {error.strerror}."
+            ) from error
+        if status:
             raise WorkerError(
                 UNAVAILABLE,
-                f"the environment for {request.requirement} could not be built; the installer's messages are above. "
-                "Check that this release is on the package index that this worker uses, that the index can be "
-                "reached, and that there is room on the disk.",
+                f"the environment for {request.requirement} {problem}; the installer's messages are above. "
+                f"{cause(status, output)}",
             )
 
     succeed(new, path.parent)
@@ -85,7 +138,7 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
         names = ("UV_CONSTRAINT", "PIP_CONSTRAINT")
         constraints = {name: f"{variables.get(name, '')} {CONSTRAINTS_FILE}".strip() for name in names}
     succeed(install, path, **constraints)
-    succeed([python, "-I", Path(__file__).with_name("verify.py")], path)
+    succeed([python, "-I", Path(__file__).with_name("verify.py")], path, "was built, but cannot be used")
 
 
 def _description(
@@ -102,5 +155,7 @@ def _description(
     }
 
 
-def _show(line: bytes) -> None:
-    log.output(redact_urls(line.decode(errors="replace")).encode())
+def _show(output: deque[str], redact: Callable[[str], str], line: bytes) -> None:
+    text = redact(line.decode(errors="replace"))
+    output.append(text.strip())
+    log.output(text.encode())

@@ -7,6 +7,7 @@ Runs in: worker.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,12 +17,20 @@ from dkist_processing_core.worker.request import Request
 
 __all__ = ["environment_name"]
 
-# What decides which files a requirement resolves to.
-INDEX_SETTINGS = (
-    *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX"),
-    *("UV_INDEX_STRATEGY", "UV_PRERELEASE", "UV_RESOLUTION", "UV_EXCLUDE_NEWER"),
+INSTALLER_PREFIXES = ("PIP_", "UV_")
+# Settings of installers that decide how files are fetched and written. Whatever else they know, also in a later
+# release, decides what is installed.
+NOT_IN_KEY = re.compile(
+    r"CACHE|CERT|COLOR|COMPILE|CONCURRENT|CREDENTIALS|DEBUG|EXISTS_ACTION|HOST|INPUT|KEYRING|LINK_MODE|LOCK_TIMEOUT"
+    r"|LOG|NATIVE_TLS|NO_CLEAN|NO_WARN|NO_WRAP|OFFLINE|PASSWORD|PROGRESS|PROXY|PUBLISH|PYTHON_|QUIET|RETRIES"
+    r"|ROOT_USER|SHOW_|STACK_SIZE|TIMEOUT|TOKEN|TOOL_|USERNAME|VERBOSE|VERSION_CHECK"
 )
-FILE_SETTINGS = ("UV_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_OVERRIDE")
+FILES_OF_REQUIREMENTS = (
+    *("PIP_BUILD_CONSTRAINT", "PIP_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_EXCLUDE", "UV_OVERRIDE"),
+)
+NAMING_FILES = frozenset({*FILES_OF_REQUIREMENTS, "PIP_CONFIG_FILE", "UV_CONFIG_FILE"})
+# A file with constraints may name another one.
+INCLUDE = re.compile(r"^\s*(?:-[cr]\s*|--(?:constraint|requirement)[ =]\s*)(\S+)", re.MULTILINE)
 
 
 def environment_name(request: Request, interpreter: list[str], settings: Mapping[str, str]) -> str:
@@ -36,10 +45,12 @@ def environment_name(request: Request, interpreter: list[str], settings: Mapping
         "version": request.version,
         "extras": request.extras,
         "interpreter": interpreter,
-        "index": {key: without_credentials(settings.get(key, "")) for key in INDEX_SETTINGS},
+        "settings": {key: without_credentials(value) for key, value in settings.items() if _is_in_key(key)},
         "constraints": request.constraints.split("\n"),
-        "files": {key: [_content(each) for each in settings.get(key, "").split()] for key in FILE_SETTINGS},
-        "uv": [_content(str(file)) for file in _uv_files(settings) if file.is_file()],
+        "files": {
+            key: [_requirements(each) for each in settings.get(key, "").split()] for key in FILES_OF_REQUIREMENTS
+        },
+        "uv": [_content(str(file)) for file in _uv_files(settings) if os.path.isfile(file)],  # noqa: PTH113 - does not raise
     }
     if request.dev_project:
         parts["dev"] = [str(request.dev_project), _content(str(request.dev_project / "pyproject.toml"))]
@@ -47,12 +58,28 @@ def environment_name(request: Request, interpreter: list[str], settings: Mapping
     return f"{request.name}-{request.version}-{digest}"
 
 
+def _is_in_key(name: str) -> bool:
+    """Return whether the value of a variable decides what an installer installs; that of a file does by its content."""
+    return name.startswith(INSTALLER_PREFIXES) and name not in NAMING_FILES and not NOT_IN_KEY.search(name)
+
+
+def _requirements(path: str, including: tuple[str, ...] = ()) -> list[str]:
+    """Return the text of a file with requirements, and of all files that it names."""
+    text = _content(path)
+    found = [text]
+    for name in INCLUDE.findall(text) if path not in including else ():
+        nested = name if "://" in name or "://" in path else str(Path(path).parent / name)
+        found += _requirements(nested, (*including, path))
+    return found
+
+
 def _uv_files(settings: Mapping[str, str]) -> list[Path]:
     """Return uv's own configuration files: the one that is named, or those of the machine and of the user."""
     if named := settings.get("UV_CONFIG_FILE"):
         return [Path(named)]
     user = settings.get("XDG_CONFIG_HOME") or Path(settings.get("HOME") or os.path.expanduser("~"), ".config")  # noqa: PTH111 - it does not raise where there is no home
-    return [Path("/etc/uv/uv.toml"), Path(user, "uv/uv.toml")]
+    machine = (settings.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)
+    return [*(Path(each, "uv/uv.toml") for each in machine), Path("/etc/uv/uv.toml"), Path(user, "uv/uv.toml")]
 
 
 def _content(path: str) -> str:

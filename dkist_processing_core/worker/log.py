@@ -5,12 +5,9 @@ Runs in: worker. With ``DKIST_LOG_MARK`` each line keeps its level on the way to
 Without it, as at a terminal, a line carries the time, and warnings and errors go to standard error.
 """
 
-import os
-import select
 import time
-from contextlib import suppress
 
-from dkist_processing_core.common.log_lines import OUTCOME, mark, write_marked
+from dkist_processing_core.common.log_lines import OUTCOME, mark, marked_lines, write_all
 
 __all__ = ["error", "info", "outcome", "output", "warning"]
 
@@ -19,7 +16,7 @@ INFO, WARNING, ERROR = 20, 30, 40
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 # Nobody reads the pipe any more once Airflow ends a task, and a full pipe must not keep the task from being ended.
 WRITE_MILLISECONDS = 2000
-PIPE_BUFFER = 4096  # bytes that a pipe takes without blocking if it is ready at all (POSIX: PIPE_BUF)
+OUTCOME_MILLISECONDS = 60_000  # nothing is left to be ended, and without its outcome a task has failed
 
 
 def info(text: str) -> None:
@@ -38,30 +35,26 @@ def error(text: str) -> None:
 
 
 def outcome(text: str) -> None:
-    """Write the outcome of a failed task, as JSON, for Airflow's operator; without a mark it is not written."""
+    """Write the outcome of the task, as JSON, for Airflow's operator; without a mark it is not written."""
     if (used := mark()) is not None:
-        _write(STANDARD_OUTPUT, write_marked(OUTCOME, text, mark=used).encode())
+        _write(STANDARD_OUTPUT, marked_lines(OUTCOME, text, mark=used), OUTCOME_MILLISECONDS)
 
 
 def output(line: bytes) -> None:
     """Pass on a line of a program that was started, such as an installer."""
-    _write(STANDARD_OUTPUT, line)
+    write_all(STANDARD_OUTPUT, line, milliseconds=WRITE_MILLISECONDS)
 
 
 def _log(level: int, label: str, text: str, descriptor: int) -> None:
     if (used := mark()) is not None:
-        line = write_marked(level, f"dkist: {text}", mark=used)
+        lines = marked_lines(level, f"dkist: {text}", mark=used)
         descriptor = STANDARD_OUTPUT
     else:
         now = time.strftime("%Y-%m-%d %H:%M:%S%z")
-        line = f"{now[:-2]}:{now[-2:]} dkist: {label}{text}\n"
-    _write(descriptor, line.encode(errors="backslashreplace"))
+        lines = [f"{now[:-2]}:{now[-2:]} dkist: {label}{text}\n"]
+    _write(descriptor, lines)
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    """Write to a pipe that may be closed, or full, at its other end."""
-    target = select.poll()
-    target.register(descriptor, select.POLLOUT)
-    with suppress(OSError):
-        while data and target.poll(WRITE_MILLISECONDS):
-            data = data[os.write(descriptor, data[:PIPE_BUFFER]) :]
+def _write(descriptor: int, lines: list[str], milliseconds: int = WRITE_MILLISECONDS) -> None:
+    for line in lines:
+        write_all(descriptor, line.encode(errors="backslashreplace"), milliseconds=milliseconds)

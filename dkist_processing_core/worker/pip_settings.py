@@ -13,22 +13,54 @@ from pathlib import Path
 from dkist_processing_core.common.settings import is_true
 from dkist_processing_core.worker import log
 
-__all__ = ["installer_variables"]
+__all__ = ["for_pip", "for_uv", "installer_variables"]
 
 FOR_UV = {
     "UV_DEFAULT_INDEX": "index-url",
     "UV_INDEX": "extra-index-url",
     "UV_FIND_LINKS": "find-links",
     "UV_CONSTRAINT": "constraint",
+    "UV_BUILD_CONSTRAINT": "build-constraint",
     "UV_INSECURE_HOST": "trusted-host",
-    "SSL_CERT_FILE": "cert",
+    "UV_EXCLUDE_NEWER": "uploaded-prior-to",
     "SSL_CLIENT_CERT": "client-cert",
 }
+FLAGS_FOR_UV = {
+    "no-index": {"UV_NO_INDEX": "1"},
+    "pre": {"UV_PRERELEASE": "allow"},
+    "require-hashes": {"UV_REQUIRE_HASHES": "1"},
+}
+# uv has no variables for them in "uv pip".
+ARGUMENTS_FOR_UV = ("config-settings", "no-binary", "no-deps", "only-binary")
+ALIASES = {
+    "config-setting": "config-settings",
+    "default-timeout": "timeout",
+    "no-dependencies": "no-deps",
+    "pypi-url": "index-url",
+    "require-venv": "require-virtualenv",
+}
+CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # the first that is set wins, also over pip's own "cert"
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 # The installers work in another folder, where a relative path would name another file.
-UV_PATHS = ("UV_BUILD_CONSTRAINT", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_FIND_LINKS", "UV_OVERRIDE")
-PIP_PATHS = ("cert", "client-cert", "constraint", "find-links")
-# They would install somewhere else than into the environment.
-ELSEWHERE = frozenset({"prefix", "require-virtualenv", "root", "target", "user"})
+UV_PATHS = frozenset(
+    {"UV_BUILD_CONSTRAINT", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_EXCLUDE", "UV_FIND_LINKS", "UV_OVERRIDE"}
+)
+PIP_PATHS = ("build-constraint", "cert", "client-cert", "constraint", "find-links")
+OTHER_PATHS = (*CERTIFICATES, "SSL_CERT_DIR", "SSL_CERT_FILE", "SSL_CLIENT_CERT", "UV_CACHE_DIR", "TMPDIR")
+# With these, something else than the release would be installed, or somewhere else than in the environment, or nothing.
+NOT_FOR_PIP = frozenset(
+    {
+        *("abi", "dry-run", "editable", "group", "help", "implementation", "isolated", "platform", "prefix", "python"),
+        *("python-version", "report", "requirement", "requirements-from-script", "require-virtualenv", "root"),
+        *("target", "user", "version", "only-deps", "only-dependencies"),
+    }
+)
+NOT_FOR_UV = frozenset(
+    {
+        *("UV_PROJECT", "UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_VENV_CLEAR", "UV_VENV_RELOCATABLE", "UV_VENV_SEED"),
+        *("UV_WORKING_DIR", "UV_WORKING_DIRECTORY"),
+    }
+)
 
 
 def installer_variables(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
@@ -38,21 +70,72 @@ def installer_variables(environment: Mapping[str, str], prefix: str) -> dict[str
     What is set for uv itself wins. ``prefix`` is the folder of the Python whose ``pip.conf`` counts.
     """
     settings = _pip_settings(environment, prefix)
-    for_pip = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in settings.items() if key not in ELSEWHERE}
-    return {**environment, **for_pip, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", **_for_uv(settings, environment)}
+    inherited = {
+        name: _absolute(value) if name in OTHER_PATHS else value
+        for name, value in environment.items()
+        if not name.startswith("PIP_") and name not in NOT_FOR_UV and (value or not name.startswith("UV_"))
+    }
+    variables = {**inherited, **_for_uv(settings, inherited)}
+    if bundle := _certificates(settings, inherited):
+        # pip trusts nothing else then.
+        for name in ("SSL_CERT_DIR", "SSL_CERT_FILE"):
+            variables.pop(name, None)
+        variables["SSL_CERT_DIR" if os.path.isdir(bundle) else "SSL_CERT_FILE"] = bundle  # noqa: PTH112 - does not raise
+    if proxy := settings.get("proxy"):
+        # pip asks no variable then, not even for the exceptions.
+        variables = {name: value for name, value in variables.items() if name.lower() != "no_proxy"}
+        address = proxy if "://" in proxy else f"http://{proxy}"
+        variables |= dict.fromkeys((*PROXIES, *map(str.upper, PROXIES)), address)
+    for_pip = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in settings.items()}
+    # All of pip's files have been read.
+    return {**variables, **for_pip, "PIP_CONFIG_FILE": os.devnull}
+
+
+def for_pip(variables: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the variables of the installer that pip is given, and the settings of pip that it is not given."""
+    names = {name: _key(name) for name in variables if name.startswith("PIP_")}
+    ignored = sorted(key for key in names.values() if key in NOT_FOR_PIP)
+    return {name: value for name, value in variables.items() if names.get(name) not in NOT_FOR_PIP}, ignored
+
+
+def for_uv(variables: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the arguments of ``uv pip install`` for settings of pip, and the settings that uv is not given."""
+    settings = {_key(name): value for name, value in variables.items() if name.startswith("PIP_")}
+    del settings["config-file"]
+    arguments = []
+    for key in ARGUMENTS_FOR_UV:
+        value = settings.get(key, "")
+        if key == "no-deps":
+            arguments += ["--no-deps"] if is_true(value) else []
+        elif key == "config-settings":
+            arguments += [f"--config-setting={value}"] if value else []
+        else:
+            arguments += [f"--{key}={each}" for each in value.replace(",", " ").split()]
+    given = {*FOR_UV.values(), *FLAGS_FOR_UV, *ARGUMENTS_FOR_UV, "cert", "proxy", "retries", "timeout"}
+    given |= {key for key in ("keyring-provider", "no-build-isolation", "use-feature") if _translated(key, settings)}
+    return arguments, sorted(set(settings) - given)
 
 
 def _pip_settings(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
     """Return pip's settings for an installation, from its files and the environment, which wins."""
-    files = [each for each in _configuration_files(environment, prefix) if each.is_file()]
+    files = [each for each in _configuration_files(environment, prefix) if os.path.isfile(each)]  # noqa: PTH113 - does not raise
     settings = _read(files) if files else {}
-    for name, value in environment.items():
-        if name.startswith("PIP_") and value:
-            settings[name.removeprefix("PIP_").lower().replace("_", "-")] = value
+    # The usual name of an option wins over another one.
+    for name in sorted(
+        environment, key=lambda name: name.removeprefix("PIP_").lower().replace("_", "-") not in ALIASES
+    ):
+        if name.startswith("PIP_") and environment[name] and name != "PIP_CONFIG_FILE":
+            settings[_key(name)] = environment[name]
     for key in PIP_PATHS:
         if key in settings:
             settings[key] = " ".join(map(_absolute, settings[key].split()))
     return settings
+
+
+def _key(name: str) -> str:
+    """Return the option of pip that a variable, or a line of a file, sets."""
+    key = name.removeprefix("PIP_").lower().replace("_", "-")
+    return ALIASES.get(key, key)
 
 
 def _for_uv(settings: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
@@ -60,25 +143,44 @@ def _for_uv(settings: Mapping[str, str], environment: Mapping[str, str]) -> dict
     variables = {
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
-        "UV_HTTP_TIMEOUT": _whole_seconds(settings.get("timeout") or settings.get("default-timeout") or "15"),
+        "UV_HTTP_TIMEOUT": _whole_seconds(settings.get("timeout") or "15"),
         "UV_HTTP_RETRIES": settings.get("retries") or "5",
     }
     for name, key in FOR_UV.items():
         if settings.get(key):
             variables[name] = _separator(name).join(settings[key].split())
-    if is_true(settings.get("no-index", "")):
-        variables["UV_NO_INDEX"] = "1"
-    if is_true(settings.get("pre", "")):
-        variables["UV_PRERELEASE"] = "allow"
+    for key, flag in FLAGS_FOR_UV.items():
+        if is_true(settings.get(key, "")):
+            variables |= flag
+    for key in ("keyring-provider", "no-build-isolation", "use-feature"):
+        variables |= _translated(key, settings)
     for new, old in (("UV_DEFAULT_INDEX", "UV_INDEX_URL"), ("UV_INDEX", "UV_EXTRA_INDEX_URL")):
         if old in environment:
             variables.pop(new, None)
-    for name, value in environment.items():
-        if name in UV_PATHS:
-            variables[name] = _separator(name).join(map(_absolute, value.split(_separator(name))))
-        elif name in variables:
-            del variables[name]
-    return variables
+    own = {name: environment[name] for name in environment if name in variables or name in UV_PATHS}
+    for name in own.keys() & UV_PATHS:
+        own[name] = _separator(name).join(map(_absolute, own[name].split(_separator(name))))
+    return {**variables, **own}
+
+
+def _translated(key: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of uv for a setting of which uv knows some values only."""
+    value = settings.get(key, "").strip()
+    if key == "keyring-provider" and value in {"disabled", "subprocess"}:
+        return {"UV_KEYRING_PROVIDER": value}
+    # For this one pip means the opposite of what the value says.
+    if key == "no-build-isolation" and value.lower() in {"n", "no", "f", "false", "off", "0"}:
+        return {"UV_NO_BUILD_ISOLATION": "1"}
+    if key == "use-feature" and value == "truststore":
+        return {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
+    return {}
+
+
+def _certificates(settings: Mapping[str, str], environment: Mapping[str, str]) -> str:
+    """Return the file or folder with the certificates that pip trusts, or nothing for those that it comes with."""
+    # With a proxy of its own, pip asks no variable.
+    variables = () if settings.get("proxy") else CERTIFICATES
+    return next(filter(None, map(environment.get, variables)), "") or settings.get("cert", "")
 
 
 def _configuration_files(environment: Mapping[str, str], prefix: str) -> list[Path]:
@@ -107,7 +209,7 @@ def _read(files: list[Path]) -> dict[str, str]:
             # Not the message, which quotes the line, which may hold a password.
             log.warning(f"{file} cannot be read ({type(error).__name__}) and is ignored. Correct it or remove it.")
     return {
-        key.replace("_", "-"): value
+        _key(key): value
         for section in ("global", "install")
         if parser.has_section(section)
         for key, value in parser.items(section)
@@ -119,7 +221,8 @@ def _separator(name: str) -> str:
 
 
 def _absolute(path: str) -> str:
-    return path if "://" in path or not path or not Path(path).exists() else str(Path(path).absolute())
+    is_here = "://" not in path and path and os.path.exists(path)  # noqa: PTH110 - does not raise
+    return str(Path(path).absolute()) if is_here else path
 
 
 def _whole_seconds(text: str) -> str:

@@ -22,9 +22,13 @@ __all__ = ["SIGNALLED", "Supervisor"]
 
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 SIGNALLED = 128  # what a shell adds to the number of a signal
-# Time for what ends by itself once the program has, such as the resource tracker of multiprocessing.
+# Time for what ends by itself once the program has.
 REMAINDER_SECONDS = 0.3
 KILL_SECONDS = 5.0  # a process that the kernel does not let go must not hold up the exit
+# The resource tracker of multiprocessing, and that of loky, ends by itself when nobody else has its pipe open any more,
+# after it has removed the shared memory that the task has left. Killed at once, it would leave that for ever.
+TRACKER = b"resource_tracker import main"
+TRACKER_SECONDS = 10.0
 PARENT_POLL_SECONDS = 0.5
 POLL_SECONDS = 0.02
 PR_SET_CHILD_SUBREAPER = 36
@@ -95,7 +99,7 @@ class Supervisor:
             if join:
                 join(KILL_SECONDS)
         except BaseException:
-            _kill(process.pid)
+            self._end_remainder(process.pid, name)
             raise
         return process.returncode
 
@@ -114,21 +118,24 @@ class Supervisor:
                 return SIGNALLED + signal.SIGKILL
             if now >= deadline:
                 self.has_killed = True
-                _kill(pid)
+                _kill(pid, _trackers(pid))
             self._sleep(POLL_SECONDS if now >= deadline else min(PARENT_POLL_SECONDS, deadline - now))
 
     def _end_remainder(self, group: int, name: str) -> None:
         """End what a program has left behind, in whatever session or process group it is."""
         deadline = time.monotonic() + REMAINDER_SECONDS
+        limit = deadline + KILL_SECONDS
         has_killed = False
         while _is_anything_left(group):
             now = time.monotonic()
-            if now >= deadline + KILL_SECONDS:
+            trackers = _trackers(group) if deadline <= now < deadline + TRACKER_SECONDS else set()
+            if trackers:
+                limit = now + KILL_SECONDS
+            if now >= limit:
                 log.warning(f"processes that {name} had left behind could not be killed")
                 return
             if now >= deadline:
-                _kill(group)
-                has_killed = True
+                has_killed |= _kill(group, trackers)
             self._sleep(POLL_SECONDS)
         if has_killed:
             log.info(f"processes that {name} had left behind were killed")
@@ -182,13 +189,41 @@ def _is_anything_left(group: int) -> bool:
     return True
 
 
-def _kill(group: int) -> None:
-    """Kill a process group, and the children of this process. What these leave become its children in turn."""
-    _signal_group(group, signal.SIGKILL)
+def _trackers(group: int) -> set[int]:
+    """Return the resource trackers in a process group, or among the children of this process."""
+    return {pid for pid in _members(group) if TRACKER in _command(pid)}
+
+
+def _members(group: int) -> set[int]:
+    """Return the processes of a group, and the children of this process."""
+    found = set()
     for pid, parent in parents().items():
-        if parent == os.getpid():
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        with suppress(OSError):
+            if parent == os.getpid() or os.getpgid(pid) == group:
+                found.add(pid)
+    return found
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _kill(group: int, spared: set[int]) -> bool:
+    """
+    Kill a process group, and the children of this process, and return whether there were any.
+
+    What these leave become children of this process in turn.
+    """
+    # All at once, if possible, so that none can start another one meanwhile.
+    has_killed = not spared and _signal_group(group, signal.SIGKILL)
+    for pid in _members(group) - spared:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+            has_killed = True
+    return has_killed
 
 
 def _signal_group(group: int, number: int) -> bool:

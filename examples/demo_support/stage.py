@@ -273,4 +273,4 @@ class Stage:
         for folder in outdated:
             shutil.rmtree(folder, ignore_errors=True)
         unused = [each for each in collector.environments(self.environments) if str(each.path) not in environments]
-        return len(outdated) + sum(collector.remove(each) for each in unused)
+        return len(outdated) + sum(map(collector.remove, unused))

@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -53,7 +54,9 @@ def files_in(folder: Path) -> Callable[[Request], Response]:
 
 
 @contextlib.contextmanager
-def http_server(answer: Callable[[Request], Response], port: int = 0) -> Iterator[int]:
+def http_server(
+    answer: Callable[[Request], Response], port: int = 0, tls: ssl.SSLContext | None = None
+) -> Iterator[int]:
     """Serve on a free port, or on the one given, until the ``with`` statement ends; yield the port."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -88,6 +91,8 @@ def http_server(answer: Callable[[Request], Response], port: int = 0) -> Iterato
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

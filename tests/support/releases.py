@@ -20,6 +20,8 @@ from importlib import import_module
 from dkist_processing_core.build_utils import export_dags
 export_dags(import_module(sys.argv[1]), sys.argv[2])
 """
+# Exports them as one file.
+EXPORT_ONE_FILE = EXPORT.replace("export_dags", "export_one_file")
 
 
 def run_uv(*arguments: object, text: str = "", **environment: str) -> str:

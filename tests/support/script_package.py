@@ -30,6 +30,21 @@ TASKS = '''
             raise RuntimeError("the flat is missing")
 
 
+    class Asserts(TaskBase):
+        """Fail by an assertion."""
+
+        def run(self):
+            assert os.environ.get("NONE"), "the flat is missing"
+
+
+    class RunsAScript(TaskBase):
+        """Run a script of the team, with bash."""
+
+        def run(self):
+            script = 'cd /usr && cd lib >&2 && [ "$PWD" = /usr/lib ] && echo done >"$FACTS"'
+            subprocess.run(["bash", "-c", f"false; {script}"], check=True)
+
+
     class ShowsItsPlace(TaskBase):
         """Write down what the task sees."""
 
@@ -46,6 +61,13 @@ TASKS = '''
                 "recipe_run_id": self.recipe_run_id,
             }
             Path(os.environ["FACTS"]).write_text(json.dumps(facts))
+
+
+    class ShowsItsMask(TaskBase):
+        """Print the umask."""
+
+        def run(self):
+            print(f"umask {os.umask(0):o}", flush=True)
 
 
     class Waits(TaskBase):
@@ -69,6 +91,44 @@ TASKS = '''
             child = subprocess.Popen(["sleep", "600"], preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
             Path(os.environ["FACTS"]).write_text(f"{os.getpid()} {child.pid}")
             time.sleep(600)
+
+
+    class ClosesEverything(TaskBase):
+        """Fail after all descriptors are closed and their numbers are taken by files of the task."""
+
+        def run(self):
+            os.closerange(0, 1000)
+            self.files = [open(f"{os.environ['FACTS']}.{number}", "w") for number in range(30)]
+            raise RuntimeError("the flat is missing")
+
+
+    class OpensTooMany(TaskBase):
+        """Fail since no further file can be opened."""
+
+        def run(self):
+            self.files = []
+            while True:
+                self.files.append(open(os.devnull))
+
+
+    class SharesMemory(TaskBase):
+        """Fail, or be killed, with a segment of shared memory."""
+
+        def run(self):
+            from multiprocessing.shared_memory import SharedMemory
+
+            self.memory = SharedMemory(create=True, size=1000)
+            # The resource tracker unlinks the segment when nobody has its pipe open any more, as a forked child has.
+            if os.environ["HOW"] != "alone" and os.fork() == 0:
+                if os.environ["HOW"] == "in-a-session":
+                    os.setsid()
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                time.sleep(120)
+            if os.environ["HOW"] == "stubborn":
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                Path(os.environ["FACTS"]).write_text(str(os.getpid()))
+                time.sleep(120)
+            raise RuntimeError("the flat is missing")
 
 
     class LeavesAChild(TaskBase):

@@ -40,6 +40,10 @@ LOST_TASK = (
     "Airflow's process of this task ended before it could report the failure. It was killed (SIGKILL; the kernel does "
     "so when memory runs out), or somebody has marked the task as failed."
 )
+LOST_WORKER = (
+    "The whole worker has died, or its machine has, or it has lost its connection: Airflow has had no heartbeat of "
+    "this task for too long. The process of the task was killed with it, or ends by itself."
+)
 LOST_RUN = (
     "The run failed, and no task has reported a failure. Airflow 3.0 does not say which task it was; its process was "
     "killed (SIGKILL; the kernel does so when memory runs out), or somebody has marked it as failed."
@@ -54,7 +58,11 @@ def failed_task(context: Context, workflow_name: str, workflow_version: str, tas
     status = exit_status(exception) if outcome.exit_status is None else outcome.exit_status
     # Airflow 3 passes the exception in the task's own process, and none in the DAG processor.
     is_lost = type(instance).__module__.startswith("airflow.") and "exception" not in context
-    error = outcome.error or outcome.summary or describe(exception, status) or (LOST_TASK if is_lost else None)
+    error = outcome.error or outcome.summary or describe(exception, status)
+    # Airflow calls back for a task, and not for its run, where nothing of the worker was left to see the process end.
+    # Airflow 2 passes a text in place of an exception then.
+    if is_lost or (error and isinstance(exception, str)):
+        error = f"{LOST_WORKER}\n{error}" if error else LOST_WORKER
     return Failure(
         workflow_name=workflow_name,
         workflow_version=workflow_version,

@@ -8,32 +8,43 @@ for what the DAG processor itself has reported, which may not write XComs.
 
 import hashlib
 import logging
+import os
+import re
 import time
 from contextlib import suppress
+from pathlib import Path
 
+from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.isb.failures.failure import UNKNOWN_TASK, Failure
-from dkist_processing_core.isb.spool import spool_folder
+from dkist_processing_core.isb.spool import REPORTED, prepare, spool_folder
 
 __all__ = ["is_reported", "remember"]
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "reported"
+RECORD = re.compile("[0-9a-f]{16}-[0-9a-f]{16}-[0-9a-f]{32}")
 EXPIRY_SECONDS = 7 * 24 * 3600
 
 
 def remember(failure: Failure) -> None:
-    """Record that a failure is reported, and remove the records that are older than a week."""
-    folder = spool_folder() / FOLDER
+    """Record that a failure is reported, and remove the records of ours that are older than a week."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in folder.iterdir():
-            with suppress(OSError):  # another process removes the same files
-                if time.time() - file.stat().st_mtime > EXPIRY_SECONDS:
-                    file.unlink()
+        folder = prepare(spool_folder()) / REPORTED
+        folder.mkdir(exist_ok=True)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(OSError):  # another process removes the same files
+                    if _is_record(entry) and time.time() - entry.stat().st_mtime > EXPIRY_SECONDS:
+                        Path(entry).unlink()
         (folder / f"{_run(failure)}-{_digest(failure.task_name)}-{failure.message_id}").touch()
-    except OSError as error:
-        logger.debug("The report of %s could not be recorded in %s: %s", failure.message_id, folder, error)
+    except (OSError, ConfigurationError) as error:
+        logger.debug("The report of %s could not be recorded: %s", failure.message_id, error)
+
+
+def _is_record(entry: "os.DirEntry[str]") -> bool:
+    """Return whether an entry is an empty file with a name of our form."""
+    is_ours = RECORD.fullmatch(entry.name) is not None and entry.is_file(follow_symlinks=False)
+    return is_ours and entry.stat(follow_symlinks=False).st_size == 0
 
 
 def is_reported(failure: Failure) -> bool:
@@ -47,7 +58,11 @@ def is_reported(failure: Failure) -> bool:
 
 
 def _has_record(pattern: str) -> bool:
-    return next((spool_folder() / FOLDER).glob(pattern), None) is not None
+    try:
+        return next((spool_folder() / REPORTED).glob(pattern), None) is not None
+    except (OSError, ConfigurationError) as error:
+        logger.debug("It is not known here what is reported: %s", error)
+        return False
 
 
 def _run(failure: Failure) -> str:

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from dkist_processing_core.common.redaction import redactor
+
 __all__ = ["Encoder", "Event", "Row", "event_row", "is_event", "row_of", "seconds_of", "size_of"]
 
 SCHEMA_VERSION = 1
@@ -93,6 +95,7 @@ class Encoder:
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
         self._metadata = metadata
+        self._redact = redactor()
         # Most records differ in number, time and message only.
         self._cached_rest = lru_cache(CACHED)(self._rest)
 
@@ -101,7 +104,9 @@ class Encoder:
         _, message, origin = row
         moment = datetime.fromtimestamp(seconds_of(row), UTC).isoformat(timespec="microseconds")[:-6]
         rest = (self._rest if origin[4] else self._cached_rest)(origin, missing)
-        line = f'{{"sequence": {sequence}, "timestamp": "{moment}Z", "message": {_encode(message)}, {rest}\n'
+        line = (
+            f'{{"sequence": {sequence}, "timestamp": "{moment}Z", "message": {_encode(self._redact(message))}, {rest}\n'
+        )
         # Half a surrogate pair is shown as Python's standard error stream shows it; this is the inside of JSON.
         return line if line.isascii() else SURROGATES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", line)
 
@@ -109,5 +114,5 @@ class Encoder:
         level, level_name, logger, thread, text, event = origin
         values = dict(zip(("event", "phase", "durationSeconds"), event or (None, None, None), strict=True))
         values |= {"level": level_name, "levelNumber": level, "logger": logger, "threadName": thread}
-        values |= {"traceback": text, "droppedRecords": missing, "schemaVersion": SCHEMA_VERSION}
+        values |= {"traceback": text and self._redact(text), "droppedRecords": missing, "schemaVersion": SCHEMA_VERSION}
         return _encode({**values, **self._metadata})[1:]

@@ -1,0 +1,55 @@
+"""
+Where installers write besides the environment: their caches, and temporary files.
+
+Runs in: worker. A worker may have no folder that it can write to, but the cache of environments: a user without a home,
+a root file system that is mounted read-only.
+"""
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from dkist_processing_core.worker import log
+
+__all__ = ["INSTALLER_FOLDER", "installer_folders"]
+
+# In the folder of the environments, to which nobody else may write; the collector passes over it.
+INSTALLER_FOLDER = ".installer"
+
+
+def installer_folders(variables: Mapping[str, str], environments: Path) -> dict[str, str]:
+    """
+    Return the variables of an installer, such that it can write to each folder that they name.
+
+    Instead of a folder that cannot be written it is given one in ``.installer``, in the folder of the environments.
+    """
+    home = variables.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - it does not raise where there is no home
+    caches = Path(variables.get("XDG_CACHE_HOME") or Path(home, ".cache"))
+    usual = {
+        "UV_CACHE_DIR": Path(variables.get("UV_CACHE_DIR") or caches / "uv"),
+        "PIP_CACHE_DIR": Path(variables.get("PIP_CACHE_DIR") or caches / "pip"),
+        "TMPDIR": Path(variables.get("TMPDIR") or "/tmp"),  # noqa: S108 - not written by this program
+    }
+    changed = {}
+    for name, folder in usual.items():
+        if reason := _reason_not_writable(folder):
+            instead = environments / INSTALLER_FOLDER / name.split("_")[0].lower()
+            for each in (instead.parent, instead):
+                each.mkdir(mode=0o700, exist_ok=True)
+            changed[name] = str(instead)
+            log.info(f"{folder} cannot be written: {reason}. The installer is given {name}={instead}")
+    return {**variables, **changed}
+
+
+def _reason_not_writable(folder: Path) -> str:
+    """Return why a folder, which is made if it does not exist, cannot be written; empty if it can be."""
+    if not folder.is_absolute():
+        return "it is not an absolute path"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    if os.access(folder, os.W_OK | os.X_OK):
+        return ""
+    return os.strerror(errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES)

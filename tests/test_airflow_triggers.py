@@ -1,0 +1,104 @@
+"""What a run of an exported workflow can be triggered with, over the API of a real Airflow."""
+
+import http.client
+import json
+from urllib.parse import urlsplit
+
+import pytest
+from support.releases import EXPORT_ONE_FILE
+
+pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.timeout(600)]
+
+DAG_ID = "a_to_b_trigger_1.0"
+FILES = {
+    "tasks.py": """
+        from dkist_processing_core import TaskBase
+
+        class Succeeds(TaskBase):
+            def run(self): print(f"recipe run {self.recipe_run_id}")
+    """,
+    "workflows/flow.py": """
+        from dkist_processing_core import Workflow
+        from dkist_trigger_test.tasks import Succeeds
+
+        workflow = Workflow(input_data="a", output_data="b", category="trigger", workflow_package=__package__,
+                            workflow_version="1.0")
+        workflow.add_node(Succeeds)
+    """,
+}
+# As JSON, since Python would not write some of them.
+REFUSED = {
+    "number-of-65-bits": "18446744073709551616",
+    "number-of-64-bits": "9223372036854775808",
+    "text-of-65-bits": '"18446744073709551616"',
+    "number-of-3000-digits": "1" * 3000,
+    "number-of-5000-digits": "1" * 5000,
+    "text-of-5000-digits": f'"{"1" * 5000}"',
+    "float-that-is-whole": "1.0",
+    "exponent": "1e3",
+    "large-exponent": "1e18",
+    "float": "5.5",
+    "infinite": "1e400",
+    "Infinity": "Infinity",
+    "NaN": "NaN",
+    "zero": "0",
+    "negative": "-1",
+    "true": "true",
+    "null": "null",
+    "list": "[1]",
+    "object": '{"id": 1}',
+    "text-of-float": '"1.0"',
+    "text-of-exponent": '"1e3"',
+    "template": '"{{ 7 * 7 }}"',
+    "leading-zero": '"01"',
+    "newline": '"1\\n"',
+    "other-digits": '"\\u0663"',
+    "empty": '""',
+}
+
+
+@pytest.fixture(scope="module")
+def deployed(deploy):
+    """Airflow with the exported workflow, all of the release in one file."""
+    return deploy("dkist-trigger-test", FILES, export=EXPORT_ONE_FILE)
+
+
+@pytest.fixture(scope="module")
+def api(deployed):
+    """A client of that Airflow, which runs, and which pauses what it finds unless a DAG says otherwise."""
+    with deployed.serving(DAG_ID) as client:
+        yield client
+
+
+def post(api, text):
+    """Trigger a run with a recipe run id that is written in JSON; return the status and the text of the answer."""
+    connection = http.client.HTTPConnection(urlsplit(api.address).netloc, timeout=60)
+    body = f'{{"logical_date": null, "conf": {{"recipe_run_id": {text}}}}}'
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {api.token}"}
+    connection.request("POST", f"/api/v2/dags/{DAG_ID}/dagRuns", body, headers)
+    answer = connection.getresponse()
+    read = answer.read().decode()
+    connection.close()
+    return answer.status, read
+
+
+@pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED)
+def test_a_recipe_run_id_that_no_task_takes_is_refused_by_the_trigger(api, text):
+    """There is no run with it, so it reaches neither a task nor the DAG processor."""
+    runs = f"/api/v2/dags/{DAG_ID}/dagRuns"
+    before = api.call("GET", runs)[1]["total_entries"]
+    status, answer = post(api, text)
+    assert 400 <= status < 500, answer
+    assert api.call("GET", runs)[1]["total_entries"] == before
+
+
+@pytest.mark.parametrize("text", ["1", '"42"', str(2**63 - 1)])
+def test_a_run_of_a_new_release_starts_at_once(api, deployed, text):
+    """Airflow pauses a new DAG by default, in which a run would stay queued; the exported one is not paused."""
+    assert "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION" not in deployed.airflow.environment
+    assert api.call("GET", f"/api/v2/dags/{DAG_ID}")[1]["is_paused"] is False
+    run = api.trigger(DAG_ID, {"recipe_run_id": json.loads(text)})
+    assert api.wait_for_end(run)["state"] == "success"
+    _, tasks = api.call("GET", f"{run}/taskInstances/Succeeds")
+    assert tasks["rendered_fields"]["recipe_run_id"] == text.strip('"')
+    assert tasks["rendered_fields"]["task"] == "dkist_trigger_test.tasks:Succeeds"

@@ -1,0 +1,266 @@
+"""What surrounds an installer: files of others, folders that cannot be written, and why it has failed."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.declared_workflows import diamond
+from support.releases import with_links, write_package
+from support.script_package import FILES, NAME
+from support.script_runs import environments, new_spec, run, worker_without_uv
+from uv import find_uv_bin
+
+from dkist_processing_core.rendering.dag import dag_file
+from dkist_processing_core.rendering.script import runnable_script
+from dkist_processing_core.worker import collector
+from dkist_processing_core.worker.cache import EnvironmentLocks, describe_os_error
+from dkist_processing_core.worker.causes import cause
+from dkist_processing_core.worker.errors import WorkerError
+
+pytestmark = pytest.mark.network
+
+
+def run_with_mounts(mounts, releases, *, spec=None, **environment):
+    """Run a task where the commands ``mounts`` have changed what is mounted."""
+    unshare = shutil.which("unshare")
+    namespace = [unshare, "--user", "--map-root-user", "--mount"]
+    if unshare is None or subprocess.run([*namespace, "true"], capture_output=True).returncode:
+        pytest.skip("this machine has no mount namespaces")
+    spec = spec or new_spec()
+    script = runnable_script(spec, spec.nodes[0])
+    return subprocess.run(
+        [*namespace, shutil.which("bash"), "-ec", f'{mounts}\nexec bash -c "$SCRIPT"'],
+        env={**os.environ, "DKIST_RECIPE_RUN_ID": "42", **with_links(releases), **environment, "SCRIPT": script},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("UV_PROJECT", "{folder}"),
+        ("UV_PYTHON", "2.7"),
+        ("UV_SYSTEM_PYTHON", "1"),
+        ("UV_VENV_SEED", "1"),
+        ("UV_WORKING_DIR", "{folder}"),
+        ("UV_WORKING_DIRECTORY", "{folder}"),
+    ],
+)
+def test_no_variable_of_uv_leads_to_another_project(releases, tmp_path, name, value):
+    """Neither to its settings, nor to its Python, nor to packages that the release does not need."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "uv.toml").write_text('no-index = true\nfind-links = ["/none"]\n')
+    done = run("Good", releases, **{name: value.format(folder=folder)})
+    assert done.returncode == 0, done.stdout
+    [environment] = environments(tmp_path / "environments")
+    assert not list(environment.glob("lib/*/site-packages/pip"))
+
+
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_nothing_but_the_cache_needs_to_be_writable(releases, tmp_path, installer):
+    """A read-only root file system, and no home: what installers write as well is in the cache."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    settings = {"HOME": "/nonexistent", "DKIST_ENVIRONMENT_CACHE": str(cache)}
+    if installer == "pip":
+        settings |= worker_without_uv(tmp_path / "tools", "mount", "touch")
+    mounts = f"""
+        mount --bind {cache} {cache}
+        mount -o remount,bind,ro /
+        ! touch /tmp/can-be-written 2>/dev/null || mount -t tmpfs -o ro none /tmp
+        unset UV_CACHE_DIR
+    """
+    done = run_with_mounts(mounts, releases, **settings)
+    assert done.returncode == 0, done.stdout
+    assert "INFO team: good, recipe run 42" in done.stdout
+    for folder, variable in (("/nonexistent/.cache/uv", "UV_CACHE_DIR"), ("/tmp", "TMPDIR")):
+        assert f"{folder} cannot be written: Read-only file system. The installer is given {variable}={cache}/v1/" in (
+            done.stdout
+        )
+    assert {each.name for each in cache.iterdir()} == {"v1"}
+    assert {each.name for each in (cache / "v1").glob(".*")} == {".installer"}
+    assert len(collector.environments(cache)) == 1
+    again = run_with_mounts(mounts, releases, **settings)
+    assert again.returncode == 0, again.stdout
+    assert "cannot be written" not in again.stdout
+
+
+def test_a_worker_that_can_write_nothing_says_what_to_set(releases):
+    """One message, with the folder, the reason and the variable."""
+    done = run_with_mounts("mount -o remount,bind,ro /", releases, HOME="/nonexistent", DKIST_ENVIRONMENT_CACHE="")
+    assert done.returncode == 78, done.stdout
+    [line] = [line for line in done.stdout.splitlines() if "ERROR" in line]
+    assert "the environment cache /nonexistent/.cache/dkist-processing-core/environments cannot be written" in line
+    assert "Read-only file system. Mount it writable. Set DKIST_ENVIRONMENT_CACHE to a folder" in line
+
+
+def test_a_cache_that_nothing_can_be_run_from_is_refused(releases, tmp_path):
+    """At the build, not at the first import of an extension module."""
+    mounts = f"mkdir {tmp_path}/cache; mount -t tmpfs -o noexec,mode=700 none {tmp_path}/cache"
+    done = run_with_mounts(mounts, releases, DKIST_ENVIRONMENT_CACHE=f"{tmp_path}/cache")
+    assert done.returncode == 78, done.stdout
+    assert f"the environment cache {tmp_path}/cache/v1 is on a file system that is mounted noexec" in done.stdout
+    assert "building" not in done.stdout
+
+
+@pytest.mark.parametrize("inodes", [2, 3, 20])
+def test_a_cache_without_inodes_says_so(releases, tmp_path, inodes):
+    """Whether it is a lock that needs one, or a file of the environment."""
+    mounts = f"mkdir {tmp_path}/cache; mount -t tmpfs -o nr_inodes={inodes},mode=700 none {tmp_path}/cache"
+    done = run_with_mounts(mounts, releases, DKIST_ENVIRONMENT_CACHE=f"{tmp_path}/cache")
+    assert done.returncode == 69, done.stdout
+    [line] = [line for line in done.stdout.splitlines() if "ERROR" in line]
+    assert "No space left on device" in line
+    assert "inodes (df -i)" in line or "inodes (df -h, df -i)" in line
+    assert "index" not in line
+
+
+@pytest.mark.parametrize("character", ["\n", ":", "\t", "\x1b"])
+def test_a_path_that_no_environment_can_have_is_refused(releases, tmp_path, character):
+    """With the path, and not with advice about locks or the index."""
+    cache = f"{tmp_path}/a{character}b"
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=cache)
+    assert done.returncode == 78, done.stdout
+    assert f"the environment cache {cache!r} has a character in its path that no virtual environment may have" in (
+        done.stdout
+    )
+
+
+def test_a_checkout_that_cannot_be_written_is_named(releases, tmp_path):
+    """Its build backend writes into it; the index has nothing to do with that."""
+    project = write_package(tmp_path / "checkout", FILES, name=NAME)
+    text = (project / "pyproject.toml").read_text()
+    (project / "pyproject.toml").write_text(
+        text.replace('requires = ["hatchling"]\nbuild-backend = "hatchling.build"', 'requires = ["setuptools"]')
+    )
+    mounts = f"mount --bind {project} {project}; mount -o remount,bind,ro {project}"
+    done = run_with_mounts(mounts, releases, spec=new_spec(version="dev"), DKIST_DEV_PROJECT=str(project))
+    assert done.returncode == 69, done.stdout
+    [line] = [line for line in done.stdout.splitlines() if "dkist: ERROR" in line]
+    assert "The installer may not read, write or run a file that it needs" in line
+    assert "Read-only file system" in line
+    assert "index" not in line
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("no program", "/uv, which builds environments, cannot be started: Exec format error."),
+        ("#!/none", "/uv, which builds environments, cannot be started: No such file or directory."),
+        ("#!/bin/sh\nkill -9 $$", "It was killed (SIGKILL); if nobody did that, the worker ran out of memory."),
+        ("#!/bin/sh\nexit 3", "Its exit status is 3."),
+        ("#!/bin/sh\necho http://u:s3cret@h is odd; exit 1", "1, its last line: http://<redacted>@h is odd"),
+    ],
+    ids=["format", "interpreter", "killed", "silent", "unknown"],
+)
+def test_an_installer_that_cannot_run_is_not_the_index(releases, tmp_path, program, message):
+    """Each way to fail has a message of its own."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "uv").write_text(program)
+    (tmp_path / "tools" / "uv").chmod(0o755)
+    done = run("Good", releases, PATH=f"{tmp_path / 'tools'}:{os.environ['PATH']}")
+    assert done.returncode == 69, done.stdout
+    [line] = [line for line in done.stdout.splitlines() if "dkist: ERROR" in line]
+    assert message in line
+    assert "index" not in line
+    assert "s3cret" not in line
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("error: Failed to write: No space left on device (os error 28)", "no more inodes"),
+        ("ERROR: Could not install packages due to an OSError: [Errno 122] Disk quota exceeded", "no more space"),
+        (
+            "error: failed to create directory `/x`: Permission denied (os error 13)",
+            "The installer may not read, write",
+        ),
+        ("cause: invalid peer certificate: UnknownIssuer", "PIP_CERT"),
+        ("SSLError(SSLCertVerificationError(1, 'certificate verify failed'))", "PIP_CERT"),
+        ("ERROR: HTTP error 403 while getting http://h/x.whl", "refuses access"),
+        ("hint: An index URL (http://h/) could not be queried: 401 Unauthorized.", "refuses access"),
+        ("OSError('Tunnel connection failed: 407 Proxy Authentication Required')", "refuses access"),
+        ("cause: error sending request for url (http://h/)", "cannot be reached"),
+        ("cause: failed to lookup address information: Name or service not known", "cannot be reached"),
+        ("error: Request failed after 5 retries in 40.0s", "cannot be reached"),
+        ("NewConnectionError('Failed to establish: [Errno 111] Connection refused')", "cannot be reached"),
+        ("ConnectTimeoutError('Connection to h timed out.')", "cannot be reached"),
+        ("WARNING: The repository located at h is not a trusted or secure host and is being ignored.", "TRUSTED_HOST"),
+        ("Because there is no version of x==1 and you require x==1", "Check that this release is on the"),
+        ("ERROR: No matching distribution found for x==1", "Check that this release is on the"),
+        ("Because x was not found in the package registry", "Check that this release is on the"),
+        ("ERROR: ResolutionImpossible: for help visit", "cannot be had together"),
+        ("sed: can't read x", "Its exit status is 1, its last line: sed: can't read x"),
+    ],
+)
+def test_the_cause_is_the_one_that_the_installer_names(line, remedy):
+    """Also if it gave up because of it with other words."""
+    text = cause(1, ["Using Python", line, ""])
+    assert remedy in text
+    assert line in text
+    if "cannot be reached" in remedy:
+        assert remedy in cause(1, ["ERROR: No matching distribution found for x==1", line])
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (errno.EACCES, "Permission denied; {path} belongs to user {uid} and has mode 600, and the worker runs as user"),
+        (errno.EPERM, "Operation not permitted; {path} belongs to user {uid} and has mode 600"),
+        (errno.ENOSPC, "No space left on device (df -h, or a quota). Run dkist-processing-core environments prune"),
+        (errno.EDQUOT, "Disk quota exceeded (df -h, or a quota). Run dkist-processing-core environments prune"),
+        (errno.EROFS, "Read-only file system. Mount it writable."),
+        (errno.ENAMETOOLONG, "File name too long: {path}."),
+        (errno.ENOTDIR, "Not a directory: {path}."),
+    ],
+)
+def test_a_file_that_cannot_be_written_has_one_cause(tmp_path, number, text):
+    """What the system says, and what to do about just that."""
+    file = tmp_path / "x.use"
+    file.touch(0o600)
+    expected = text.format(path=file, uid=os.getuid())
+    assert describe_os_error(OSError(number, os.strerror(number)), file).startswith(expected)
+
+
+def test_a_lock_of_another_user_is_named_with_its_owner(tmp_path, monkeypatch):
+    """Root may open it, so the refusal of the kernel is simulated."""
+
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    (tmp_path / "x-1-y.use").touch(0o600)
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(WorkerError) as caught:
+        EnvironmentLocks(tmp_path / "x-1-y", patience=1, check=lambda: None)
+    assert f"x-1-y.use belongs to user {os.getuid()} and has mode 600" in str(caught.value)
+    assert "flock" not in str(caught.value)
+
+
+@pytest.mark.airflow
+def test_the_other_operator_reads_nothing_in_the_workers_folder(tmp_path, monkeypatch):
+    """Neither a module that Python would import, nor settings of uv; only what runs the installers is replaced."""
+    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
+    from dkist_processing_core.authoring.airflow import execute
+    from dkist_processing_core.scheduling.virtualenv import PythonVirtualenvOperator
+
+    (tmp_path / "venv.py").write_text("raise RuntimeError('a module of the folder')\n")
+    (tmp_path / "uv.toml").write_text("[broken\n")
+    commands = ([sys.executable, "-m", "venv", "--help"], [find_uv_bin(), "pip", "list", "--python", sys.executable])
+    done = []
+
+    def run_installers(operator):
+        done.extend(subprocess.run(each, capture_output=True, text=True) for each in commands)
+
+    monkeypatch.setattr(PythonVirtualenvOperator, "execute_callable", run_installers)
+    dag = execute(dag_file(diamond(operator="python_virtualenv").spec), "file_of_a_test")["dag"]
+    dag.get_task("First").execute_callable()
+    assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
+    assert Path.cwd() == tmp_path

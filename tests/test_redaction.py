@@ -1,0 +1,108 @@
+"""No user name and no password of a URL leaves this process, whatever characters they consist of."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from urllib.parse import quote, unquote
+
+import pytest
+
+from dkist_processing_core.common.redaction import redact_urls
+from dkist_processing_core.isb.failures.failure import last_lines
+from dkist_processing_core.isb.logs.record import Encoder, event_row
+
+USERS = ["reader", "us@er", "us%40er", "a/b", "me"]
+PASSWORDS = ["plain1234", "s3cr/et99", "p@ss@word", "s3cr%2Fet99", "100%sure", "a:b@c/d%zz", "#hash?query", "end@"]
+SCHEMES = ["https", "HTTP", "git+ssh", "postgresql+psycopg2", "amqp", "ldap", "x-own.v1"]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_a_url_in_a_text_shows_neither(scheme, password):
+    """In any scheme, in a sentence, in JSON and in the text of an exception."""
+    for user in USERS:
+        url = f"{scheme}://{user}:{password}@host.example/simple"
+        for text in (f"cannot reach {url} now", repr(OSError(url)), json.dumps({"u": url}).replace("/", "\\/")):
+            shown = redact_urls(text)
+            assert password not in shown.replace("\\/", "/")
+            assert f"{user}:" not in shown.replace("\\/", "/")
+            assert "host.example" in shown
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Failed to parse: '{user}:{head}'",
+        "invalid literal for int() with base 10: '{head}'",
+        "Looking in indexes: https://{user}:{password}",
+        "login of {user} with {password} failed",
+        "login with {decoded} failed",
+        "login with {encoded} failed",
+    ],
+    ids=["urllib3", "http.client", "cut-off", "bare", "decoded", "encoded"],
+)
+def test_what_a_program_makes_of_a_url_of_our_variables_does_not_show_it(monkeypatch, text, password):
+    """A part of it that a parser took for a port, or all of it without the URL around it."""
+    head = max(re.split("[/@:?#]", password), key=len)
+    monkeypatch.setenv("PIP_INDEX_URL", f"https://us@er:{password}@127.0.0.1:9/simple")
+    values = {"decoded": unquote(password), "encoded": quote(password, safe=""), "password": password, "head": head}
+    shown = redact_urls(text.format(user="us@er", **values))
+    assert "us@er" not in shown
+    assert not any(len(each) >= 4 and each in shown for each in values.values())
+
+
+def test_texts_without_secrets_stay_as_they_are(monkeypatch):
+    """A URL without a password, an address of a person, a word of which a secret is a part, and a short password."""
+    monkeypatch.setenv("PIP_INDEX_URL", "https://reader:dark@host/simple")
+    monkeypatch.setenv("HTTP_PROXY", "http://me:of@host")
+    for text in ("https://host/x", "mail me@example.org", "darkness of reader", "a\nb", ""):
+        assert redact_urls(text) == text
+    assert redact_urls("the dark frame") == "the <redacted> frame"
+
+
+SECRET = "s3cr/et%zz@99"
+
+
+def test_the_failure_message_and_the_log_on_the_bus_do_not_show_it(monkeypatch):
+    """Both are made of texts of the task."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"https://us%40er:{SECRET}@apm.example")
+    text = f"Failed to parse: 's3cr' of https://us%40er:{SECRET}@apm.example"
+    error = ValueError(text)
+    line = Encoder({}).line(1, event_row(text, ("failed", None, None), error))
+    for shown in (last_lines(text), line):
+        assert "s3cr" not in shown
+        assert "us%40er" not in shown
+        assert "apm.example" in shown
+
+
+TASK = """
+import logging
+from dkist_processing_core.runtime.logging import show_log_records
+show_log_records()
+import os
+from dkist_processing_core import telemetry
+from dkist_processing_core.common.metadata import TaskMetadata
+url = os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"]
+for name in ("opentelemetry.exporter", "elasticapm.transport", "team"):
+    logging.getLogger(name).warning("cannot reach %s", url)
+    try:
+        int(url.split("/")[2].split(":")[1])
+    except ValueError:
+        logging.getLogger(name).exception("cannot parse it")
+"""
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["airflow", "terminal"])
+def test_the_log_of_telemetry_does_not_show_it(marked):
+    """Whoever logs the address, or the part of it that was taken for a port, in a traceback too."""
+    environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://us%40er:{SECRET}@127.0.0.1:9"}
+    environment |= {"DKIST_LOG_MARK": "0123"} if marked else {}
+    done = subprocess.run(
+        [sys.executable, "-c", TASK], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stderr.count("<redacted>") >= 6
+    assert "s3cr" not in done.stderr
+    assert "us%40er" not in done.stderr
