@@ -33,7 +33,7 @@ def test_the_home_folder_stays_empty(tmp_path):
     )
     assert done.returncode == 5, done.stdout + done.stderr  # no test was selected
     assert [each.name for each in home.iterdir()] == []
-    assert list(temporary.glob("dkist-airflow-*")) == []
+    assert list(temporary.glob("dkist-test-airflow-*")) == []
 
 
 @pytest.mark.once
