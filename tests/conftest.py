@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give Airflow, which modules of tests import before any fixture is active, a home that is nobody's."""
     for name in [each for each in os.environ if each.startswith(("AIRFLOW_", "_AIRFLOW_"))]:
         del os.environ[name]
-    home = tempfile.TemporaryDirectory(prefix="dkist-airflow-")
+    home = tempfile.TemporaryDirectory(prefix="dkist-test-airflow-")
     config.add_cleanup(home.cleanup)
     os.environ["AIRFLOW_HOME"] = home.name
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.releases import EXPORT_ONE_FILE
+from support.waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.timeout(600)]
 
@@ -72,7 +73,7 @@ def api(deployed):
 
 def post(api, text):
     """Trigger a run with a recipe run id that is written in JSON; return the status and the text of the answer."""
-    connection = http.client.HTTPConnection(urlsplit(api.address).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(api.address).netloc, timeout=PATIENCE_SECONDS)
     body = f'{{"logical_date": null, "conf": {{"recipe_run_id": {text}}}}}'
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {api.token}"}
     connection.request("POST", f"/api/v2/dags/{DAG_ID}/dagRuns", body, headers)

@@ -254,8 +254,8 @@ def test_a_damaged_environment_is_not_built_under_a_task_that_runs_in_it(release
             logs[number] += line
     assert running.poll() is None
     running.terminate()
-    running.communicate(timeout=60)
-    ends = [process.communicate(timeout=120)[0] for process in waiting]
+    running.communicate(timeout=PATIENCE_SECONDS)
+    ends = [process.communicate(timeout=PATIENCE_SECONDS)[0] for process in waiting]
     assert [process.returncode for process in waiting] == [0, 0, 0], (logs, ends)
     assert sum("building the environment" in each for each in (*logs, *ends)) == 1
     assert sum("another task runs in this environment" in each for each in logs) == 1
@@ -516,7 +516,7 @@ def run_without_privileges(spec, releases, cache):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -563,7 +563,7 @@ def test_a_running_task_keeps_the_lock_of_a_cache_that_it_can_only_read(releases
         assert listed.is_in_use
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_SECONDS)
         if not os.geteuid():
             subprocess.run(["umount", image], check=True)
 

@@ -456,6 +456,7 @@ HOOK = """
 """
 
 
+@pytest.mark.usefixtures("production_bounds")  # nobody answers at some of the addresses
 @pytest.mark.parametrize(
     "settings",
     [

@@ -8,6 +8,7 @@ import sys
 from urllib.parse import quote, unquote
 
 import pytest
+from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.common.redaction import redact_urls
 from dkist_processing_core.isb.failures.failure import last_lines
@@ -101,7 +102,12 @@ def test_the_log_of_telemetry_does_not_show_it(marked):
     environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://us%40er:{SECRET}@127.0.0.1:9"}
     environment |= {"DKIST_LOG_MARK": "0123"} if marked else {}
     done = subprocess.run(
-        [sys.executable, "-c", TASK], env=environment, capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", TASK],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
     )
     assert done.stderr.count("<redacted>") >= 6
     assert "s3cr" not in done.stderr

@@ -530,7 +530,7 @@ def test_an_error_is_complete_although_nothing_waits_for_its_reader(team):
     os.close(write)
     with os.fdopen(read, encoding="utf-8") as file:
         output = file.read()
-    assert process.wait(30) == 1
+    assert process.wait(PATIENCE_SECONDS) == 1
     *_, (kind, text) = read_all(output)
     assert (kind, text.endswith(f"\nValueError: {'x' * 49_000}")) == ("40", True)
 

@@ -13,6 +13,7 @@ import pytest
 from support.mesh import mesh_config
 from support.messages import OTHER_QUEUE, QUEUE, new_envelope
 from support.peers import relay
+from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import pending, spool
@@ -329,7 +330,9 @@ def test_without_a_home_folder_no_failure_is_lost(broker, open_folder, with_cach
     environment |= {} if home is None else {"HOME": home}
     environment |= {"DKIST_ENVIRONMENT_CACHE": str(cache)} if with_cache else {}
     command = [sys.executable, "-c", WITHOUT_PASSWD_ENTRY]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/", timeout=120, check=True)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, cwd="/", timeout=PATIENCE_SECONDS, check=True
+    )
     assert "Traceback" not in done.stderr
     if is_up:
         assert len(broker.take_all(QUEUE)) == 1

@@ -16,8 +16,7 @@ UV_IS_THERE = REPOSITORY / ".build" / "uv" / ".done"
 
 
 @pytest.mark.airflow
-@pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["alone", "xdist"])
-def test_the_home_folder_stays_empty(tmp_path, options):
+def test_the_home_folder_stays_empty(tmp_path):
     """Airflow, which modules of tests import when they are collected, keeps its logs elsewhere, for a while."""
     pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     home, temporary = tmp_path / "home", tmp_path / "temporary"
@@ -25,7 +24,7 @@ def test_the_home_folder_stays_empty(tmp_path, options):
     temporary.mkdir()
     selected = [REPOSITORY / "tests" / "test_scheduling.py", "-k", "no_test_has_this_name"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *selected],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "1", *selected],
         cwd=REPOSITORY,
         env={**os.environ, "HOME": str(home), "TMPDIR": str(temporary), "AIRFLOW_HOME": str(home / "theirs")},
         capture_output=True,
@@ -34,7 +33,7 @@ def test_the_home_folder_stays_empty(tmp_path, options):
     )
     assert done.returncode == 5, done.stdout + done.stderr  # no test was selected
     assert [each.name for each in home.iterdir()] == []
-    assert list(temporary.glob("dkist-airflow-*")) == []
+    assert list(temporary.glob("dkist-test-airflow-*")) == []
 
 
 @pytest.mark.once

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pika.exceptions
@@ -199,11 +200,25 @@ def write_tasks(folder: Path) -> None:
     (folder / "team_tasks.py").write_text(textwrap.dedent(TASKS))
 
 
+class Process(subprocess.Popen):
+    """A process whose output is read all the time, since a pipe that is full would hold it up."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        reader = ThreadPoolExecutor(1)
+        self._output = reader.submit(super().communicate)
+        reader.shutdown(wait=False)
+
+    def communicate(self, *, timeout=None):
+        """Wait for the end; return what was written."""
+        return self._output.result(timeout)
+
+
 def start(folder, task, *, program=None, pass_fds=(), **environment):
     """Start the program that runs one task, in a folder with the module."""
     command = ["-m", "dkist_processing_core.runtime", f"team_tasks:{task}", "--workflow-name", "w"]
     pythonpath = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-    return subprocess.Popen(
+    return Process(
         [sys.executable, *(["-c", program] if program else [*command, "--workflow-version", "1"])],
         cwd=folder,
         env={

@@ -123,11 +123,11 @@ TASKS = '''
                 if os.environ["HOW"] == "in-a-session":
                     os.setsid()
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                time.sleep(120)
+                time.sleep(600)
             if os.environ["HOW"] == "stubborn":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 Path(os.environ["FACTS"]).write_text(str(os.getpid()))
-                time.sleep(120)
+                time.sleep(600)
             raise RuntimeError("the flat is missing")
 
 
