@@ -90,7 +90,7 @@ def test_what_archives_lose_is_said_where_an_operator_looks(deployed):
             found = api.call("GET", "/api/v2/importErrors")[1]["import_errors"]
             return {each["filename"].rpartition("/")[2]: each["stack_trace"] for each in found}
 
-        wait_until(lambda: len(errors()) == len(exported), 120, errors, interval=0.5)
+        wait_until(lambda: len(errors()) == len(exported), errors, interval=0.5)
         for name, problem in errors().items():
             assert problem.strip().endswith(f"No module named {name.removesuffix('.0.py')!r}"), name
     (deployed.airflow.dags / "theirs.zip").unlink()

@@ -332,7 +332,7 @@ def test_a_file_of_a_version_in_development_is_replaced(tmp_path):
     workflow = new_workflow(workflow_version="1.0.dev3")
     workflow.add_node(First)
     exported = workflow.export_dag(tmp_path)
-    exported.write_text("mine = True\n")
+    exported.write_text(exported.read_text() + "mine = True\n")
     assert "mine" not in workflow.export_dag(tmp_path).read_text()
 
 
