@@ -1,7 +1,10 @@
 """Programs that are run within a bound, and that end with everything that they have started."""
 
+import contextlib
+import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from support.processes import is_alive, wait_for
 from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.common import programs
-from dkist_processing_core.common.programs import end, family, run_program
+from dkist_processing_core.common.programs import end, family, parents, run_program
 
 SLEEPER = """
     import subprocess, sys, time
@@ -66,6 +69,41 @@ def test_an_error_of_the_listener_ends_the_program(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         python("print('x', flush=True)\n" + SLEEPER.replace("\n    ", "\n"), tmp_path / "pid", on_line=fail)
     assert not (tmp_path / "pid").exists() or not is_alive(wait_for(tmp_path / "pid")[0])
+
+
+STARTS_ONE_AFTER_THE_OTHER = """
+    import os, time
+    for number in range(1000):
+        if os.fork() == 0:
+            os.setsid()
+            os.execvp("sleep", ["sleep", "600"])
+        if number == 10:
+            print("x", flush=True)
+        time.sleep(0.002)
+    time.sleep(600)
+"""
+
+
+def test_what_a_program_starts_while_it_is_ended_ends_as_well(tmp_path):
+    """It is in sessions of its own, so nobody would find it once its parent has ended."""
+
+    def fail(line):
+        raise KeyboardInterrupt
+
+    variables = {"PATH": os.environ["PATH"], "MARK_OF_A_TEST": str(tmp_path)}
+    with pytest.raises(KeyboardInterrupt):
+        run_program(
+            [sys.executable, "-c", textwrap.dedent(STARTS_ONE_AFTER_THE_OTHER)],
+            environment=variables,
+            seconds=PATIENCE_SECONDS,
+            on_line=fail,
+        )
+    marked = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if str(tmp_path).encode() in file.read_bytes() and int(file.parent.name) in parents():
+                marked.append(file.parent.name)
+    assert marked == []
 
 
 def test_what_is_left_behind_with_the_output_open_delays_nothing(tmp_path):

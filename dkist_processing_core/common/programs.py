@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,9 @@ def end(*processes: subprocess.Popen[Any]) -> None:
 
     Each program must have been started in a session of its own.
     """
-    members = {pid for process in processes for pid in family(process.pid)}
+    members = {process.pid for process in processes}
     for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
-        for pid in members:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
+        members = _send(number, members)
         deadline = time.monotonic() + seconds
         with suppress(KeyboardInterrupt):
             while (members := members & parents().keys()) and time.monotonic() < deadline:
@@ -94,10 +92,30 @@ def end(*processes: subprocess.Popen[Any]) -> None:
             process.wait(KILL_SECONDS)
 
 
-def family(pid: int) -> set[int]:
-    """Return a process and all its descendants, which may be in sessions of their own, as long as they run."""
+def _send(number: int, pids: Iterable[int]) -> set[int]:
+    """Send a signal to processes and all their descendants, and return them."""
+    members: set[int] = set()
+    try:
+        # What is stopped starts nothing that would be missed.
+        while new := family(*pids, *members) - members:
+            members |= new
+            _kill(signal.SIGSTOP, new)
+        _kill(number, members)
+    finally:
+        _kill(signal.SIGCONT, members)
+    return members
+
+
+def _kill(number: int, pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def family(*pids: int) -> set[int]:
+    """Return processes and all their descendants, which may be in sessions of their own, as long as they run."""
     known = parents()
-    found = {pid} & known.keys()
+    found = set(pids) & known.keys()
     while more := {child for child, parent in known.items() if parent in found} - found:
         found |= more
     return found
