@@ -14,7 +14,7 @@ VENV := $(BUILD)/venv$(if $(WHEEL),-wheel)
 BIN := $(VENV)/bin
 TOOLS := $(CURDIR)/$(BIN):$(CURDIR)/$(UV_HOME)/bin
 # Where pyenv keeps its Pythons, which need not be on PATH.
-PYENV_ROOTS = $(sort $(PYENV_ROOT) $(shell pyenv root 2>/dev/null) $(HOME)/.pyenv)
+PYENV_ROOTS = $(sort $(PYENV_ROOT) $(shell pyenv root 2>/dev/null))
 # Another Python makes another environment.
 DONE := $(VENV)/.done-$(notdir $(PYTHON))
 

@@ -80,7 +80,7 @@ def test_every_python_is_tested_or_named(tmp_path):
     """A Python of pyenv is found although it is not on PATH, and one that is nowhere is named and noted."""
     if shutil.which("make") is None or not UV_IS_THERE.exists():
         pytest.skip("optional: make has not been run here")
-    fake = tmp_path / ".pyenv" / "versions" / "9.8.1" / "bin" / "python"
+    fake = tmp_path / "versions" / "9.8.1" / "bin" / "python"
     fake.parent.mkdir(parents=True)
     fake.write_text("#!/bin/sh\nexit 3\n")
     fake.chmod(0o755)
@@ -88,7 +88,7 @@ def test_every_python_is_tested_or_named(tmp_path):
     done = subprocess.run(
         ["make", "--no-print-directory", "test-pythons", "PYTHONS=9.7 9.8", f"REPORTS={reports}"],
         cwd=REPOSITORY,
-        env={"HOME": str(tmp_path), "PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHON": sys.executable},
+        env={"PYENV_ROOT": str(tmp_path), "PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHON": sys.executable},
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
