@@ -165,7 +165,8 @@ def test_an_authority_of_the_site_is_trusted(wheels, tmp_path, installer, variab
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificates.server, certificates.server_key)
     with http_server(files_in(root), tls=tls) as port:
-        pip_conf = f"[global]\nindex-url = https://127.0.0.1:{port}/simple\nretries = 0\n"
+        # By its name: pip 24.2, which Python 3.13.0 brings, cannot ask an address by TLS ("requires server_hostname").
+        pip_conf = f"[global]\nindex-url = https://localhost:{port}/simple\nretries = 0\n"
         trusted = {"SSL_CERT_FILE": str(others.authority), variable: str(certificates.authority)}
         build(installer, tmp_path, pip_conf, **trusted)
 
