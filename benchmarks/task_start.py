@@ -135,6 +135,8 @@ class Bench:
             "DKIST_ENVIRONMENT_CACHE": str(self.cache),
             "DKIST_RECIPE_RUN_ID": "1",
         }
+        # What is installed for good has been compiled, whether or not this shell wants that.
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def path_with(self, python: Path) -> str:
         """Return the folders of programs, that of a Python first."""

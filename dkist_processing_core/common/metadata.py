@@ -4,13 +4,12 @@ What every record of a task says about it.
 Runs in: task environment.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["TaskMetadata"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TaskMetadata:
+class TaskMetadata(NamedTuple):
     """Which task of which workflow runs, and for which recipe run."""
 
     recipe_run_id: int

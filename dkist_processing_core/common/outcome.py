@@ -7,7 +7,7 @@ keys; a key that is not known is passed over, and one that is missing is None. T
 """
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from typing import NamedTuple
 
 __all__ = ["OUTCOME_VARIABLE", "Outcome"]
 
@@ -15,8 +15,7 @@ OUTCOME_VARIABLE = "DKIST_OUTCOME"
 LONGEST_SUMMARY = 1000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """
     How a task has ended.
 
@@ -46,13 +45,9 @@ class Outcome:
         """Whether the task ran to its end."""
         return self.state == "succeeded"
 
-    def with_exit_status(self, status: int) -> "Outcome":
-        """Return the outcome with the exit status, which only the parent process knows."""
-        return replace(self, exit_status=status)
-
     def to_json(self) -> str:
         """Return the outcome as one line of JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(self._asdict())
 
     @classmethod
     def from_json(cls, text: str) -> "Outcome":
@@ -66,6 +61,6 @@ class Outcome:
         """
         try:
             values = json.loads(text)
-            return cls(**{each.name: values.get(each.name) for each in fields(cls)})
+            return cls(**{name: values.get(name) for name in cls._fields})
         except (AttributeError, RecursionError, TypeError) as error:
             raise ValueError(f"this is no outcome of a task: {text[:80]!r}") from error

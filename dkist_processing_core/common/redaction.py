@@ -7,7 +7,6 @@ Runs in: all four interpreters, with the standard library alone.
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import quote, unquote
 
 __all__ = ["REDACTED", "is_secret_name", "redact_urls", "redactor", "without_credentials"]
 
@@ -49,7 +48,11 @@ def redactor(variables: Mapping[str, str] = os.environ) -> Callable[[str], str]:
 
 def _secrets(value: str) -> Iterator[str]:
     """Yield what is secret in the URLs of a value, as different programs show it."""
-    for found in USER_INFO.finditer(value) if "@" in value else ():
+    if "@" not in value:
+        return
+    from urllib.parse import quote, unquote
+
+    for found in USER_INFO.finditer(value):
         user, _, password = found[0].partition(":")
         # A name is replaced where it does not look like a word; a token may be in its place.
         names = [user] if not password or user != quote(unquote(user), safe="-._~") or user != unquote(user) else []

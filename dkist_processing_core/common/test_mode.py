@@ -7,17 +7,15 @@ Runs in: author and CI, where `dkist_processing_core.testing` activates it. What
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dkist_processing_core.common.metadata import TaskMetadata
 
 __all__ = ["Doubles", "activate", "active"]
 
 
-@dataclass(frozen=True)
-class Doubles:
+class Doubles(NamedTuple):
     """The test doubles of what a process talks to."""
 
     start_telemetry: Callable[[TaskMetadata], Any]  # returns the back end that records a task

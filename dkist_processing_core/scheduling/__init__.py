@@ -50,7 +50,7 @@ LARGEST_RECIPE_RUN_ID = 2**63 - 1
 RECIPE_RUN_ID_PATTERN = r"^[1-9][0-9]{0,17}(?![\s\S])"
 # The schema of a number, in which 1.0 and 1e3 are no integers as they are in later drafts: a task would get "1.0".
 SCHEMA = "http://json-schema.org/draft-04/schema#"
-# Shown by Airflow as "Rendered Templates". None of them is one: an operator renders itself, see `render`.
+# Shown by Airflow as "Rendered Templates". None of them is one: an operator renders itself, see `execution.render`.
 TEMPLATE_FIELDS = ("task", "requirement", "workflow", "recipe_run_id")
 # What Airflow adds to the arguments of an operator by itself.
 OF_AIRFLOW = frozenset({"dag", "default_args", "params", "task_group"})
@@ -118,7 +118,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
             catchup=False,
             # A run of a paused DAG stays queued for ever; nothing runs before somebody triggers it.
             is_paused_upon_creation=False,
-            on_failure_callback=partial(_run_failed, self.name, self.version),
+            on_failure_callback=partial(report_failure, self.name, self.version, None),
         )
         self._dag.fileloc = self.file
         workflow_dag.current = self
@@ -186,29 +186,16 @@ def _cell(doc: str) -> str:
     return doc.partition("\n")[0].replace("\\", "\\\\").replace("|", "\\|")
 
 
-def render(operator: Any, context: Mapping[str, Any]) -> None:
-    """
-    Set what an operator knows only in a run, in the place of Airflow's rendering.
+def report_failure(
+    workflow_name: str, workflow_version: str, task_name: str | None, context: Mapping[str, Any]
+) -> None:
+    """Report a failure; partially applied, the ``on_failure_callback`` of a task, and of the DAG with no task name."""
+    from dkist_processing_core.failure_callback import chat_ops_notification, dag_run_failure_notification
 
-    No value is a template, neither one of the file nor one of the run: Jinja would change ``foo==={{7*7}}``, and read
-    the file that a value with the right ending names.
-    """
-    conf = getattr(context["dag_run"], "conf", None) or {}
-    operator.recipe_run_id = str(conf.get("recipe_run_id", ""))
-
-
-def task_failed(workflow_name: str, workflow_version: str, task_name: str, context: Mapping[str, Any]) -> None:
-    """Report the failure of a task; partially applied, the ``on_failure_callback`` of the task."""
-    from dkist_processing_core.failure_callback import chat_ops_notification
-
-    chat_ops_notification(context, workflow_name, workflow_version, task_name)
-
-
-def _run_failed(workflow_name: str, workflow_version: str, context: Mapping[str, Any]) -> None:
-    """Report what the tasks of a run could not; partially applied, the ``on_failure_callback`` of the DAG."""
-    from dkist_processing_core.failure_callback import dag_run_failure_notification
-
-    dag_run_failure_notification(context, workflow_name, workflow_version)
+    if task_name is None:
+        dag_run_failure_notification(context, workflow_name, workflow_version)
+    else:
+        chat_ops_notification(context, workflow_name, workflow_version, task_name)
 
 
 # Airflow wraps each constructor, to add what the DAG has for an argument that is missing. That of `TaskOperator` is
@@ -287,7 +274,7 @@ class TaskOperator(BashOperator):
             retries=retries,
             retry_delay=timedelta(seconds=retry_delay_seconds),
             do_xcom_push=False,
-            on_failure_callback=partial(task_failed, workflow.name, workflow.version, task_id),
+            on_failure_callback=partial(report_failure, workflow.name, workflow.version, task_id),
             doc_md=doc_md,
             **unknown,
         )
@@ -303,6 +290,8 @@ class TaskOperator(BashOperator):
 
     def render_template_fields(self, context: Mapping[str, Any], jinja_env: object = None) -> None:  # noqa: ARG002
         """Set the recipe run id; nothing is a template."""
+        from dkist_processing_core.scheduling.execution import render
+
         render(self, context)
 
     def execute(self, context: Mapping[str, Any]) -> None:

@@ -1,5 +1,5 @@
 """
-Run a task by the worker program.
+Set what an operator knows only in a run, and run its task by the worker program.
 
 Runs in: worker, in the process of Airflow's operator.
 """
@@ -12,7 +12,18 @@ from typing import Any
 from dkist_processing_core.scheduling.failure import TaskFailedError
 from dkist_processing_core.scheduling.output import TaskOutputHook
 
-__all__ = ["run_worker_program", "traceparent", "worker_variables"]
+__all__ = ["render", "run_worker_program", "traceparent", "worker_variables"]
+
+
+def render(operator: Any, context: Mapping[str, Any]) -> None:
+    """
+    Set what an operator knows only in a run, in the place of Airflow's rendering.
+
+    No value is a template, neither one of the file nor one of the run: Jinja would change ``foo==={{7*7}}``, and read
+    the file that a value with the right ending names.
+    """
+    conf = getattr(context["dag_run"], "conf", None) or {}
+    operator.recipe_run_id = str(conf.get("recipe_run_id", ""))
 
 
 def run_worker_program(operator: Any, context: Mapping[str, Any]) -> None:

@@ -16,13 +16,8 @@ from typing import Any
 from dkist_processing_core.common.clean_room import cleaned
 from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.common.settings import cache_folder
-from dkist_processing_core.scheduling import (
-    TEMPLATE_FIELDS,
-    current_workflow,
-    render,
-    task_failed,
-)
-from dkist_processing_core.scheduling.execution import traceparent
+from dkist_processing_core.scheduling import TEMPLATE_FIELDS, current_workflow, report_failure
+from dkist_processing_core.scheduling.execution import render, traceparent
 from dkist_processing_core.scheduling.failure import TaskFailedError
 
 try:  # Airflow 3, or Airflow 2 with the standard provider
@@ -82,7 +77,7 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
             retries=retries,
             retry_delay=timedelta(seconds=retry_delay_seconds),
             do_xcom_push=False,
-            on_failure_callback=partial(task_failed, workflow.name, workflow.version, task_id),
+            on_failure_callback=partial(report_failure, workflow.name, workflow.version, task_id),
             doc_md=doc_md,
             **unknown,
         )

@@ -6,7 +6,6 @@ Runs in: task environment, if any back end is on.
 
 import logging
 import os
-import socket
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -41,7 +40,7 @@ def task_attributes(metadata: TaskMetadata) -> dict[str, str | int]:
         "workflow.name": metadata.workflow_name,
         "workflow.version": metadata.workflow_version,
         "task.name": metadata.task_name,
-        "host.name": socket.gethostname(),
+        "host.name": os.uname().nodename,
         **{name: os.environ[variable] for variable, name in ALLOCATION.items() if os.environ.get(variable)},
     }
 

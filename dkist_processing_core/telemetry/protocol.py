@@ -7,8 +7,7 @@ Runs in: task environment.
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 # Types of the spans of the phases, and of the spans that are given no type.
 CORE_SPAN_TYPE = "code.core"
@@ -24,8 +23,7 @@ VERSION = "00"
 IS_SAMPLED = 1
 
 
-@dataclass(frozen=True)
-class TraceIds:
+class TraceIds(NamedTuple):
     """Where the record of a task is found: 32 hexadecimal digits, and 16 of the transaction, or root span."""
 
     trace_id: str

@@ -10,7 +10,6 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -183,9 +182,9 @@ def _outcome(content: bytes, status: int, grace_seconds: int | None) -> Outcome:
     except ValueError:
         written = None
     if status == 0 and written and written.is_success:
-        return written.with_exit_status(0)
+        return written._replace(exit_status=0)
     if status and written and not written.is_success:
-        return written.with_exit_status(status)
+        return written._replace(exit_status=status)
     if status == 0:
         status = INCOMPLETE
         summary = "the task ended with exit status 0 before it was complete; something called os._exit, for example."
@@ -198,7 +197,7 @@ def _outcome(content: bytes, status: int, grace_seconds: int | None) -> Outcome:
     else:
         summary = f"the task ended with exit status {status} and without an error of its own."
     log.error(summary)
-    return replace(written or Outcome(state=""), state="failed", summary=summary, exit_status=status)
+    return (written or Outcome(state=""))._replace(state="failed", summary=summary, exit_status=status)
 
 
 if __name__ == "__main__":

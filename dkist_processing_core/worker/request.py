@@ -6,8 +6,8 @@ Runs in: worker. These variables are part of the ABI: exported DAGs set them.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dkist_processing_core.worker.errors import INVALID_RECIPE_RUN_ID, MISCONFIGURED, WorkerError
 
@@ -20,8 +20,7 @@ REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\[([A-Za-z0-9._,-]*)\]==([A-Za-z0-9.
 DEV = "dev"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(NamedTuple):
     """
     One task to run.
 
