@@ -89,7 +89,11 @@ def test_the_keys_of_the_protocol_are_accepted():
     for call, keys in promised.items():
         imported = [name for row in rows("What exported files import") for name in names(row[0])]
         [path] = [each for each in imported if each.rpartition(".")[2] == call]
-        accepted = inspect.signature(resolve(path)).parameters
+        # Airflow wraps constructors, and ours says so of BaseOperator's.
+        own = inspect.unwrap(
+            resolve(path).__init__, stop=lambda each: "dkist_processing_core" in each.__code__.co_filename
+        )
+        accepted = inspect.signature(own, follow_wrapped=False).parameters
         assert {name for name, each in accepted.items() if each.kind is each.KEYWORD_ONLY} == keys, call
     for file in GOLDEN_FILES:
         for node in ast.walk(ast.parse(file.read_text())):

@@ -198,13 +198,6 @@ def report_failure(
         chat_ops_notification(context, workflow_name, workflow_version, task_name)
 
 
-# Airflow wraps each constructor, to add what the DAG has for an argument that is missing. That of `TaskOperator` is
-# wrapped; that of BashOperator would set what are attributes of the class here, and another wrapper at each of the two
-# would make a file of 25 tasks take 6 % longer to parse.
-_OPERATOR_INIT: Any = BashOperator.__base__.__init__
-_init_operator: Any = getattr(_OPERATOR_INIT, "__wrapped__", _OPERATOR_INIT)
-
-
 class TaskOperator(BashOperator):
     """
     Run a task by the worker program, in a virtual environment of its release.
@@ -250,44 +243,6 @@ class TaskOperator(BashOperator):
     workflow_name: str
     outcome: Outcome | None = None
 
-    def __init__(
-        self,
-        *,
-        task_id: str,
-        task: str,
-        extras: Sequence[str] = ("frozen",),
-        queue: str = "default",
-        pool: str = "",
-        retries: int = 0,
-        retry_delay_seconds: float = 60,
-        doc_md: str = "",
-        constraints: str = "",
-        **unknown: Any,
-    ) -> None:
-        workflow = current_workflow(task_id, unknown)
-        _init_operator(
-            self,
-            task_id=task_id,
-            owner=workflow.distribution,
-            queue=queue,
-            pool=pool or f"{queue}_pool",
-            retries=retries,
-            retry_delay=timedelta(seconds=retry_delay_seconds),
-            do_xcom_push=False,
-            on_failure_callback=partial(report_failure, workflow.name, workflow.version, task_id),
-            doc_md=doc_md,
-            **unknown,
-        )
-        # Without Airflow's search for XComs in each attribute.
-        self.__dict__.update(
-            task=task,
-            requirement=workflow.requirement(extras),
-            workflow=f"{workflow.name} {workflow.version}",
-            constraints=constraints,
-            workflow_name=workflow.name,
-            workflow_version=workflow.version,
-        )
-
     def render_template_fields(self, context: Mapping[str, Any], jinja_env: object = None) -> None:  # noqa: ARG002
         """Set the recipe run id; nothing is a template."""
         from dkist_processing_core.scheduling.execution import render
@@ -306,3 +261,54 @@ class TaskOperator(BashOperator):
         from dkist_processing_core.scheduling.execution import run_worker_program
 
         run_worker_program(self, context)
+
+
+_init_operator: Any = BashOperator.__base__.__init__
+
+
+def _init(
+    self: TaskOperator,
+    *,
+    task_id: str,
+    task: str,
+    extras: Sequence[str] = ("frozen",),
+    queue: str = "default",
+    pool: str = "",
+    retries: int = 0,
+    retry_delay_seconds: float = 60,
+    doc_md: str = "",
+    constraints: str = "",
+    **unknown: Any,
+) -> None:
+    """Construct a `TaskOperator`."""
+    workflow = current_workflow(task_id, unknown)
+    _init_operator(
+        self,
+        task_id=task_id,
+        owner=workflow.distribution,
+        queue=queue,
+        pool=pool or f"{queue}_pool",
+        retries=retries,
+        retry_delay=timedelta(seconds=retry_delay_seconds),
+        do_xcom_push=False,
+        on_failure_callback=partial(report_failure, workflow.name, workflow.version, task_id),
+        doc_md=doc_md,
+        **unknown,
+    )
+    # Without Airflow's search for XComs in each attribute.
+    self.__dict__.update(
+        task=task,
+        requirement=workflow.requirement(extras),
+        workflow=f"{workflow.name} {workflow.version}",
+        constraints=constraints,
+        workflow_name=workflow.name,
+        workflow_version=workflow.version,
+    )
+
+
+# Airflow wraps each constructor that a class defines, to add what the DAG has for an argument that is missing. The one
+# of BaseOperator, called above, is wrapped; that of BashOperator would set what are attributes of the class here. A
+# wrapper of ours, and what makes it, would let a file of 25 tasks take 4 % longer to parse. So ours is set when Airflow
+# has made the class, and says, as its wrapper would, what it wraps: there Airflow finishes the operator.
+_init.__wrapped__ = getattr(_init_operator, "__wrapped__", None)  # type: ignore[attr-defined]
+TaskOperator.__init__ = _init  # type: ignore[assignment, method-assign]
