@@ -102,7 +102,7 @@ class ChangedFileError(DKISTProcessingCoreError, FileExistsError):
         self.files = tuple(files)
         listed = "".join(f"\n    {each}" for each in self.files)
         super().__init__(
-            f"These files were modified after export, and nothing was written:{listed}\n"
+            f"These files were modified after export, or no export wrote them; nothing was written:{listed}\n"
             "    -> Move them away. To replace them, use overwrite=True, or --overwrite on the command line."
         )
 

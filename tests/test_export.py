@@ -43,6 +43,7 @@ def listed(folder):
     return {each.name: each.read_bytes() for each in sorted(folder.iterdir())}
 
 
+EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
 TWO = {"one.py": flow("one"), "two.py": flow("two")}
 
 
@@ -107,16 +108,11 @@ def test_packages_in_one_folder_keep_each_others_entries(export, tmp_path):
     "text",
     [
         "",
-        "{",
-        "[]",
-        "3",
-        '{"files": 3}',
         '{"files": [3, {}]}',
         '{"files": [{"file": "x.py", "pools": "abc", "queues": "abc"}]}',
         '{"files": [{"file": 3, "pools": [], "queues": []}]}',
-        "[" * 100_000,
     ],
-    ids=["empty", "half", "list", "number", "no-files", "no-entries", "no-lists", "no-name", "deep"],
+    ids=["empty", "no-entries", "no-lists", "no-name"],
 )
 def test_a_damaged_manifest_is_replaced(export, tmp_path, text):
     """It is ours, and all that can be known anew is known anew."""
@@ -125,6 +121,39 @@ def test_a_damaged_manifest_is_replaced(export, tmp_path, text):
     (tmp_path / "dags" / "manifest.json").write_text(text)
     export(TWO)
     assert listed(tmp_path / "dags") == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("manifest.json", each) for each in (b"{", b"[]", b"3", b'{"files": 3}', b'{"icons": []}', b"[" * 100_000)),
+        *(("pools.json", each) for each in (b"[]", b'{"high_memory_pool": 4}', b"high_memory_pool: 4", b"\xff")),
+        *(("export-of-a-test-dev-dags.zip", each) for each in (b"PK", EMPTY_ZIP)),
+    ],
+)
+def test_what_is_none_of_an_export_is_not_replaced(export, tmp_path, name, content):
+    """Somebody else's file may have the name of one of ours; --overwrite replaces it."""
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / name).write_bytes(content)
+    files = {"one.py": flow("one", "dev")}
+    function = export_archive if name.endswith("zip") else export_dags
+    with pytest.raises(ChangedFileError, match=name):
+        export(files, function=function)
+    assert listed(tmp_path / "dags") == {name: content}
+    export(files, function=function, overwrite=True)
+    assert listed(tmp_path / "dags")[name] != content
+
+
+def test_pools_that_somebody_has_changed_stay(export, tmp_path):
+    """The slots of one, and one that no workflow needs."""
+    export(CAMERA_FILES, name=CAMERA)
+    file = tmp_path / "dags" / "pools.json"
+    pools = json.loads(file.read_text())
+    pools["high_memory_pool"]["slots"] = 3
+    pools["gpu_pool"] = {"slots": 1, "description": "ours", "include_deferred": False}
+    file.write_text(json.dumps(pools))
+    export({"one.py": flow("one", "1.0")})
+    assert json.loads(file.read_text()) == pools
 
 
 def test_exports_at_once_lose_no_entry(tmp_path):

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.common import atomic
-from dkist_processing_core.exceptions import ChangedFileError
 from dkist_processing_core.export import manifest
 from dkist_processing_core.export import overwrite as guard
 from dkist_processing_core.rendering.dag import dag_file, is_generated
@@ -50,10 +49,7 @@ def write(
     released = [file for file, held in by_file.items() if _is_release(held)]
     folder.mkdir(parents=True, exist_ok=True)
     # What somebody has written by hand may have the name of a workflow.
-    existing = [folder / file for file in by_file if file not in released and (folder / file).is_file()]
-    foreign = [str(file) for file in existing if not is_generated(file.read_bytes())]
-    if foreign and not overwrite:
-        raise ChangedFileError(foreign)
+    recognized = dict.fromkeys(by_file, is_generated)
     # Without the lock, two exports at once would each write a manifest without the files of the other.
     with atomic.lock(folder):
         added = {}
@@ -62,8 +58,9 @@ def write(
             entries = [
                 manifest.entry(file, workflow, contents[file]) for file, held in by_file.items() for workflow in held
             ]
-            added = manifest.companions([*others, *entries])
-        guard.write(folder, contents | added, released=released, overwrite=overwrite)
+            added = manifest.companions([*others, *entries], manifest.read_pools(folder))
+            recognized |= manifest.RECOGNIZED
+        guard.write(folder, contents | added, released=released, recognized=recognized, overwrite=overwrite)
     return [folder / file for file in by_file]
 
 
@@ -74,7 +71,13 @@ def write_archive(workflows: Iterable[WorkflowSpec], folder: Path, *, overwrite:
     released = [name] if _is_release(workflows) else []
     folder.mkdir(parents=True, exist_ok=True)
     with atomic.lock(folder):
-        guard.write(folder, {name: archive(workflows)}, released=released, overwrite=overwrite)
+        guard.write(
+            folder,
+            {name: archive(workflows)},
+            released=released,
+            recognized={name: _is_archive},
+            overwrite=overwrite,
+        )
     return folder / name
 
 
@@ -98,6 +101,17 @@ def archive(workflows: Sequence[WorkflowSpec]) -> bytes:
             member.external_attr = ZIP_MODE << 16
             archived.writestr(member, contents[name])
     return buffer.getvalue()
+
+
+def _is_archive(content: bytes) -> bool:
+    """Return whether a content is an archive of any release of this library; an empty file is nobody's."""
+    if not content:
+        return True
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archived:
+            return manifest.is_manifest(archived.read(manifest.MANIFEST))
+    except (KeyError, zipfile.BadZipFile):
+        return False
 
 
 def _importable_names(workflows: Sequence[WorkflowSpec]) -> list[str]:

@@ -14,7 +14,7 @@ from dkist_processing_core._version import __version__
 from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.resource_queue import ResourceQueue
 
-__all__ = ["companions", "entry", "read_entries"]
+__all__ = ["RECOGNIZED", "companions", "entry", "is_manifest", "read_entries", "read_pools"]
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -55,11 +55,44 @@ def _is_usable(each: Mapping[str, Any]) -> bool:
     )
 
 
-def companions(entries: Iterable[dict[str, Any]]) -> dict[str, bytes]:
+def read_pools(folder: Path) -> dict[str, Any]:
+    """Return what the pools in a folder are if somebody has changed or added them; none if they cannot be read."""
+    try:
+        pools = json.loads((folder / POOLS).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {name: each for name, each in pools.items() if each != _pool(name)} if isinstance(pools, dict) else {}
+
+
+def is_manifest(content: bytes) -> bool:
+    """Return whether a content is that of a manifest of any release; an empty file is nobody's."""
+    parsed = _parsed(content)
+    return not content or (isinstance(parsed, dict) and isinstance(parsed.get("files"), list))
+
+
+def _are_pools(content: bytes) -> bool:
+    parsed = _parsed(content)
+    return not content or (isinstance(parsed, dict) and all(isinstance(each, dict) for each in parsed.values()))
+
+
+RECOGNIZED = {MANIFEST: is_manifest, POOLS: _are_pools}
+
+
+def _parsed(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def companions(
+    entries: Iterable[dict[str, Any]], changed_pools: Mapping[str, dict[str, Any]] | None = None
+) -> dict[str, bytes]:
     """
     Return the manifest and the pools, by the names of their files.
 
-    The pools are those that Airflow does not create itself, in the format of ``airflow pools import``.
+    The pools are those that Airflow does not create itself, in the format of ``airflow pools import``, and as somebody
+    has changed them.
     """
     entries = sorted(entries, key=lambda each: (str(each["file"]), str(each.get("dag_id"))))
     pools = sorted({pool for each in entries for pool in each["pools"]})
@@ -69,16 +102,18 @@ def companions(entries: Iterable[dict[str, Any]]) -> dict[str, bytes]:
         "pools": pools,
         "files": entries,
     }
-    definitions = {
-        pool: {
-            "slots": SLOTS,
-            "description": f"Tasks of the queue {pool.removesuffix('_pool')} that may run at once.",
-            "include_deferred": False,
-        }
-        for pool in pools
-        if pool != ResourceQueue.DEFAULT.pool
-    }
+    definitions = {pool: _pool(pool) for pool in pools if pool != ResourceQueue.DEFAULT.pool} | dict(
+        changed_pools or {}
+    )
     return {MANIFEST: _json(manifest), POOLS: _json(definitions)}
+
+
+def _pool(name: str) -> dict[str, Any]:
+    return {
+        "slots": SLOTS,
+        "description": f"Tasks of the queue {name.removesuffix('_pool')} that may run at once.",
+        "include_deferred": False,
+    }
 
 
 def _json(value: object) -> bytes:

@@ -12,6 +12,7 @@ from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
 from dkist_processing_core.exceptions import WorkflowError
 from dkist_processing_core.export import overwrite as guard
+from dkist_processing_core.rendering.checksum import is_unmodified
 from dkist_processing_core.rendering.dockerfile import dockerfile
 from dkist_processing_core.rendering.notebook import notebook
 
@@ -26,7 +27,7 @@ PLAIN = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*")
 def write_notebooks(workflows: Iterable[WorkflowSpec], folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Write the notebook of each workflow to a folder, all or nothing; the errors are those of `overwrite.write`."""
     contents = {f"{each.dag_id}.ipynb": notebook(each).encode() for each in workflows}
-    guard.write(folder, contents, editable=contents, overwrite=overwrite)
+    guard.write(folder, contents, recognized=dict.fromkeys(contents, is_unmodified), overwrite=overwrite)
     return [folder / name for name in contents]
 
 
@@ -53,7 +54,7 @@ def write_dockerfile(
     texts = {f"{folder}/{each.dag_id}.ipynb": notebook(each) for each in workflows}
     texts[DOCKERFILE] = dockerfile(workflows, category=category, notebooks=texts)
     contents = {name: text.encode() for name, text in texts.items()}
-    guard.write(context, contents, editable=contents, overwrite=overwrite)
+    guard.write(context, contents, recognized=dict.fromkeys(contents, is_unmodified), overwrite=overwrite)
     return context / DOCKERFILE
 
 

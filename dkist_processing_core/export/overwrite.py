@@ -4,14 +4,13 @@ Write exported files, and keep existing ones that must not change.
 Runs in: author and CI. Every exported file goes through `write`, whichever function or command exports it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from dkist_processing_core.authoring.names import as_version
 from dkist_processing_core.common import atomic
 from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
 from dkist_processing_core.exceptions import ChangedFileError, ReleasedFileError
-from dkist_processing_core.rendering.checksum import is_unmodified
 
 __all__ = ["is_release", "write"]
 
@@ -27,7 +26,7 @@ def write(
     contents: Mapping[str, bytes],
     *,
     released: Collection[str] = (),
-    editable: Collection[str] = (),
+    recognized: Mapping[str, Callable[[bytes], bool]] | None = None,
     overwrite: bool = False,
 ) -> None:
     """
@@ -35,20 +34,23 @@ def write(
 
     ``contents`` are by paths relative to the folder; missing folders are created. A file that already has its content
     is not touched. Unless ``overwrite`` is true, a file in ``released`` (those of a released version) that exists with
-    different content is a `ReleasedFileError`, and one in ``editable`` (those with a checksum, which people edit) that
-    was modified after export is a `ChangedFileError`. After any error, existing files are as they were.
+    different content is a `ReleasedFileError`, and one whose content the function in ``recognized`` does not take for
+    that of an export is a `ChangedFileError`. After any error, existing files are as they were.
     """
     if not overwrite:
-        existing = {name: _read(folder / name) for name in (*released, *editable)}
-        different = {name for name, content in existing.items() if content not in {None, contents[name]}}
+        recognized = recognized or {}
+        existing = dict(_read(folder, *released, *recognized))
+        different = {name for name, content in existing.items() if content != contents[name]}
         if names := [name for name in released if name in different]:
             raise ReleasedFileError(str(folder / name) for name in names)
-        if names := [name for name in editable if name in different and not is_unmodified(existing[name] or b"")]:
+        if names := [name for name, is_ours in recognized.items() if name in different and not is_ours(existing[name])]:
             raise ChangedFileError(str(folder / name) for name in names)
     for name in contents:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     atomic.write_files(folder, contents)
 
 
-def _read(file: Path) -> bytes | None:
-    return file.read_bytes() if file.is_file() else None
+def _read(folder: Path, *names: str) -> Iterator[tuple[str, bytes]]:
+    for name in names:
+        if (folder / name).is_file():
+            yield name, (folder / name).read_bytes()
