@@ -204,11 +204,30 @@ def test_an_installer_that_cannot_run_is_not_the_index(releases, tmp_path, progr
 )
 def test_the_cause_is_the_one_that_the_installer_names(line, remedy):
     """Also if it gave up because of it with other words."""
-    text = cause(1, ["Using Python", line, ""])
+    text, _ = cause(1, ["Using Python", line, ""])
     assert remedy in text
     assert line in text
     if "cannot be reached" in remedy:
-        assert remedy in cause(1, ["ERROR: No matching distribution found for x==1", line])
+        assert remedy in cause(1, ["ERROR: No matching distribution found for x==1", line]).text
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("No space left on device (os error 28)", False),
+        ("cause: invalid peer certificate: UnknownIssuer", False),
+        ("ERROR: HTTP error 403 while getting http://h/x.whl", False),
+        ("error: Request failed after 5 retries in 40.0s", False),
+        ("WARNING: The repository located at h is not a trusted or secure host and is being ignored.", False),
+        ("error: failed to open file `uv/sdists-v9/.git`: Permission denied (os error 13)", True),
+        ("ERROR: No matching distribution found for x==1", True),
+        ("error: Failed to deserialize cache entry", True),
+        ("", True),
+    ],
+)
+def test_an_installer_is_tried_again_only_where_its_cache_may_be_the_cause(line, expected):
+    """An index that does not answer would cost the time of all its retries a second time."""
+    assert cause(1, ["Using Python", line]).may_be_its_cache is expected
 
 
 @pytest.mark.parametrize(

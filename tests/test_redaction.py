@@ -13,6 +13,7 @@ from support.waiting import PATIENCE_SECONDS
 from dkist_processing_core.common.redaction import redact_urls
 from dkist_processing_core.isb.failures.failure import last_lines
 from dkist_processing_core.isb.logs.record import Encoder, event_row
+from dkist_processing_core.telemetry.attributes import exception_attributes
 
 USERS = ["reader", "us@er", "us%40er", "a/b", "me"]
 PASSWORDS = ["plain1234", "s3cr/et99", "p@ss@word", "s3cr%2Fet99", "100%sure", "a:b@c/d%zz", "#hash?query", "end@"]
@@ -62,6 +63,27 @@ def test_texts_without_secrets_stay_as_they_are(monkeypatch):
     for text in ("https://host/x", "mail me@example.org", "darkness of reader", "a\nb", ""):
         assert redact_urls(text) == text
     assert redact_urls("the dark frame") == "the <redacted> frame"
+
+
+@pytest.mark.parametrize("password", ["two words", "a 'quoted' one", 'a"b c', "line\nbreak", "<tag> in it"])
+def test_a_password_that_is_no_part_of_a_url_is_known_from_our_variables(monkeypatch, password):
+    """White space and quotes end a URL in a text, but not the value of a variable that is one URL."""
+    monkeypatch.setenv("PIP_PROXY", f"http://me:{password}@proxy.example:3128")
+    shown = redact_urls(f"no route to http://me:{password}@proxy.example:3128, login with {password}")
+    assert password not in shown
+    assert "proxy.example" in shown
+
+
+def test_spans_do_not_show_it(monkeypatch):
+    """Neither the message of an exception nor its traceback, nor those of what caused it."""
+    agent = pytest.importorskip("dkist_processing_core.telemetry.elastic.agent")
+    monkeypatch.setenv("TEAM_URL", f"amqp://us%40er:{SECRET}@broker")
+    first, second = ValueError(f"amqp://us%40er:{SECRET}@broker"), OSError("login with s3cr failed")
+    second.__cause__ = first
+    event = {"exception": {"message": f"OSError: {second}", "cause": [{"message": f"ValueError: {first}"}]}}
+    shown = f"{exception_attributes(second)} {agent.redact_messages(None, event)}"
+    assert shown.count("<redacted>") == 5
+    assert "s3cr" not in shown
 
 
 SECRET = "s3cr/et%zz@99"

@@ -15,6 +15,7 @@ SECRET_NAME = re.compile("pass|secret|token|credential|api_?key|access_key|priva
 # The user information of a URL (RFC 3986, 3.2.1). People do not always percent-encode a password, so an "@" or "/" may
 # be part of it; the last "@" before white space or a quote ends it.
 USER_INFO = re.compile(r"""(?:(?<=://)|(?<=:\\/\\/))[^\s"'<>]+(?=@)""")
+ONLY_USER_INFO = re.compile("(?<=://).+(?=@)", re.DOTALL)
 # A program that takes a part of a password for a port or a path shows that part alone.
 ENDS_OF_PARTS = re.compile("[/@:?#]")
 SHORTEST = 4  # what is shorter is no secret, and replacing it would leave no text legible
@@ -52,7 +53,8 @@ def _secrets(value: str) -> Iterator[str]:
         return
     from urllib.parse import quote, unquote
 
-    for found in USER_INFO.finditer(value):
+    # A value that is one URL may have white space and quotes in its password as well.
+    for found in (ONLY_USER_INFO if value.count("://") == 1 else USER_INFO).finditer(value):
         user, _, password = found[0].partition(":")
         # A name is replaced where it does not look like a word; a token may be in its place.
         names = [user] if not password or user != quote(unquote(user), safe="-._~") or user != unquote(user) else []

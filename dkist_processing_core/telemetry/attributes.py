@@ -13,6 +13,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from dkist_processing_core.common.metadata import TaskMetadata
+from dkist_processing_core.common.redaction import redact_urls
 
 __all__ = ["LEFT_OPEN", "LONGEST", "exception_attributes", "plain", "task_attributes", "text", "warn"]
 
@@ -93,11 +94,12 @@ def text(value: object) -> str:
 def exception_attributes(error: BaseException) -> dict[str, str]:
     """Return the attributes of an exception by OpenTelemetry's semantic conventions."""
     kind = type(error)
+    # The end shows what happened, the beginning only how the task was started.
+    stacktrace = "".join(traceback.format_exception(error, limit=-MOST_FRAMES))[-LONGEST:]
     return {
         "exception.type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
-        "exception.message": text(error),
-        # The end shows what happened, the beginning only how the task was started.
-        "exception.stacktrace": text("".join(traceback.format_exception(error, limit=-MOST_FRAMES))[-LONGEST:]),
+        "exception.message": redact_urls(text(error)),
+        "exception.stacktrace": redact_urls(text(stacktrace)),
     }
 
 

@@ -18,7 +18,7 @@ from dkist_processing_core.common.outcome import OUTCOME_VARIABLE, Outcome
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.cache import EnvironmentLocks, damage, is_writable, open_cache
-from dkist_processing_core.worker.errors import INCOMPLETE, MISCONFIGURED, UNAVAILABLE, WorkerError
+from dkist_processing_core.worker.errors import INCOMPLETE, MISCONFIGURED, InstallerError, WorkerError
 from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
 from dkist_processing_core.worker.pip_settings import installer_variables
@@ -129,9 +129,9 @@ def _build(  # noqa: PLR0913, PLR0917 - all that decides what is built, and by w
         try:
             build(environment, request, interpreter, variables, run)
             break
-        except WorkerError as error:
+        except InstallerError as error:
             supervisor.check()  # an installer that was ended by a signal is not one that has failed
-            if error.status != UNAVAILABLE or variables is not settings:
+            if not error.may_be_its_cache or variables is not settings:
                 raise
             # A power cut may have damaged the installer's own cache, which no installer checks.
             log.warning(f"{error} This is tried once more without the installer's cache; if that succeeds, empty it.")

@@ -7,21 +7,19 @@ Runs in: worker.
 import re
 import signal
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from dkist_processing_core.worker.supervise import SIGNALLED
 
-__all__ = ["cause"]
+__all__ = ["Cause", "cause"]
 
 LINE_CHARACTERS = 300
 # Patterns of the messages of uv and pip, and what to do. The surest come first: a release that is not found may only be
-# one whose index did not answer.
-REMEDIES = {
+# one whose index did not answer. The second half are those that a cache which is damaged, or another user's, can cause.
+NOT_BY_CACHE = {
     r"no space left|disk quota exceeded": (
         "The file system is full: it has no more space, or no more inodes (df -h, df -i). Run "
         "dkist-processing-core environments prune with a limit."
-    ),
-    r"permission denied|read-only file system|operation not permitted": (
-        "The installer may not read, write or run a file that it needs. Correct the owner, the mode or the mount of it."
     ),
     r"certificate|\b(ssl|tls)\b.*error": (
         "The certificate of the package index is not trusted. Name the certificates to trust with PIP_CERT."
@@ -36,6 +34,11 @@ REMEDIES = {
     r"|connection (error|refused|reset|broken)|connect error|dns error|timed? ?out|unreachable": (
         "The package index cannot be reached. Check its address and the network; if both are right, try again."
     ),
+}
+MAYBE_BY_CACHE = {
+    r"permission denied|read-only file system|operation not permitted": (
+        "The installer may not read, write or run a file that it needs. Correct the owner, the mode or the mount of it."
+    ),
     r"no version of|not found in the|no matching distribution|could not find a version": (
         "Check that this release is on the package index that this worker uses."
     ),
@@ -45,13 +48,22 @@ REMEDIES = {
 }
 
 
-def cause(status: int, output: Iterable[str]) -> str:
-    """Return what the exit status of an installer and its last lines say about the cause, and what to do."""
+class Cause(NamedTuple):
+    """Why an installer has failed, with what to do; and whether its cache may be why."""
+
+    text: str
+    may_be_its_cache: bool
+
+
+def cause(status: int, output: Iterable[str]) -> Cause:
+    """Return what the exit status of an installer and its last lines say about the cause."""
     if status == SIGNALLED + signal.SIGKILL:
-        return "It was killed (SIGKILL); if nobody did that, the worker ran out of memory."
+        text = "It was killed (SIGKILL); if nobody did that, the worker ran out of memory."
+        return Cause(text, may_be_its_cache=False)
     lines = [line for line in output if line]
-    for pattern, remedy in REMEDIES.items():
+    for pattern, remedy in {**NOT_BY_CACHE, **MAYBE_BY_CACHE}.items():
         for line in lines:
             if re.search(pattern, line, re.IGNORECASE):
-                return f"{remedy} It says: {line[:LINE_CHARACTERS]}"
-    return f"Its exit status is {status}" + (f", its last line: {lines[-1][:LINE_CHARACTERS]}" if lines else ".")
+                return Cause(f"{remedy} It says: {line[:LINE_CHARACTERS]}", pattern in MAYBE_BY_CACHE)
+    last = f", its last line: {lines[-1][:LINE_CHARACTERS]}" if lines else "."
+    return Cause(f"Its exit status is {status}{last}", may_be_its_cache=True)

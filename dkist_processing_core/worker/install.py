@@ -18,7 +18,7 @@ from dkist_processing_core.common.redaction import redactor, without_credentials
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.cache import delete, describe_os_error, is_ours, mark_as_ours, write_marker
 from dkist_processing_core.worker.causes import cause
-from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, WorkerError
+from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
 from dkist_processing_core.worker.installer_folders import installer_folders
 from dkist_processing_core.worker.interpreter import Interpreter
 from dkist_processing_core.worker.pip_settings import for_pip, for_uv
@@ -121,10 +121,10 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
                 UNAVAILABLE, f"{command[0]}, which builds environments, cannot be started: {error.strerror}."
             ) from error
         if status:
-            raise WorkerError(
-                UNAVAILABLE,
-                f"the environment for {request.requirement} {problem}; the installer's messages are above. "
-                f"{cause(status, output)}",
+            why = cause(status, output)
+            raise InstallerError(
+                f"the environment for {request.requirement} {problem}; the installer's messages are above. {why.text}",
+                may_be_its_cache=why.may_be_its_cache,
             )
 
     succeed(new, path.parent)

@@ -8,16 +8,19 @@ another release of the agent moves any of it.
 import atexit
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import elasticapm
 from elasticapm import base
+from elasticapm.conf.constants import ERROR
+from elasticapm.processors import for_events
 from elasticapm.traces import DroppedSpan, execution_context
 from elasticapm.transport.http import Transport
 from elasticapm.utils.disttracing import TraceParent, TracingOptions
 
+from dkist_processing_core.common.redaction import redact_urls
 from dkist_processing_core.telemetry.protocol import TraceIds
 
 logger = logging.getLogger(__name__)
@@ -26,8 +29,22 @@ logger = logging.getLogger(__name__)
 Active = tuple[Any, list[Any]]
 
 
+@for_events(ERROR)  # type: ignore[untyped-decorator]
+def redact_messages(_client: Any, event: dict[str, Any]) -> dict[str, Any]:
+    """Replace user names and passwords of URLs in the messages of an error and of those that caused it."""
+    exceptions = [event.get("exception")]
+    while exceptions:
+        if exception := exceptions.pop():
+            exception["message"] = redact_urls(exception.get("message") or "")
+            exceptions += exception.get("cause") or []
+    return event
+
+
 class BoundedTransport(Transport):
     """The agent's transport, with an end that loses nothing and a queue of its own in a forked process."""
+
+    def __init__(self, *arguments: Any, processors: Iterable[Any] = (), **options: Any) -> None:
+        super().__init__(*arguments, processors=[*processors, redact_messages], **options)
 
     def close(self) -> None:
         """Send what is left, and wait for it; the agent takes the end of any request for that of the last one."""
