@@ -280,6 +280,7 @@ def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):
         ("timeout", "2", {"UV_HTTP_TIMEOUT": "2"}),
         ("trusted-host", "a b:1", {"UV_INSECURE_HOST": "a b:1"}),
         ("uploaded-prior-to", "2026-01-01", {"UV_EXCLUDE_NEWER": "2026-01-01"}),
+        ("use-deprecated", "legacy-certs", {}),
         ("use-feature", "truststore", {"UV_SYSTEM_CERTS": "1"}),
     ],
 )
@@ -295,6 +296,27 @@ def test_an_option_of_pip_is_a_variable_of_uv(tmp_path, monkeypatch, place, opti
     found = installer_variables(environment, str(tmp_path))
     assert variables.items() <= found.items()
     assert for_uv(found) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, True),
+        ({"PIP_USE_DEPRECATED": "legacy-certs"}, False),
+        ({"PIP_CERT": "/c"}, False),
+        ({"REQUESTS_CA_BUNDLE": "/c"}, False),
+        ({"SSL_CERT_FILE": "/c"}, False),
+        ({"UV_NATIVE_TLS": "0"}, False),
+        ({"UV_SYSTEM_CERTS": "false"}, False),
+    ],
+)
+def test_uv_trusts_what_the_system_does_as_pip_does(tmp_path, monkeypatch, settings, expected):
+    """Unless the worker says what is to be trusted, or the system does not."""
+    for exists in (False, True):
+        monkeypatch.setattr(pip_settings, "SYSTEM_CERTIFICATES", ("/nowhere", str(tmp_path / "ca.crt")))
+        found = installer_variables({**NO_FILES, **settings}, str(tmp_path))
+        assert (found.get("UV_SYSTEM_CERTS") == found.get("UV_NATIVE_TLS") == "1") is (expected and exists)
+        (tmp_path / "ca.crt").touch()
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,15 @@ ALIASES = {
     "require-venv": "require-virtualenv",
 }
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # the first that is set wins, also over pip's own "cert"
+# Where Linux distributions keep the certificates that a machine trusts; pip trusts these by default since 24.2.
+SYSTEM_CERTIFICATES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+TRUST_SYSTEM = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}  # the second is the older name
+OWN_TRUST = {*TRUST_SYSTEM, "SSL_CERT_DIR", "SSL_CERT_FILE"}
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 # The installers work in another folder, where a relative path would name another file.
 UV_PATHS = frozenset(
@@ -81,6 +90,8 @@ def installer_variables(environment: Mapping[str, str], prefix: str) -> dict[str
         for name in ("SSL_CERT_DIR", "SSL_CERT_FILE"):
             variables.pop(name, None)
         variables["SSL_CERT_DIR" if os.path.isdir(bundle) else "SSL_CERT_FILE"] = bundle  # noqa: PTH112 - does not raise
+    elif _trusts_system(settings) and not OWN_TRUST & variables.keys():
+        variables |= TRUST_SYSTEM
     if proxy := settings.get("proxy"):
         # pip asks no variable then, not even for the exceptions.
         variables = {name: value for name, value in variables.items() if name.lower() != "no_proxy"}
@@ -112,6 +123,7 @@ def for_uv(variables: Mapping[str, str]) -> tuple[list[str], list[str]]:
         else:
             arguments += [f"--{key}={each}" for each in value.replace(",", " ").split()]
     given = {*FOR_UV.values(), *FLAGS_FOR_UV, *ARGUMENTS_FOR_UV, "cert", "proxy", "retries", "timeout"}
+    given |= {"use-deprecated"} if settings.get("use-deprecated") == "legacy-certs" else set()
     given |= {key for key in ("keyring-provider", "no-build-isolation", "use-feature") if _translated(key, settings)}
     return arguments, sorted(set(settings) - given)
 
@@ -172,15 +184,21 @@ def _translated(key: str, settings: Mapping[str, str]) -> dict[str, str]:
     if key == "no-build-isolation" and value.lower() in {"n", "no", "f", "false", "off", "0"}:
         return {"UV_NO_BUILD_ISOLATION": "1"}
     if key == "use-feature" and value == "truststore":
-        return {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
+        return TRUST_SYSTEM
     return {}
 
 
 def _certificates(settings: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """Return the file or folder with the certificates that pip trusts, or nothing for those that it comes with."""
+    """Return the file or folder with the certificates that pip trusts, or nothing for its default."""
     # With a proxy of its own, pip asks no variable.
     variables = () if settings.get("proxy") else CERTIFICATES
     return next(filter(None, map(environment.get, variables)), "") or settings.get("cert", "")
+
+
+def _trusts_system(settings: Mapping[str, str]) -> bool:
+    """Return whether pip trusts what the system does, and the system says what that is."""
+    is_legacy = "legacy-certs" in settings.get("use-deprecated", "").split()
+    return not is_legacy and any(map(os.path.isfile, SYSTEM_CERTIFICATES))
 
 
 def _configuration_files(environment: Mapping[str, str], prefix: str) -> list[Path]:
