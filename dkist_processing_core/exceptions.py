@@ -19,12 +19,16 @@ __all__ = [
     "DuplicateTaskError",
     "EmptyWorkflowError",
     "IllegalNameError",
+    "LocalRunError",
     "MissingDistributionError",
     "MissingExtraError",
     "NamingSchemeError",
     "NotATaskError",
     "RecipeRunIdError",
     "ReleasedFileError",
+    "ResumeError",
+    "RunActiveError",
+    "SelectionError",
     "TaskImportError",
     "TaskSettingError",
     "UnknownUpstreamError",
@@ -104,6 +108,49 @@ class ChangedFileError(DKISTProcessingCoreError, FileExistsError):
         super().__init__(
             f"These files were modified after export, or no export wrote them; nothing was written:{listed}\n"
             "    -> Move them away. To replace them, use overwrite=True, or --overwrite on the command line."
+        )
+
+
+class LocalRunError(DKISTProcessingCoreError, ValueError):
+    """A workflow cannot be run on this machine, or not in the way that was asked for."""
+
+
+class SelectionError(LocalRunError):
+    """There is no task of a name that was given, or none is left to run."""
+
+
+class ResumeError(LocalRunError):
+    """
+    A run cannot be taken up again.
+
+    Parameters
+    ----------
+    what
+        Why not.
+    remedy
+        What to do.
+    """
+
+    def __init__(self, what: str, *, remedy: str) -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what}\n    -> {remedy}.")
+
+
+class RunActiveError(LocalRunError):
+    """
+    A run has not ended yet.
+
+    Parameters
+    ----------
+    run_id
+        The run.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"the run {run_id} is still active\n    -> Wait for its end, or stop it with Ctrl-C where it runs."
         )
 
 

@@ -11,6 +11,8 @@ from dkist_processing_core.cli.environments import environments
 from dkist_processing_core.cli.export import dockerfile, export, notebooks
 from dkist_processing_core.cli.messages import messages
 from dkist_processing_core.cli.rollback import rollback
+from dkist_processing_core.cli.run import run
+from dkist_processing_core.cli.runs import runs
 from dkist_processing_core.cli.show import graph, list_command, show
 from dkist_processing_core.cli.validate import validate
 
@@ -23,5 +25,18 @@ def root() -> None:
     """Check, export and operate workflows of processing tasks for Apache Airflow."""
 
 
-for command in (validate, export, list_command, show, graph, notebooks, dockerfile, rollback, environments, messages):
+for command in (
+    run,
+    runs,
+    validate,
+    export,
+    list_command,
+    show,
+    graph,
+    notebooks,
+    dockerfile,
+    rollback,
+    environments,
+    messages,
+):
     root.add_command(command)

@@ -1,0 +1,120 @@
+"""
+``dkist-processing-core runs``: the local runs that are kept.
+
+Runs in: author and CI.
+"""
+
+import json
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dkist_processing_core.cli.options import json_option
+from dkist_processing_core.cli.run_view import seconds
+from dkist_processing_core.cli.tables import age, say, size, table
+from dkist_processing_core.exceptions import did_you_mean
+
+__all__ = ["runs"]
+
+
+@click.group()
+def runs() -> None:
+    """Look at, and remove, what was run on this machine."""
+
+
+def _chosen(beginning: str) -> Path:
+    from dkist_processing_core.local.runs import folders
+
+    found = folders()
+    matches = [each for each in found if beginning and each.name.startswith(beginning)]
+    if len(matches) != 1:
+        names = [each.name for each in found]
+        hint = did_you_mean(beginning, names)
+        what = f"{len(matches)} runs begin" if matches else f"no run{hint} begins"
+        raise click.UsageError(f'{what} with {beginning!r}. See "dkist-processing-core runs list".')
+    return matches[0]
+
+
+def _as_data(folder: Path) -> dict[str, Any]:
+    from dkist_processing_core.local.runs import state
+
+    run = state(folder)
+    return {
+        "run": folder.name,
+        "workflow": run.started["workflow"]["name"],
+        "version": run.started["workflow"]["version"],
+        "recipe_run_id": run.started["recipe_run_id"],
+        "state": run.state,
+        "started": run.started["time"],
+        "seconds": run.seconds,
+        "tasks": {task.name: task.state for task in run.tasks.values()},
+        "folder": str(folder),
+    }
+
+
+@runs.command("list", short_help="List the runs, the latest first.")
+@json_option
+def list_runs(is_json: bool) -> None:
+    """List the runs that are kept, the latest first."""
+    from dkist_processing_core.local.runs import folders, runs_folder
+
+    data = [_as_data(each) for each in folders()]
+    if is_json:
+        click.echo(json.dumps(data, indent=2))
+    elif not data:
+        click.echo(f"There is no run in {runs_folder()}.")
+    else:
+        rows = [
+            (
+                each["run"],
+                each["state"],
+                f"{sum(state == 'success' for state in each['tasks'].values())}/{len(each['tasks'])}",
+                age(datetime.fromisoformat(each["started"])),
+            )
+            for each in data
+        ]
+        table(("run", "state", "succeeded", "started"), rows)
+
+
+@runs.command(short_help="Show the tasks of a run.")
+@click.argument("run", metavar="RUN")
+@json_option
+def show(run: str, is_json: bool) -> None:
+    """Show the tasks of one run. The beginning of its name is enough if no other name begins with it."""
+    from dataclasses import asdict
+
+    from dkist_processing_core.local.runs import state
+
+    folder = _chosen(run)
+    found = state(folder)
+    if is_json:
+        click.echo(json.dumps({**_as_data(folder), "tasks": [asdict(each) for each in found.tasks.values()]}, indent=2))
+        return
+    say(f"{folder.name}: {found.state}, in {folder}")
+    rows = [
+        (
+            task.name,
+            task.state or "-",
+            str(len(task.tries)),
+            seconds(task.tries[-1].seconds) if task.tries and task.tries[-1].seconds is not None else "",
+            size(task.tries[-1].peak_memory_bytes) if task.tries and task.tries[-1].peak_memory_bytes else "",
+            (task.tries[-1].summary or "") if task.tries else "",
+        )
+        for task in found.tasks.values()
+    ]
+    table(("task", "state", "tries", "time", "memory", "error"), rows)
+
+
+@runs.command(short_help="Remove runs.")
+@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+def remove(names: tuple[str, ...]) -> None:
+    """Remove runs, with their journals and logs. A run that is active is not removed."""
+    from dkist_processing_core.local.runs import Journal
+
+    for folder in [_chosen(each) for each in names]:
+        Journal(folder).close()
+        shutil.rmtree(folder)
+        click.echo(f"removed: {folder.name}")

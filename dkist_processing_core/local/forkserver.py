@@ -1,0 +1,173 @@
+"""
+The process whose children the tasks of a local run are.
+
+Runs in: author and CI, as a program: ``python -m dkist_processing_core.local.forkserver DESCRIPTOR``. It has imported
+what runs a task, so that a task needs no more than a fork to begin; it has no threads. The runner asks for tasks
+through a socket, one request a line (JSON), and is told how each has ended:
+
+* ``{"id": ..., "arguments": [...], "environment": {...}, "log": "file"}`` starts a task: `runtime.main` with these
+  arguments, or with ``"is_program": true`` a program. It gets a session of its own, and writes to the end of its log.
+* ``{"id": ..., "signal": 15}`` sends a signal to the session's process group of a task.
+* ``{"id": ..., "status": 0, "cpu_seconds": 0.1, "peak_memory_bytes": 2000000}`` is the answer.
+
+When the runner has closed the socket, or was killed, all tasks are ended and so is this process.
+"""
+
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from dkist_processing_core.runtime import main as runtime
+
+__all__ = ["Forkserver", "main"]
+
+GRACE_SECONDS = 10.0
+KILL_SECONDS = 5.0
+SIGNALLED = 128  # what a shell adds to the number of a signal
+KILOBYTE = 1024
+READ_BYTES = 1 << 16
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
+CANNOT_START = 126
+
+
+class Forkserver:
+    """Starts tasks and tells how they end; `serve` returns in the process of each task, with its request."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._tasks: dict[int, int] = {}  # ids by process
+        self._rest = b""
+        self._wake, self._woken = socket.socketpair()
+        for each in (self._wake, self._woken):
+            each.settimeout(0)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
+        _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+    def serve(self) -> Mapping[str, Any] | None:
+        """Serve until the runner has gone and all tasks have ended; in the process of a task, return its request."""
+        is_open = True
+        while is_open:
+            readable, _, _ = select.select([self._connection, self._wake], [], [])
+            if self._wake in readable:
+                with suppress(BlockingIOError):
+                    self._wake.recv(READ_BYTES)
+                self._reap()
+            if self._connection in readable:
+                data = self._connection.recv(READ_BYTES)
+                is_open = bool(data)
+                for request in self._requests(data):
+                    if "signal" in request:
+                        self._send(request["signal"], request["id"])
+                    elif not self._start(request):
+                        return request
+        self._end_all()
+        return None
+
+    def _requests(self, data: bytes) -> Iterator[dict[str, Any]]:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        yield from map(json.loads, lines)
+
+    def _start(self, request: Mapping[str, Any]) -> int:
+        """Fork; return 0 in the process of the task."""
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            self._tasks[pid] = request["id"]
+            return pid
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it has ended before that
+            os._exit(CANNOT_START)
+        for each in (self._connection, self._wake, self._woken):
+            each.close()
+        return 0
+
+    def _send(self, number: int, identifier: int | None = None) -> None:
+        for pid, each in self._tasks.items():
+            if identifier in {None, each}:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, number)
+
+    def _reap(self) -> None:
+        while self._tasks:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if pid not in self._tasks:  # a process that a task has left behind
+                continue
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+            code = os.waitstatus_to_exitcode(status)
+            answer = {
+                "id": self._tasks.pop(pid),
+                "status": code if code >= 0 else SIGNALLED - code,
+                "cpu_seconds": usage.ru_utime + usage.ru_stime,
+                "peak_memory_bytes": usage.ru_maxrss * KILOBYTE,
+            }
+            with suppress(OSError):  # the runner may have gone
+                self._connection.sendall((json.dumps(answer) + "\n").encode())
+
+    def _end_all(self) -> None:
+        for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
+            self._send(number)
+            deadline = time.monotonic() + seconds
+            while self._tasks and time.monotonic() < deadline:
+                select.select([self._wake], [], [], deadline - time.monotonic())
+                with suppress(BlockingIOError):
+                    self._wake.recv(READ_BYTES)
+                self._reap()
+
+
+def _prctl(option: int, argument: int) -> None:
+    with suppress(AttributeError, OSError):  # not Linux
+        ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)
+
+
+def run(request: Mapping[str, Any]) -> int:
+    """Run the task of a request in this process, which was forked for it."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    for old, new in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(old, new)
+    os.close(null)
+    os.close(log)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    if request.get("is_program"):
+        program, *_ = arguments = request["arguments"]
+        try:
+            os.execvpe(program, arguments, os.environ)  # noqa: S606 - no shell
+        except OSError as error:
+            sys.exit(f"{program} cannot be started: {error.strerror}")
+    sys.argv[1:] = request["arguments"]
+    sys.path[:] = request["path"]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(write_through=True)  # type: ignore[union-attr]
+    return runtime.main(request["arguments"])
+
+
+def main() -> None:
+    """Serve the runner at the other end of the socket with the number that the command line gives."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the runner, which ends the tasks
+    request = Forkserver(socket.socket(fileno=int(sys.argv[1]))).serve()
+    if request is not None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.exit(run(request))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""
+The folders in which local runs are kept.
+
+Runs in: author and CI. Each run has a folder of its own, with ``journal.jsonl``, its events, one a line (JSON), and
+``logs``, one file for each try of a task. The journal is open for appending and locked (:manpage:`flock(2)`) by the
+runner and by the process whose children the tasks are; so a run that is still active is not taken up a second time.
+"""
+
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dkist_processing_core.exceptions import RunActiveError
+from dkist_processing_core.local.state import RunState
+
+__all__ = ["JOURNAL", "Journal", "events", "folders", "latest", "new_folder", "runs_folder"]
+
+JOURNAL = "journal.jsonl"
+LOCK_POLL_SECONDS = 0.05
+
+
+def runs_folder() -> Path:
+    """Return where runs are kept: ``DKIST_RUNS``, else ``dkist-processing-core/runs`` in the state folder (XDG)."""
+    if configured := os.environ.get("DKIST_RUNS"):
+        return Path(configured).absolute()
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state, "dkist-processing-core", "runs")
+
+
+def new_folder(workflow_name: str, recipe_run_id: int) -> Path:
+    """Make the folder of a new run, whose name is the id of the run, and return it."""
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    folder = runs_folder() / f"{workflow_name}-{recipe_run_id}-{moment}-{os.urandom(2).hex()}"
+    (folder / "logs").mkdir(parents=True)
+    return folder
+
+
+def folders() -> list[Path]:
+    """Return the folders of all runs, the latest first."""
+    found = [file.parent for file in runs_folder().glob(f"*/{JOURNAL}")]
+    return sorted(found, key=lambda each: each.name.rsplit("-", 2)[-2:], reverse=True)
+
+
+def latest(workflow_name: str, recipe_run_id: int) -> Path | None:
+    """Return the folder of the last run of a workflow for a recipe run, None if there is none."""
+    beginning = f"{workflow_name}-{recipe_run_id}-"
+    return next((each for each in folders() if each.name.rsplit("-", 2)[0] == beginning[:-1]), None)
+
+
+def events(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a run; what a killed runner has not written to the end of a line is none."""
+    with (folder / JOURNAL).open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+class Journal:
+    """
+    The journal of a run, to which events are appended.
+
+    Each is written at once, so that nothing but a loss of power tears it; what that can cost are the events of the last
+    moment, since they are forced to the disk in the background.
+
+    Raises
+    ------
+    RunActiveError
+        If another process has held the journal for ``patience`` seconds.
+    """
+
+    def __init__(self, folder: Path, *, patience: float = 0) -> None:
+        self.folder = folder
+        self.descriptor = os.open(folder / JOURNAL, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._lock(time.monotonic() + patience)
+            self._forget_torn_line()
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+        self._has_news = threading.Event()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._sync, daemon=True)
+        self._thread.start()
+
+    def _lock(self, deadline: float) -> None:
+        while True:
+            try:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise RunActiveError(self.folder.name) from None
+                time.sleep(LOCK_POLL_SECONDS)
+            else:
+                return
+
+    def _forget_torn_line(self) -> None:
+        content = (self.folder / JOURNAL).read_bytes()
+        os.ftruncate(self.descriptor, content.rfind(b"\n") + 1)
+
+    def append(self, event: Mapping[str, Any]) -> None:
+        """Append one event."""
+        os.write(self.descriptor, (json.dumps(event) + "\n").encode())
+        self._has_news.set()
+
+    def _sync(self) -> None:
+        while not self._is_closed:
+            self._has_news.wait()
+            self._has_news.clear()
+            os.fdatasync(self.descriptor)
+
+    def close(self) -> None:
+        """Return when all events are on the disk."""
+        self._is_closed = True
+        self._has_news.set()
+        self._thread.join()
+        os.close(self.descriptor)
+
+
+def state(folder: Path) -> RunState:
+    """Return the state of a run."""
+    return RunState.after(events(folder))
