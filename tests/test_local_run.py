@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
-from support.sources import imported_sources, write_sources
+from support.sources import imported_sources
 from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.exceptions import LocalRunError, ResumeError, RunActiveError, SelectionError
@@ -291,14 +293,10 @@ def wait_for(condition):
 def alive(text):
     """Return the processes with a text in their environment."""
     found = set()
-    for each in os.listdir("/proc"):
-        if each.isdecimal():
-            try:
-                with open(f"/proc/{each}/environ", "rb") as file:
-                    if text.encode() in file.read():
-                        found.add(int(each))
-            except OSError:
-                pass
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if text.encode() in file.read_bytes():
+                found.add(int(file.parent.name))
     return found - {os.getpid()}
 
 

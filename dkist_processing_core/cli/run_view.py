@@ -4,8 +4,8 @@ What a terminal, or a pipe, shows of a run.
 Runs in: author and CI.
 """
 
+import re
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +27,7 @@ __all__ = ["LiveView", "PlainView", "seconds", "show_plan", "show_result"]
 LAST_LINES = 10
 TAIL_BYTES = 4096
 REFRESHES_A_SECOND = 4
+MOMENT = re.compile(r"^\d{4}-\S+ \S+ ")  # before each record of a log
 STYLES = {
     "running": "cyan",
     "success": "green",
@@ -134,9 +135,8 @@ class LiveView:
         self._state = RunState()
         self._began: dict[str, float] = {}
         self._runs = runs_folder()
-        self._live = Live(
-            get_renderable=self._table, console=Console(highlight=False), refresh_per_second=REFRESHES_A_SECOND
-        )
+        self._console = Console(highlight=False)
+        self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=REFRESHES_A_SECOND)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -156,11 +156,12 @@ class LiveView:
         from rich.table import Table
         from rich.text import Text
 
-        shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for name in ("task", "state", "try", "elapsed", "memory", "last line"):
-            shown.add_column(name, no_wrap=True, overflow="ellipsis", justify="left")
+        shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=True)
+        for name in ("task", "state", "try", "elapsed", "memory"):
+            shown.add_column(name, no_wrap=True)
+        shown.add_column("last line", no_wrap=True, overflow="ellipsis", ratio=1)
         tasks = list(self._state.tasks.values())
-        room = max(5, self._live.console.height - 4)
+        room = max(5, self._console.height - 4)
         if len(tasks) > room:
             tasks = self._most_telling(tasks, room)
         for task in tasks:
@@ -169,7 +170,7 @@ class LiveView:
             line = last.summary or "" if last else ""
             if last and task.state == "running":
                 elapsed = time.monotonic() - self._began[task.name]
-                line = tail(self._runs / self._state.started["run_id"] / last.log, 1)
+                line = MOMENT.sub("", tail(self._runs / self._state.started["run_id"] / last.log, 1))
             shown.add_row(
                 task.name,
                 Text(task.state or "-", style=STYLES.get(task.state, "dim")),
@@ -184,5 +185,4 @@ class LiveView:
         """Return those tasks that there is room for: what runs and what has failed first, then what has ended last."""
         order = {"running": 0, "failed": 1, "up_for_retry": 1, "interrupted": 2, "success": 3}
         ranked = sorted(enumerate(tasks), key=lambda each: (order.get(each[1].state, 4), -each[0]))
-        kept = deque(sorted(ranked[:room]))
-        return [task for _, task in kept]
+        return [task for _, task in sorted(ranked[:room], key=lambda each: each[0])]

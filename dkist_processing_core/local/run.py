@@ -127,7 +127,7 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
     debug
         Whether a debugger begins at the error of a task, with ``in_process``.
     listener
-        Is called with each event of the run, see `local.state`.
+        Is called with each event of the run, see ``dkist_processing_core.local.state``.
 
     Returns
     -------
