@@ -94,6 +94,27 @@ def test_nothing_but_the_cache_needs_to_be_writable(releases, tmp_path, installe
     assert "cannot be written" not in again.stdout
 
 
+@pytest.mark.parametrize(("mode", "owner"), [(0o777, 0), (0o1777, 0), (0o770, 0), (0o700, 65534)])
+def test_a_cache_of_the_installer_that_others_can_write_is_not_used(releases, tmp_path, mode, owner):
+    """What is in it would be linked into the environment, and they could change it there as well."""
+    caches = {"UV_CACHE_DIR": tmp_path / "uv", "PIP_CACHE_DIR": tmp_path / "pip"}
+    for folder in caches.values():
+        folder.mkdir()
+        folder.chmod(mode)
+        if owner:
+            if os.geteuid():
+                pytest.skip("only root can give a folder to another user")
+            os.chown(folder, owner, owner)
+    done = run("Good", releases, **{name: str(folder) for name, folder in caches.items()})
+    assert done.returncode == 0, done.stdout
+    for name, folder in caches.items():
+        line = (
+            f"{folder} cannot be trusted, since others can write to it: it belongs to user {folder.stat().st_uid} and"
+        )
+        assert f"{line} has mode {mode:o}. The installer is given {name}={tmp_path}/environments/v1/" in done.stdout
+        assert list(folder.iterdir()) == []
+
+
 def test_a_worker_that_can_write_nothing_says_what_to_set(releases):
     """One message, with the folder, the reason and the variable."""
     done = run_with_mounts("mount -o remount,bind,ro /", releases, HOME="/nonexistent", DKIST_ENVIRONMENT_CACHE="")

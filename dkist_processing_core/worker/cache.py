@@ -35,6 +35,7 @@ __all__ = [
     "describe_os_error",
     "has_name_of_environment",
     "is_ours",
+    "is_private",
     "is_same_file",
     "is_writable",
     "lock_paths",
@@ -103,13 +104,17 @@ def check_owner(path: Path, name: str, remedy: str) -> None:
     On a file system that is mounted to be read only, nobody can.
     """
     status = path.lstat()
-    is_private = status.st_uid in {os.geteuid(), 0} and not status.st_mode & WRITABLE_BY_OTHERS
-    if not is_private and not os.statvfs(path).f_flag & os.ST_RDONLY:
+    if not is_private(status) and not os.statvfs(path).f_flag & os.ST_RDONLY:
         raise WorkerError(
             MISCONFIGURED,
             f"{name} belongs to user {status.st_uid} and has mode {stat.S_IMODE(status.st_mode):o}; it must belong to "
             f"user {os.geteuid()} or to root, and nobody else may write to it. {remedy}",
         )
+
+
+def is_private(status: os.stat_result) -> bool:
+    """Return whether nobody but this user and root may write to a file or folder."""
+    return status.st_uid in {os.geteuid(), 0} and not status.st_mode & WRITABLE_BY_OTHERS
 
 
 def has_name_of_environment(name: str) -> bool:
