@@ -297,6 +297,23 @@ def test_a_damaged_cache_of_uv_defeats_no_build(releases, uv_cache, tmp_path, pa
     assert (next(environment.glob("lib/*/site-packages/pika/spec.py"))).stat().st_size > 1000
 
 
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [(lambda file: os.truncate(file, 0), "has 0 bytes instead of"), (os.unlink, ": No such file")],
+    ids=["emptied", "deleted"],
+)
+def test_an_environment_of_links_is_built_anew(releases, uv_cache, tmp_path, damage, reason):
+    """If files that they lead to are lost, as by a power cut or ``uv cache clean``; that cache is not used again."""
+    copy = shutil.copytree(uv_cache, tmp_path / "uv", symlinks=True)
+    settings = {"UV_LINK_MODE": "symlink", "UV_CACHE_DIR": str(copy)}
+    assert run("Good", releases, **settings).returncode == 0
+    for file in copy.rglob("*.py"):
+        damage(file)
+    done = run("Good", releases, **settings)
+    assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
+    assert reason in done.stdout
+
+
 def test_a_damaged_cache_of_pip_defeats_no_build(releases, tmp_path):
     """Each file in it is shorter than it was."""
     settings = {**worker_without_uv(tmp_path / "tools"), "PIP_CACHE_DIR": str(tmp_path / "pip")}

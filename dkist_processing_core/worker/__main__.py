@@ -35,7 +35,7 @@ LIMITS = {
     "core files": resource.RLIMIT_CORE,
 }
 KILLED = SIGNALLED + 9
-WITHOUT_CACHE = {"UV_NO_CACHE": "1", "PIP_NO_CACHE_DIR": "1"}
+WITHOUT_CACHE = {"UV_NO_CACHE": "1", "UV_LINK_MODE": "copy", "PIP_NO_CACHE_DIR": "1"}
 
 
 def main() -> int:

@@ -210,7 +210,8 @@ def _sizes(environment: Path) -> Iterator[tuple[str, int]]:
     for parent, _, names in os.walk(environment):
         for name in names:
             path = Path(parent, name)
-            if path.suffix != ".pyc" and not path.is_symlink():
+            # A link counts as what it leads to, which with UV_LINK_MODE=symlink is in uv's cache.
+            if path.suffix != ".pyc" and path.is_file():
                 yield str(path.relative_to(environment)), path.stat().st_size
 
 
