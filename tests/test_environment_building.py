@@ -475,6 +475,22 @@ def test_a_cache_that_others_can_write_is_refused(releases, tmp_path):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(("mode", "owner"), [(0o777, 0), (0o770, 0), (0o755, 65534), (0o1777, 65534), (0o1777, 0)])
+def test_a_folder_in_which_others_can_replace_the_cache_is_named(releases, tmp_path, mode, owner):
+    """They could do so while a task runs; a container has no others, so the task runs."""
+    if owner and os.geteuid():
+        pytest.skip("only root can give a folder to another user")
+    folder = tmp_path / "shared"
+    (folder / "own").mkdir(parents=True)
+    folder.chmod(mode)
+    if owner:
+        os.chown(folder, owner, owner)
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(folder / "own" / "cache"))
+    assert done.returncode == 0, done.stdout
+    is_named = f"WARNING: {folder} is a folder in which other users could replace the environment cache" in done.stdout
+    assert is_named is ((mode, owner) != (0o1777, 0))
+
+
 NOBODY = 65534
 
 

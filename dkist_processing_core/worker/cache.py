@@ -42,6 +42,7 @@ __all__ = [
     "mark_as_ours",
     "open_cache",
     "read_marker",
+    "replaceable_in",
     "write_marker",
 ]
 
@@ -115,6 +116,16 @@ def check_owner(path: Path, name: str, remedy: str) -> None:
 def is_private(status: os.stat_result) -> bool:
     """Return whether nobody but this user and root may write to a file or folder."""
     return status.st_uid in {os.geteuid(), 0} and not status.st_mode & WRITABLE_BY_OTHERS
+
+
+def replaceable_in(folder: Path) -> Path | None:
+    """Return the folder above another one in which others may put something in its place; None if there is none."""
+    for parent in folder.parents:
+        status = parent.stat()
+        is_sticky = status.st_mode & stat.S_ISVTX and status.st_uid in {os.geteuid(), 0}
+        if not (is_sticky or is_private(status)):
+            return parent
+    return None
 
 
 def has_name_of_environment(name: str) -> bool:
