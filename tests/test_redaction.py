@@ -74,6 +74,18 @@ def test_a_password_that_is_no_part_of_a_url_is_known_from_our_variables(monkeyp
     assert "proxy.example" in shown
 
 
+@pytest.mark.parametrize(
+    "value", [b"db://us\xe9r:pass\xe9word@host", b"db://t\xf6ken@host", b"x \xff://a:b\xff@c d://e:f@g"]
+)
+def test_a_variable_that_is_no_utf_8_keeps_no_error_back(monkeypatch, value):
+    """Python shows such a byte as a surrogate, which most of its functions refuse."""
+    monkeypatch.setitem(os.environb, b"TEAM_DATABASE", value)
+    shown = redact_urls(f"login with pass\udce9word of t\udcf6ken at {os.environ['TEAM_DATABASE']}")
+    assert "pass\udce9word" not in shown or b"pass" not in value
+    assert "t\udcf6ken" not in shown or b"ken" not in value
+    assert "us\udce9r" not in shown
+
+
 def test_spans_do_not_show_it(monkeypatch):
     """Neither the message of an exception nor its traceback, nor those of what caused it."""
     agent = pytest.importorskip("dkist_processing_core.telemetry.elastic.agent")

@@ -51,17 +51,24 @@ def _secrets(value: str) -> Iterator[str]:
     """Yield what is secret in the URLs of a value, as different programs show it."""
     if "@" not in value:
         return
-    from urllib.parse import quote, unquote
+    from urllib.parse import unquote
 
     # A value that is one URL may have white space and quotes in its password as well.
     for found in (ONLY_USER_INFO if value.count("://") == 1 else USER_INFO).finditer(value):
         user, _, password = found[0].partition(":")
         # A name is replaced where it does not look like a word; a token may be in its place.
-        names = [user] if not password or user != quote(unquote(user), safe="-._~") or user != unquote(user) else []
+        names = [user] if not password or user != _encoded(unquote(user)) or user != unquote(user) else []
         for each in filter(None, (password, *names)):
-            forms = {each, unquote(each), quote(each, safe=""), quote(unquote(each), safe="")}
+            forms = {each, unquote(each), _encoded(each), _encoded(unquote(each))}
             forms |= {part for form in (each, unquote(each)) for part in ENDS_OF_PARTS.split(form)}
             yield from (form for form in forms if len(form) >= SHORTEST)
+
+
+def _encoded(text: str) -> str:
+    """Return a text percent-encoded; a byte in a variable that is no UTF-8 is a surrogate in Python."""
+    from urllib.parse import quote
+
+    return quote(text, safe="", errors="surrogateescape")
 
 
 def without_credentials(text: str) -> str:
