@@ -13,9 +13,10 @@ __all__ = ["REDACTED", "is_secret_name", "redact_urls", "redactor", "without_cre
 REDACTED = "<redacted>"
 SECRET_NAME = re.compile("pass|secret|token|credential|api_?key|access_key|private_key", re.IGNORECASE)
 # The user information of a URL (RFC 3986, 3.2.1). People do not always percent-encode a password, so an "@" or "/" may
-# be part of it; the last "@" before white space or a quote ends it.
-USER_INFO = re.compile(r"""(?:(?<=://)|(?<=:\\/\\/))[^\s"'<>]+(?=@)""")
-ONLY_USER_INFO = re.compile("(?<=://).+(?=@)", re.DOTALL)
+# be part of it; the last "@" before white space or a quote ends it. What is matched is all until there, with an "@" or
+# not, so that a long list of URLs is read once.
+URL = re.compile(r"""(?:(?<=://)|(?<=:\\/\\/))[^\s"'<>]+""")
+ONLY_URL = re.compile("(?<=://).+", re.DOTALL)
 # A program that takes a part of a password for a port or a path shows that part alone.
 ENDS_OF_PARTS = re.compile("[/@:?#]")
 SHORTEST = 4  # what is shorter is no secret, and replacing it would leave no text legible
@@ -41,10 +42,15 @@ def redactor(variables: Mapping[str, str] = os.environ) -> Callable[[str], str]:
     pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, known))})(?!\w)") if known else None
 
     def redact(text: str) -> str:
-        shown = USER_INFO.sub(REDACTED, text) if "@" in text else text
+        shown = URL.sub(_redact_user_info, text) if "@" in text else text
         return pattern.sub(REDACTED, shown) if pattern else shown
 
     return redact
+
+
+def _redact_user_info(url: re.Match[str]) -> str:
+    user_info, at, rest = url[0].rpartition("@")
+    return f"{REDACTED}{at}{rest}" if user_info else url[0]
 
 
 def _secrets(value: str) -> Iterator[str]:
@@ -54,8 +60,9 @@ def _secrets(value: str) -> Iterator[str]:
     from urllib.parse import unquote
 
     # A value that is one URL may have white space and quotes in its password as well.
-    for found in (ONLY_USER_INFO if value.count("://") == 1 else USER_INFO).finditer(value):
-        user, _, password = found[0].partition(":")
+    urls = (ONLY_URL if value.count("://") == 1 else URL).findall(value)
+    for user_info, _, _ in (each.rpartition("@") for each in urls):
+        user, _, password = user_info.partition(":")
         # A name is replaced where it does not look like a word; a token may be in its place.
         names = [user] if not password or user != _encoded(unquote(user)) or user != unquote(user) else []
         for each in filter(None, (password, *names)):
@@ -73,4 +80,4 @@ def _encoded(text: str) -> str:
 
 def without_credentials(text: str) -> str:
     """Return a text without user name and password in its URLs: another password does not make another address."""
-    return USER_INFO.sub("", text).replace("://@", "://")
+    return URL.sub(lambda url: url[0].rpartition("@")[2], text)
