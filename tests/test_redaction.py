@@ -3,10 +3,11 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
-from urllib.parse import quote, unquote
+from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 from support.waiting import PATIENCE_SECONDS
@@ -61,9 +62,60 @@ def test_texts_without_secrets_stay_as_they_are(monkeypatch):
     """A URL without a password, an address of a person, a word of which a secret is a part, and a short password."""
     monkeypatch.setenv("PIP_INDEX_URL", "https://reader:dark@host/simple")
     monkeypatch.setenv("HTTP_PROXY", "http://me:of@host")
-    for text in ("https://host/x", "mail me@example.org", "darkness of reader", "a\nb", ""):
+    monkeypatch.setenv("IMAGE", "python:slim@sha256:0123")
+    monkeypatch.setenv("CONTACT", "someone@example.org")
+    for text in (
+        "https://host/x",
+        "mail me@example.org",
+        "https://h/?q=a%40b",
+        "someone builds slim",
+        "darkness of reader",
+        "a\nb",
+        "",
+    ):
         assert redact_urls(text) == text
     assert redact_urls("the dark frame") == "the <redacted> frame"
+
+
+ODD_PASSWORDS = [*PASSWORDS, "two words", 'it\'s "quoted" \\1', "tab\tin it", "pässwört-naïve"]
+FORMS = [
+    repr,
+    json.dumps,
+    shlex.quote,
+    quote,
+    quote_plus,
+    lambda text: re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quote(text, safe="")),
+    lambda text: repr(text.encode()),
+    lambda text: repr(repr(text)),
+    lambda text: json.dumps(json.dumps({"text": text})),
+    lambda text: repr(f"\n{text}"),
+    lambda text: f"\x1b[31m{text}\x1b[0m",
+    lambda text: f"field_{text}_field",
+]
+
+
+@pytest.mark.parametrize("password", ODD_PASSWORDS)
+@pytest.mark.parametrize("form", FORMS)
+def test_no_other_spelling_shows_it(monkeypatch, form, password):
+    """As programs quote and encode what is in our variables: the whole URL, or the password alone."""
+    url = f"http://us@er:{password}@proxy.example:3128"
+    for value in (url, url.removeprefix("http://")):
+        monkeypatch.setenv("HTTP_PROXY", value)
+        for text in (form(url), form(password)):
+            shown = redact_urls(text)
+            assert not [each for each in re.findall(r"\w{4,}", unquote(password)) if each in shown], shown
+
+
+def test_a_percent_encoded_url_that_no_variable_knows_shows_neither():
+    """Only the part of a query that it is in is replaced."""
+    url = quote("amqp://us@er:p@ss/w0rd@broker/%2F", safe="")
+    for text in (url, url.lower()):
+        shown = redact_urls(f"GET https://host/?mail=me%40x.org&next={text}&user=me%40x.org")
+        assert re.fullmatch(
+            r"GET https://host/\?mail=me%40x.org&next=amqp%3a%2f%2f<redacted>%40broker%2f%252f&user=me%40x.org",
+            shown,
+            re.IGNORECASE,
+        )
 
 
 def test_a_long_list_of_urls_is_read_once():
