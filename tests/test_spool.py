@@ -316,6 +316,43 @@ def open_folder():
         yield Path(name)
 
 
+AS_ANOTHER_USER = """
+import os
+from dkist_processing_core.isb import spool
+os.setgid(65534)
+os.setuid(65534)
+found = spool.contents(spool.spool_folder())
+with spool.lock(spool.spool_folder()) as is_locked:
+    print(len(found.messages), found.foreign, is_locked)
+"""
+
+
+@pytest.fixture
+def shared(open_folder, monkeypatch):
+    """A spool folder with two messages that every user can write to; return it, and what another user finds there."""
+    monkeypatch.setenv("DKIST_ISB_SPOOL", str(open_folder))
+    put_messages([1, 2])
+
+    def as_another_user():
+        command = [sys.executable, "-c", AS_ANOTHER_USER]
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True).stdout
+
+    return open_folder, as_another_user
+
+
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="root alone can become another user")
+
+
+@as_root
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(0o700), lambda path: path.symlink_to(path)])
+def test_a_subfolder_that_cannot_be_read_holds_up_no_message(shared, make):
+    """That of another user who has set messages aside, for example; it is named as what is left alone."""
+    folder, as_another_user = shared
+    make(folder / spool.SET_ASIDE)
+    (folder / spool.MARK).chmod(0o666)
+    assert as_another_user() == f"2 ['{spool.SET_ASIDE}'] True\n"
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="root alone can become a user who has no passwd entry")
 @pytest.mark.rabbitmq
 @pytest.mark.parametrize("with_cache", [True, False], ids=["cache", "nothing"])
