@@ -353,6 +353,15 @@ def test_a_subfolder_that_cannot_be_read_holds_up_no_message(shared, make):
     assert as_another_user() == f"2 ['{spool.SET_ASIDE}'] True\n"
 
 
+@as_root
+def test_users_who_share_a_folder_exclude_each_other(shared):
+    """The mark, which is locked, belongs to the one who came first, and the others may only read it."""
+    folder, as_another_user = shared
+    assert as_another_user() == "2 [] True\n"
+    with spool.lock(folder):
+        assert as_another_user() == "2 [] False\n"
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="root alone can become a user who has no passwd entry")
 @pytest.mark.rabbitmq
 @pytest.mark.parametrize("with_cache", [True, False], ids=["cache", "nothing"])

@@ -399,7 +399,10 @@ def lock(folder: Path, *, seconds: float = 0) -> Iterator[bool]:
     A file system without locks does not keep messages from being sent: it counts as locked.
     """
     deadline = time.monotonic() + seconds
-    descriptor = _open_mark(folder)
+    try:
+        descriptor = _open_mark(folder)
+    except PermissionError:  # another user has made it, and a local file system locks what is only read, too
+        descriptor = os.open(folder / MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         while True:
             try:
