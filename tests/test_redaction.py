@@ -180,6 +180,8 @@ import logging
 from dkist_processing_core.runtime.logging import show_log_records
 show_log_records()
 import os
+if "HANDLER" in os.environ:
+    logging.basicConfig(level="INFO")
 from dkist_processing_core import telemetry
 from dkist_processing_core.common.metadata import TaskMetadata
 url = os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"]
@@ -192,11 +194,15 @@ for name in ("opentelemetry.exporter", "elasticapm.transport", "team"):
 """
 
 
-@pytest.mark.parametrize("marked", [True, False], ids=["airflow", "terminal"])
-def test_the_log_of_telemetry_does_not_show_it(marked):
+@pytest.mark.parametrize(
+    "variables",
+    [{"DKIST_LOG_MARK": "0123"}, {"DKIST_LOG_MARK": "0123", "HANDLER": "1"}, {}],
+    ids=["airflow", "airflow-and-a-handler-of-the-team", "terminal"],
+)
+def test_the_log_of_telemetry_does_not_show_it(variables):
     """Whoever logs the address, or the part of it that was taken for a port, in a traceback too."""
     environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://us%40er:{SECRET}@127.0.0.1:9"}
-    environment |= {"DKIST_LOG_MARK": "0123"} if marked else {}
+    environment |= variables
     done = subprocess.run(
         [sys.executable, "-c", TASK],
         env=environment,
