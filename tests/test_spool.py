@@ -62,6 +62,7 @@ UNSENDABLE = {
     "long-id": new_envelope(message_id="x" * 300).to_json(),
     "long-type": new_envelope(type="x" * 300).to_json(),
     "no-queue": new_envelope(queue="").to_json(),
+    "line-break": new_envelope(queue="a\n", routing_key="k").to_json(),
     "surrogate": new_envelope(body="\ud800").to_json(),
     "surrogate-id": new_envelope(message_id="\ud800").to_json(),
     "surrogate-key": new_envelope(routing_key="\udfff").to_json(),
