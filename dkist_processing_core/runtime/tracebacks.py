@@ -32,7 +32,7 @@ def format_error(error: BaseException) -> str:
         details = traceback.TracebackException.from_exception(error, limit=-LOG_FRAMES, compact=True)
         _remove_own_frames(details)
         text = _short_paths("".join(details.format())).rstrip("\n")
-    except Exception as problem:  # no memory is left, for example
+    except BaseException as problem:  # no memory is left, for example, or somebody ends the task
         text = f"The traceback cannot be shown: {type(problem).__name__}\n{summarize(error)}"
     return _truncate(text, LOG_CHARACTERS)
 
@@ -61,7 +61,7 @@ def summarize(error: BaseException) -> str:
     try:
         details = traceback.TracebackException(type(error), error, None, compact=True)
         lines = "".join(details.format_exception_only()).strip().splitlines()
-    except Exception:
+    except BaseException:
         lines = []
     # A syntax error shows the line first, and the notes of an exception follow it.
     name = type(error).__name__
