@@ -15,6 +15,7 @@ from support.waiting import PATIENCE_SECONDS
 from dkist_processing_core.common.redaction import redact_urls
 from dkist_processing_core.isb.failures.failure import last_lines
 from dkist_processing_core.isb.logs.record import Encoder, event_row
+from dkist_processing_core.runtime.tracebacks import format_error, summarize
 from dkist_processing_core.telemetry.attributes import exception_attributes
 
 USERS = ["reader", "us@er", "us%40er", "a/b", "me"]
@@ -149,14 +150,25 @@ def test_a_variable_that_is_no_utf_8_keeps_no_error_back(monkeypatch, value):
 
 
 def test_spans_do_not_show_it(monkeypatch):
-    """Neither the message of an exception nor its traceback, nor those of what caused it."""
+    """Neither message, traceback and status of an exception, nor those of what caused it."""
+    otel = pytest.importorskip("dkist_processing_core.telemetry.otel.span")
     agent = pytest.importorskip("dkist_processing_core.telemetry.elastic.agent")
     monkeypatch.setenv("TEAM_URL", f"amqp://us%40er:{SECRET}@broker")
     first, second = ValueError(f"amqp://us%40er:{SECRET}@broker"), OSError("login with s3cr failed")
     second.__cause__ = first
     event = {"exception": {"message": f"OSError: {second}", "cause": [{"message": f"ValueError: {first}"}]}}
-    shown = f"{exception_attributes(second)} {agent.redact_messages(None, event)}"
-    assert shown.count("<redacted>") == 5
+    shown = f"{exception_attributes(second)} {agent.redact_messages(None, event)} {otel.describe(second)}"
+    assert shown.count("<redacted>") == 6
+    assert "s3cr" not in shown
+
+
+@pytest.mark.parametrize("offset", range(0, 40, 5))
+@pytest.mark.parametrize("make", [exception_attributes, summarize, format_error], ids=["span", "line", "traceback"])
+def test_what_is_left_of_a_url_that_was_cut_off_does_not_show_it(make, offset):
+    """Each text is redacted before it is truncated, wherever that is."""
+    urls = "x" * offset + " amqp://reader:s3cr1t99@broker" * 20_000
+    shown = str(make(ValueError(urls)))
+    assert "reader" not in shown
     assert "s3cr" not in shown
 
 
