@@ -144,6 +144,25 @@ def test_what_is_none_of_an_export_is_not_replaced(export, tmp_path, name, conte
     assert listed(tmp_path / "dags")[name] != content
 
 
+@pytest.mark.parametrize("name", ["a_to_b_cam_one_dev.py", "manifest.json", "pools.json"])
+@pytest.mark.parametrize("kind", ["link to nothing", "link to itself", "link to a device", "fifo"])
+def test_what_is_no_file_is_not_replaced(export, tmp_path, name, kind):
+    """Nor waited for, as for the writer of a FIFO; --overwrite replaces it."""
+    path = tmp_path / "dags" / name
+    path.parent.mkdir()
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to({"link to nothing": "nothing", "link to itself": name, "link to a device": "/dev/null"}[kind])
+    before = path.lstat().st_ino
+    with pytest.raises(ChangedFileError, match=name):
+        export({"one.py": flow("one", "dev")})
+    assert (path.lstat().st_ino, [each.name for each in path.parent.iterdir()]) == (before, [name])
+    export({"one.py": flow("one", "dev")}, overwrite=True)
+    assert path.is_file()
+    assert not path.is_symlink()
+
+
 def test_pools_that_somebody_has_changed_stay(export, tmp_path):
     """The slots of one, and one that no workflow needs."""
     export(CAMERA_FILES, name=CAMERA)

@@ -12,6 +12,7 @@ from typing import Any
 
 from dkist_processing_core._version import __version__
 from dkist_processing_core.authoring.spec import WorkflowSpec
+from dkist_processing_core.common import atomic
 from dkist_processing_core.resource_queue import ResourceQueue
 
 __all__ = ["RECOGNIZED", "companions", "entry", "is_manifest", "read_entries", "read_pools"]
@@ -42,7 +43,7 @@ def entry(file: str, workflow: WorkflowSpec, content: bytes) -> dict[str, Any]:
 def read_entries(folder: Path) -> list[dict[str, Any]]:
     """Return the entries of the manifest in a folder whose files exist; none if the manifest cannot be read."""
     try:
-        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        entries = json.loads(atomic.read(folder / MANIFEST) or b"")["files"]
         return [each for each in entries if _is_usable(each) and (folder / each["file"]).exists()]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return []
@@ -57,10 +58,7 @@ def _is_usable(each: Mapping[str, Any]) -> bool:
 
 def read_pools(folder: Path) -> dict[str, Any]:
     """Return what the pools in a folder are if somebody has changed or added them; none if they cannot be read."""
-    try:
-        pools = json.loads((folder / POOLS).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
+    pools = _parsed(atomic.read(folder / POOLS) or b"")
     return {name: each for name, each in pools.items() if each != _pool(name)} if isinstance(pools, dict) else {}
 
 
