@@ -110,7 +110,7 @@ def _is_archive(content: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archived:
             return manifest.is_manifest(archived.read(manifest.MANIFEST))
-    except (KeyError, zipfile.BadZipFile):
+    except Exception:  # what is damaged, encrypted or packed by another program fails in many ways
         return False
 
 

@@ -41,36 +41,50 @@ def entry(file: str, workflow: WorkflowSpec, content: bytes) -> dict[str, Any]:
 
 
 def read_entries(folder: Path) -> list[dict[str, Any]]:
-    """Return the entries of the manifest in a folder whose files exist; none if the manifest cannot be read."""
-    try:
-        entries = json.loads(atomic.read(folder / MANIFEST) or b"")["files"]
-        return [each for each in entries if _is_usable(each) and (folder / each["file"]).exists()]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    """Return the entries of the manifest in a folder that can be used and whose files exist."""
+    content = atomic.read(folder / MANIFEST)
+    if not content or not is_manifest(content):
         return []
+    return [each for each in json.loads(content)["files"] if _is_usable(each, folder)]
 
 
-def _is_usable(each: Mapping[str, Any]) -> bool:
-    lists = each["queues"], each["pools"]
-    return all(isinstance(names, list) for names in lists) and all(
-        isinstance(name, str) for name in (each["file"], *each["queues"], *each["pools"])
-    )
+def _is_usable(each: Any, folder: Path) -> bool:
+    try:
+        lists = each["queues"], each["pools"]
+        return (
+            all(isinstance(names, list) for names in lists)
+            and all(isinstance(name, str) for name in (each["file"], *each["queues"], *each["pools"]))
+            and (folder / each["file"]).exists()
+        )
+    except (KeyError, TypeError, OSError):
+        return False
 
 
 def read_pools(folder: Path) -> dict[str, Any]:
     """Return what the pools in a folder are if somebody has changed or added them; none if they cannot be read."""
     pools = _parsed(atomic.read(folder / POOLS) or b"")
-    return {name: each for name, each in pools.items() if each != _pool(name)} if isinstance(pools, dict) else {}
+    if not isinstance(pools, dict):
+        return {}
+    return {name: each for name, each in pools.items() if _is_pool(each) and each != _pool(name)}
 
 
 def is_manifest(content: bytes) -> bool:
     """Return whether a content is that of a manifest of any release; an empty file is nobody's."""
     parsed = _parsed(content)
-    return not content or (isinstance(parsed, dict) and isinstance(parsed.get("files"), list))
+    return not content or (
+        isinstance(parsed, dict)
+        and parsed.keys() >= {"schema_version", "queues", "pools"}
+        and isinstance(parsed.get("files"), list)
+    )
 
 
 def _are_pools(content: bytes) -> bool:
     parsed = _parsed(content)
-    return not content or (isinstance(parsed, dict) and all(isinstance(each, dict) for each in parsed.values()))
+    return not content or (isinstance(parsed, dict) and all(map(_is_pool, parsed.values())))
+
+
+def _is_pool(value: object) -> bool:
+    return isinstance(value, dict) and "slots" in value
 
 
 RECOGNIZED = {MANIFEST: is_manifest, POOLS: _are_pools}
