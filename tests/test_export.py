@@ -311,6 +311,15 @@ def test_the_file_of_a_release_is_not_changed(export):
     assert entry["dag_id"] == "a_to_b_cam_one_1.0"
 
 
+def test_a_dag_in_two_files_of_a_folder_is_named(export, caplog):
+    """As after a change from separate files to one, or if two packages give the same name."""
+    export({"one.py": flow("one", "1.1"), "two.py": flow("two")})
+    assert "deploy one of them alone" not in caplog.text
+    export(TWO, function=export_one_file)
+    [message] = [each.message for each in caplog.records if "deploy one of them alone" in each.message]
+    assert "a_to_b_cam_two_1.0 is in export-of-a-test-1.0-dags.py and in a_to_b_cam_two_1.0.py: deploy" in message
+
+
 def test_the_archive_holds_what_an_export_writes(export, tmp_path):
     """The same bytes, under names without dots, by which Airflow can import them."""
     files = export(TWO)
