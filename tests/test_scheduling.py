@@ -74,6 +74,18 @@ def test_an_operator_outside_of_a_workflow_is_refused():
         TaskOperator(task_id="Alone", task="m:Alone")
 
 
+@pytest.mark.parametrize("operator", [TaskOperator, VirtualenvTaskOperator])
+def test_a_task_without_a_key_that_it_needs_is_refused_by_name(operator):
+    """Python or Airflow says which key, and of what."""
+    with (
+        workflow_dag(protocol=1, exported_by="8.0.0", name="a_to_b", version="1.0", distribution="d", tags=[]),
+        pytest.raises(
+            TypeError, match=r"^TaskOperator.__init__\(\) missing .* 'task'$|^missing keyword argument 'task'$"
+        ),
+    ):
+        operator(task_id="Alone")
+
+
 def test_several_workflows_in_one_file_do_not_mix():
     """Each task belongs to the workflow in whose block it is made."""
     made = {}

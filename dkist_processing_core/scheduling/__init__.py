@@ -311,4 +311,5 @@ def _init(
 # wrapper of ours, and what makes it, would let a file of 25 tasks take 4 % longer to parse. So ours is set when Airflow
 # has made the class, and says, as its wrapper would, what it wraps: there Airflow finishes the operator.
 _init.__wrapped__ = getattr(_init_operator, "__wrapped__", None)  # type: ignore[attr-defined]
+_init.__qualname__ = "TaskOperator.__init__"  # in Python's errors
 TaskOperator.__init__ = _init  # type: ignore[assignment, method-assign]
