@@ -7,7 +7,7 @@ REPORTS ?= $(BUILD)/reports
 UV_HOME := $(BUILD)/uv
 UV := "$(CURDIR)/$(UV_HOME)/bin/uv"
 # Tests run at the same time; most of them wait for something, so they may be more than there are processors.
-JOBS ?= 4
+JOBS ?= 6
 SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # WHEEL=1 tests the built wheel instead of the sources.
 VENV := $(BUILD)/venv$(if $(WHEEL),-wheel)

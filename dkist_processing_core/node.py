@@ -5,7 +5,6 @@ Runs in: author and CI. Airflow is needed only for `Node.operator`.
 """
 
 import inspect
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from shlex import quote
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Node"]
 
 BASE_EXTRA = "frozen"
+MAXIMUM_RETRIES = 1_000_000  # Airflow adds tries to it, in 32 bits
+MAXIMUM_RETRY_DELAY = 365 * 86400  # a date that Python does not know ends Airflow's scheduler
 
 Upstreams = type[TaskBase] | Iterable[type[TaskBase]] | None
 
@@ -145,12 +146,13 @@ class Node:
 
     def _check_retries(self) -> None:
         retries, delay = self.task.retries, self.task.retry_delay_seconds
-        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= MAXIMUM_RETRIES:
             what = f"{self.name}.retries is {retries!r}"
-            raise self._error(what, "Set it to an integer of at least 0", TaskSettingError)
-        if isinstance(delay, bool) or not isinstance(delay, (int, float)) or not math.isfinite(delay) or delay < 0:
+            raise self._error(what, f"Set it to an integer from 0 to {MAXIMUM_RETRIES}", TaskSettingError)
+        if isinstance(delay, bool) or not isinstance(delay, (int, float)) or not 0 <= delay <= MAXIMUM_RETRY_DELAY:
             what = f"{self.name}.retry_delay_seconds is {delay!r}"
-            raise self._error(what, "Set it to a number of seconds of at least 0", TaskSettingError)
+            remedy = f"Set it to a number of seconds from 0 to {MAXIMUM_RETRY_DELAY}, which is a year"
+            raise self._error(what, remedy, TaskSettingError)
 
     @property
     def spec(self) -> NodeSpec:

@@ -34,6 +34,9 @@ REMOVED = [
     "BASH_ENV",
     "BASH_FUNC_cd%%",
     "CDPATH",
+    "FUNCNEST",
+    "GLOBSORT",
+    "PIPESTATUS",
     "POSIXLY_CORRECT",
     "PYTHONDONTWRITEBYTECODE",
     "PYTHONHOME",
@@ -68,6 +71,7 @@ def test_what_configures_airflow_python_or_a_shell_is_removed(name):
     [
         "AIRFLOW_CTX_DAG_ID",
         "BASHFUL",
+        "GLOB",
         "DKIST_LOG_LEVEL",
         "ENV",
         "LD_PRELOAD",

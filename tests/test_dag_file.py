@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import textwrap
+from enum import Enum, IntEnum
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.declared_workflows import diamond
+from support.declared_workflows import diamond, new_workflow
+from support.tasks import First
 
 from dkist_processing_core import __version__
 from dkist_processing_core.authoring.spec import OPERATORS, NodeSpec, WorkflowSpec
@@ -136,6 +138,32 @@ def test_any_text_survives_rendering(name, version, package, tags, doc, constrai
     assert list(constants.values()) == ([constraints] if constraints else [])
     assert ast.literal_eval(calls["workflow_dag"]["tags"]) == list(tags)
     assert ast.literal_eval(calls["workflow_dag"]["name"]) == name
+
+
+class Plural(IntEnum):
+    TWO = 2
+
+
+class Seconds(float):
+    """As a number of NumPy, it is shown by a call of its class."""
+
+    def __repr__(self):
+        return f"Seconds({float(self)})"
+
+
+class Kind(str, Enum):  # noqa: UP042 - a StrEnum is formatted as its value
+    QUOTED = 'a"b'
+    RELEASE = "1.0"
+
+
+def test_a_value_of_a_derived_type_is_rendered_as_what_it_is():
+    """Settings, tags and versions may be members of an enum, or numbers of another package."""
+    workflow = new_workflow(tags=[Kind.QUOTED], workflow_version=Kind.RELEASE)
+    workflow.add_node(type("Task", (First,), {"retries": Plural.TWO, "retry_delay_seconds": Seconds(30)}))
+    text = dag_file(workflow.spec)
+    for line in ("retries=2,", "retry_delay_seconds=30.0,", """tags=["1.0", 'a"b',""", 'version="1.0",'):
+        assert line in text
+    assert workflow.dag_name == "l0_to_l1_cam_1.0"
 
 
 @pytest.mark.parametrize(

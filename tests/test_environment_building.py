@@ -297,6 +297,23 @@ def test_a_damaged_cache_of_uv_defeats_no_build(releases, uv_cache, tmp_path, pa
     assert (next(environment.glob("lib/*/site-packages/pika/spec.py"))).stat().st_size > 1000
 
 
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [(lambda file: os.truncate(file, 0), "has 0 bytes instead of"), (os.unlink, ": No such file")],
+    ids=["emptied", "deleted"],
+)
+def test_an_environment_of_links_is_built_anew(releases, uv_cache, tmp_path, damage, reason):
+    """If files that they lead to are lost, as by a power cut or ``uv cache clean``; that cache is not used again."""
+    copy = shutil.copytree(uv_cache, tmp_path / "uv", symlinks=True)
+    settings = {"UV_LINK_MODE": "symlink", "UV_CACHE_DIR": str(copy)}
+    assert run("Good", releases, **settings).returncode == 0
+    for file in copy.rglob("*.py"):
+        damage(file)
+    done = run("Good", releases, **settings)
+    assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
+    assert reason in done.stdout
+
+
 def test_a_damaged_cache_of_pip_defeats_no_build(releases, tmp_path):
     """Each file in it is shorter than it was."""
     settings = {**worker_without_uv(tmp_path / "tools"), "PIP_CACHE_DIR": str(tmp_path / "pip")}
@@ -456,6 +473,22 @@ def test_a_cache_that_others_can_write_is_refused(releases, tmp_path):
     assert done.returncode == 78
     assert f"the environment cache {folder} belongs to user {os.getuid()} and has mode 777" in done.stdout
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("mode", "owner"), [(0o777, 0), (0o770, 0), (0o755, 65534), (0o1777, 65534), (0o1777, 0)])
+def test_a_folder_in_which_others_can_replace_the_cache_is_named(releases, tmp_path, mode, owner):
+    """They could do so while a task runs; a container has no others, so the task runs."""
+    if owner and os.geteuid():
+        pytest.skip("only root can give a folder to another user")
+    folder = tmp_path / "shared"
+    (folder / "own").mkdir(parents=True)
+    folder.chmod(mode)
+    if owner:
+        os.chown(folder, owner, owner)
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(folder / "own" / "cache"))
+    assert done.returncode == 0, done.stdout
+    is_named = f"WARNING: {folder} is a folder in which other users could replace the environment cache" in done.stdout
+    assert is_named is ((mode, owner) != (0o1777, 0))
 
 
 NOBODY = 65534

@@ -151,14 +151,27 @@ def test_settings_of_pip_reach_uv(tmp_path):
     assert found["UV_FIND_LINKS"] == "/c"
 
 
-def test_a_broken_configuration_of_pip_is_named_and_not_shown(tmp_path, capfd):
-    """A line of it may hold a password."""
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("index-url = https://user:s3cret@host/simple\n", "MissingSectionHeaderError"),
+        ("[global]\ntimeout = 1\nindex-url = https://user:s3cret@host/\ntimeout = 2\n", "DuplicateOptionError"),
+        ("[global]\nindex-url = https://user:s3cret@host/\n[global]\n", "DuplicateSectionError"),
+        ("[global]\nindex-url = https://user:s3cret@host/\ntimeout\n", "ParsingError"),
+        ("[global]\nindex-url = https://user:s3cret@host/\n#\udcff\n", "UnicodeDecodeError"),
+    ],
+)
+def test_a_broken_configuration_of_pip_is_named_and_not_shown(tmp_path, capfd, text, error):
+    """A line of it may hold a password; nothing of it counts, and what other files say does."""
+    (tmp_path / ".pip").mkdir()
+    (tmp_path / ".pip" / "pip.conf").write_text("[global]\ntimeout = 7\n")
     conf = tmp_path / "pip.conf"
-    conf.write_text("index-url = https://user:s3cret@host/simple\n")
-    describe(DKIST_REQUIREMENT="x[frozen]==1", PIP_CONFIG_FILE=str(conf))
-    error = capfd.readouterr().err
-    assert f"{conf} cannot be read (MissingSectionHeaderError)" in error
-    assert "s3cret" not in error
+    conf.write_text(text, errors="surrogateescape")
+    _, found = describe(DKIST_REQUIREMENT="x[frozen]==1", HOME=str(tmp_path), PIP_CONFIG_FILE=str(conf))
+    shown = capfd.readouterr().err
+    assert f"{conf} cannot be read ({error})" in shown
+    assert "s3cret" not in shown
+    assert (found["UV_HTTP_TIMEOUT"], "UV_DEFAULT_INDEX" in found) == ("7", False)
 
 
 def test_times_of_pip_are_whole_seconds_for_uv():

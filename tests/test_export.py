@@ -38,12 +38,26 @@ def export(tmp_path):
     return export
 
 
+def zipped(name, content):
+    """Return an archive with one file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as opened:
+        opened.writestr(name, content)
+    return buffer.getvalue()
+
+
 def listed(folder):
     """Return the content of each file of a folder, hidden ones included."""
     return {each.name: each.read_bytes() for each in sorted(folder.iterdir())}
 
 
 EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
+FOREIGN_ZIP = zipped("manifest.json", '{"files": ["dist"]}')
+# What the directory of an archive says of a member: the version that is needed, flags, and the method.
+ENCRYPTED, OF_ANOTHER_METHOD = (
+    (b"PK\x01\x02\x14\x03\x14\x00\x00\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00" + each)
+    for each in (b"\x01\x00\x00\x00", b"\x00\x00\x63\x00")
+)
 TWO = {"one.py": flow("one"), "two.py": flow("two")}
 
 
@@ -104,31 +118,40 @@ def test_packages_in_one_folder_keep_each_others_entries(export, tmp_path):
     assert json.loads((folder / "pools.json").read_text()) == {}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        '{"files": [3, {}]}',
-        '{"files": [{"file": "x.py", "pools": "abc", "queues": "abc"}]}',
-        '{"files": [{"file": 3, "pools": [], "queues": []}]}',
-    ],
-    ids=["empty", "no-entries", "no-lists", "no-name"],
-)
-def test_a_damaged_manifest_is_replaced(export, tmp_path, text):
-    """It is ours, and all that can be known anew is known anew."""
+def test_an_empty_manifest_is_replaced(export, tmp_path):
+    """All that can be known anew is known anew."""
     export(TWO)
     whole = listed(tmp_path / "dags")
-    (tmp_path / "dags" / "manifest.json").write_text(text)
+    (tmp_path / "dags" / "manifest.json").write_text("")
     export(TWO)
     assert listed(tmp_path / "dags") == whole
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_damaged_entry_costs_no_other_one(export, tmp_path, encoding):
+    """Those of other packages stay, in whatever encoding an editor has written the file."""
+    damaged = [
+        *(3, None, "x", [], {}, {"file": "a_to_b_cam_one_1.0.py"}),
+        {"file": "x.py", "pools": "abc", "queues": "abc"},
+        *({"file": name, "pools": [], "queues": []} for name in (3, "x.py", "x" * 5000, "a\0b")),
+    ]
+    export(TWO)
+    file = tmp_path / "dags" / "manifest.json"
+    whole = json.loads(file.read_text())
+    file.write_text(json.dumps({**whole, "files": [*damaged, *whole["files"]]}), encoding=encoding)
+    export({"three.py": flow("three")}, name="another_of_a_test")
+    assert [each for each in json.loads(file.read_text())["files"] if "three" not in each["file"]] == whole["files"]
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         *(("manifest.json", each) for each in (b"{", b"[]", b"3", b'{"files": 3}', b'{"icons": []}', b"[" * 100_000)),
+        *(("manifest.json", each) for each in (b'{"files": []}', b'{"files": ["dist"]}')),
         *(("pools.json", each) for each in (b"[]", b'{"high_memory_pool": 4}', b"high_memory_pool: 4", b"\xff")),
-        *(("export-of-a-test-dev-dags.zip", each) for each in (b"PK", EMPTY_ZIP)),
+        *(("pools.json", each) for each in (b'{"swimming": {"depth": 3}}', b'{"a": 4, "b": {"slots": 3}}')),
+        *(("export-of-a-test-dev-dags.zip", each) for each in (b"PK", EMPTY_ZIP, FOREIGN_ZIP)),
+        *(("export-of-a-test-dev-dags.zip", FOREIGN_ZIP.replace(*each)) for each in (ENCRYPTED, OF_ANOTHER_METHOD)),
     ],
 )
 def test_what_is_none_of_an_export_is_not_replaced(export, tmp_path, name, content):
@@ -141,7 +164,30 @@ def test_what_is_none_of_an_export_is_not_replaced(export, tmp_path, name, conte
         export(files, function=function)
     assert listed(tmp_path / "dags") == {name: content}
     export(files, function=function, overwrite=True)
-    assert listed(tmp_path / "dags")[name] != content
+    written = listed(tmp_path / "dags")[name]
+    assert written != content
+    if name == "pools.json":
+        assert all("slots" in each for each in json.loads(written).values())
+    assert export(files, function=function)
+
+
+@pytest.mark.parametrize("name", ["a_to_b_cam_one_dev.py", "manifest.json", "pools.json"])
+@pytest.mark.parametrize("kind", ["link to nothing", "link to itself", "link to a device", "fifo"])
+def test_what_is_no_file_is_not_replaced(export, tmp_path, name, kind):
+    """Nor waited for, as for the writer of a FIFO; --overwrite replaces it."""
+    path = tmp_path / "dags" / name
+    path.parent.mkdir()
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to({"link to nothing": "nothing", "link to itself": name, "link to a device": "/dev/null"}[kind])
+    before = path.lstat().st_ino
+    with pytest.raises(ChangedFileError, match=name):
+        export({"one.py": flow("one", "dev")})
+    assert (path.lstat().st_ino, [each.name for each in path.parent.iterdir()]) == (before, [name])
+    export({"one.py": flow("one", "dev")}, overwrite=True)
+    assert path.is_file()
+    assert not path.is_symlink()
 
 
 def test_pools_that_somebody_has_changed_stay(export, tmp_path):
@@ -263,6 +309,15 @@ def test_the_file_of_a_release_is_not_changed(export):
     assert file.read_bytes() != before
     [entry] = json.loads(file.with_name("manifest.json").read_text())["files"]
     assert entry["dag_id"] == "a_to_b_cam_one_1.0"
+
+
+def test_a_dag_in_two_files_of_a_folder_is_named(export, caplog):
+    """As after a change from separate files to one, or if two packages give the same name."""
+    export({"one.py": flow("one", "1.1"), "two.py": flow("two")})
+    assert "deploy one of them alone" not in caplog.text
+    export(TWO, function=export_one_file)
+    [message] = [each.message for each in caplog.records if "deploy one of them alone" in each.message]
+    assert "a_to_b_cam_two_1.0 is in export-of-a-test-1.0-dags.py and in a_to_b_cam_two_1.0.py: deploy" in message
 
 
 def test_the_archive_holds_what_an_export_writes(export, tmp_path):

@@ -337,6 +337,18 @@ def test_values_of_another_type_become_text(recorded):
     assert [json.loads(each.body)["dagRunId"] for each in recorded.messages] == ["7"]
 
 
+@pytest.mark.parametrize("place", ["run_id", "hostname", "dag_id", "log_url", "conf"])
+def test_what_cannot_be_encoded_loses_no_message(place):
+    """A surrogate, which the conf of a run and a name from the system may hold, is escaped; the message is spooled."""
+    text = "odd \udce9"
+    context = {place: text, "task_instance": SimpleNamespace(**{place: text})}
+    context |= {"dag_run": SimpleNamespace(conf={"recipe_run_id": text})}
+    message = notify(context, failing(OSError("no route")))
+    [spooled] = spool.pending()
+    assert spooled.envelope.message_id == message.message_id
+    assert "odd \\udce9" in json.loads(spooled.envelope.body).values()
+
+
 def test_a_callback_that_is_called_wrongly_is_reported(caplog):
     """What cannot be made into a message raises nothing out of the callback."""
     with caplog.at_level(logging.ERROR):

@@ -94,6 +94,27 @@ def test_nothing_but_the_cache_needs_to_be_writable(releases, tmp_path, installe
     assert "cannot be written" not in again.stdout
 
 
+@pytest.mark.parametrize(("mode", "owner"), [(0o777, 0), (0o770, 0), (0o700, 65534)])
+def test_a_cache_of_the_installer_that_others_can_write_is_not_used(releases, tmp_path, mode, owner):
+    """What is in it would be linked into the environment, and they could change it there as well."""
+    caches = {"UV_CACHE_DIR": tmp_path / "uv", "PIP_CACHE_DIR": tmp_path / "pip"}
+    for folder in caches.values():
+        folder.mkdir()
+        folder.chmod(mode)
+        if owner:
+            if os.geteuid():
+                pytest.skip("only root can give a folder to another user")
+            os.chown(folder, owner, owner)
+    done = run("Good", releases, **{name: str(folder) for name, folder in caches.items()})
+    assert done.returncode == 0, done.stdout
+    for name, folder in caches.items():
+        line = (
+            f"{folder} cannot be trusted, since others can write to it: it belongs to user {folder.stat().st_uid} and"
+        )
+        assert f"{line} has mode {mode:o}. The installer is given {name}={tmp_path}/environments/v1/" in done.stdout
+        assert list(folder.iterdir()) == []
+
+
 def test_a_worker_that_can_write_nothing_says_what_to_set(releases):
     """One message, with the folder, the reason and the variable."""
     done = run_with_mounts("mount -o remount,bind,ro /", releases, HOME="/nonexistent", DKIST_ENVIRONMENT_CACHE="")
@@ -199,6 +220,18 @@ def test_an_installer_that_cannot_run_is_not_the_index(releases, tmp_path, progr
         ("ERROR: No matching distribution found for x==1", "Check that this release is on the"),
         ("Because x was not found in the package registry", "Check that this release is on the"),
         ("ERROR: ResolutionImpossible: for help visit", "cannot be had together"),
+        ("Because only async-timeout<5 is available and x depends on it, your", "Its exit status is 1"),
+        ("Because there is no version of pytest-timeout==99 and you", "Check that this release is on the"),
+        ("ERROR: No matching distribution found for timeout-decorator==99", "Check that this release is on the"),
+        ("Because azure-keyvault-certificates was not found in the package registry", "Check that this release is on"),
+        ("Because there is no version of certificate-checker==99", "Check that this release is on the"),
+        ("Because forbiddenfruit was not found in the package registry", "Check that this release is on the"),
+        ("Because tls-errors was not found in the package registry", "Check that this release is on the"),
+        ("DEBUG Using request timeout of 15s", "Its exit status is 1"),
+        ("HTTP status server error (504 Gateway Timeout) for url", "cannot be reached"),
+        ("cause: failed to open file `x`: Too many open files (os error 24)", "A limit of the worker"),
+        ('Os { code: 11, kind: WouldBlock, message: "Resource temporarily unavailable" }', "A limit of the worker"),
+        ("memory allocation of 344064 bytes failed", "A limit of the worker"),
         ("sed: can't read x", "Its exit status is 1, its last line: sed: can't read x"),
     ],
 )

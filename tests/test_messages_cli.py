@@ -359,6 +359,27 @@ def test_the_program_says_in_one_line_what_cannot_be_done():
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize(("arguments", "end"), [(["list"], "2 pending"), (["drop", "--all"], "dropped: ")])
+def test_a_terminal_that_cannot_show_a_character_hides_no_message(arguments, end, encoding):
+    """The character is escaped, and the command goes on behind it."""
+    body = {"workflowName": "w", "workflowVersion": "1.0", "taskName": "T", "error": "\u2192 \U0001f52d"}
+    for number in (1, 2):
+        spooled(number, body=json.dumps(body))
+    done = subprocess.run(
+        [PROGRAM, "messages", *arguments],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = done.stdout.splitlines()
+    assert sum(b"T failed at" in line for line in lines) == 2
+    assert lines[-1].startswith(end.encode())
+    assert len(left()) == (2 if arguments == ["list"] else 0)
+
+
 def test_messages_are_dropped_by_name(command):
     """The output shows each; the others stay, and a dry run drops nothing."""
     names = [spooled(number) for number in range(3)]

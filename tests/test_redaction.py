@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
-from urllib.parse import quote, unquote
+import time
+from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 from support.waiting import PATIENCE_SECONDS
@@ -13,6 +15,7 @@ from support.waiting import PATIENCE_SECONDS
 from dkist_processing_core.common.redaction import redact_urls
 from dkist_processing_core.isb.failures.failure import last_lines
 from dkist_processing_core.isb.logs.record import Encoder, event_row
+from dkist_processing_core.runtime.tracebacks import format_error, summarize
 from dkist_processing_core.telemetry.attributes import exception_attributes
 
 USERS = ["reader", "us@er", "us%40er", "a/b", "me"]
@@ -60,9 +63,69 @@ def test_texts_without_secrets_stay_as_they_are(monkeypatch):
     """A URL without a password, an address of a person, a word of which a secret is a part, and a short password."""
     monkeypatch.setenv("PIP_INDEX_URL", "https://reader:dark@host/simple")
     monkeypatch.setenv("HTTP_PROXY", "http://me:of@host")
-    for text in ("https://host/x", "mail me@example.org", "darkness of reader", "a\nb", ""):
+    monkeypatch.setenv("IMAGE", "python:slim@sha256:0123")
+    monkeypatch.setenv("CONTACT", "someone@example.org")
+    for text in (
+        "https://host/x",
+        "mail me@example.org",
+        "https://h/?q=a%40b",
+        "someone builds slim",
+        "darkness of reader",
+        "a\nb",
+        "",
+    ):
         assert redact_urls(text) == text
     assert redact_urls("the dark frame") == "the <redacted> frame"
+
+
+ODD_PASSWORDS = [*PASSWORDS, "two words", 'it\'s "quoted" \\1', "tab\tin it", "pässwört-naïve"]
+FORMS = [
+    repr,
+    json.dumps,
+    shlex.quote,
+    quote,
+    quote_plus,
+    lambda text: re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quote(text, safe="")),
+    lambda text: repr(text.encode()),
+    lambda text: repr(repr(text)),
+    lambda text: json.dumps(json.dumps({"text": text})),
+    lambda text: repr(f"\n{text}"),
+    lambda text: f"\x1b[31m{text}\x1b[0m",
+    lambda text: f"field_{text}_field",
+]
+
+
+@pytest.mark.parametrize("password", ODD_PASSWORDS)
+@pytest.mark.parametrize("form", FORMS)
+def test_no_other_spelling_shows_it(monkeypatch, form, password):
+    """As programs quote and encode what is in our variables: the whole URL, or the password alone."""
+    url = f"http://us@er:{password}@proxy.example:3128"
+    for value in (url, url.removeprefix("http://")):
+        monkeypatch.setenv("HTTP_PROXY", value)
+        for text in (form(url), form(password)):
+            shown = redact_urls(text)
+            assert not [each for each in re.findall(r"\w{4,}", unquote(password)) if each in shown], shown
+
+
+def test_a_percent_encoded_url_that_no_variable_knows_shows_neither():
+    """Only the part of a query that it is in is replaced."""
+    url = quote("amqp://us@er:p@ss/w0rd@broker/%2F", safe="")
+    for text in (url, url.lower()):
+        shown = redact_urls(f"GET https://host/?mail=me%40x.org&next={text}&user=me%40x.org")
+        assert re.fullmatch(
+            r"GET https://host/\?mail=me%40x.org&next=amqp%3a%2f%2f<redacted>%40broker%2f%252f&user=me%40x.org",
+            shown,
+            re.IGNORECASE,
+        )
+
+
+def test_a_long_list_of_urls_is_read_once():
+    """A task that logs one would otherwise take minutes for it, and its callback would be ended by Airflow."""
+    text = "me@example.org: " + ",".join(f"https://host/{number}" for number in range(8000))
+    before = time.process_time()
+    assert redact_urls(text) == text
+    assert redact_urls(f"{text}@") == "me@example.org: https://<redacted>@"
+    assert time.process_time() - before < 5
 
 
 @pytest.mark.parametrize("password", ["two words", "a 'quoted' one", 'a"b c', "line\nbreak", "<tag> in it"])
@@ -74,15 +137,38 @@ def test_a_password_that_is_no_part_of_a_url_is_known_from_our_variables(monkeyp
     assert "proxy.example" in shown
 
 
+@pytest.mark.parametrize(
+    "value", [b"db://us\xe9r:pass\xe9word@host", b"db://t\xf6ken@host", b"x \xff://a:b\xff@c d://e:f@g"]
+)
+def test_a_variable_that_is_no_utf_8_keeps_no_error_back(monkeypatch, value):
+    """Python shows such a byte as a surrogate, which most of its functions refuse."""
+    monkeypatch.setitem(os.environb, b"TEAM_DATABASE", value)
+    shown = redact_urls(f"login with pass\udce9word of t\udcf6ken at {os.environ['TEAM_DATABASE']}")
+    assert "pass\udce9word" not in shown or b"pass" not in value
+    assert "t\udcf6ken" not in shown or b"ken" not in value
+    assert "us\udce9r" not in shown
+
+
 def test_spans_do_not_show_it(monkeypatch):
-    """Neither the message of an exception nor its traceback, nor those of what caused it."""
+    """Neither message, traceback and status of an exception, nor those of what caused it."""
+    otel = pytest.importorskip("dkist_processing_core.telemetry.otel.span")
     agent = pytest.importorskip("dkist_processing_core.telemetry.elastic.agent")
     monkeypatch.setenv("TEAM_URL", f"amqp://us%40er:{SECRET}@broker")
     first, second = ValueError(f"amqp://us%40er:{SECRET}@broker"), OSError("login with s3cr failed")
     second.__cause__ = first
     event = {"exception": {"message": f"OSError: {second}", "cause": [{"message": f"ValueError: {first}"}]}}
-    shown = f"{exception_attributes(second)} {agent.redact_messages(None, event)}"
-    assert shown.count("<redacted>") == 5
+    shown = f"{exception_attributes(second)} {agent.redact_messages(None, event)} {otel.describe(second)}"
+    assert shown.count("<redacted>") == 6
+    assert "s3cr" not in shown
+
+
+@pytest.mark.parametrize("offset", range(0, 40, 5))
+@pytest.mark.parametrize("make", [exception_attributes, summarize, format_error], ids=["span", "line", "traceback"])
+def test_what_is_left_of_a_url_that_was_cut_off_does_not_show_it(make, offset):
+    """Each text is redacted before it is truncated, wherever that is."""
+    urls = "x" * offset + " amqp://reader:s3cr1t99@broker" * 20_000
+    shown = str(make(ValueError(urls)))
+    assert "reader" not in shown
     assert "s3cr" not in shown
 
 
@@ -106,6 +192,8 @@ import logging
 from dkist_processing_core.runtime.logging import show_log_records
 show_log_records()
 import os
+if "HANDLER" in os.environ:
+    logging.basicConfig(level="INFO")
 from dkist_processing_core import telemetry
 from dkist_processing_core.common.metadata import TaskMetadata
 url = os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"]
@@ -118,11 +206,15 @@ for name in ("opentelemetry.exporter", "elasticapm.transport", "team"):
 """
 
 
-@pytest.mark.parametrize("marked", [True, False], ids=["airflow", "terminal"])
-def test_the_log_of_telemetry_does_not_show_it(marked):
+@pytest.mark.parametrize(
+    "variables",
+    [{"DKIST_LOG_MARK": "0123"}, {"DKIST_LOG_MARK": "0123", "HANDLER": "1"}, {}],
+    ids=["airflow", "airflow-and-a-handler-of-the-team", "terminal"],
+)
+def test_the_log_of_telemetry_does_not_show_it(variables):
     """Whoever logs the address, or the part of it that was taken for a port, in a traceback too."""
     environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://us%40er:{SECRET}@127.0.0.1:9"}
-    environment |= {"DKIST_LOG_MARK": "0123"} if marked else {}
+    environment |= variables
     done = subprocess.run(
         [sys.executable, "-c", TASK],
         env=environment,

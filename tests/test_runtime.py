@@ -32,6 +32,20 @@ TASKS = """
         def run(self):
             raise RuntimeError("the flat is missing")
 
+    class RaisesWhatCannotBeEncoded(TaskBase):
+        def run(self):
+            raise ValueError("no flat in " + os.fsdecode(b"caf\\xe9.fits"))
+
+    class IsEndedInItsReport(TaskBase):
+        def run(self):
+            class Notes(list):
+                def __iter__(self):
+                    os.kill(os.getpid(), self.pop()) if len(self) else None
+                    raise KeyboardInterrupt
+            error = ValueError("the flat is missing")
+            error.__notes__ = Notes([signal.SIGTERM])
+            raise error
+
     class Leaves(TaskBase):
         def run(self):
             sys.exit(7)
@@ -439,6 +453,8 @@ def test_the_last_error_is_the_traceback_of_the_task(team):
         ("RaisesTheUntellable", 1, "team_tasks.Silent: <exception str() failed>"),
         ("RaisesAGroup", 1, "ExceptionGroup: two (2 sub-exceptions)"),
         ("LeavesWithText", 1, "SystemExit: nothing to do"),
+        ("IsEndedInItsReport", 1, "ValueError"),
+        ("RaisesWhatCannotBeEncoded", 1, r"ValueError: no flat in caf\udce9.fits"),
         ("LeavesWith256", 1, "SystemExit: 256"),
         ("Leaves", 7, "SystemExit: 7"),
         ("Interrupted", 130, "KeyboardInterrupt"),

@@ -74,6 +74,18 @@ def test_an_operator_outside_of_a_workflow_is_refused():
         TaskOperator(task_id="Alone", task="m:Alone")
 
 
+@pytest.mark.parametrize("operator", [TaskOperator, VirtualenvTaskOperator])
+def test_a_task_without_a_key_that_it_needs_is_refused_by_name(operator):
+    """Python or Airflow says which key, and of what."""
+    with (
+        workflow_dag(protocol=1, exported_by="8.0.0", name="a_to_b", version="1.0", distribution="d", tags=[]),
+        pytest.raises(
+            TypeError, match=r"^TaskOperator.__init__\(\) missing .* 'task'$|^missing keyword argument 'task'$"
+        ),
+    ):
+        operator(task_id="Alone")
+
+
 def test_several_workflows_in_one_file_do_not_mix():
     """Each task belongs to the workflow in whose block it is made."""
     made = {}
@@ -152,7 +164,7 @@ def test_a_run_without_a_recipe_run_id_gives_the_task_an_empty_one(operator, con
     assert task.recipe_run_id == ""
 
 
-@pytest.mark.parametrize("value", [1, "1", 2**63 - 1, "9" * 18], ids=repr)
+@pytest.mark.parametrize("value", [1, "1", 2**53 - 1, "9" * 18], ids=repr)
 def test_a_recipe_run_id_is_a_positive_integer_of_64_bits(value):
     """As a number or as a text of at most 18 digits."""
     assert load(dag_file(diamond().spec)).params.get_param("recipe_run_id").resolve(value) == value
@@ -161,7 +173,7 @@ def test_a_recipe_run_id_is_a_positive_integer_of_64_bits(value):
 @pytest.mark.parametrize(
     "value",
     [
-        *(2**63, 2**64, 10**3000, str(2**63), str(2**64), "9" * 5000, "9" * 19),
+        *(2**53, 10**18, 2**63, 2**64, 10**3000, str(2**63), str(2**64), "9" * 5000, "9" * 19),
         *(1.0, 1e3, 1e18, 5.5, float("inf"), float("nan"), True, False, None, [], [1], {"a": 1}),
         *(0, -1, "", "0", "-1", "+1", "01", " 1", "1 ", "1\n", "1.0", "1e3", "1_000", "0x1", "٣", "\uff11", "{{7}}"),
     ],

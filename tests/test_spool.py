@@ -62,6 +62,7 @@ UNSENDABLE = {
     "long-id": new_envelope(message_id="x" * 300).to_json(),
     "long-type": new_envelope(type="x" * 300).to_json(),
     "no-queue": new_envelope(queue="").to_json(),
+    "line-break": new_envelope(queue="a\n", routing_key="k").to_json(),
     "surrogate": new_envelope(body="\ud800").to_json(),
     "surrogate-id": new_envelope(message_id="\ud800").to_json(),
     "surrogate-key": new_envelope(routing_key="\udfff").to_json(),
@@ -314,6 +315,52 @@ def open_folder():
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o777)
         yield Path(name)
+
+
+AS_ANOTHER_USER = """
+import os
+from dkist_processing_core.isb import spool
+os.setgid(65534)
+os.setuid(65534)
+found = spool.contents(spool.spool_folder())
+with spool.lock(spool.spool_folder()) as is_locked:
+    print(len(found.messages), found.foreign, is_locked)
+"""
+
+
+@pytest.fixture
+def shared(open_folder, monkeypatch):
+    """A spool folder with two messages that every user can write to; return it, and what another user finds there."""
+    monkeypatch.setenv("DKIST_ISB_SPOOL", str(open_folder))
+    put_messages([1, 2])
+
+    def as_another_user():
+        command = [sys.executable, "-c", AS_ANOTHER_USER]
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True).stdout
+
+    return open_folder, as_another_user
+
+
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="root alone can become another user")
+
+
+@as_root
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(0o700), lambda path: path.symlink_to(path)])
+def test_a_subfolder_that_cannot_be_read_holds_up_no_message(shared, make):
+    """That of another user who has set messages aside, for example; it is named as what is left alone."""
+    folder, as_another_user = shared
+    make(folder / spool.SET_ASIDE)
+    (folder / spool.MARK).chmod(0o666)
+    assert as_another_user() == f"2 ['{spool.SET_ASIDE}'] True\n"
+
+
+@as_root
+def test_users_who_share_a_folder_exclude_each_other(shared):
+    """The mark, which is locked, belongs to the one who came first, and the others may only read it."""
+    folder, as_another_user = shared
+    assert as_another_user() == "2 [] True\n"
+    with spool.lock(folder):
+        assert as_another_user() == "2 [] False\n"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="root alone can become a user who has no passwd entry")

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -494,6 +495,44 @@ def test_a_failure_of_the_program_itself_is_an_outcome(releases, variables, stat
     assert (done.returncode, outcome.exit_status, outcome.state) == (status, status, "failed")
     assert text in outcome.summary
     assert error == Line("40", f"dkist: {outcome.summary}")
+
+
+# A worker at its limit on processes, which nobody can reach for certain: what the system then says is simulated.
+LIMITS = {
+    "task": """
+        import errno, os, subprocess
+        class Popen(subprocess.Popen):
+            def __init__(self, command, **options):
+                if "dkist_processing_core.runtime" in command:
+                    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+                super().__init__(command, **options)
+        subprocess.Popen = Popen
+    """,
+    "thread": """
+        import threading
+        def start(self):
+            raise RuntimeError("can't start new thread")
+        threading.Thread.start = start
+    """,
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("task", "the task cannot be started: Resource temporarily unavailable. A limit of this worker"),
+        ("thread", "uv, which builds environments, cannot be started: Resource temporarily unavailable."),
+    ],
+)
+def test_a_limit_of_the_worker_is_no_fault_of_the_program(releases, warm_cache, tmp_path, what, text):
+    """Whether the task cannot be started, or what builds its environment."""
+    (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(LIMITS[what]))
+    cache = warm_cache if what == "task" else tmp_path / "cache"
+    done = run("Good", releases, PYTHONPATH=str(tmp_path), DKIST_ENVIRONMENT_CACHE=str(cache))
+    assert done.returncode == 69, done.stdout
+    [line] = [line for line in done.stdout.splitlines() if "ERROR" in line]
+    assert text in line
+    assert "Traceback" not in done.stdout
 
 
 def test_without_a_mark_a_line_has_the_time_with_its_zone(releases, warm_cache):

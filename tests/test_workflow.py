@@ -212,8 +212,12 @@ def test_the_list_of_nodes_can_be_changed():
         ({"retries": True}, "Bad.retries is True"),
         ({"retry_delay_seconds": float("nan")}, "Bad.retry_delay_seconds is nan"),
         ({"retry_delay_seconds": -5}, "Bad.retry_delay_seconds is -5"),
+        ({"retries": 2**31}, "Bad.retries is 2147483648"),
+        ({"retry_delay_seconds": 10**12}, "Bad.retry_delay_seconds is 1000000000000"),
+        ({"retry_delay_seconds": 1e300}, "Bad.retry_delay_seconds is 1e"),
+        ({"retry_delay_seconds": 10**400}, "Bad.retry_delay_seconds is 1000"),
     ],
-    ids=["negative", "text", "bool", "nan", "negative-delay"],
+    ids=["negative", "text", "bool", "nan", "negative-delay", "32-bits", "no-date", "no-period", "no-float"],
 )
 def test_settings_of_a_task_are_checked(attributes, message):
     """What Airflow could not use is refused with the class attribute and its value."""

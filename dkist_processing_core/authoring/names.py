@@ -35,7 +35,8 @@ def check_name(kind: str, name: object) -> str:
             f"{kind} {name!r} contains {', '.join(map(repr, illegal))}",
             remedy="Use only ASCII letters, digits, '-', '.' and '_'",
         )
-    return _check_length(kind, name, MAXIMUM_ID_LENGTH)
+    # A text alone: a member of an enum has another one for each way in which it is formatted.
+    return _check_length(kind, str.__str__(name), MAXIMUM_ID_LENGTH)
 
 
 def check_workflow_name_length(name: str) -> str:

@@ -5,6 +5,7 @@ Runs in: author and CI, worker. It needs click and rich, which the extras ``buil
 0 for success, 1 if the command failed, 2 if the command line itself is wrong.
 """
 
+import io
 import sys
 from importlib.util import find_spec
 
@@ -20,6 +21,10 @@ def main() -> int:
     if find_spec("click") is None or find_spec("rich") is None:
         sys.stderr.write(f"{MissingExtraError('The command line', extra='build')}\n")
         return FAILED
+    for stream in (sys.stdout, sys.stderr):
+        # The error of a task may have characters that the terminal, such as one of Latin-1, cannot show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     from dkist_processing_core.cli.root import root
     from dkist_processing_core.cli.tables import say
 

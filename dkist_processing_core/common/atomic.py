@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["lock", "write_files", "write_text"]
+__all__ = ["lock", "read", "write_files", "write_text"]
 
 READABLE = 0o644
 TEMPORARY_SUFFIX = ".part"
@@ -35,7 +35,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     A file that already has its content is not touched. ``contents`` are by paths relative to the folder, which must
     exist. After an `OSError`, existing files are as they were.
     """
-    changed = {folder / name: content for name, content in contents.items() if _read(folder / name) != content}
+    changed = {folder / name: content for name, content in contents.items() if read(folder / name) != content}
     for path in changed:
         if path.is_dir():
             raise _error(path, errno.EISDIR)
@@ -141,8 +141,9 @@ def _error(path: Path, number: int | None) -> OSError:
     return OSError(number, os.strerror(number or 0), str(path))
 
 
-def _read(path: Path) -> bytes | None:
+def read(path: Path) -> bytes | None:
+    """Return the content of a regular file, None if it cannot be read; a FIFO would wait for its writer for ever."""
     try:
-        return path.read_bytes()
+        return path.read_bytes() if path.is_file() else None
     except OSError:
         return None

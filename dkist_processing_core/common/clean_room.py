@@ -19,7 +19,9 @@ ENVIRONMENT = frozenset({"VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "__PYVENV_LAUNCHER
 PYTHON = re.compile(r"PYTHON[A-Z]|PYTHON_(GIL|PRESITE)$")
 PYTHON_KEPT = frozenset({"PYTHONFAULTHANDLER", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "PYTHONUTF8"})
 # What a shell does with each of these, exported functions (BASH_FUNC_...) among them, would change a script of a task.
-SHELL = re.compile(r"BASH_|(BASHOPTS|CDPATH|EXECIGNORE|GLOBIGNORE|POSIXLY_CORRECT|SHELLOPTS|TMOUT)$")
+SHELL = re.compile(
+    r"BASH_|(BASHOPTS|CDPATH|EXECIGNORE|FUNCNEST|GLOB(IGNORE|SORT)|PIPESTATUS|POSIXLY_CORRECT|SHELLOPTS|TMOUT)$"
+)
 
 
 def unwanted(names: Iterable[str]) -> list[str]:

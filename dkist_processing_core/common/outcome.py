@@ -8,7 +8,7 @@ keys; a key that is not known is passed over, and one that is missing is None. T
 
 import json
 import signal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["INCOMPLETE", "OUTCOME_VARIABLE", "Outcome", "judged"]
 
@@ -57,6 +57,9 @@ class Outcome(NamedTuple):
         """
         Return the outcome that a text says, whichever release has written it.
 
+        A lone surrogate in it, as Python has for a byte in a file name that is no UTF-8, is escaped: Airflow 3 ends a
+        task that raises an exception with one before it calls back.
+
         Raises
         ------
         ValueError
@@ -64,9 +67,13 @@ class Outcome(NamedTuple):
         """
         try:
             values = json.loads(text)
-            return cls(**{name: values.get(name) for name in cls._fields})
+            return cls(**{name: _encodable(values.get(name)) for name in cls._fields})
         except (AttributeError, RecursionError, TypeError) as error:
             raise ValueError(f"this is no outcome of a task: {text[:80]!r}") from error
+
+
+def _encodable(value: Any) -> Any:
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def judged(written: Outcome | None, status: int, *, grace_seconds: int | None = None) -> Outcome:

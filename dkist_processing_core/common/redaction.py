@@ -13,11 +13,16 @@ __all__ = ["REDACTED", "is_secret_name", "redact_urls", "redactor", "without_cre
 REDACTED = "<redacted>"
 SECRET_NAME = re.compile("pass|secret|token|credential|api_?key|access_key|private_key", re.IGNORECASE)
 # The user information of a URL (RFC 3986, 3.2.1). People do not always percent-encode a password, so an "@" or "/" may
-# be part of it; the last "@" before white space or a quote ends it.
-USER_INFO = re.compile(r"""(?:(?<=://)|(?<=:\\/\\/))[^\s"'<>]+(?=@)""")
-ONLY_USER_INFO = re.compile("(?<=://).+(?=@)", re.DOTALL)
+# be part of it; the last "@" before white space or a quote ends it. What is matched is all until there, with an "@" or
+# not, so that a long list of URLs is read once.
+URL = re.compile(r"""(?:(?<=://)|(?<=:\\/\\/))[^\s"'<>]+""")
+# The same in a URL that is percent-encoded as a whole, as in the query of another one.
+ENCODED_URL = re.compile(r"""(?:(?<=%3A//)|(?<=%3A%2F%2F))[^\s"'<>&]+""", re.IGNORECASE)
+ONLY_URL = re.compile("(?<=://).+", re.DOTALL)
 # A program that takes a part of a password for a port or a path shows that part alone.
 ENDS_OF_PARTS = re.compile("[/@:?#]")
+# A secret is no part of a word; what is escaped before it, or sets its colour, does not belong to it.
+BEGINNING, END = r"(?:(?<![^\W_])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=[\[;\d]\dm))", r"(?![^\W_])"
 SHORTEST = 4  # what is shorter is no secret, and replacing it would leave no text legible
 
 
@@ -37,33 +42,65 @@ def redact_urls(text: str) -> str:
 
 def redactor(variables: Mapping[str, str] = os.environ) -> Callable[[str], str]:
     """Return `redact_urls` for many texts: the variables, by default those of this process, are looked at once."""
-    known = sorted({each for value in variables.values() for each in _secrets(value)}, key=len, reverse=True)
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, known))})(?!\w)") if known else None
+    known = sorted({each for name, value in variables.items() for each in _secrets(name, value)}, key=len, reverse=True)
+    pattern = re.compile(rf"{BEGINNING}(?:{'|'.join(map(_in_any_form, known))}){END}") if known else None
 
     def redact(text: str) -> str:
-        shown = USER_INFO.sub(REDACTED, text) if "@" in text else text
+        shown = URL.sub(_redact_user_info, text) if "@" in text else text
+        shown = ENCODED_URL.sub(_redact_encoded_user_info, shown) if "%40" in shown else shown
         return pattern.sub(REDACTED, shown) if pattern else shown
 
     return redact
 
 
-def _secrets(value: str) -> Iterator[str]:
-    """Yield what is secret in the URLs of a value, as different programs show it."""
+def _redact_user_info(url: re.Match[str]) -> str:
+    user_info, at, rest = url[0].rpartition("@")
+    return f"{REDACTED}{at}{rest}" if user_info else url[0]
+
+
+def _redact_encoded_user_info(url: re.Match[str]) -> str:
+    user_info, at, rest = url[0].rpartition("%40")
+    return f"{REDACTED}{at}{rest}" if user_info else url[0]
+
+
+def _secrets(name: str, value: str) -> Iterator[str]:
+    """Yield what is secret in the URLs of a variable, and the parts of it."""
     if "@" not in value:
         return
-    from urllib.parse import quote, unquote
+    from urllib.parse import unquote
 
+    if name.lower().endswith("proxy") and "://" not in value:  # programs do without the scheme
+        value = f"://{value}"
     # A value that is one URL may have white space and quotes in its password as well.
-    for found in (ONLY_USER_INFO if value.count("://") == 1 else USER_INFO).finditer(value):
-        user, _, password = found[0].partition(":")
+    urls = (ONLY_URL if value.count("://") == 1 else URL).findall(value)
+    for user_info, _, _ in (each.rpartition("@") for each in urls):
+        user, _, password = user_info.partition(":")
         # A name is replaced where it does not look like a word; a token may be in its place.
-        names = [user] if not password or user != quote(unquote(user), safe="-._~") or user != unquote(user) else []
-        for each in filter(None, (password, *names)):
-            forms = {each, unquote(each), quote(each, safe=""), quote(unquote(each), safe="")}
-            forms |= {part for form in (each, unquote(each)) for part in ENDS_OF_PARTS.split(form)}
-            yield from (form for form in forms if len(form) >= SHORTEST)
+        names = [user] if not password or user != _encoded(unquote(user)) or user != unquote(user) else []
+        for form in {form for each in (password, *names) for form in (each, unquote(each))}:
+            yield from (each for each in (form, *ENDS_OF_PARTS.split(form)) if len(each) >= SHORTEST)
+
+
+def _in_any_form(secret: str) -> str:
+    """Return a pattern for a secret as it is, percent-encoded, or with the escapes of JSON, Python or a shell."""
+    return "".join(each if each.isascii() and each.isalnum() else _special(each) for each in secret)
+
+
+def _special(character: str) -> str:
+    escapes = f"\\u{ord(character):04x}", repr(character)[1:-1], repr(os.fsencode(character))[2:-1]
+    forms = [rf"\\+{re.escape(each.lstrip(chr(92)))}" for each in escapes if each.startswith("\\")]
+    forms += [rf"\\*{re.escape(character)}", _encoded(character), _encoded(character).lower()]
+    forms += {" ": [r"\+"], "'": [r"""'(?:"'"|\\')'"""]}.get(character, [])
+    return f"(?:{'|'.join(forms)})"
+
+
+def _encoded(text: str) -> str:
+    """Return a text percent-encoded; a byte in a variable that is no UTF-8 is a surrogate in Python."""
+    from urllib.parse import quote
+
+    return quote(text, safe="", errors="surrogateescape")
 
 
 def without_credentials(text: str) -> str:
     """Return a text without user name and password in its URLs: another password does not make another address."""
-    return USER_INFO.sub("", text).replace("://@", "://")
+    return URL.sub(lambda url: url[0].rpartition("@")[2], text)

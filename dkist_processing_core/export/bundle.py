@@ -7,10 +7,12 @@ are the same, byte for byte, wherever and whenever they are made.
 
 import hashlib
 import io
+import logging
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.common import atomic
@@ -19,6 +21,8 @@ from dkist_processing_core.export import overwrite as guard
 from dkist_processing_core.rendering.dag import dag_file, is_generated
 
 __all__ = ["archive", "release_name", "write", "write_archive"]
+
+logger = logging.getLogger(__name__)
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
 ZIP_MODE = 0o100644
@@ -58,10 +62,20 @@ def write(
             entries = [
                 manifest.entry(file, workflow, contents[file]) for file, held in by_file.items() for workflow in held
             ]
+            _warn_of_duplicates(entries, others)
             added = manifest.companions([*others, *entries], manifest.read_pools(folder))
             recognized |= manifest.RECOGNIZED
         guard.write(folder, contents | added, released=released, recognized=recognized, overwrite=overwrite)
     return [folder / file for file in by_file]
+
+
+def _warn_of_duplicates(entries: Iterable[dict[str, Any]], others: Iterable[dict[str, Any]]) -> None:
+    """Warn of each DAG that another file of the folder has too; Airflow then shows that of the file it read last."""
+    files = {each["dag_id"]: each["file"] for each in entries}
+    for each in others:
+        if (dag_id := str(each.get("dag_id"))) in files:
+            text = "The DAG %s is in %s and in %s: deploy one of them alone, and remove the other one"
+            logger.warning(text, dag_id, files[dag_id], each["file"])
 
 
 def write_archive(workflows: Iterable[WorkflowSpec], folder: Path, *, overwrite: bool = False) -> Path:
@@ -110,7 +124,7 @@ def _is_archive(content: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archived:
             return manifest.is_manifest(archived.read(manifest.MANIFEST))
-    except (KeyError, zipfile.BadZipFile):
+    except Exception:  # what is damaged, encrypted or packed by another program fails in many ways
         return False
 
 

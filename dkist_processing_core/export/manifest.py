@@ -12,6 +12,7 @@ from typing import Any
 
 from dkist_processing_core._version import __version__
 from dkist_processing_core.authoring.spec import WorkflowSpec
+from dkist_processing_core.common import atomic
 from dkist_processing_core.resource_queue import ResourceQueue
 
 __all__ = ["RECOGNIZED", "companions", "entry", "is_manifest", "read_entries", "read_pools"]
@@ -40,39 +41,50 @@ def entry(file: str, workflow: WorkflowSpec, content: bytes) -> dict[str, Any]:
 
 
 def read_entries(folder: Path) -> list[dict[str, Any]]:
-    """Return the entries of the manifest in a folder whose files exist; none if the manifest cannot be read."""
-    try:
-        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        return [each for each in entries if _is_usable(each) and (folder / each["file"]).exists()]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    """Return the entries of the manifest in a folder that can be used and whose files exist."""
+    content = atomic.read(folder / MANIFEST)
+    if not content or not is_manifest(content):
         return []
+    return [each for each in json.loads(content)["files"] if _is_usable(each, folder)]
 
 
-def _is_usable(each: Mapping[str, Any]) -> bool:
-    lists = each["queues"], each["pools"]
-    return all(isinstance(names, list) for names in lists) and all(
-        isinstance(name, str) for name in (each["file"], *each["queues"], *each["pools"])
-    )
+def _is_usable(each: Any, folder: Path) -> bool:
+    try:
+        lists = each["queues"], each["pools"]
+        return (
+            all(isinstance(names, list) for names in lists)
+            and all(isinstance(name, str) for name in (each["file"], *each["queues"], *each["pools"]))
+            and (folder / each["file"]).exists()
+        )
+    except (KeyError, TypeError, OSError):
+        return False
 
 
 def read_pools(folder: Path) -> dict[str, Any]:
     """Return what the pools in a folder are if somebody has changed or added them; none if they cannot be read."""
-    try:
-        pools = json.loads((folder / POOLS).read_bytes())
-    except (OSError, ValueError, RecursionError):
+    pools = _parsed(atomic.read(folder / POOLS) or b"")
+    if not isinstance(pools, dict):
         return {}
-    return {name: each for name, each in pools.items() if each != _pool(name)} if isinstance(pools, dict) else {}
+    return {name: each for name, each in pools.items() if _is_pool(each) and each != _pool(name)}
 
 
 def is_manifest(content: bytes) -> bool:
     """Return whether a content is that of a manifest of any release; an empty file is nobody's."""
     parsed = _parsed(content)
-    return not content or (isinstance(parsed, dict) and isinstance(parsed.get("files"), list))
+    return not content or (
+        isinstance(parsed, dict)
+        and parsed.keys() >= {"schema_version", "queues", "pools"}
+        and isinstance(parsed.get("files"), list)
+    )
 
 
 def _are_pools(content: bytes) -> bool:
     parsed = _parsed(content)
-    return not content or (isinstance(parsed, dict) and all(isinstance(each, dict) for each in parsed.values()))
+    return not content or (isinstance(parsed, dict) and all(map(_is_pool, parsed.values())))
+
+
+def _is_pool(value: object) -> bool:
+    return isinstance(value, dict) and "slots" in value
 
 
 RECOGNIZED = {MANIFEST: is_manifest, POOLS: _are_pools}

@@ -4,6 +4,7 @@ Write exported files, and keep existing ones that must not change.
 Runs in: author and CI. Every exported file goes through `write`, whichever function or command exports it.
 """
 
+import os.path
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -35,9 +36,12 @@ def write(
     ``contents`` are by paths relative to the folder; missing folders are created. A file that already has its content
     is not touched. Unless ``overwrite`` is true, a file in ``released`` (those of a released version) that exists with
     different content is a `ReleasedFileError`, and one whose content the function in ``recognized`` does not take for
-    that of an export is a `ChangedFileError`. After any error, existing files are as they were.
+    that of an export, or which is no regular file, is a `ChangedFileError`. After any error, existing files are as they
+    were.
     """
     if not overwrite:
+        if names := [name for name in contents if _is_special(folder / name)]:
+            raise ChangedFileError(str(folder / name) for name in names)
         recognized = recognized or {}
         existing = dict(_read(folder, *released, *recognized))
         different = {name for name, content in existing.items() if content != contents[name]}
@@ -48,6 +52,11 @@ def write(
     for name in contents:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     atomic.write_files(folder, contents)
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether there is something that is neither a file nor a folder, such as a link to nothing or a FIFO."""
+    return os.path.lexists(path) and not path.is_file() and not path.is_dir()
 
 
 def _read(folder: Path, *names: str) -> Iterator[tuple[str, bytes]]:

@@ -53,6 +53,9 @@ class Envelope:
                 raise ValueError(f"{name} is not a text of at most {SHORT_STRING} bytes: {value!r:.80}")
         if not envelope.routing_key or not envelope.queue:
             raise ValueError("routing_key or queue is empty")
+        # RabbitMQ removes it, so the answer to its declaration is about another name, and is waited for in vain.
+        if {"\r", "\n"} & {*envelope.queue}:
+            raise ValueError(f"queue has a line break: {envelope.queue!r:.80}")
         if not isinstance(envelope.timestamp, int) or not 0 <= envelope.timestamp < LONG_LONG:
             raise ValueError(f"timestamp is not a number of seconds: {envelope.timestamp!r:.80}")
         if not isinstance(envelope.body, str):

@@ -266,12 +266,15 @@ def contents(folder: Path, *, deadline: float = float("inf")) -> Contents:
 
 
 def _add_set_aside(found: Contents, folder: Path, deadline: float) -> None:
-    for entry in _entries(folder / SET_ASIDE, deadline):
-        is_file = entry.is_file(follow_symlinks=False)
-        if is_file and MESSAGE.fullmatch(entry.name):
-            found.set_aside.append(entry.name)
-        elif not (is_file and REASON.fullmatch(entry.name)):
-            _add_foreign(found, f"{SET_ASIDE}/{entry.name}")
+    try:
+        for entry in _entries(folder / SET_ASIDE, deadline):
+            is_file = entry.is_file(follow_symlinks=False)
+            if is_file and MESSAGE.fullmatch(entry.name):
+                found.set_aside.append(entry.name)
+            elif not (is_file and REASON.fullmatch(entry.name)):
+                _add_foreign(found, f"{SET_ASIDE}/{entry.name}")
+    except OSError:  # another user's, for example; the messages beside it count nevertheless
+        _add_foreign(found, SET_ASIDE)
     found.set_aside.sort()
 
 
@@ -396,7 +399,10 @@ def lock(folder: Path, *, seconds: float = 0) -> Iterator[bool]:
     A file system without locks does not keep messages from being sent: it counts as locked.
     """
     deadline = time.monotonic() + seconds
-    descriptor = _open_mark(folder)
+    try:
+        descriptor = _open_mark(folder)
+    except PermissionError:  # another user has made it, and a local file system locks what is only read, too
+        descriptor = os.open(folder / MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         while True:
             try:

@@ -14,10 +14,11 @@ def literal(value: object) -> str:
     """Return the `repr` of a text, a number or a list of texts, with double quotes where Python has the choice."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(literal, value))}]"
-    if not isinstance(value, str) or '"' in value:
-        return repr(value)
-    # Python shows a text in double quotes if there is a single one in it, and no double one.
-    return f'"{repr(chr(39) + value)[2:]}'
+    if isinstance(value, str) and '"' not in value:
+        # Python shows a text in double quotes if there is a single one in it, and no double one.
+        return f'"{repr(chr(39) + value)[2:]}'
+    # The repr of a derived type, as of an enum or of NumPy, may be no literal.
+    return next(kind for kind in (str, int, float) if isinstance(value, kind)).__repr__(value)
 
 
 def multiline_literal(text: str) -> str:

@@ -13,6 +13,7 @@ import threading
 
 from dkist_processing_core.common.log_lines import mark, marked_lines
 from dkist_processing_core.common.log_records import current_level, keep_level_of_each_handler
+from dkist_processing_core.common.redaction import redactor
 
 __all__ = ["forget_unread_outputs", "mark_log_records"]
 
@@ -22,7 +23,7 @@ _kept: list[io.TextIOWrapper] = []
 
 class MarkedStream(io.TextIOWrapper):
     """
-    A text stream that marks the lines of log records.
+    A text stream that marks the lines of log records, and redacts the URLs in them, whichever handler writes them.
 
     Parameters
     ----------
@@ -42,6 +43,7 @@ class MarkedStream(io.TextIOWrapper):
             write_through=stream.write_through,
         )
         self._mark = mark
+        self._redact = redactor()
         self._pending = threading.local()
 
     def write(self, text: str) -> int:
@@ -68,7 +70,7 @@ class MarkedStream(io.TextIOWrapper):
     def _write_record(self, level: int) -> None:
         text = "".join(self._pending.__dict__.pop(str(level), ()))
         if text.strip("\n"):
-            for line in marked_lines(level, text, mark=self._mark):
+            for line in marked_lines(level, self._redact(text), mark=self._mark):
                 self._write(line)
 
     def _write(self, text: str) -> int:

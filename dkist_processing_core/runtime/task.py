@@ -53,9 +53,9 @@ class TaskBase(ABC):
     Attributes
     ----------
     retries : int
-        How often Airflow tries again after a failure (class attribute, 0 unless overridden).
+        How often Airflow tries again after a failure (class attribute, 0 unless overridden; at most 1,000,000).
     retry_delay_seconds : float
-        Time between two tries, in seconds (class attribute, 60 unless overridden).
+        Time between two tries, in seconds (class attribute, 60 unless overridden; at most a year).
     task_name : str
         Name of the class.
 

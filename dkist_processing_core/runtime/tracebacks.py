@@ -9,6 +9,8 @@ import sysconfig
 import traceback
 from pathlib import Path
 
+from dkist_processing_core.common.redaction import redact_urls
+
 __all__ = ["format_error", "last_lines", "summarize"]
 
 LIBRARY = str(Path(__file__).parent.parent) + "/"
@@ -21,7 +23,7 @@ LOG_FRAMES = 100
 
 def format_error(error: BaseException) -> str:
     """
-    Return the traceback of an error, without the frames of this library and with short paths.
+    Return the traceback of an error, without frames of this library and passwords in URLs, with short paths.
 
     Parameters
     ----------
@@ -32,9 +34,9 @@ def format_error(error: BaseException) -> str:
         details = traceback.TracebackException.from_exception(error, limit=-LOG_FRAMES, compact=True)
         _remove_own_frames(details)
         text = _short_paths("".join(details.format())).rstrip("\n")
-    except Exception as problem:  # no memory is left, for example
+    except BaseException as problem:  # no memory is left, for example, or somebody ends the task
         text = f"The traceback cannot be shown: {type(problem).__name__}\n{summarize(error)}"
-    return _truncate(text, LOG_CHARACTERS)
+    return _truncate(redact_urls(text), LOG_CHARACTERS)
 
 
 def _remove_own_frames(details: traceback.TracebackException) -> None:
@@ -61,14 +63,14 @@ def summarize(error: BaseException) -> str:
     try:
         details = traceback.TracebackException(type(error), error, None, compact=True)
         lines = "".join(details.format_exception_only()).strip().splitlines()
-    except Exception:
+    except BaseException:
         lines = []
     # A syntax error shows the line first, and the notes of an exception follow it.
     name = type(error).__name__
     line = next(
         (each for each in lines if each.partition(":")[0].rpartition(".")[2] == name), lines[0] if lines else name
     )
-    return _truncate(line, SUMMARY_CHARACTERS)
+    return _truncate(redact_urls(line), SUMMARY_CHARACTERS)
 
 
 def last_lines(text: str) -> str:
@@ -77,7 +79,7 @@ def last_lines(text: str) -> str:
 
 
 def _truncate(text: str, limit: int) -> str:
-    """Return the text, and if it is longer than the limit its beginning and end."""
+    """Return the text, and if it is longer than the limit its beginning and end; it is redacted before."""
     if len(text) <= limit:
         return text
     mark = f" [... {len(text) - limit} characters removed ...] "

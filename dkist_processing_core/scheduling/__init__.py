@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 __all__ = ["TaskOperator", "workflow_dag"]
 
 PROTOCOL = 1
-# An id is kept as a signed integer of 64 bits by Airflow and by the services that it is sent to.
-LARGEST_RECIPE_RUN_ID = 2**63 - 1
+# An id is kept as a signed integer of 64 bits by Airflow and by the services that it is sent to. As a number it is
+# bounded by what JavaScript tells apart: Airflow's form would make 10**18 of a larger one such as 999999999999999999.
+LARGEST_NUMBER = 2**53 - 1
 # Matches positive integers without a sign or leading zeros, in the regular expressions of Python (which Airflow's API
 # uses) and of JavaScript (which its forms use). "$" would let a newline at the end pass in Python, and "\\Z" is unknown
 # to JavaScript, so the end is where no character follows. More digits could be a number that is too large.
@@ -137,7 +138,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
         self._dag.params["recipe_run_id"] = Param(  # noqa: AIR311 - Airflow 2 has it in the place that this names
             type=["integer", "string"],
             minimum=1,
-            maximum=LARGEST_RECIPE_RUN_ID,
+            maximum=LARGEST_NUMBER,
             pattern=RECIPE_RUN_ID_PATTERN,
             description="Id of the recipe run to process, a positive integer.",
             **{"$schema": SCHEMA},
@@ -311,4 +312,5 @@ def _init(
 # wrapper of ours, and what makes it, would let a file of 25 tasks take 4 % longer to parse. So ours is set when Airflow
 # has made the class, and says, as its wrapper would, what it wraps: there Airflow finishes the operator.
 _init.__wrapped__ = getattr(_init_operator, "__wrapped__", None)  # type: ignore[attr-defined]
+_init.__qualname__ = "TaskOperator.__init__"  # in Python's errors
 TaskOperator.__init__ = _init  # type: ignore[assignment, method-assign]

@@ -15,7 +15,16 @@ from typing import Any
 from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.common.redaction import redact_urls
 
-__all__ = ["LEFT_OPEN", "LONGEST", "exception_attributes", "plain", "task_attributes", "text", "warn"]
+__all__ = [
+    "LEFT_OPEN",
+    "LONGEST",
+    "exception_attributes",
+    "exception_message",
+    "plain",
+    "task_attributes",
+    "text",
+    "warn",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -91,15 +100,23 @@ def text(value: object) -> str:
     return made if len(made) <= LONGEST else f"{made[: LONGEST - 3]}..."
 
 
+def exception_message(error: BaseException) -> str:
+    """Return the text of an exception, redacted before it is truncated: the rest of a URL does not look like one."""
+    try:
+        return text(redact_urls(str(error)))
+    except Exception:
+        return text(error)
+
+
 def exception_attributes(error: BaseException) -> dict[str, str]:
     """Return the attributes of an exception by OpenTelemetry's semantic conventions."""
     kind = type(error)
     # The end shows what happened, the beginning only how the task was started.
-    stacktrace = "".join(traceback.format_exception(error, limit=-MOST_FRAMES))[-LONGEST:]
+    stacktrace = redact_urls("".join(traceback.format_exception(error, limit=-MOST_FRAMES)))[-LONGEST:]
     return {
         "exception.type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
-        "exception.message": redact_urls(text(error)),
-        "exception.stacktrace": redact_urls(text(stacktrace)),
+        "exception.message": exception_message(error),
+        "exception.stacktrace": text(stacktrace),
     }
 
 

@@ -19,7 +19,7 @@ from dkist_processing_core.common.outcome import INCOMPLETE, OUTCOME_VARIABLE, O
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.cache import EnvironmentLocks, damage, is_writable, open_cache
-from dkist_processing_core.worker.errors import MISCONFIGURED, InstallerError, WorkerError
+from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
 from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
 from dkist_processing_core.worker.pip_settings import installer_variables
@@ -35,7 +35,7 @@ LIMITS = {
     "processes": resource.RLIMIT_NPROC,
     "core files": resource.RLIMIT_CORE,
 }
-WITHOUT_CACHE = {"UV_NO_CACHE": "1", "PIP_NO_CACHE_DIR": "1"}
+WITHOUT_CACHE = {"UV_NO_CACHE": "1", "UV_LINK_MODE": "copy", "PIP_NO_CACHE_DIR": "1"}
 
 
 def main() -> int:
@@ -66,7 +66,14 @@ def _run(supervisor: Supervisor) -> Outcome:
     _log_worker(request)
     variables = cleaned(os.environ)
     environment, locks = _environment(request, variables, supervisor)
-    return _run_task(request, environment, variables, supervisor, locks)
+    try:
+        return _run_task(request, environment, variables, supervisor, locks)
+    except OSError as error:
+        raise WorkerError(
+            UNAVAILABLE,
+            f"the task cannot be started: {error.strerror}. A limit of this worker, of those above, may be too low for "
+            "what runs on it.",
+        ) from error
 
 
 def _log_worker(request: Request) -> None:

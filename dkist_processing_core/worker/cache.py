@@ -35,12 +35,14 @@ __all__ = [
     "describe_os_error",
     "has_name_of_environment",
     "is_ours",
+    "is_private",
     "is_same_file",
     "is_writable",
     "lock_paths",
     "mark_as_ours",
     "open_cache",
     "read_marker",
+    "replaceable_in",
     "write_marker",
 ]
 
@@ -103,13 +105,27 @@ def check_owner(path: Path, name: str, remedy: str) -> None:
     On a file system that is mounted to be read only, nobody can.
     """
     status = path.lstat()
-    is_private = status.st_uid in {os.geteuid(), 0} and not status.st_mode & WRITABLE_BY_OTHERS
-    if not is_private and not os.statvfs(path).f_flag & os.ST_RDONLY:
+    if not is_private(status) and not os.statvfs(path).f_flag & os.ST_RDONLY:
         raise WorkerError(
             MISCONFIGURED,
             f"{name} belongs to user {status.st_uid} and has mode {stat.S_IMODE(status.st_mode):o}; it must belong to "
             f"user {os.geteuid()} or to root, and nobody else may write to it. {remedy}",
         )
+
+
+def is_private(status: os.stat_result) -> bool:
+    """Return whether nobody but this user and root may write to a file or folder."""
+    return status.st_uid in {os.geteuid(), 0} and not status.st_mode & WRITABLE_BY_OTHERS
+
+
+def replaceable_in(folder: Path) -> Path | None:
+    """Return the folder above another one in which others may put something in its place; None if there is none."""
+    for parent in folder.parents:
+        status = parent.stat()
+        is_sticky = status.st_mode & stat.S_ISVTX and status.st_uid in {os.geteuid(), 0}
+        if not (is_sticky or is_private(status)):
+            return parent
+    return None
 
 
 def has_name_of_environment(name: str) -> bool:
@@ -205,7 +221,8 @@ def _sizes(environment: Path) -> Iterator[tuple[str, int]]:
     for parent, _, names in os.walk(environment):
         for name in names:
             path = Path(parent, name)
-            if path.suffix != ".pyc" and not path.is_symlink():
+            # A link counts as what it leads to, which with UV_LINK_MODE=symlink is in uv's cache.
+            if path.suffix != ".pyc" and path.is_file():
                 yield str(path.relative_to(environment)), path.stat().st_size
 
 

@@ -16,22 +16,26 @@ __all__ = ["Cause", "cause"]
 LINE_CHARACTERS = 300
 # Patterns of the messages of uv and pip, and what to do. The surest come first: a release that is not found may only be
 # one whose index did not answer. The second half are those that a cache which is damaged, or another user's, can cause.
+# None matches a part of a name with hyphens, since a message may name packages such as async-timeout.
 NOT_BY_CACHE = {
     r"no space left|disk quota exceeded": (
         "The file system is full: it has no more space, or no more inodes (df -h, df -i). Run "
         "dkist-processing-core environments prune with a limit."
     ),
-    r"certificate|\b(ssl|tls)\b.*error": (
+    r"too many open files|resource temporarily unavailable|cannot allocate memory|memory allocation of": (
+        "A limit of the worker on processes, open files or memory keeps the installer from working. Raise that limit."
+    ),
+    r"certificate|\b(ssl|tls)\b(?!-).*error": (
         "The certificate of the package index is not trusted. Name the certificates to trust with PIP_CERT."
     ),
     r"not a trusted or secure host": (
         "The package index is ignored, since its address begins with http://. Name its host in PIP_TRUSTED_HOST."
     ),
-    r"http error (401|403|407)\b|unauthorized|forbidden|proxy authentication required": (
+    r"http error (401|403|407)\b|unauthorized|\bforbidden\b|proxy authentication required": (
         "The package index, or the proxy, refuses access. Check user name and password in PIP_INDEX_URL or PIP_PROXY."
     ),
     r"error sending request|request failed after|failed to lookup address|name or service not known"
-    r"|connection (error|refused|reset|broken)|connect error|dns error|timed? ?out|unreachable": (
+    r"|connection (error|refused|reset|broken)|connect error|dns error|timed out|gateway time-?out|unreachable": (
         "The package index cannot be reached. Check its address and the network; if both are right, try again."
     ),
 }
@@ -63,7 +67,7 @@ def cause(status: int, output: Iterable[str]) -> Cause:
     lines = [line for line in output if line]
     for pattern, remedy in {**NOT_BY_CACHE, **MAYBE_BY_CACHE}.items():
         for line in lines:
-            if re.search(pattern, line, re.IGNORECASE):
+            if re.search(rf"(?<![-_])(?:{pattern})(?![-_])", line, re.IGNORECASE):
                 return Cause(f"{remedy} It says: {line[:LINE_CHARACTERS]}", pattern in MAYBE_BY_CACHE)
     last = f", its last line: {lines[-1][:LINE_CHARACTERS]}" if lines else "."
     return Cause(f"Its exit status is {status}{last}", may_be_its_cache=True)

@@ -16,7 +16,14 @@ from pathlib import Path
 
 from dkist_processing_core.common.redaction import redactor, without_credentials
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import delete, describe_os_error, is_ours, mark_as_ours, write_marker
+from dkist_processing_core.worker.cache import (
+    delete,
+    describe_os_error,
+    is_ours,
+    mark_as_ours,
+    replaceable_in,
+    write_marker,
+)
 from dkist_processing_core.worker.causes import cause
 from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
 from dkist_processing_core.worker.installer_folders import installer_folders
@@ -45,6 +52,12 @@ def build(path: Path, request: Request, interpreter: Interpreter, variables: Map
             MISCONFIGURED,
             f"the environment cache {path.parent} is on a file system that is mounted noexec, from which no extension "
             "module can be loaded. Mount it without noexec, or set DKIST_ENVIRONMENT_CACHE to another folder.",
+        )
+    if parent := replaceable_in(path.parent):
+        # No error: it is so in many containers and allocations, in which there are no others.
+        log.warning(
+            f"{parent} is a folder in which other users could replace the environment cache {path.parent}. If there "
+            "are any, correct its owner, or its mode with chmod go-w or chmod +t."
         )
     log.info(f"building the environment {path} for {request.requirement} with {interpreter.path}")
     if os.path.lexists(path) and not is_ours(path) and not _is_empty_folder(path):

@@ -7,10 +7,12 @@ a root file system that is mounted read-only.
 
 import errno
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from dkist_processing_core.worker import log
+from dkist_processing_core.worker.cache import is_private
 
 __all__ = ["INSTALLER_FOLDER", "installer_folders"]
 
@@ -22,7 +24,8 @@ def installer_folders(variables: Mapping[str, str], environments: Path) -> dict[
     """
     Return the variables of an installer, such that it can write to each folder that they name.
 
-    Instead of a folder that cannot be written it is given one in ``.installer``, in the folder of the environments.
+    Instead of a folder that cannot be written, or of a cache from which others would decide what is installed, it is
+    given one in ``.installer``, in the folder of the environments.
     """
     home = variables.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - it does not raise where there is no home
     caches = Path(variables.get("XDG_CACHE_HOME") or Path(home, ".cache"))
@@ -33,23 +36,32 @@ def installer_folders(variables: Mapping[str, str], environments: Path) -> dict[
     }
     changed = {}
     for name, folder in usual.items():
-        if reason := _reason_not_writable(folder):
+        if reason := _reason_not_writable(folder) or (_reason_not_trusted(folder) if name != "TMPDIR" else ""):
             instead = environments / INSTALLER_FOLDER / name.split("_")[0].lower()
             for each in (instead.parent, instead):
                 each.mkdir(mode=0o700, exist_ok=True)
             changed[name] = str(instead)
-            log.info(f"{folder} cannot be written: {reason}. The installer is given {name}={instead}")
+            log.info(f"{folder} cannot be {reason}. The installer is given {name}={instead}")
     return {**variables, **changed}
 
 
 def _reason_not_writable(folder: Path) -> str:
     """Return why a folder, which is made if it does not exist, cannot be written; empty if it can be."""
     if not folder.is_absolute():
-        return "it is not an absolute path"
+        return "written: it is not an absolute path"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return error.strerror or str(error)
+        return f"written: {error.strerror or error}"
     if os.access(folder, os.W_OK | os.X_OK):
         return ""
-    return os.strerror(errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES)
+    return f"written: {os.strerror(errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES)}"
+
+
+def _reason_not_trusted(folder: Path) -> str:
+    """Return why a cache cannot be trusted; files of an environment are links to those in it."""
+    status = folder.stat()
+    if is_private(status):
+        return ""
+    owner = f"it belongs to user {status.st_uid} and has mode {stat.S_IMODE(status.st_mode):o}"
+    return f"trusted, since others can write to it: {owner}"

@@ -221,11 +221,14 @@ def _read(files: list[Path]) -> dict[str, str]:
 
     parser = configparser.RawConfigParser()
     for file in files:
+        its = configparser.RawConfigParser()  # of a file that is broken, what was read so far is no text yet
         try:
-            parser.read(file)
+            its.read(file)
         except (OSError, UnicodeDecodeError, configparser.Error) as error:
             # Not the message, which quotes the line, which may hold a password.
             log.warning(f"{file} cannot be read ({type(error).__name__}) and is ignored. Correct it or remove it.")
+        else:
+            parser.read_dict(its)
     return {
         _key(key): value
         for section in ("global", "install")

@@ -5,6 +5,7 @@ Runs in: worker.
 """
 
 import ctypes
+import errno
 import math
 import os
 import signal
@@ -165,7 +166,10 @@ def _read_lines(process: "subprocess.Popen[bytes]", on_line: Callable[[bytes], N
             on_line(line.removesuffix(b"\n") + b"\n")
 
     thread = threading.Thread(target=read, daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # Python's word for the limit on processes
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
     return thread.join
 
 

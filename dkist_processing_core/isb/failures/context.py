@@ -172,7 +172,7 @@ def _try(context: Context) -> dict[str, Any]:
         "map_index": map_index if isinstance(map_index, int) and map_index >= 0 else None,
         "try_number": number if isinstance(number, int) else None,
         "log_url": log_url(context) or _log_url_of_airflow_3_0(context, number),
-        **({"host": str(host)} if host else {}),
+        **({"host": _text(host)} if host else {}),
     }
 
 
@@ -219,4 +219,5 @@ def _ask(question: Callable[[], object], subject: str) -> Any:
 
 
 def _text(value: object) -> str | None:
-    return None if value is None or value == "" else str(value)
+    # What cannot be encoded, such as a surrogate in the conf of a run, could neither be sent nor spooled.
+    return None if value is None or value == "" else str(value).encode(errors="backslashreplace").decode()

@@ -11,7 +11,7 @@ from typing import Any, Self
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from dkist_processing_core.telemetry.attributes import exception_attributes, plain, text, warn
+from dkist_processing_core.telemetry.attributes import exception_attributes, exception_message, plain, text, warn
 
 __all__ = ["BACKEND", "OtelSpan", "as_attributes", "record_exception"]
 
@@ -41,7 +41,7 @@ def record_exception(
 
 def describe(error: BaseException) -> str:
     """Return the description of the status of a span that an exception has left."""
-    return f"{type(error).__name__}: {text(error)}"
+    return f"{type(error).__name__}: {exception_message(error)}"
 
 
 class OtelSpan(trace.Span):
