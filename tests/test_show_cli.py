@@ -74,10 +74,10 @@ def test_a_workflow_is_shown(command, camera):
     assert (status, error) == (0, "")
     assert output.splitlines() == [
         "l0_to_l1_camera, version 1.0.0, from camera-of-a-test, operator bash",
-        "task       upstreams           queue        retries  class",
-        "MakeDark   -                   default      0        camera_of_a_test.tasks:MakeDark",
-        "MakeFlat   MakeDark            default      2        camera_of_a_test.tasks:MakeFlat",
-        "Calibrate  MakeDark, MakeFlat  high_memory  0        camera_of_a_test.tasks:Calibrate",
+        "task       upstreams           queue        retries       extras  constraints  class",
+        "MakeDark   -                   default      0             -       -            camera_of_a_test.tasks:MakeDark",
+        "MakeFlat   MakeDark            default      2 after 60 s  -       -            camera_of_a_test.tasks:MakeFlat",
+        "Calibrate  MakeDark, MakeFlat  high_memory  0             -       -            camera_of_a_test.tasks:Calibrate",
     ]
     status, output, _ = command("show", f"{camera}:level1", "--json")
     spec = json.loads(output)

@@ -115,6 +115,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
         self._dag = DAG(
             dag_id=f"{self.name}_{self.version}",
             tags=list(self.tags),
+            description=f"{self.name} of {self.distribution} {self.version}",
             schedule=None,
             catchup=False,
             # A run of a paused DAG stays queued for ever; nothing runs before somebody triggers it.
