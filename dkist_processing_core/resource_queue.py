@@ -18,9 +18,7 @@ class _Meta(EnumMeta):
 
         known = ", ".join(cls.__members__)
         hint = did_you_mean(name, cls.__members__)
-        raise AttributeError(
-            f"there is no {cls.__name__}.{name}{hint}, only {known}. Another queue is given by its name."
-        )
+        raise AttributeError(f"there is no {cls.__name__}.{name}{hint}; there are {known}")
 
 
 class ResourceQueue(StrEnum, metaclass=_Meta):
