@@ -18,7 +18,8 @@ from dkist_processing_core.common.clean_room import cleaned
 from dkist_processing_core.common.outcome import INCOMPLETE, OUTCOME_VARIABLE, Outcome, judged
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import EnvironmentLocks, damage, is_writable, open_cache
+from dkist_processing_core.worker.cache import MARKER, EnvironmentLocks, damage, is_writable, open_cache
+from dkist_processing_core.worker.checkout import changed_wheel
 from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
 from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
@@ -101,6 +102,11 @@ def _environment(
     reason = damage(environment)
     if reason is None:
         log.info(f"environment reused: {environment}")
+        if wheel := changed_wheel(settings, request.name, request.version, environment, MARKER):
+            log.warning(
+                f"{wheel} is newer than this environment of it, which is used as it is. To use the wheel, remove that: "
+                f"dkist-processing-core environments remove {environment.name}"
+            )
     elif not is_writable(folder):
         raise WorkerError(
             MISCONFIGURED,

@@ -112,6 +112,8 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
             interpreter.path,
             path,
         ]
+        # A release that was built again has the name that the cache of uv knows.
+        options += ["--refresh-package", request.name]
         install = [program, "pip", "install", "--no-progress", "--python", python, *options, *what]
     else:
         log.info("there is no uv on PATH; python -m venv and pip do the work, more slowly")
