@@ -13,6 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.local_runs import WrittenRun
+from support.releases import with_links
+from support.script_package import NAME as RELEASE
+from support.script_runs import new_spec
 from support.sources import imported_sources
 
 from dkist_processing_core.exceptions import LocalRunError
@@ -111,6 +114,22 @@ def test_each_run_leaves_a_report(flow, executor):
         assert warning[1].endswith("http://<redacted>@archive </script><script>alert(1)</script>")
     else:
         assert dark["log"] is None
+
+
+@pytest.mark.network
+def test_the_environment_of_a_release_records_spans_as_well(releases, warm_cache, tmp_path, monkeypatch):
+    """Its library writes them, and the report names the environment."""
+    for name, value in {
+        **with_links(releases),
+        "DKIST_RUNS": str(tmp_path / "runs"),
+        "DKIST_ENVIRONMENT_CACHE": str(warm_cache),
+    }.items():
+        monkeypatch.setenv(name, value)
+    result = run_workflow(new_spec(), 7, executor="environments")
+    [good] = Page(result.report.read_text()).tasks["Good"]["tries"]
+    assert [each["name"] for each in good["spans"]["spans"]] == ["Pre Run", "Run", "Post Run"]
+    assert (good["state"], good["environment"]) == ("success", f"{RELEASE}[frozen]==1.0")
+    assert {level for level, _ in good["log"]["records"]} >= {"INFO"}
 
 
 def test_a_run_that_is_interrupted_leaves_a_report(flow):

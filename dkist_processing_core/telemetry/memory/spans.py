@@ -42,7 +42,7 @@ class RecordedTask:
     is_ended
         Whether it has ended.
     began
-        When it began, on the clock of `time.monotonic`.
+        When it began, on the clock of ``time.monotonic``.
     """
 
     name: str
@@ -104,7 +104,7 @@ class RecordedSpan(NullSpan):
     is_ended
         Whether it has ended.
     began
-        When it began, on the clock of `time.monotonic`.
+        When it began, on the clock of ``time.monotonic``.
     seconds
         How long it took, None until it has ended.
     """
