@@ -24,7 +24,8 @@ MODULE = """
         def run(self):
             time.sleep(0.1)
 
-    flow = Workflow(input_data="a", output_data="b", category="cam", workflow_package=__package__, workflow_version="1.0")
+    flow = Workflow(input_data="a", output_data="b", category="cam",
+                    workflow_package=__package__, workflow_version="1.0")
     names = [f"Task{number}" for number in range(8)]
     for number, name in enumerate(names):
         globals()[name] = type(name, (Base,), {"__module__": __name__})

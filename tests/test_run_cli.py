@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from support.command_line import run_on_terminal
@@ -26,7 +27,8 @@ MODULE = """
     class Movie(TaskBase):
         def run(self): pass
 
-    flow = Workflow(input_data="a", output_data="b", category="cam", workflow_package=__package__, workflow_version="1.0")
+    flow = Workflow(input_data="a", output_data="b", category="cam",
+                    workflow_package=__package__, workflow_version="1.0")
     flow.add_node(Dark)
     flow.add_node(Flat, upstreams=Dark, resource_queue="high_memory")
     flow.add_node(Movie, upstreams=Flat)
@@ -57,6 +59,27 @@ def test_a_run_is_told_line_by_line(command, package):
         "success after ",
     ]
     assert "success: 3 success" in lines
+    [report] = [line for line in lines if line.startswith("report: ")]
+    assert Path(report.removeprefix("report: file://")).read_text().startswith("<!DOCTYPE html>")
+
+
+def test_the_report_of_a_run_is_written_again_and_elsewhere(command, package, tmp_path):
+    """Its figures go to standard output, or to a file."""
+    command("run", package, "--recipe-run-id", "7")
+    [folder] = (tmp_path / "runs").iterdir()
+    (folder / "report.html").unlink()
+    assert command("runs", "report", "a_to_b") == (0, f"wrote: {folder / 'report.html'}\n", "")
+    status, output, _ = command("runs", "report", "a_to_b", "--format", "csv")
+    header, *rows = output.splitlines()
+    assert header == "task,try,state,started,seconds,cpu_seconds,peak_memory_bytes,exit_status"
+    assert [row.split(",")[:3] for row in rows] == [[name, "1", "success"] for name in ("Dark", "Flat", "Movie")]
+    assert command("runs", "report", "a_to_b", "--format", "csv", "--output", "trace.csv")[0] == status == 0
+    assert Path("trace.csv").read_text() == output
+    rows = json.loads(command("runs", "report", "a_to_b", "--format", "json")[1])
+    assert [row["task"] for row in rows] == ["Dark", "Flat", "Movie"]
+    assert command("runs", "report", "a_to_b", "--output", "-")[1] == (folder / "report.html").read_text()
+    status, _, error = command("runs", "report", "a_to_b", "--output", "missing/report.html")
+    assert (status, "missing/report.html" in error) == (1, True)
 
 
 def test_a_failure_is_shown_with_its_traceback_and_its_log(command, package, monkeypatch):

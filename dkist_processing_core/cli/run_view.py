@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from dkist_processing_core.authoring.spec import WorkflowSpec
-from dkist_processing_core.cli.tables import say, size, table
+from dkist_processing_core.cli.tables import say, table
+from dkist_processing_core.common.quantities import seconds, size
 from dkist_processing_core.common.redaction import redact_urls
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from dkist_processing_core.local import RunResult, TaskState
 
-__all__ = ["LiveView", "PlainView", "seconds", "show_plan", "show_result"]
+__all__ = ["LiveView", "PlainView", "show_plan", "show_result"]
 
 LAST_LINES = 10
 TAIL_BYTES = 4096
@@ -36,15 +37,6 @@ STYLES = {
     "upstream_failed": "dim red",
     "interrupted": "yellow",
 }
-
-
-def seconds(number: float) -> str:
-    """Return a time in a form for people."""
-    if number < 60:  # noqa: PLR2004 - a minute
-        return f"{number:.1f} s"
-    minutes, rest = divmod(round(number), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 def show_plan(spec: WorkflowSpec, tasks: Sequence[str]) -> None:
@@ -74,6 +66,8 @@ def show_result(result: "RunResult") -> None:
         counts[task.state or "not run"] = counts.get(task.state or "not run", 0) + 1
     say(f"\n{result.state}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
     click.echo(f"run {result.folder.name} in {result.folder}")
+    if result.report:
+        click.echo(f"report: {result.report.as_uri()}")
     if not result.is_success:
         click.echo("Use --resume to go on with what has not succeeded.")
 

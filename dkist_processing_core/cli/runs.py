@@ -13,8 +13,8 @@ from typing import Any
 import click
 
 from dkist_processing_core.cli.options import json_option
-from dkist_processing_core.cli.run_view import seconds
-from dkist_processing_core.cli.tables import age, say, size, table
+from dkist_processing_core.cli.tables import age, say, table
+from dkist_processing_core.common.quantities import seconds, size
 from dkist_processing_core.exceptions import did_you_mean
 
 __all__ = ["runs"]
@@ -106,6 +106,39 @@ def show(run: str, is_json: bool) -> None:
         for task in found.tasks.values()
     ]
     table(("task", "state", "tries", "time", "memory", "error"), rows)
+
+
+@runs.command(short_help="Write the report of a run, or its figures.")
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["html", "csv", "json"]),
+    default="html",
+    show_default=True,
+    help="A page, or the figures of each try.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where to write; - for standard output, which is the default for csv and json. [html: report.html of the run]",
+)
+def report(run: str, form: str, output: Path | None) -> None:
+    """
+    Write the report of a run: one page, which needs neither a server nor a network.
+
+    Each run writes it at its end, so this is for a run that was killed, or that goes on. As csv and json it is one row
+    for each try: task, try, state, started, seconds, cpu_seconds, peak_memory_bytes, exit_status.
+    """
+    from dkist_processing_core.local.report import REPORT, render, write
+
+    folder = _chosen(run)
+    target = output or (folder / REPORT if form == "html" else Path("-"))
+    if target == Path("-"):
+        click.echo(render(folder, form), nl=False)
+    else:
+        click.echo(f"wrote: {write(folder, target.absolute(), form)}")
 
 
 @runs.command(short_help="Remove runs.")

@@ -18,20 +18,11 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["age", "progress", "say", "size", "table"]
+__all__ = ["age", "progress", "say", "table"]
 
 # The names of the groups are colours.
 COLOURED = re.compile(r"^(?:(?P<red>(?:Error|fault \d+):)|(?P<yellow>(?:Warning|warning \d+):))")
 UNLIMITED = 1_000_000
-
-
-def size(number: float) -> str:
-    """Return a number of bytes in at most four characters and a unit."""
-    for unit in ("B", "K", "M", "G"):
-        if number < 1000:  # noqa: PLR2004 - so that four characters are enough
-            return f"{number:.0f} {unit}" if unit == "B" or number >= 10 else f"{number:.1f} {unit}"  # noqa: PLR2004
-        number /= 1024
-    return f"{number:.1f} T"
 
 
 def age(moment: datetime) -> str:

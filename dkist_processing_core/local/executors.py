@@ -28,6 +28,7 @@ __all__ = ["Ended", "ForkExecutor", "InProcessExecutor"]
 END_SECONDS = 20.0  # the tasks have 10 s, and 5 s to be killed
 READ_BYTES = 1 << 16
 KILOBYTE = 1024
+SPANS_VARIABLE = "DKIST_SPANS_FILE"
 
 
 class Ended(NamedTuple):
@@ -79,8 +80,8 @@ class ForkExecutor:
         """Return the descriptor that can be read when a try has ended."""
         return self._connection.fileno()
 
-    def start(self, node: NodeSpec, log: Path) -> None:
-        """Start one try of a task, which writes to the end of a log."""
+    def start(self, node: NodeSpec, log: Path, spans: Path) -> None:
+        """Start one try of a task, which writes to the end of a log, and its spans to a file."""
         self._last += 1
         self._running[self._last] = node.name
         self._outcome_file(node.name).unlink(missing_ok=True)
@@ -101,6 +102,7 @@ class ForkExecutor:
                     **self._environment,
                     **variables,
                     OUTCOME_VARIABLE: str(self._outcome_file(node.name)),
+                    SPANS_VARIABLE: str(spans),
                 },
                 "path": sys.path,
                 "log": str(log),
@@ -166,12 +168,13 @@ class InProcessExecutor:
         """Return a descriptor that can always be read."""
         return self._ready.fileno()
 
-    def start(self, node: NodeSpec, log: Path) -> None:  # noqa: ARG002 - of the other executor
+    def start(self, node: NodeSpec, log: Path, spans: Path) -> None:  # noqa: ARG002 - the log of the other executor
         """Run one try of a task to its end."""
         from dkist_processing_core.runtime.main import exit_status, failure, logger, run_task
 
         before = resource.getrusage(resource.RUSAGE_SELF)
         status, outcome = 0, Outcome(state="succeeded")
+        os.environ[SPANS_VARIABLE] = str(spans)
         try:
             run_task(node.task, workflow_name=self._workflow.name, workflow_version=self._workflow.version)
         except BaseException as error:

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+import dkist_processing_core.telemetry.memory.file  # noqa: F401 - each task records its spans, and need not import that
 from dkist_processing_core.runtime import main as runtime
 
 __all__ = ["Forkserver", "main"]

@@ -5,9 +5,12 @@ Runs in: author and CI.
 """
 
 import heapq
+import logging
 import os
+import platform
 import signal
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -39,6 +42,8 @@ from dkist_processing_core.workflow import Workflow
 
 __all__ = ["EXECUTORS", "RunResult", "run_workflow"]
 
+logger = logging.getLogger(__name__)
+
 EXECUTORS = ("processes", "environments", "in_process")
 SCHEMA_VERSION = 1
 GRACE_SECONDS = 10.0
@@ -63,11 +68,14 @@ class RunResult:
         The tasks by name, in their order.
     folder
         Where the run is kept: its journal and its logs.
+    report
+        The page that shows the run; None if it could not be written.
     """
 
     state: str
     tasks: Mapping[str, TaskState]
     folder: Path
+    report: Path | None = None
 
     @property
     def is_success(self) -> bool:
@@ -190,9 +198,23 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
             reporter=_reporter(spec, number, journal.folder, stack) if with_bus else None,
         )
         run.begin(number, executor, is_resumed=resume)
-        with _Interruption() as interruption:
-            run.loop(interruption)
-        return run.result()
+        with _Interruption() as interruption:  # which does not keep the report from being written
+            try:
+                run.loop(interruption)
+            finally:
+                report = _report(journal.folder)
+        return run.result(report)
+
+
+def _report(folder: Path) -> Path | None:
+    """Write the report of a run; a run whose report cannot be written is as good as any other."""
+    try:
+        from dkist_processing_core.local.report import REPORT, write
+
+        return write(folder, folder / REPORT)
+    except Exception as error:
+        logger.warning("The report of the run was not written: %s: %s", type(error).__name__, error)
+        return None
 
 
 def _resumed(
@@ -356,6 +378,9 @@ class _Run:
             recipe_run_id=recipe_run_id,
             executor=executor,
             is_resumed=is_resumed,
+            host=os.uname().nodename,
+            python=platform.python_version(),
+            prefix=sys.prefix,
             workflow=self._spec.to_dict(),
             tasks=self._selected,
         )
@@ -380,9 +405,9 @@ class _Run:
         outcome = INTERRUPTED if interruption.count else self._outcome()
         self._tell("run_ended", state=outcome, seconds=time.monotonic() - self._began)
 
-    def result(self) -> RunResult:
+    def result(self, report: Path | None) -> RunResult:
         """Return the result."""
-        return RunResult(self._state.state, self._state.tasks, self._journal.folder)
+        return RunResult(self._state.state, self._state.tasks, self._journal.folder, report)
 
     def _outcome(self) -> str:
         return SUCCESS if all(self._state.tasks[name].state == SUCCESS for name in self._selected) else FAILED
@@ -425,7 +450,8 @@ class _Run:
         self._running[name] = time.monotonic()
         self._queues[self._nodes[name].queue] += 1
         self._tell("task_started", task=name, **{"try": number}, log=log)
-        self._executor.start(self._nodes[name], self._journal.folder / log)
+        folder = self._journal.folder
+        self._executor.start(self._nodes[name], folder / log, runs.spans_file(folder, name, number))
 
     def _ended(self, ended: Ended) -> None:
         name, node = ended.task, self._nodes[ended.task]

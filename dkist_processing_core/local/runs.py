@@ -1,9 +1,10 @@
 """
 The folders in which local runs are kept.
 
-Runs in: author and CI. Each run has a folder of its own, with ``journal.jsonl``, its events, one a line (JSON), and
-``logs``, one file for each try of a task. The journal is open for appending and locked (:manpage:`flock(2)`) by the
-runner and by the process whose children the tasks are; so a run that is still active is not taken up a second time.
+Runs in: author and CI. Each run has a folder of its own, with ``journal.jsonl``, its events, one a line (JSON);
+``logs`` and ``spans``, one file for each try of a task; and ``report.html``. The journal is open for appending and
+locked (:manpage:`flock(2)`) by the runner and by the process whose children the tasks are; so a run that is still
+active is not taken up a second time.
 """
 
 import fcntl
@@ -19,7 +20,7 @@ from typing import Any
 from dkist_processing_core.exceptions import RunActiveError
 from dkist_processing_core.local.state import RunState
 
-__all__ = ["JOURNAL", "Journal", "events", "folders", "latest", "new_folder", "runs_folder"]
+__all__ = ["JOURNAL", "Journal", "events", "folders", "latest", "new_folder", "runs_folder", "spans_file"]
 
 JOURNAL = "journal.jsonl"
 LOCK_POLL_SECONDS = 0.05
@@ -37,8 +38,14 @@ def new_folder(workflow_name: str, recipe_run_id: int) -> Path:
     """Make the folder of a new run, whose name is the id of the run, and return it."""
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     folder = runs_folder() / f"{workflow_name}-{recipe_run_id}-{moment}-{os.urandom(2).hex()}"
-    (folder / "logs").mkdir(parents=True)
+    for each in ("logs", "spans"):
+        (folder / each).mkdir(parents=True)
     return folder
+
+
+def spans_file(folder: Path, task: str, number: int) -> Path:
+    """Return the file of the spans of one try of a task, which need not exist."""
+    return folder / "spans" / f"{task}.{number}.json"
 
 
 def folders() -> list[Path]:

@@ -6,8 +6,9 @@ know its state applies them one after the other, while they happen or years late
 keys, besides ``event`` and ``time`` (ISO 8601, UTC):
 
 ``run_started``
-    ``schema_version``, ``run_id``, ``library_version``, ``recipe_run_id``, ``executor``, ``is_resumed``, ``workflow``
-    (the specification), and ``tasks``, the names of those that are to run.
+    ``schema_version``, ``run_id``, ``library_version``, ``recipe_run_id``, ``executor``, ``is_resumed``, ``host``,
+    ``python`` (its version) and ``prefix`` of the runner, ``workflow`` (the specification), and ``tasks``, the names of
+    those that are to run.
 ``task_started``
     ``task``, ``try`` (from 1 on), and ``log``, the file relative to the folder of the run.
 ``task_ended``
