@@ -48,9 +48,14 @@ KEPT_PREFIXES = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give Airflow, which modules of tests import before any fixture is active, a home that is nobody's."""
+    inherited = os.environ.get("AIRFLOW_HOME", "")
     for name in [each for each in os.environ if each.startswith(("AIRFLOW_", "_AIRFLOW_"))]:
         del os.environ[name]
-    home = tempfile.TemporaryDirectory(prefix="dkist-test-airflow-")
+    if worker := getattr(config, "workerinput", {}).get("workerid"):
+        # In the folder of the process that started this one, which removes it; a worker may be killed at its end.
+        os.environ["AIRFLOW_HOME"] = str(Path(inherited, worker))
+        return
+    home = tempfile.TemporaryDirectory(prefix="dkist-test-airflow-", ignore_cleanup_errors=True)
     config.add_cleanup(home.cleanup)
     os.environ["AIRFLOW_HOME"] = home.name
 
