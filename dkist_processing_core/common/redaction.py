@@ -7,6 +7,7 @@ Runs in: all four interpreters, with the standard library alone.
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 __all__ = ["REDACTED", "is_secret_name", "redact_urls", "redactor", "without_credentials"]
 
@@ -49,20 +50,17 @@ def redactor(variables: Mapping[str, str] = os.environ) -> Callable[[str], str]:
     parts = {max(LETTERS_AND_DIGITS.findall(each), key=len, default="") for each in known}
 
     def redact(text: str) -> str:
-        shown = URL.sub(_redact_user_info, text) if "@" in text else text
-        shown = ENCODED_URL.sub(_redact_encoded_user_info, shown) if "%40" in shown else shown
+        shown = text
+        for at, url in (("@", URL), ("%40", ENCODED_URL)):
+            if at in shown:
+                shown = url.sub(partial(_redact_user_info, at), shown)
         return pattern.sub(REDACTED, shown) if pattern and any(each in shown for each in parts) else shown
 
     return redact
 
 
-def _redact_user_info(url: re.Match[str]) -> str:
-    user_info, at, rest = url[0].rpartition("@")
-    return f"{REDACTED}{at}{rest}" if user_info else url[0]
-
-
-def _redact_encoded_user_info(url: re.Match[str]) -> str:
-    user_info, at, rest = url[0].rpartition("%40")
+def _redact_user_info(at: str, url: re.Match[str]) -> str:
+    user_info, _, rest = url[0].rpartition(at)
     return f"{REDACTED}{at}{rest}" if user_info else url[0]
 
 

@@ -221,19 +221,18 @@ def failure(error: BaseException, task: str, status: int, show: Callable[[str], 
     """Show why a task has failed, and return that as its outcome."""
     summary = summarize(error)
     if isinstance(error, RecipeRunIdError):
-        shown = f"Task {task} refused: {error}"
+        shown = f"Task {task} refused: {redact_urls(str(error))}"
     elif isinstance(error, TaskImportError):
-        shown = str(error)
+        shown = redact_urls(str(error))
     elif isinstance(error, Terminated):
         shown = summary = f"Task {task} was terminated (SIGTERM)"
     else:
         shown = f"Task {task} failed: {summary}\n{format_error(error)}"
-    shown = redact_urls(shown)
     show(shown)
     ids = telemetry.last_ids()
     return Outcome(
         state="failed",
-        summary=redact_urls(summary),
+        summary=summary,
         error=last_lines(shown.partition("\n")[2] or shown),
         exit_status=status,
         trace_id=ids.trace_id if ids else None,

@@ -111,6 +111,21 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
         """Return the requirement (:pep:`508`) that the environment of a task is built from."""
         return f"{self.distribution}[{','.join(extras)}]=={self.version}"
 
+    def operator_arguments(
+        self, task_id: str, *, queue: str, pool: str, retries: int, retry_delay_seconds: float
+    ) -> dict[str, Any]:
+        """Return what Airflow's operators are given for a task, whichever of them runs it."""
+        return {
+            "task_id": task_id,
+            "owner": self.distribution,
+            "queue": queue,
+            "pool": pool or f"{queue}_pool",
+            "retries": retries,
+            "retry_delay": timedelta(seconds=retry_delay_seconds),
+            "do_xcom_push": False,
+            "on_failure_callback": partial(report_failure, self.name, self.version, task_id),
+        }
+
     def __enter__(self) -> Any:
         self._dag = DAG(
             dag_id=f"{self.name}_{self.version}",
@@ -284,19 +299,10 @@ def _init(
 ) -> None:
     """Construct a `TaskOperator`."""
     workflow = current_workflow(task_id, unknown)
-    _init_operator(
-        self,
-        task_id=task_id,
-        owner=workflow.distribution,
-        queue=queue,
-        pool=pool or f"{queue}_pool",
-        retries=retries,
-        retry_delay=timedelta(seconds=retry_delay_seconds),
-        do_xcom_push=False,
-        on_failure_callback=partial(report_failure, workflow.name, workflow.version, task_id),
-        doc_md=doc_md,
-        **unknown,
+    arguments = workflow.operator_arguments(
+        task_id, queue=queue, pool=pool, retries=retries, retry_delay_seconds=retry_delay_seconds
     )
+    _init_operator(self, doc_md=doc_md, **arguments, **unknown)
     # Without Airflow's search for XComs in each attribute.
     self.__dict__.update(
         task=task,

@@ -8,15 +8,13 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import chdir
-from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dkist_processing_core.common.clean_room import cleaned
 from dkist_processing_core.common.outcome import Outcome, judged
 from dkist_processing_core.common.settings import cache_folder
-from dkist_processing_core.scheduling import TEMPLATE_FIELDS, current_workflow, report_failure
+from dkist_processing_core.scheduling import TEMPLATE_FIELDS, current_workflow
 from dkist_processing_core.scheduling.execution import render, traceparent
 from dkist_processing_core.scheduling.failure import TaskFailedError
 
@@ -63,20 +61,16 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
     ) -> None:
         workflow = current_workflow(task_id, unknown)
         self.requirement = workflow.requirement(extras)
+        arguments = workflow.operator_arguments(
+            task_id, queue=queue, pool=pool, retries=retries, retry_delay_seconds=retry_delay_seconds
+        )
         super().__init__(
-            task_id=task_id,
             python_callable=run_task,
             requirements=[self.requirement],
             system_site_packages=False,
             expect_airflow=False,
-            owner=workflow.distribution,
-            queue=queue,
-            pool=pool or f"{queue}_pool",
-            retries=retries,
-            retry_delay=timedelta(seconds=retry_delay_seconds),
-            do_xcom_push=False,
-            on_failure_callback=partial(report_failure, workflow.name, workflow.version, task_id),
             doc_md=doc_md,
+            **arguments,
             **unknown,
         )
         self.task = task
