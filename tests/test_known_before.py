@@ -95,7 +95,7 @@ class EntersNothing(Sound):
 class EntersNone(Sound):
     def __enter__(self):
         super().__enter__()
-        return None
+        return None  # noqa: RET501, PLR1711 - what is tested
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,13 @@ def test_a_task_in_the_running_program_is_not_exported(tmp_path):
 
 def test_a_fault_stops_an_export(tmp_path):
     """As every other one."""
-    text = "    class Bad(Calibrate):\n        '''Bad.'''\n        def run(self, frames): pass\n    flow = new()\n    flow.add_node(Bad)\n"
+    text = """
+    class Bad(Calibrate):
+        '''Bad.'''
+        def run(self, frames): pass
+    flow = new()
+    flow.add_node(Bad)
+"""
     with (
         imported_sources(tmp_path / "sources", {"flow.py": HEAD + text}, name=NAME) as package,
         pytest.raises(WorkflowValidationError, match="its run is called without arguments"),

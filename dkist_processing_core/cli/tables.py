@@ -2,14 +2,14 @@
 Output for people: messages, tables and progress.
 
 Runs in: author and CI, worker. On a terminal, lines are wrapped at its width, and coloured unless NO_COLOR is set. A
-file or another program gets each line complete and plain. rich is imported when something is printed.
+file or another program gets each line complete and plain, and rich is imported for a terminal or a table only.
 """
 
 import re
 import sys
 import textwrap
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -36,12 +36,12 @@ def age(moment: datetime) -> str:
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a text; on a terminal, wrapped lines are indented, and the words "Error", "fault" etc. are coloured."""
-    console = _console(err=err)
-    if not console.is_terminal:
+    if not _is_terminal(err=err):
         click.echo(text, err=err)
         return
     from rich.text import Text
 
+    console = _console(err=err)
     for line in text.split("\n"):
         indent = " " * (2 + len(line) - len(line.lstrip()))
         wrapped = textwrap.fill(
@@ -71,14 +71,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def progress(what: str) -> AbstractContextManager[object]:
     """Show on a terminal, and nowhere else, what the program is doing until it is done."""
-    return _console(err=True).status(what)
+    return _console(err=True).status(what) if _is_terminal(err=True) else nullcontext()
+
+
+def _is_terminal(*, err: bool = False) -> bool:
+    return (sys.stderr if err else sys.stdout).isatty()
 
 
 def _console(*, err: bool = False) -> "Console":
     from rich.console import Console
 
     # Otherwise FORCE_COLOR, which some CI systems set, would wrap the lines in a pipe.
-    is_terminal = (sys.stderr if err else sys.stdout).isatty()
+    is_terminal = _is_terminal(err=err)
     console = Console(stderr=err, force_terminal=is_terminal, highlight=False, markup=False, emoji=False)
     if not is_terminal:
         console.width = UNLIMITED

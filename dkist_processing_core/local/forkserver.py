@@ -13,17 +13,21 @@ through a socket, one request a line (JSON), and is told how each has ended:
 When the runner has closed the socket, or was killed, all tasks are ended and so is this process.
 """
 
+import atexit
 import ctypes
+import gc
 import json
 import os
 import select
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, NoReturn
 
 import dkist_processing_core.telemetry.memory.file  # noqa: F401 - each task records its spans, and need not import that
 from dkist_processing_core.runtime import main as runtime
@@ -164,11 +168,30 @@ def run(request: Mapping[str, Any]) -> int:
 def main() -> None:
     """Serve the runner at the other end of the socket with the number that the command line gives."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the runner, which ends the tasks
+    # Objects that the collector visits are copied into each task, page by page.
+    gc.collect()
+    gc.freeze()
     request = Forkserver(socket.socket(fileno=int(sys.argv[1]))).serve()
     if request is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.exit(run(request))
+        _leave(run(request))
+
+
+def _leave(status: int) -> NoReturn:
+    """
+    End this process as Python does, and as multiprocessing does in a process that it has forked.
+
+    What all tasks share is not taken down in each of them, which would take longer than a short task.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - waits for threads that are no daemons
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # whatever the task has put there
+            stream.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
+    # What multiprocessing lets a process that a task spawns run first, as in `dkist_processing_core.runtime.__main__`.
+    __spec__ = find_spec("dkist_processing_core.runtime.spawned")  # type: ignore[assignment]
     main()
