@@ -10,6 +10,7 @@ from dkist_processing_core._version import __version__
 from dkist_processing_core.cli.environments import environments
 from dkist_processing_core.cli.export import dockerfile, export, notebooks
 from dkist_processing_core.cli.messages import messages
+from dkist_processing_core.cli.new import new
 from dkist_processing_core.cli.rollback import rollback
 from dkist_processing_core.cli.run import run
 from dkist_processing_core.cli.runs import runs
@@ -26,6 +27,7 @@ def root() -> None:
 
 
 for command in (
+    new,
     run,
     runs,
     validate,
