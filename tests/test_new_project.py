@@ -101,11 +101,11 @@ def test_a_new_package_keeps_what_its_readme_and_its_pipeline_promise(core_wheel
     assert files == sorted(make_package(NAME, tmp_path / "same").files)
     requirements = ["--editable", f"{folder}[frozen,report,test]"]
     run_uv("pip", "install", "--quiet", "--python", python, *requirements, **with_links(core_wheel))
-    environment = {
-        "PATH": f"{python.parent}:{os.environ['PATH']}",
-        "DKIST_RUNS": str(tmp_path / "runs"),
-        "DKIST_PROCESSING_CAM_SCRATCH": str(tmp_path / "scratch"),
-    }
+    # The scratch folder is in that for temporary files, by default.
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    path = f"{python.parent}:{os.environ['PATH']}"
+    environment = {"PATH": path, "TMPDIR": str(temporary), "DKIST_RUNS": str(tmp_path / "runs")}
     install, *commands = readme_commands(folder)
     assert install.startswith("python -m pip install --editable '.[report,test]'")
     for line in commands:
@@ -116,6 +116,7 @@ def test_a_new_package_keeps_what_its_readme_and_its_pipeline_promise(core_wheel
                 assert output.startswith(f"{MODULE}.workflows: 0 faults, 0 warnings\n")
             if line == "pytest":
                 assert (" passed" in output, "skipped" in output) == (True, False)
+    assert (temporary / f"{NAME}-{os.getuid()}" / "recipe_run_000001" / "quality_report.html").is_file()
     assert sorted(each.name for each in (folder / "dags").glob("*.py")) == [
         "l0_to_calibration_cam_0.1.0.py",
         "l0_to_l1_cam_0.1.0.py",

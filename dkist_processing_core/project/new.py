@@ -30,7 +30,7 @@ __all__ = ["NewPackage", "make_package"]
 
 TEMPLATE = Path(__file__).parent / "template"
 LEGAL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")  # of a distribution (PEP 508)
-LONGEST_NAME = 50  # the longest with which no line of the new package is longer than its linter allows
+LONGEST_NAME = 50  # up to it, no line of the new package is longer than its linter allows
 PREFIX = "dkist-processing-"  # of the usual name of a package, which ends in that of an instrument
 # Folders beside the module, of the template or of a tool; git does not see most of them.
 OTHER_FOLDERS = {"build", "dags", "dist", "tests"}
