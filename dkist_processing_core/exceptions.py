@@ -23,6 +23,8 @@ __all__ = [
     "MissingDistributionError",
     "MissingExtraError",
     "NamingSchemeError",
+    "NewPackageFolderError",
+    "NewPackageNameError",
     "NotATaskError",
     "RecipeRunIdError",
     "ReleasedFileError",
@@ -152,6 +154,41 @@ class RunActiveError(LocalRunError):
         super().__init__(
             f"the run {run_id} is still active\n    -> Wait for its end, or stop it with Ctrl-C where it runs."
         )
+
+
+class NewPackageNameError(DKISTProcessingCoreError, ValueError):
+    """
+    A new package cannot have a name, or another text, that was given.
+
+    Parameters
+    ----------
+    what
+        What is wrong, with the value.
+    remedy
+        What to do.
+    """
+
+    def __init__(self, what: str, *, remedy: str) -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what}\n    -> {remedy}.")
+
+
+class NewPackageFolderError(DKISTProcessingCoreError, FileExistsError):
+    """
+    A new package cannot be written to a folder.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    what
+        Why not.
+    """
+
+    def __init__(self, folder: object, what: str) -> None:
+        self.folder = folder
+        super().__init__(f"{folder} {what}, and nothing was written\n    -> Name a folder that does not exist yet.")
 
 
 class UnsupportedDagFileError(DKISTProcessingCoreError, ValueError):

@@ -14,6 +14,7 @@ __all__ = ["root"]
 
 # The module and the variable of each command, in the order of the help.
 COMMANDS = {
+    "new": "new:new",
     "run": "run:run",
     "runs": "runs:runs",
     "validate": "validate:validate",

@@ -157,6 +157,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
             maximum=LARGEST_NUMBER,
             pattern=RECIPE_RUN_ID_PATTERN,
             description="Id of the recipe run to process, a positive integer.",
+            examples=[1],  # with them, Airflow's form has a field for a number; without, a text area of six lines
             **{"$schema": SCHEMA},
         )
 
