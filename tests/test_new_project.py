@@ -184,7 +184,7 @@ def test_its_metadata_are_as_asked_for(command, tmp_path):
     assert table["authors"] == [{"name": f"The {NAME} developers"}]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(text=st.text(st.characters(exclude_categories=["C", "Zl", "Zp", "Zs"]), min_size=1))
 def test_any_line_of_text_is_a_description(text):
     """Whatever TOML and Python mean by its characters."""

@@ -306,7 +306,7 @@ def test_a_record_of_a_log_has_its_level_and_all_its_lines():
 
 
 @given(st.text(), st.integers(1, 200))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_end_of_any_log_is_shown(tmp_path_factory, text, most):
     """Whatever bytes are in it, and wherever it is cut."""
     file = tmp_path_factory.mktemp("logs") / "log"
@@ -337,7 +337,6 @@ def graphs(draw):
 
 
 @given(graphs())
-@settings(deadline=None)
 def test_no_two_tasks_stand_at_one_place_and_each_stands_behind_its_upstreams(graph):
     """And each edge begins and ends at its tasks."""
     edges = [(upstream, name) for name, upstreams in graph.items() for upstream in upstreams]
