@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support import logs
 from support.command_line import CAMERA, CAMERA_FILES
 from support.deployments import Deployment
@@ -44,6 +45,10 @@ KEPT_PREFIXES = (
     "https_",
     "no_proxy",
 )
+
+# What a test claims does not depend on how fast it runs, nor on what an earlier run has left in a folder.
+settings.register_profile("here", deadline=None, database=None)
+settings.load_profile("here")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -117,7 +117,7 @@ def test_the_contents_of_constraints_change_the_key(tmp_path):
     assert keys[0] != keys[1]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.permutations(["frozen", "asdf", "quality", "Big_Extra"]))
 def test_what_means_the_same_has_the_same_key(extras):
     """Order and spelling of extras, and the password of an index, make no other environment."""

@@ -14,7 +14,7 @@ from dkist_processing_core.rendering.script import COMMAND, node_variables, runn
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(texts, texts, texts)
 def test_any_text_survives_the_shell(name, version, constraints):
     """Each variable has just the value that the node has; nothing in a value is run."""

@@ -6,8 +6,10 @@ installed distributions (core metadata, ``RECORD`` of :pep:`376`, ``direct_url.j
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import Distribution, distributions
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,9 +29,15 @@ def providing_distribution(package: str) -> str | None:
     place = _place(package)
     if place is None:
         return None
-    # Those whose names agree come first, so that the common case reads one RECORD instead of all.
-    candidates = sorted(distributions(), key=lambda each: not _has_derived_name(each, package))
-    return next((each.name for each in candidates if _installs(each, place)), None)
+    top_level = package.partition(".")[0]
+    return next((each.name for each in _candidates(package) if _installs(each, place, top_level)), None)
+
+
+def _candidates(package: str) -> Iterator[Distribution]:
+    """Yield the installed distributions, first the one with the name by convention, mostly the only one to be read."""
+    with suppress(PackageNotFoundError):
+        yield distribution(derived_name(package))
+    yield from distributions()
 
 
 def _place(package: str) -> Path | None:
@@ -44,29 +52,30 @@ def _place(package: str) -> Path | None:
     return Path(folders[0]).resolve() if folders else None
 
 
-def _has_derived_name(distribution: Distribution, package: str) -> bool:
-    return str(distribution.metadata["Name"]).lower().replace("_", "-") == derived_name(package).lower()
-
-
-def _installs(distribution: Distribution, place: Path) -> bool:
-    checkout = _editable_checkout(distribution)
+def _installs(candidate: Distribution, place: Path, top_level: str) -> bool:
+    checkout = _editable_checkout(candidate)
     if checkout is not None and place.is_relative_to(checkout):
         # A repository may contain several projects; files below another project do not belong to this one.
         project = next((each for each in place.parents if (each / "pyproject.toml").is_file()), checkout)
         return project == checkout or not project.is_relative_to(checkout)
-    for file in distribution.files or ():
+    record = candidate.read_text("RECORD")
+    if record is not None and top_level not in record:
+        return (
+            False  # an environment may hold hundreds of distributions, and to parse all of their files takes a second
+        )
+    for file in candidate.files or ():
         if file.name != place.name and place.suffix:
             continue
-        located = Path(str(distribution.locate_file(file))).resolve()
+        located = Path(str(candidate.locate_file(file))).resolve()
         if located == place or (not place.suffix and located.is_relative_to(place)):
             return True
     return False
 
 
-def _editable_checkout(distribution: Distribution) -> Path | None:
+def _editable_checkout(candidate: Distribution) -> Path | None:
     """Return the folder that an editable installation points at (:pep:`610`)."""
     try:
-        record = json.loads(distribution.read_text("direct_url.json") or "{}")
+        record = json.loads(candidate.read_text("direct_url.json") or "{}")
         if not record.get("dir_info", {}).get("editable"):
             return None
         return Path(url2pathname(urlsplit(record["url"]).path)).resolve()
