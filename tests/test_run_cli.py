@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.command_line import run_on_terminal
+from support.command_line import run_on_terminal, run_program
 from support.sources import write_sources
 
 pytest.importorskip("click", reason="click is not installed (pip install 'dkist-processing-core[build]')")
@@ -168,3 +168,10 @@ def test_a_terminal_shows_a_table(package, tmp_path):
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
     assert re.search(r"Movie +success +1 ", plain)
     assert "success: 3 success" in plain
+
+
+def test_in_process_the_log_of_a_task_is_shown(package):
+    """As a worker shows it, on the standard error stream."""
+    status, output, error = run_program("run", package, "--recipe-run-id", "7", "--in-process", "--only", "Dark")
+    assert (status, "a dark" in output) == (0, True)
+    assert re.search(r"^\d{4}-\S+ \S+ INFO dkist_processing_core.task: Task Dark complete$", error, re.MULTILINE)

@@ -95,6 +95,10 @@ def run(context: click.Context, /, workflow: str, is_json: bool, dry_run: bool, 
     if dry_run:
         show_plan(spec, tasks)
         return
+    if is_here:
+        from dkist_processing_core.runtime.logging import show_log_records
+
+        show_log_records()
     if is_json:
         result = run_workflow(spec, executor=executor, listener=_print, **options)
     else:
