@@ -9,6 +9,7 @@ import click
 from dkist_processing_core._version import __version__
 from dkist_processing_core.cli.environments import environments
 from dkist_processing_core.cli.export import dockerfile, export, notebooks
+from dkist_processing_core.cli.freeze import freeze
 from dkist_processing_core.cli.messages import messages
 from dkist_processing_core.cli.rollback import rollback
 from dkist_processing_core.cli.run import run
@@ -35,6 +36,7 @@ for command in (
     graph,
     notebooks,
     dockerfile,
+    freeze,
     rollback,
     environments,
     messages,

@@ -1,0 +1,1 @@
+"""What is done to the source tree of an author's package."""
