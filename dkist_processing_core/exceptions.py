@@ -18,6 +18,7 @@ __all__ = [
     "DKISTProcessingCoreError",
     "DuplicateTaskError",
     "EmptyWorkflowError",
+    "FreezeError",
     "IllegalNameError",
     "LocalRunError",
     "MissingDistributionError",
@@ -33,6 +34,7 @@ __all__ = [
     "SelectionError",
     "TaskImportError",
     "TaskSettingError",
+    "UnknownExtraError",
     "UnknownUpstreamError",
     "UnsupportedDagFileError",
     "WorkflowError",
@@ -153,6 +155,46 @@ class RunActiveError(LocalRunError):
         self.run_id = run_id
         super().__init__(
             f"the run {run_id} is still active\n    -> Wait for its end, or stop it with Ctrl-C where it runs."
+        )
+
+
+class FreezeError(DKISTProcessingCoreError, ValueError):
+    """
+    The dependencies of a package cannot be frozen.
+
+    Parameters
+    ----------
+    what
+        Why not.
+    remedy
+        What to do.
+    """
+
+    def __init__(self, what: str, *, remedy: str) -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what}\n    -> {remedy}.")
+
+
+class UnknownExtraError(FreezeError):
+    """
+    A package does not declare an extra that is to be frozen.
+
+    Parameters
+    ----------
+    extra
+        The extra.
+    path
+        The file in which it is not declared.
+    known
+        The extras that are.
+    """
+
+    def __init__(self, extra: str, *, path: str, known: Iterable[str]) -> None:
+        self.extra = extra
+        super().__init__(
+            f"{path} declares no extra {extra!r}{did_you_mean(extra, known)}",
+            remedy="Name one that it declares, or declare it in [project.optional-dependencies]",
         )
 
 

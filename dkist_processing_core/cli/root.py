@@ -24,6 +24,7 @@ COMMANDS = {
     "graph": "show:graph",
     "notebooks": "export:notebooks",
     "dockerfile": "export:dockerfile",
+    "freeze": "freeze:freeze",
     "rollback": "rollback:rollback",
     "environments": "environments:environments",
     "messages": "messages:messages",
