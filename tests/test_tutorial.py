@@ -29,7 +29,7 @@ def test_the_tutorial_is_what_happens(tmp_path, core_wheel):
         **{name: value for name, value in os.environ.items() if not name.startswith("XDG_")},
         **with_links(home / "wheels"),
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
-        "COLUMNS": "120",
+        "VIRTUAL_ENV": str(python.parents[1]),  # as an activated environment has it
     }
     expected = list(transcripts.commands(page))
     actual = transcripts.replay([each.text for each in expected], home, environment)

@@ -15,8 +15,9 @@ VARYING = (
     (r"\b\d\d:\d\d:\d\d\b", "TIME"),
     (r"-\d{8}T\d{6}-[0-9a-f]{4}\b", "-RUN"),
     (r"\b\d+(\.\d+)?( min \d+)? (ms|s|s ago|min|min ago)\b", "DURATION"),
-    (r"\b\d+(\.\d+)? (kB|MB|KiB|MiB|GiB)\b", "SIZE"),
-    (r"-[0-9a-f]{16,}\b", "-KEY"),
+    (r"\b\d+ M\b", "SIZE"),
+    (r"-[0-9a-f]{12,}\b", "-KEY"),
+    (r"\b(?<![\w.-])\d+(\.\w+)+(?= added)", "VERSION"),
     (r" +", " "),
 )
 
