@@ -3,6 +3,7 @@
 import ensurepip
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -302,10 +303,10 @@ def test_any_combination_of_extras_can_be_installed(freeze, wheels, tmp_path, in
     assert installed == {"cam==1.0", *pinned}
 
 
-def test_settings_of_uv_in_the_package_do_not_change_the_form(freeze):
-    """Hashes, addresses and annotations are no part of a pin."""
+def test_settings_of_uv_do_not_change_the_form(freeze, monkeypatch, tmp_path):
+    """Hashes, addresses and annotations are no part of a pin; those in the package do not count, as on a worker."""
     settings = """
-        [tool.uv.pip]
+        [pip]
         all-extras = true
         generate-hashes = true
         emit-find-links = true
@@ -314,10 +315,13 @@ def test_settings_of_uv_in_the_package_do_not_change_the_form(freeze):
         output-file = "requirements.txt"
         no-header = false
     """
-    write(PROJECT + dedent(settings))
+    (tmp_path / "uv").mkdir()
+    (tmp_path / "uv" / "uv.toml").write_text(dedent(settings))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    write(PROJECT + '[tool.uv]\nconstraint-dependencies = ["array<2"]\noverride-dependencies = ["reader==9"]\n')
     assert freeze()[0] == 0
     assert extras()["frozen"] == ["array==2.0", "reader==1.0"]
-    assert not Path("requirements.txt").exists()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["pyproject.toml", "uv"]
 
 
 def test_constraints_are_those_of_pip(freeze, tmp_path, monkeypatch):
@@ -340,6 +344,48 @@ def test_settings_of_pip_name_the_wheels(command, wheels, monkeypatch, tmp_path)
     project(["reader"])
     assert command("freeze")[0] == 0
     assert extras() == {"frozen": ["array==2.0", "reader==1.0"]}
+
+
+def test_an_index_may_have_a_pinned_release_for_another_python_only(command, wheels, monkeypatch, tmp_path):
+    """The pin stays if another index has what is missing, although uv alone gives up."""
+    [wheel] = wheels.glob("array-1.5-*")
+    for index, name in (
+        ("first", wheel.name.replace("py3-none-any", "cp39-cp39-linux_x86_64")),
+        ("second", wheel.name),
+    ):
+        page = tmp_path / index / "array" / "index.html"
+        page.parent.mkdir(parents=True)
+        page.write_text(f'<a href="{name}">{name}</a>')
+        shutil.copy(wheel, page.parent / name)
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", (tmp_path / "first").as_uri())
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "second").as_uri())
+    project(["array"])
+    assert command("freeze")[0] == 0
+    assert extras() == {"frozen": ["array==1.5"]}
+    assert command("freeze", "--check") == (0, "1 requirements frozen in pyproject.toml (frozen 1), as before\n", "")
+
+
+def test_platforms_and_pythons_that_are_not_meant_are_left_out(freeze):
+    """An upper bound of Python is none of each pin, no wheels for a browser are needed, and uv's environments count."""
+    project(["old", "table", "lib; sys_platform == 'emscripten'"])
+    write(read().replace(">=3.11", ">=3.11,<3.14"))
+    assert freeze()[0] == 0
+    pins = [
+        "array==1.5 ; python_full_version < '3.12'",
+        "array==2.0 ; python_full_version >= '3.12'",
+        "old==1.0",
+        "paint==3.0",
+        "table==1.0",
+        "win==1.0 ; sys_platform == 'win32'",
+    ]
+    assert extras() == {"frozen": pins}
+    write(read() + "[tool.uv]\nenvironments = \"sys_platform == 'win32' and python_version >= '3.12'\"\n")
+    assert freeze()[0] == 0
+    here = " ; python_full_version >= '3.12' and sys_platform == 'win32'"
+    assert extras() == {
+        "frozen": [f"{each}{here}" for each in ("array==2.0", "old==1.0", "paint==3.0", "table==1.0", "win==1.0")]
+    }
 
 
 def test_a_link_and_its_mode_stay(freeze, tmp_path):
@@ -419,7 +465,8 @@ def test_what_is_no_release_cannot_be_frozen(freeze, wheels):
     before = read()
     status, _, error = freeze()
     assert status == 1
-    assert f"paint @ {wheel.as_uri()} is needed, which is no release" in error
+    assert f"paint @ {wheel.as_uri()} " in error
+    assert " is needed, which is no release, so it cannot be frozen\n    -> Require a release of it" in error
     assert read() == before
 
 

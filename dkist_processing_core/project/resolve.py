@@ -1,28 +1,29 @@
 """
 Resolve the dependencies of a package to exact versions, with uv, for every Python and platform at once.
 
-Runs in: author and CI. The settings of pip and uv on this machine count, and those of uv in the package.
+Runs in: author and CI. The settings of pip and uv on this machine count, as for the environments on a worker; those
+of uv in the package do not.
 """
 
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import TimeoutExpired
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
 from dkist_processing_core.common.programs import run_program
 from dkist_processing_core.common.redaction import redactor
 from dkist_processing_core.exceptions import FreezeError, MissingExtraError
 from dkist_processing_core.project.arrays import editor
 from dkist_processing_core.project.pyproject import FROZEN, Pyproject
+from dkist_processing_core.project.pythons import Pythons
 from dkist_processing_core.worker.install import find_uv
 from dkist_processing_core.worker.pip_settings import for_uv, installer_variables
 
@@ -30,8 +31,7 @@ __all__ = ["Resolver", "resolver"]
 
 RESOLUTION_SECONDS = 3600  # distributions without a wheel are built to learn what they depend on
 SHOWN_LINES = 30
-MINORS = 100
-# Whatever the settings of uv in the package say, the result is to be pins with markers, and nothing else.
+# Whatever the settings of uv on this machine say, the result is to be pins with markers, and nothing else.
 OPTIONS = (
     *("--quiet", "--color=never", "--universal", "--strip-extras", "--no-strip-markers", "--no-all-extras"),
     *("--no-annotate", "--no-header", "--no-generate-hashes", "--no-emit-index-url", "--no-emit-find-links"),
@@ -52,7 +52,7 @@ def resolver(
     program = find_uv(variables)
     if program is None:
         raise MissingExtraError("To freeze dependencies", extra="build")
-    python = _lowest_python(project)
+    pythons = Pythons.of(project.data, str(project.path))
     declared = {
         "name": project.project["name"],
         "version": "0",
@@ -63,8 +63,9 @@ def resolver(
     # A file of requirements takes paths with white space, which the options and variables of uv do not.
     settings = [*(f"-f {_absolute(each)}" for each in find_links), *(f"-c {_absolute(each)}" for each in constraints)]
     with tempfile.TemporaryDirectory(prefix="dkist-freeze-") as folder:
-        (Path(folder) / "pyproject.toml").write_text(editor().dumps({"project": declared}), encoding="utf-8")
-        yield Resolver(project, program, variables, Path(folder), python, settings)
+        text = editor().dumps({"project": declared, "tool": {"uv": {"environments": pythons.environments}}})
+        (Path(folder) / "pyproject.toml").write_text(text, encoding="utf-8")
+        yield Resolver(project, program, variables, Path(folder), pythons, settings)
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,31 @@ class Resolver:
     program: Path
     variables: Mapping[str, str]
     folder: Path
-    python: str
+    pythons: Pythons
     settings: Sequence[str]
 
     def all_of(self, extras: Iterable[str], *, preferred: Iterable[str], options: Sequence[str]) -> list[str]:
         """Return pins for the base and extras together: the preferred ones as far as the ranges and options allow."""
-        return self._compile(extras, self.settings, preferred, options)
+        extras, preferred = list(extras), list(preferred)
+        try:
+            return self._compile(extras, self.settings, preferred, options)
+        except FreezeError:
+            if options or not preferred:
+                raise
+            # If the first of several indexes has a preferred version for another Python only, uv looks no further. As a
+            # constraint it is found. If that fails too, the first reason is the one to know.
+            with suppress(FreezeError):
+                return self.needed_by(extras, pins=preferred)
+            raise
 
     def needed_by(self, extras: Iterable[str], *, pins: Iterable[str]) -> list[str]:
         """Return which of the pins the base and extras need."""
-        (self.folder / "pins.txt").write_text("\n".join(pins), encoding="utf-8")
+        pinned = [Requirement(each) for each in pins]
+        versions = Counter(each.name for each in pinned)
+        for each in pinned:
+            if versions[each.name] == 1:
+                each.marker = None  # for each marker uv would resolve once more, also for what nobody uses
+        (self.folder / "pins.txt").write_text("\n".join(map(str, pinned)), encoding="utf-8")
         return self._compile(extras, [*self.settings, f"-c {self.folder / 'pins.txt'}"])
 
     def _compile(
@@ -96,13 +112,12 @@ class Resolver:
         command: list[str | Path] = [self.program, "pip", "compile", *OPTIONS, *options]
         # Without its dependencies nothing is frozen.
         command += [each for each in for_uv(self.variables)[0] if each != "--no-deps"]
-        command += ["--python", sys.executable, "--python-version", self.python, "--output-file", result]
-        # An extra is always named, so that none is taken from the settings of uv in the package.
-        command += [f"--extra={each}" for each in (FROZEN, *extras)]
+        command += ["--python", sys.executable, "--python-version", self.pythons.lowest, "--output-file", result]
+        command += [f"--extra={each}" for each in (FROZEN, *extras)]  # what the author wrote in "frozen" as well
         command += [self.folder / "pyproject.toml", self.folder / "settings.in"]
         try:
             status, output = run_program(
-                command, environment=self.variables, seconds=RESOLUTION_SECONDS, folder=self.project.path.parent
+                command, environment=self.variables, seconds=RESOLUTION_SECONDS, folder=self.folder
             )
         except TimeoutExpired:
             status, output = 1, f"it took more than {RESOLUTION_SECONDS} s"
@@ -112,7 +127,7 @@ class Resolver:
                 remedy="Correct the ranges or the settings that this names; nothing was changed",
             )
         lines = result.read_text(encoding="utf-8").splitlines()
-        return [each for each in lines if self._is_pin(each)]
+        return [self.pythons.simplified(each) for each in lines if self._is_pin(each)]
 
     def _is_pin(self, line: str) -> bool:
         """Return whether a line of the result is a pin; the package itself is what the pins belong to."""
@@ -133,23 +148,6 @@ class Resolver:
         lines = [line for line in redactor(self.variables)(output).splitlines() if line.strip()]
         lines[SHOWN_LINES:] = ["..."] if len(lines) > SHOWN_LINES else []
         return "\n".join(f"    {line}" for line in lines)
-
-
-def _lowest_python(project: Pyproject) -> str:
-    """Return the lowest version of Python that a package allows."""
-    declared = project.project.get("requires-python", "")
-    try:
-        allowed = SpecifierSet(declared)
-        named = [Version(each.version.removesuffix(".*")) for each in allowed]
-    except (AttributeError, InvalidSpecifier, InvalidVersion, TypeError):  # it may be no text
-        named = []
-    minors = [Version(f"3.{minor}") for minor in range(MINORS)]
-    if not named or not (possible := list(allowed.filter([*named, *minors]))):
-        raise FreezeError(
-            f"{project.path} has requires-python = {declared!r}, which does not say for which Python to freeze",
-            remedy='Declare the lowest version in [project], such as requires-python = ">=3.11"',
-        )
-    return str(min(possible))
 
 
 def _absolute(place: str) -> str:
