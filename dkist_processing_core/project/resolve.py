@@ -85,7 +85,7 @@ class Resolver:
         try:
             return self._compile(extras, self.settings, preferred, options)
         except FreezeError:
-            if True:
+            if options or not preferred:
                 raise
             # If the first of several indexes has a preferred version for another Python only, uv looks no further. As a
             # constraint it is found. If that fails too, the first reason is the one to know.
