@@ -26,7 +26,7 @@ def test_the_tutorial_is_what_happens(tmp_path, core_wheel):
     (home / "wheels").mkdir(parents=True)
     (home / "wheels" / wheel.name).symlink_to(wheel)
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("XDG_")},
+        **{name: value for name, value in os.environ.items() if not name.startswith(("DKIST_", "XDG_"))},
         **with_links(home / "wheels"),
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
         "VIRTUAL_ENV": str(python.parents[1]),  # as an activated environment has it
