@@ -29,6 +29,7 @@ __all__ = [
     "NotATaskError",
     "RecipeRunIdError",
     "ReleasedFileError",
+    "RemediableError",
     "ResumeError",
     "RunActiveError",
     "SelectionError",
@@ -115,22 +116,14 @@ class ChangedFileError(DKISTProcessingCoreError, FileExistsError):
         )
 
 
-class LocalRunError(DKISTProcessingCoreError, ValueError):
-    """A workflow cannot be run on this machine, or not in the way that was asked for."""
-
-
-class SelectionError(LocalRunError):
-    """There is no task of a name that was given, or none is left to run."""
-
-
-class ResumeError(LocalRunError):
+class RemediableError(DKISTProcessingCoreError, ValueError):
     """
-    A run cannot be taken up again.
+    Something that was asked for at a terminal cannot be done.
 
     Parameters
     ----------
     what
-        Why not.
+        Why not, with the thing and the value.
     remedy
         What to do.
     """
@@ -139,6 +132,18 @@ class ResumeError(LocalRunError):
         self.what = what
         self.remedy = remedy
         super().__init__(f"{what}\n    -> {remedy}.")
+
+
+class LocalRunError(DKISTProcessingCoreError, ValueError):
+    """A workflow cannot be run on this machine, or not in the way that was asked for."""
+
+
+class SelectionError(LocalRunError):
+    """There is no task of a name that was given, or none is left to run."""
+
+
+class ResumeError(RemediableError, LocalRunError):
+    """A local run cannot be taken up again."""
 
 
 class RunActiveError(LocalRunError):
@@ -158,22 +163,8 @@ class RunActiveError(LocalRunError):
         )
 
 
-class FreezeError(DKISTProcessingCoreError, ValueError):
-    """
-    The dependencies of a package cannot be frozen.
-
-    Parameters
-    ----------
-    what
-        Why not.
-    remedy
-        What to do.
-    """
-
-    def __init__(self, what: str, *, remedy: str) -> None:
-        self.what = what
-        self.remedy = remedy
-        super().__init__(f"{what}\n    -> {remedy}.")
+class FreezeError(RemediableError):
+    """The dependencies of a package cannot be frozen."""
 
 
 class UnknownExtraError(FreezeError):
@@ -198,22 +189,8 @@ class UnknownExtraError(FreezeError):
         )
 
 
-class NewPackageNameError(DKISTProcessingCoreError, ValueError):
-    """
-    A new package cannot have a name, or another text, that was given.
-
-    Parameters
-    ----------
-    what
-        What is wrong, with the value.
-    remedy
-        What to do.
-    """
-
-    def __init__(self, what: str, *, remedy: str) -> None:
-        self.what = what
-        self.remedy = remedy
-        super().__init__(f"{what}\n    -> {remedy}.")
+class NewPackageNameError(RemediableError):
+    """A new package cannot have a name, or another text, that was given."""
 
 
 class NewPackageFolderError(DKISTProcessingCoreError, FileExistsError):

@@ -105,7 +105,12 @@ def test_a_new_package_keeps_what_its_readme_and_its_pipeline_promise(core_wheel
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     path = f"{python.parent}:{os.environ['PATH']}"
-    environment = {**with_links(core_wheel), "PATH": path, "TMPDIR": str(temporary), "DKIST_RUNS": str(tmp_path / "runs")}
+    environment = {
+        **with_links(core_wheel),
+        "PATH": path,
+        "TMPDIR": str(temporary),
+        "DKIST_RUNS": str(tmp_path / "runs"),
+    }
     install, *commands = readme_commands(folder)
     assert install.startswith("python -m pip install --editable '.[report,test]'")
     for line in commands:
