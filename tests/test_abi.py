@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dkist_processing_core.common import log_lines, outcome
+from dkist_processing_core.common.environment import DESCRIPTION
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.worker import cache
@@ -157,7 +158,7 @@ def test_the_cache_has_the_layout_of_the_page():
     """The names of the folder, the marker and the locks."""
     promised = [names(row[0])[0] for row in rows("Cache of environments")]
     locks = [path.suffix for path in cache.lock_paths(Path("name-1-digest"))]
-    assert promised == [cache.LAYOUT, cache.OWNER_MARK, cache.MARKER, *locks]
+    assert promised == [cache.LAYOUT, cache.OWNER_MARK, cache.MARKER, DESCRIPTION, *locks]
 
 
 def test_a_spooled_message_has_the_keys_of_the_page():

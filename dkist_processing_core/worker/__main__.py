@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from dkist_processing_core.common.clean_room import cleaned
+from dkist_processing_core.common.environment import identity_now, read_description, short
 from dkist_processing_core.common.outcome import INCOMPLETE, OUTCOME_VARIABLE, Outcome, judged
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.worker import log
@@ -101,7 +102,7 @@ def _environment(
     locks = EnvironmentLocks(environment, patience=request.build_wait_seconds, check=supervisor.check)
     reason = damage(environment)
     if reason is None:
-        log.info(f"environment reused: {environment}")
+        log.info(f"environment reused: {environment}{_identity(environment)}")
         if wheel := changed_wheel(settings, request.name, request.version, environment, MARKER):
             log.warning(
                 f"{wheel} is newer than this environment of it, which is used as it is. To use the wheel, remove that: "
@@ -118,7 +119,7 @@ def _environment(
         locks.begin_build()
         reason = damage(environment)
         if reason is None:
-            log.info(f"environment reused: {environment}, built meanwhile")
+            log.info(f"environment reused: {environment}, built meanwhile{_identity(environment)}")
         else:
             if reason:
                 log.warning(f"the environment {environment} is damaged: {reason}; it is built again")
@@ -127,6 +128,14 @@ def _environment(
             _build(environment, request, interpreter, settings, supervisor, locks)
     locks.end_build()
     return environment, locks
+
+
+def _identity(environment: Path) -> str:
+    """Return what the log says of the identity of an environment."""
+    identity = identity_now(read_description(environment))
+    if identity is None:
+        return "; its identity is unknown, since an earlier version of this library built it"
+    return f", identity {short(identity)}"
 
 
 def _build(  # noqa: PLR0913, PLR0917 - all that decides what is built, and by whom

@@ -6,7 +6,6 @@ Runs in: worker.
 
 import os
 import shutil
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from dkist_processing_core.common.environment import DESCRIPTION, short
 from dkist_processing_core.common.redaction import redactor, without_credentials
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.cache import (
@@ -25,13 +25,14 @@ from dkist_processing_core.worker.cache import (
     write_marker,
 )
 from dkist_processing_core.worker.causes import cause
+from dkist_processing_core.worker.description import Installation, write_description
 from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
 from dkist_processing_core.worker.installer_folders import installer_folders
+from dkist_processing_core.worker.installers import find_uv, pip_installer, uv_installer
 from dkist_processing_core.worker.interpreter import Interpreter
-from dkist_processing_core.worker.pip_settings import for_pip, for_uv
 from dkist_processing_core.worker.request import Request
 
-__all__ = ["Run", "build", "find_uv"]
+__all__ = ["Run", "build"]
 
 CONSTRAINTS_FILE = ".constraints.txt"
 OUTPUT_LINES = 200
@@ -74,8 +75,9 @@ def build(path: Path, request: Request, interpreter: Interpreter, variables: Map
             delete(path)
         path.mkdir(exist_ok=True)
         mark_as_ours(path)  # before anything else is in it
-        _install(path, request, interpreter, variables, run)
-        write_marker(path, _description(path, request, interpreter, variables))
+        installation = _install(path, request, interpreter, variables, run)
+        identity = write_description(path, request, variables, installation)
+        write_marker(path, _marker(path, request, interpreter, variables))
     except BaseException as error:
         shutil.rmtree(path, ignore_errors=True)
         if isinstance(error, OSError):
@@ -85,49 +87,25 @@ def build(path: Path, request: Request, interpreter: Interpreter, variables: Map
         raise
     finally:
         os.umask(umask)
-    log.info(f"environment built in {time.monotonic() - began:.0f} s")
-
-
-def find_uv(variables: Mapping[str, str]) -> Path | None:
-    """Return the program uv: on PATH, or beside the Python that runs this, to which an extra brings it."""
-    found = shutil.which("uv", path=variables.get("PATH")) or shutil.which("uv", path=Path(sys.executable).parent)
-    return Path(found).absolute() if found else None
+    log.info(f"environment built in {time.monotonic() - began:.0f} s, identity {short(identity)}")
 
 
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
-def _install(path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str], run: Run) -> None:
-    python = path / "bin" / "python"
-    what = [request.requirement]
-    if request.dev_project:
-        what = ["--editable", f"{request.dev_project}[{','.join(request.extras)}]"]
+def _install(
+    path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str], run: Run
+) -> Installation:
+    began = time.monotonic()
     if program := find_uv(variables):
-        options, ignored = for_uv(variables)
-        new = [
-            program,
-            "venv",
-            "--quiet",
-            "--allow-existing",
-            "--no-project",
-            "--no-config",
-            "--python",
-            interpreter.path,
-            path,
-        ]
-        # A release that was built again has the name that the cache of uv knows.
-        options += ["--refresh-package", request.name]
-        install = [program, "pip", "install", "--no-progress", "--python", python, *options, *what]
+        installer = uv_installer(program, path, request, interpreter, variables)
     else:
         log.info("there is no uv on PATH; python -m venv and pip do the work, more slowly")
-        variables, ignored = for_pip(variables)
-        new = [interpreter.path, "-I", "-m", "venv", path]
-        options = ["--no-input", "--no-compile", "--disable-pip-version-check"]
-        install = [python, "-P", "-m", "pip", "install", *options, *what]
-    variables = installer_folders(variables, path.parent)
-    if ignored:
-        log.info(f"settings of pip that {'uv' if program else 'pip'} is not given: {', '.join(ignored)}")
+        installer = pip_installer(path, request, interpreter, variables)
+    variables = installer_folders(installer.variables, path.parent)
+    if installer.ignored:
+        log.info(f"settings of pip that {installer.name} is not given: {', '.join(installer.ignored)}")
 
     redact = redactor(variables)
 
@@ -146,7 +124,13 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
                 may_be_its_cache=why.may_be_its_cache,
             )
 
-    succeed(new, path.parent)
+    def read(command: list[object]) -> str:
+        lines: list[bytes] = []
+        run(command, variables, path, lines.append)
+        return b"".join(lines).decode(errors="replace").strip()
+
+    for command in installer.make:
+        succeed(command, path.parent)
     # The installer works in this folder. An empty uv.toml keeps uv from looking for one in the folders above.
     (path / "uv.toml").touch()
     constraints = {}
@@ -156,13 +140,15 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
         # named as it is seen from the working folder.
         names = ("UV_CONSTRAINT", "PIP_CONSTRAINT")
         constraints = {name: f"{variables.get(name, '')} {CONSTRAINTS_FILE}".strip() for name in names}
-    succeed(install, path, **constraints)
-    succeed([python, "-I", Path(__file__).with_name("verify.py")], path, "was built, but cannot be used")
+    succeed(installer.install, path, **constraints)
+    version, report = installer.finish(read)
+    for name, arguments in (("inventory.py", [DESCRIPTION]), ("verify.py", [])):
+        checked = [path / "bin" / "python", "-I", Path(__file__).with_name(name), *arguments]
+        succeed(checked, path, "was built, but cannot be used")
+    return Installation(installer.name, version, began, report)
 
 
-def _description(
-    path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str]
-) -> dict[str, object]:
+def _marker(path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str]) -> dict[str, object]:
     """Return what the marker says."""
     packages = path.glob("lib/python*/site-packages/*.dist-info")
     return {

@@ -1,0 +1,96 @@
+"""
+The commands of uv, and of venv and pip, that make an environment.
+
+Runs in: worker.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dkist_processing_core.worker.interpreter import Interpreter
+from dkist_processing_core.worker.pip_settings import for_pip, for_uv
+from dkist_processing_core.worker.request import Request
+
+__all__ = ["Installer", "find_uv", "pip_installer", "uv_installer"]
+
+# In the environment, until it is built. The environment itself gets no pip, which no release has asked for.
+FOLDER_OF_PIP = ".pip"
+REPORT = "report.json"
+
+
+class Installer(NamedTuple):
+    """
+    An installer, with the commands that make an environment and fill it.
+
+    ``variables`` are what it is given of the variables of the installer, ``ignored`` the settings of pip that it is not
+    given. ``finish`` is called at the end; it returns the installer's version and its report, empty if it writes none.
+    """
+
+    name: str
+    make: list[list[object]]
+    install: list[object]
+    variables: Mapping[str, str]
+    ignored: list[str]
+    finish: Callable[[Callable[[list[object]], str]], tuple[str, dict[str, Any]]]
+
+
+def find_uv(variables: Mapping[str, str]) -> Path | None:
+    """Return the program uv: on PATH, or beside the Python that runs this, to which an extra brings it."""
+    found = shutil.which("uv", path=variables.get("PATH")) or shutil.which("uv", path=Path(sys.executable).parent)
+    return Path(found).absolute() if found else None
+
+
+def uv_installer(
+    program: Path, path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str]
+) -> Installer:
+    """Return the commands of uv for an environment in a folder."""
+    options, ignored = for_uv(variables)
+    new = ["venv", "--quiet", "--allow-existing", "--no-project", "--no-config", "--python", interpreter.path, path]
+    # A release that was built again has the name that the cache of uv knows.
+    options += ["--refresh-package", request.name]
+    target = ["--python", path / "bin" / "python"]
+
+    def finish(read: Callable[[list[object]], str]) -> tuple[str, dict[str, Any]]:
+        return read([program, "--version"]).removeprefix("uv ").partition(" ")[0], {}
+
+    return Installer(
+        name="uv",
+        make=[[program, *new]],
+        install=[program, "pip", "install", "--no-progress", *target, *options, *_what(request)],
+        variables=variables,
+        ignored=ignored,
+        finish=finish,
+    )
+
+
+def pip_installer(path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str]) -> Installer:
+    """Return the commands of venv and pip, which any Python has, for an environment in a folder."""
+    variables, ignored = for_pip(variables)
+    seed = path / FOLDER_OF_PIP
+    venv = [interpreter.path, "-I", "-m", "venv"]
+    options = ["--no-input", "--no-compile", "--disable-pip-version-check", "--report", seed / REPORT]
+    pip = [seed / "bin" / "python", "-P", "-m", "pip", "--python", path / "bin" / "python"]
+
+    def finish(_: object) -> tuple[str, dict[str, Any]]:
+        report = json.loads((seed / REPORT).read_text(encoding="utf-8"))
+        shutil.rmtree(seed)
+        return report["pip_version"], report
+
+    return Installer(
+        name="pip",
+        make=[[*venv, "--without-pip", path], [*venv, seed]],
+        install=[*pip, "install", *options, *_what(request)],
+        variables=variables,
+        ignored=ignored,
+        finish=finish,
+    )
+
+
+def _what(request: Request) -> list[object]:
+    if request.dev_project:
+        return ["--editable", f"{request.dev_project}[{','.join(request.extras)}]"]
+    return [request.requirement]
