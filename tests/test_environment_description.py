@@ -57,7 +57,8 @@ def test_the_log_names_the_identity(releases, warm_cache, tmp_path):
     (environment / ".ready").write_text(json.dumps(marker))
     (environment / DESCRIPTION).unlink()
     done = run("Good", releases, **settings)
-    assert (done.returncode, "; its identity is unknown, since an earlier version" in done.stdout) == (0, True), done.stdout
+    assert done.returncode == 0, done.stdout
+    assert "; its identity is unknown, since an earlier version of this library built it\n" in done.stdout
 
 
 def test_a_description_that_is_damaged_is_built_anew(releases, warm_cache, tmp_path):
@@ -127,3 +128,16 @@ def test_the_identity_of_a_checkout_is_that_of_its_state_now(releases, tmp_path)
     ]
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     assert checkout == {"path": str(project), "commit": commit, "dirty": False, "sources_sha256": None}
+
+
+def test_a_task_reads_what_its_environment_is(described, warm_cache):
+    """The identity, the requirement and the version of each distribution, in the Python of the environment."""
+    [environment] = environments(warm_cache)
+    program = (
+        "import json; from dkist_script_test.tasks import Good\n"
+        "its = Good(1, 'w', '1').environment\n"
+        "print(json.dumps([its.identity, its.requirement, its.distributions]))"
+    )
+    done = subprocess.run([environment / "bin/python", "-c", program], capture_output=True, text=True, check=True)
+    versions = {each["name"]: each["version"] for each in described["distributions"]}
+    assert json.loads(done.stdout) == [described["identity"], described["requirement"], versions]

@@ -9,13 +9,17 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.exceptions import RecipeRunIdError
 from dkist_processing_core.runtime.listeners import LISTENED, Listeners
 from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, AttributeValue, Span
+
+if TYPE_CHECKING:
+    from dkist_processing_core.runtime.environment import TaskEnvironment
 
 __all__ = ["TaskBase", "as_recipe_run_id"]
 
@@ -188,6 +192,23 @@ class TaskBase(ABC):
         """
         options |= {key: value for key, value in (("context", context), ("kind", kind)) if value is not None}
         return (self._listeners or self._listen()).telemetry.span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)
+
+    @cached_property
+    def environment(self) -> "TaskEnvironment":
+        """
+        The environment that the task runs in, for a header or a database: its identity, requirement and distributions.
+
+        Nothing is read before it is asked for. In an environment that the worker program did not build, as in a test
+        or a notebook, ``identity`` and ``requirement`` are None and ``distributions`` are those that are installed.
+
+        Examples
+        --------
+        >>> identity = task.environment.identity  # doctest: +SKIP
+        >>> header["HISTORY"] = f"environment {identity}"  # doctest: +SKIP
+        """
+        from dkist_processing_core.runtime.environment import TaskEnvironment
+
+        return TaskEnvironment()
 
     @property
     def base_telemetry_attributes(self) -> dict[str, str | int]:
