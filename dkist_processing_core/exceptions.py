@@ -18,6 +18,7 @@ __all__ = [
     "DKISTProcessingCoreError",
     "DuplicateTaskError",
     "EmptyWorkflowError",
+    "EnvironmentDescriptionError",
     "FreezeError",
     "IllegalNameError",
     "LocalRunError",
@@ -161,6 +162,10 @@ class RunActiveError(LocalRunError):
         super().__init__(
             f"the run {run_id} is still active\n    -> Wait for its end, or stop it with Ctrl-C where it runs."
         )
+
+
+class EnvironmentDescriptionError(RemediableError):
+    """What an environment contains is not known, or not in a form that this release knows."""
 
 
 class FreezeError(RemediableError):

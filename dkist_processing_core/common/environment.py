@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DESCRIPTION", "SCHEMA_VERSION", "identity_now", "identity_of", "read_description", "short"]
+__all__ = [
+    "DESCRIPTION",
+    "SCHEMA_VERSION",
+    "identity_now",
+    "identity_of",
+    "identity_rows",
+    "is_consistent",
+    "read_description",
+    "short",
+]
 
 DESCRIPTION = "environment.json"
 SCHEMA_VERSION = 1
@@ -29,12 +38,23 @@ def read_description(environment: Path) -> dict[str, Any]:
 
 def identity_of(description: Mapping[str, Any]) -> str:
     """Return the digest of all that decides the code in an environment."""
+    return hashlib.sha256(json.dumps(sorted(identity_rows(description), key=json.dumps)).encode()).hexdigest()
+
+
+def identity_rows(description: Mapping[str, Any]) -> list[list[str | None]]:
+    """Return what decides the code in an environment: of each distribution name, version and digests."""
     rows = [
         [each["name"], each["version"], each["files_sha256"], *_sources(each)] for each in _distributions(description)
     ]
-    if description["other_sha256"]:
-        rows.append(["", "", description["other_sha256"]])
-    return hashlib.sha256(json.dumps(sorted(rows, key=json.dumps)).encode()).hexdigest()
+    return [*rows, ["", "", description["other_sha256"]]] if description["other_sha256"] else rows
+
+
+def is_consistent(description: Mapping[str, Any]) -> bool:
+    """Return whether the identity that an environment states is that of what it says it contains."""
+    try:
+        return identity_of(description) == str(description["identity"])
+    except (AttributeError, KeyError, TypeError):
+        return False
 
 
 def identity_now(description: Mapping[str, Any]) -> str | None:
