@@ -106,7 +106,7 @@ def test_a_description_has_no_credentials(releases, tmp_path):
     assert described["constraints"] == ["packaging>=24", "pydantic>=2 # enough"]
 
 
-def test_the_identity_of_a_checkout_is_that_of_its_state_now(releases, tmp_path):
+def test_the_identity_of_a_checkout_is_that_of_its_state_now(releases, tmp_path, command):
     """Another one when it is dirty, without building anew; and the clean one again when it is clean again."""
     project = write_package(tmp_path / "checkout", FILES, name=NAME)
     git = ["git", "-C", project, "-c", "user.name=Nobody", "-c", "user.email=nobody@example.org"]
@@ -128,6 +128,8 @@ def test_the_identity_of_a_checkout_is_that_of_its_state_now(releases, tmp_path)
     ]
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     assert checkout == {"path": str(project), "commit": commit, "dirty": False, "sources_sha256": None}
+    status, output, _ = command("environments", "show", NAME, "--cache", tmp_path / "cache")
+    assert (status, f"{project} {commit[:12]} (clean)\n" in output) == (0, True)
 
 
 def test_a_task_reads_what_its_environment_is(described, warm_cache):

@@ -5,6 +5,7 @@ Runs in: worker.
 """
 
 import os
+import re
 import shutil
 import time
 from collections import deque
@@ -36,6 +37,7 @@ __all__ = ["Run", "build"]
 
 CONSTRAINTS_FILE = ".constraints.txt"
 OUTPUT_LINES = 200
+VERSION = re.compile(rb"^(?:uv|pip) (\S+)", re.MULTILINE)
 
 Run = Callable[[list[object], Mapping[str, str], Path, Callable[[bytes], None]], int]
 
@@ -124,11 +126,6 @@ def _install(
                 may_be_its_cache=why.may_be_its_cache,
             )
 
-    def read(command: list[object]) -> str:
-        lines: list[bytes] = []
-        run(command, variables, path, lines.append)
-        return b"".join(lines).decode(errors="replace").strip()
-
     for command in installer.make:
         succeed(command, path.parent)
     # The installer works in this folder. An empty uv.toml keeps uv from looking for one in the folders above.
@@ -141,11 +138,16 @@ def _install(
         names = ("UV_CONSTRAINT", "PIP_CONSTRAINT")
         constraints = {name: f"{variables.get(name, '')} {CONSTRAINTS_FILE}".strip() for name in names}
     succeed(installer.install, path, **constraints)
-    version, report = installer.finish(read)
+    lines: list[bytes] = []
+    run(installer.print_version, variables, path, lines.append)
+    version = VERSION.search(b"".join(lines))
+    report = installer.report()
+    if installer.seed:
+        shutil.rmtree(installer.seed)
     for name, arguments in (("inventory.py", [DESCRIPTION]), ("verify.py", [])):
         checked = [path / "bin" / "python", "-I", Path(__file__).with_name(name), *arguments]
         succeed(checked, path, "was built, but cannot be used")
-    return Installation(installer.name, version, began, report)
+    return Installation(installer.name, version[1].decode() if version else "unknown", began, report)
 
 
 def _marker(path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str]) -> dict[str, object]:

@@ -7,7 +7,7 @@ Runs in: worker.
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,18 +24,26 @@ REPORT = "report.json"
 
 class Installer(NamedTuple):
     """
-    An installer, with the commands that make an environment and fill it.
+    An installer, with the commands that make an environment, fill it, and print the installer's version.
 
     ``variables`` are what it is given of the variables of the installer, ``ignored`` the settings of pip that it is not
-    given. ``finish`` is called at the end; it returns the installer's version and its report, empty if it writes none.
+    given. ``seed`` is the folder with the installer itself, which is removed at the end, and with its report.
     """
 
     name: str
     make: list[list[object]]
     install: list[object]
+    print_version: list[object]
     variables: Mapping[str, str]
     ignored: list[str]
-    finish: Callable[[Callable[[list[object]], str]], tuple[str, dict[str, Any]]]
+    seed: Path | None = None
+
+    def report(self) -> dict[str, Any]:
+        """Return what pip reports of each distribution that it has installed; empty for uv, which reports nothing."""
+        if self.seed is None:
+            return {}
+        report: dict[str, Any] = json.loads((self.seed / REPORT).read_text(encoding="utf-8"))
+        return report
 
 
 def find_uv(variables: Mapping[str, str]) -> Path | None:
@@ -53,17 +61,13 @@ def uv_installer(
     # A release that was built again has the name that the cache of uv knows.
     options += ["--refresh-package", request.name]
     target = ["--python", path / "bin" / "python"]
-
-    def finish(read: Callable[[list[object]], str]) -> tuple[str, dict[str, Any]]:
-        return read([program, "--version"]).removeprefix("uv ").partition(" ")[0], {}
-
     return Installer(
         name="uv",
         make=[[program, *new]],
         install=[program, "pip", "install", "--no-progress", *target, *options, *_what(request)],
+        print_version=[program, "--version"],
         variables=variables,
         ignored=ignored,
-        finish=finish,
     )
 
 
@@ -75,18 +79,14 @@ def pip_installer(path: Path, request: Request, interpreter: Interpreter, variab
     options = ["--no-input", "--no-compile", "--disable-pip-version-check", "--report", seed / REPORT]
     pip = [seed / "bin" / "python", "-P", "-m", "pip", "--python", path / "bin" / "python"]
 
-    def finish(_: object) -> tuple[str, dict[str, Any]]:
-        report = json.loads((seed / REPORT).read_text(encoding="utf-8"))
-        shutil.rmtree(seed)
-        return report["pip_version"], report
-
     return Installer(
         name="pip",
         make=[[*venv, "--without-pip", path], [*venv, seed]],
         install=[*pip, "install", *options, *_what(request)],
+        print_version=[seed / "bin" / "python", "-P", "-m", "pip", "--version"],
         variables=variables,
         ignored=ignored,
-        finish=finish,
+        seed=seed,
     )
 
 

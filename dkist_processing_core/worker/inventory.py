@@ -16,7 +16,7 @@ import re
 import stat
 import sys
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,8 +50,8 @@ class Inventory(NamedTuple):
     changed: list[str]
 
 
-def take_inventory(environment: Path, check: Callable[[], None] = lambda: None) -> Inventory:
-    """Return what an environment contains; ``check`` is called again and again, and what it raises ends this."""
+def take_inventory(environment: Path) -> Inventory:
+    """Return what an environment contains; each file is read."""
     root = os.path.realpath(environment)
     folders = sorted({os.path.realpath(each) for each in Path(root).glob("lib*/*/site-packages")})
     digests = Digests()
@@ -60,7 +60,6 @@ def take_inventory(environment: Path, check: Callable[[], None] = lambda: None) 
     distributions = []
     for folder in folders:
         for info in sorted(each for each in os.listdir(folder) if each.endswith(".dist-info")):
-            check()
             rows = _rows(f"{folder}/{info}/RECORD")
             # A list that a power cut has shortened does not name all files, but is complete to read.
             if not {f"{info}/METADATA", f"{info}/RECORD"} <= rows.keys():

@@ -4,7 +4,7 @@ Whether an environment is still what was installed.
 Runs in: worker.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,16 +22,16 @@ class Finding(NamedTuple):
     name: str
 
 
-def verify(environment: Path, check: Callable[[], None] = lambda: None) -> list[Finding]:
+def verify(environment: Path) -> list[Finding]:
     """
     Return all that is no longer as it was installed; each file is read.
 
     Without the description of an environment, its distributions are compared with their own lists alone. What Python
-    compiles is not looked at. ``check`` is called again and again, and what it raises ends this.
+    compiles is not looked at, nor are the files of a checkout.
     """
     described: dict[str, Any] = read_description(environment)
     marker: Mapping[str, Any] = read_marker(environment)
-    found = take_inventory(environment, check)
+    found = take_inventory(environment)
     findings = {Finding("missing", each) for each in found.missing}
     findings |= {Finding("changed", each) for each in found.changed}
     if not is_consistent(described):
