@@ -80,3 +80,14 @@ def test_a_variable_of_git_does_not_lead_to_another_repository(git, tmp_path, mo
     state = checkout_state(tmp_path)
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     assert checkout_state(tmp_path) == state
+
+
+def test_what_cannot_be_read_keeps_nobody_from_a_state(git, tmp_path):
+    """A link that leads nowhere, and a repository in this one; the task that needs them says more of it."""
+    (tmp_path / "src/new.py").symlink_to("nowhere")
+    state = checkout_state(tmp_path)
+    assert state.dirty
+    (tmp_path / "inner").mkdir()
+    git("init", "--quiet", "inner")
+    assert checkout_state(tmp_path) == state
+    assert checkout_state(tmp_path / "missing").commit is None

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from support.releases import run_uv
 from support.wheels import make_wheel_of
 
 from dkist_processing_core.common.environment import DESCRIPTION, read_description
+from dkist_processing_core.worker import collector, inventory, verification
 
 CAMERA = {
     "camera/__init__.py": "GAIN = 1\n",
@@ -240,3 +242,21 @@ def test_what_is_being_built_is_not_verified(command, environment):
         f"unfinished, not verified: cam-a-1.0-{'a' * 12}\n",
     )
     assert command("show", "cam-a")[0] == 1
+
+
+def test_what_is_verified_is_not_removed_meanwhile(command, environment, monkeypatch):
+    """As if a task ran in it; its last use stays what it was, and then it can be removed."""
+    lock = environment.with_name(f"{environment.name}.use")
+    lock.touch()
+    os.utime(lock, (1, 1))
+    [ours] = [each for each in collector.environments() if each.path == environment]
+    removed = []
+
+    def take_inventory(path):
+        removed.append(collector.remove(ours))
+        return inventory.take_inventory(path)
+
+    monkeypatch.setattr(verification, "take_inventory", take_inventory)
+    assert command("verify", "cam-a")[0] == 0
+    assert (removed, lock.stat().st_mtime) == ([False], 1)
+    assert collector.remove(ours)

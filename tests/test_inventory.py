@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,19 @@ def test_one_byte_of_one_file_is_another_identity(wheels, tmp_path, path):
     (camera, spectrum), others = (take_inventory(each).distributions for each in found)
     assert camera["files_sha256"] != others[0]["files_sha256"]
     assert spectrum["files_sha256"] == others[1]["files_sha256"]
+
+
+def test_the_digest_of_the_files_is_as_documented(tmp_path):
+    """Names with commas, quotes and other letters included; the generated script is not, the list of scripts is."""
+    files = {"a, b.txt": "1\n", 'quoted".py': "2\n", "\u540d.py": "3\n"}
+    wheel = make_wheel_of(
+        tmp_path, "camera", "1.0", files | {"{info}/entry_points.txt": "[console_scripts]\nx = a:b\n"}
+    )
+    with zipfile.ZipFile(wheel) as archive:
+        rows = [[each, sha256(archive.read(each)).hexdigest()] for each in archive.namelist() if "RECORD" not in each]
+    [found] = take_inventory(install(tmp_path / "venv", wheel)).distributions
+    assert len(rows) == 6
+    assert found["files_sha256"] == sha256(json.dumps(sorted(rows)).encode()).hexdigest()
 
 
 def test_what_python_compiles_is_no_part_of_it(wheels, tmp_path):

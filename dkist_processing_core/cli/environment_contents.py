@@ -119,11 +119,11 @@ def _verify(environment: collector.Environment, position: str) -> bool:
     from dkist_processing_core.worker.verification import verify as verify_environment
 
     name = label(environment)
-    if not environment.is_ready:
-        click.echo(f"unfinished, not verified: {name}", err=True)
-        return True
     with progress(f"Verifying {name} ({position})"):
         findings = verify_environment(environment.path)
+    if findings is None:
+        click.echo(f"unfinished, not verified: {name}", err=True)
+        return True
     if read_description(environment.path).get("schema_version") != SCHEMA_VERSION:
         say(
             f"Warning: {name} has no environment.json that this release knows, as one that an earlier version of this "

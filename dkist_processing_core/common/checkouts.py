@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 __all__ = ["CheckoutState", "checkout_state"]
 
-GIT_SECONDS = 60
+GIT_SECONDS = 20
 UNTRACKED = "??"
 
 
@@ -78,6 +78,7 @@ def _digest(folder: Path, files: Iterable[Path]) -> str:
 
 def _content(file: Path) -> str:
     """Return the digest of a file; of a folder, which is a repository in another one, that of its Python files."""
-    if file.is_dir():
-        return _digest(file, _python_files(file))
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "deleted"
+    try:
+        return _digest(file, _python_files(file)) if file.is_dir() else hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:  # deleted, or not ours to read
+        return type(error).__name__

@@ -156,7 +156,7 @@ def _digest_of(files: dict[str, str]) -> str:
 def _rows(record: str) -> dict[str, str]:
     """Return the files of a list with their digests, without those that Python compiles; empty if it is no list."""
     with suppress(OSError, UnicodeDecodeError, csv.Error), open(record, encoding="utf-8", newline="") as file:
-        return {row[0]: row[1] for row in csv.reader(file) if len(row) > 1 and f"{COMPILED}/" not in row[0]}
+        return {row[0]: row[1] for row in csv.reader(file) if len(row) > 1 and COMPILED not in row[0].split("/")}
     return {}
 
 

@@ -4,12 +4,14 @@ Whether an environment is still what was installed.
 Runs in: worker.
 """
 
+import fcntl
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dkist_processing_core.common.environment import DESCRIPTION, SCHEMA_VERSION, is_consistent, read_description
-from dkist_processing_core.worker.cache import MARKER, read_marker
+from dkist_processing_core.worker.cache import MARKER, lock_paths, read_marker
 from dkist_processing_core.worker.inventory import Inventory, take_inventory
 
 __all__ = ["Finding", "verify"]
@@ -22,15 +24,29 @@ class Finding(NamedTuple):
     name: str
 
 
-def verify(environment: Path) -> list[Finding]:
+def verify(environment: Path) -> list[Finding] | None:
     """
-    Return all that is no longer as it was installed; each file is read.
+    Return all that is no longer as it was installed, None for an environment that is not complete; each file is read.
 
     Without the description of an environment, its distributions are compared with their own lists alone. What Python
-    compiles is not looked at, nor are the files of a checkout.
+    compiles is not looked at, nor are the files of a checkout. Nobody removes or replaces the environment meanwhile.
     """
+    with _in_use(environment):
+        marker: Mapping[str, Any] = read_marker(environment)
+        return _findings(environment, marker) if marker else None
+
+
+@contextmanager
+def _in_use(environment: Path) -> Iterator[None]:
+    """Hold the lock of those who use an environment, if it has one; a cache that can only be read may have none."""
+    with ExitStack() as held:
+        with suppress(OSError):
+            fcntl.flock(held.enter_context(lock_paths(environment)[0].open()), fcntl.LOCK_SH)
+        yield
+
+
+def _findings(environment: Path, marker: Mapping[str, Any]) -> list[Finding]:
     described: dict[str, Any] = read_description(environment)
-    marker: Mapping[str, Any] = read_marker(environment)
     found = take_inventory(environment)
     findings = {Finding("missing", each) for each in found.missing}
     findings |= {Finding("changed", each) for each in found.changed}
