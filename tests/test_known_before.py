@@ -1,6 +1,8 @@
 """What a worker would meet at the first run, and validation can know before."""
 
+import functools
 import zipfile
+from dataclasses import dataclass
 
 import pytest
 from support.sources import imported_sources
@@ -98,10 +100,99 @@ class EntersNone(Sound):
         return None  # noqa: RET501, PLR1711 - what is tested
 
 
+def injecting(function):
+    """Give a method an argument of its own."""
+
+    @functools.wraps(function)
+    def wrapper(self, *arguments, **keywords):
+        return function(self, *arguments, **keywords, store={})
+
+    return wrapper
+
+
+def returning_itself(function):
+    @functools.wraps(function)
+    def wrapper(self):
+        function(self)
+        return self
+
+    return wrapper
+
+
+class RunInjected(Sound):
+    @injecting
+    def run(self, store): ...
+
+
+class InitInjected(Sound):
+    @injecting
+    def __init__(self, recipe_run_id, workflow_name, workflow_version, store):
+        super().__init__(recipe_run_id, workflow_name, workflow_version)
+
+
+@dataclass
+class Data(Sound):
+    recipe_run_id: int
+    workflow_name: str
+    workflow_version: str
+
+    def __post_init__(self):
+        super().__init__(self.recipe_run_id, self.workflow_name, self.workflow_version)
+
+
+def make(task, *arguments):
+    TaskBase.__init__(task, *arguments)
+
+
+class InitElsewhere(Sound):
+    def __init__(self, recipe_run_id, workflow_name, workflow_version):
+        make(self, recipe_run_id, workflow_name, workflow_version)
+
+
+class InitByMethod(Sound):
+    def __init__(self, *arguments, **keywords):
+        self.prepare(*arguments, **keywords)
+
+    def prepare(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+
+
+class EnterDecorated(Sound):
+    @returning_itself
+    def __enter__(self):
+        super().__enter__()
+
+
+class EnterReturnsInTheEnd(Sound):
+    def __enter__(self):
+        if self.recipe_run_id:
+            return super().__enter__()
+        return None
+
+
+class RunProperty(Sound):
+    @property
+    def run(self):
+        return lambda: None
+
+
+class RunAsync(Sound):
+    async def run(self): ...
+
+
+class PreRunGenerator(Sound):
+    def pre_run(self):
+        yield 1
+
+
 @pytest.mark.parametrize(
     ("task", "expected"),
     [
         (Sound, None),
+        *((each, None) for each in (RunInjected, InitInjected, Data, InitElsewhere, InitByMethod, EnterDecorated)),
+        *((each, None) for each in (EnterReturnsInTheEnd, RunProperty)),
+        (RunAsync, "its run is async, and calling it runs nothing"),
+        (PreRunGenerator, "its pre_run is a generator, and calling it runs nothing"),
         (TakesNothing, "its __init__ cannot be called with recipe_run_id, workflow_name, workflow_version"),
         (TakesMore, "missing a required argument: 'instrument'"),
         (OtherNames, "its __init__ cannot be called"),

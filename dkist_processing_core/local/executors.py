@@ -15,7 +15,9 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
@@ -45,8 +47,8 @@ class ForkExecutor:
     """
     Runs each try in a process of its own, a child of the `forkserver`.
 
-    ``environment`` is that of the tasks, ``descriptors`` stay open as long as any of them runs. With ``is_worker`` each
-    is run by the worker program, in the environment of its release.
+    ``environment`` is that of the tasks, ``descriptors`` stay open as long as the forkserver runs. With ``is_worker``
+    each is run by the worker program, in the environment of its release.
     """
 
     def __init__(
@@ -68,7 +70,10 @@ class ForkExecutor:
         self._connection, theirs = socket.socketpair()
         with theirs:
             self._server = subprocess.Popen(  # noqa: S603 - this Python, and a module of ours
-                [sys.executable, "-P", "-m", "dkist_processing_core.local.forkserver", str(theirs.fileno())],
+                [
+                    *(sys.executable, "-P", "-m", "dkist_processing_core.local.forkserver"),
+                    *map(str, (theirs.fileno(), *descriptors)),
+                ],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), *descriptors),
                 env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))},
@@ -118,7 +123,7 @@ class ForkExecutor:
         """Yield the tries that have ended; it waits for one unless `fileno` can be read."""
         data = self._connection.recv(READ_BYTES)
         if not data:
-            raise LocalRunError("the process that runs the tasks has ended; its messages are above")
+            raise LocalRunError("the process that starts the tasks has ended, so nothing is known of those that ran")
         *lines, self._rest = (self._rest + data).split(b"\n")
         for answer in map(json.loads, lines):
             name = self._running.pop(answer["id"])
@@ -173,13 +178,13 @@ class InProcessExecutor:
         from dkist_processing_core.runtime.main import exit_status, failure, logger, run_task
 
         before = resource.getrusage(resource.RUSAGE_SELF)
+        process = os.getpid()
         status, outcome = 0, Outcome(state="succeeded")
         os.environ[SPANS_VARIABLE] = str(spans)
         try:
-            run_task(node.task, workflow_name=self._workflow.name, workflow_version=self._workflow.version)
+            with _raising_signals(), _no_silent_exit(node.name):
+                run_task(node.task, workflow_name=self._workflow.name, workflow_version=self._workflow.version)
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
             if status := exit_status(error):
                 outcome = failure(error, node.task, status, logger.error)
             if status and self._is_debugged:
@@ -187,6 +192,8 @@ class InProcessExecutor:
 
                 traceback.print_exception(error)
                 pdb.post_mortem(error.__traceback__)
+        if os.getpid() != process:  # the task has forked, and this is not the process that goes on
+            os._exit(status)
         after = resource.getrusage(resource.RUSAGE_SELF)
         seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         self._done.append(Ended(node.name, status, seconds, after.ru_maxrss * KILOBYTE, outcome))
@@ -204,6 +211,45 @@ class InProcessExecutor:
         self._ready.close()
         os.environ.clear()
         os.environ.update(self._before)
+
+
+@contextmanager
+def _raising_signals() -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the task that runs in this process, after what they do otherwise."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if callable(handler := before[number]):
+            handler(number, frame)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    before: dict[int, Any] = {}
+    with suppress(ValueError):  # not the main thread, which alone can
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+            before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _no_silent_exit(task: str) -> Iterator[None]:
+    """Let ``os._exit`` in a task that runs in this process end it with an error; nothing else could notice it."""
+    process, leave = os.getpid(), os._exit
+
+    def refuse(status: int) -> None:
+        if os.getpid() == process:
+            sys.stderr.write(f"Error: {task} has called os._exit({status}), which ends the run. Resume it.\n")
+            sys.stderr.flush()
+            status = status or 1
+        leave(status)
+
+    os._exit = refuse  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 def wait(executor: ForkExecutor | InProcessExecutor, *others: int, seconds: float | None) -> bool:

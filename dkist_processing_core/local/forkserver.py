@@ -1,16 +1,18 @@
 """
 The process whose children the tasks of a local run are.
 
-Runs in: author and CI, as a program: ``python -m dkist_processing_core.local.forkserver DESCRIPTOR``. It has imported
-what runs a task, so that a task needs no more than a fork to begin; it has no threads. The runner asks for tasks
-through a socket, one request a line (JSON), and is told how each has ended:
+Runs in: author and CI, as a program: ``python -m dkist_processing_core.local.forkserver SOCKET [DESCRIPTOR...]``. It
+has imported what runs a task, so that a task needs no more than a fork to begin; it has no threads. The other
+descriptors stay open as long as it runs, and are not for the tasks. The runner asks for tasks through a socket, one
+request a line (JSON), and is told how each has ended:
 
 * ``{"id": ..., "arguments": [...], "environment": {...}, "log": "file"}`` starts a task: `runtime.main` with these
   arguments, or with ``"is_program": true`` a program. It gets a session of its own, and writes to the end of its log.
 * ``{"id": ..., "signal": 15}`` sends a signal to the session's process group of a task.
 * ``{"id": ..., "status": 0, "cpu_seconds": 0.1, "peak_memory_bytes": 2000000}`` is the answer.
 
-When the runner has closed the socket, or was killed, all tasks are ended and so is this process.
+When the runner has closed the socket, or was killed, all tasks are ended, with what they have left behind, and so is
+this process.
 """
 
 import atexit
@@ -24,9 +26,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NoReturn
 
 import dkist_processing_core.telemetry.memory.file  # noqa: F401 - each task records its spans, and need not import that
@@ -46,8 +49,9 @@ CANNOT_START = 126
 class Forkserver:
     """Starts tasks and tells how they end; `serve` returns in the process of each task, with its request."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, descriptors: Sequence[int] = ()) -> None:
         self._connection = connection
+        self._descriptors = descriptors
         self._tasks: dict[int, int] = {}  # ids by process
         self._rest = b""
         self._wake, self._woken = socket.socketpair()
@@ -96,6 +100,8 @@ class Forkserver:
             os._exit(CANNOT_START)
         for each in (self._connection, self._wake, self._woken):
             each.close()
+        for descriptor in self._descriptors:  # they would live as long as whatever the task leaves behind
+            os.close(descriptor)
         return 0
 
     def _send(self, number: int, identifier: int | None = None) -> None:
@@ -135,6 +141,20 @@ class Forkserver:
                 with suppress(BlockingIOError):
                     self._wake.recv(READ_BYTES)
                 self._reap()
+        self._kill_orphans()
+
+    @staticmethod
+    def _kill_orphans() -> None:
+        """Kill what the tasks have left behind, whose parent this process has become (PR_SET_CHILD_SUBREAPER)."""
+        deadline = time.monotonic() + KILL_SECONDS
+        with suppress(OSError):  # no more children, or not Linux
+            while time.monotonic() < deadline:
+                for pid in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+                time.sleep(0.01)
 
 
 def _prctl(option: int, argument: int) -> None:
@@ -145,6 +165,7 @@ def _prctl(option: int, argument: int) -> None:
 def run(request: Mapping[str, Any]) -> int:
     """Run the task of a request in this process, which was forked for it."""
     null = os.open(os.devnull, os.O_RDONLY)
+    Path(request["log"]).parent.mkdir(exist_ok=True)  # a task may have removed it
     log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for old, new in ((null, 0), (log, 1), (log, 2)):
         os.dup2(old, new)
@@ -171,7 +192,8 @@ def main() -> None:
     # Objects that the collector visits are copied into each task, page by page.
     gc.collect()
     gc.freeze()
-    request = Forkserver(socket.socket(fileno=int(sys.argv[1]))).serve()
+    number, *descriptors = map(int, sys.argv[1:])
+    request = Forkserver(socket.socket(fileno=number), descriptors).serve()
     if request is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _leave(run(request))
