@@ -22,7 +22,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup rabbitmq demo airflow test test-kills test-pythons matrix client client-compare check docs benchmarks constraints clean
+.PHONY: help setup rabbitmq chromium demo airflow test test-kills test-pythons matrix client client-compare check docs benchmarks constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -57,13 +57,17 @@ setup: $(DONE) ## Set up a local environment for development
 rabbitmq: ## Install RabbitMQ, if it is missing (as root on Debian)
 	@tests/support/install_rabbitmq.sh
 
+# Likewise.
+chromium: ## Install Chromium, if it is missing (as root on Debian)
+	@tests/support/install_chromium.sh
+
 demo: $(DONE) ## Export and run the example package on a real Airflow, and show the outcome
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/demo.py
 
 airflow: $(DONE) ## Run the example package in a standalone Airflow with its web pages, until Ctrl-C
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/standalone_airflow.py
 
-test: $(DONE) rabbitmq ## Run the tests (WHEEL=1: of the built wheel)
+test: $(DONE) rabbitmq chromium ## Run the tests (WHEEL=1: of the built wheel)
 	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) $(BIN)/pytest $(SPREAD) $(PYTEST_ARGUMENTS)
 
 # Without Airflow and RabbitMQ, which are the same whatever the Python; a Python that is not installed is skipped.

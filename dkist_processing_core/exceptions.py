@@ -16,17 +16,28 @@ __all__ = [
     "ConfigurationError",
     "CycleError",
     "DKISTProcessingCoreError",
+    "DamagedRunError",
     "DuplicateTaskError",
     "EmptyWorkflowError",
+    "FreezeError",
     "IllegalNameError",
+    "LocalRunError",
     "MissingDistributionError",
     "MissingExtraError",
     "NamingSchemeError",
+    "NewPackageFolderError",
+    "NewPackageNameError",
     "NotATaskError",
     "RecipeRunIdError",
     "ReleasedFileError",
+    "RemediableError",
+    "ResumeError",
+    "RunActiveError",
+    "SelectionError",
     "TaskImportError",
+    "TaskNotRunError",
     "TaskSettingError",
+    "UnknownExtraError",
     "UnknownUpstreamError",
     "UnsupportedDagFileError",
     "WorkflowError",
@@ -105,6 +116,119 @@ class ChangedFileError(DKISTProcessingCoreError, FileExistsError):
             f"These files were modified after export, or no export wrote them; nothing was written:{listed}\n"
             "    -> Move them away. To replace them, use overwrite=True, or --overwrite on the command line."
         )
+
+
+class RemediableError(DKISTProcessingCoreError, ValueError):
+    """
+    Something that was asked for at a terminal cannot be done.
+
+    Parameters
+    ----------
+    what
+        Why not, with the thing and the value.
+    remedy
+        What to do.
+    """
+
+    def __init__(self, what: str, *, remedy: str) -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what}\n    -> {remedy}.")
+
+
+class LocalRunError(DKISTProcessingCoreError, ValueError):
+    """A workflow cannot be run on this machine, or not in the way that was asked for."""
+
+
+class SelectionError(LocalRunError):
+    """There is no task of a name that was given, or none is left to run."""
+
+
+class ResumeError(RemediableError, LocalRunError):
+    """A local run cannot be taken up again."""
+
+
+class DamagedRunError(LocalRunError):
+    """
+    The journal of a run cannot be understood.
+
+    Parameters
+    ----------
+    run_id
+        The run.
+    file
+        Its journal.
+    what
+        What is wrong with it.
+    """
+
+    def __init__(self, run_id: str, file: str, what: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"the journal {file} is damaged: {what}\n    -> Remove the run: runs remove {run_id}.")
+
+
+class RunActiveError(LocalRunError):
+    """
+    A run has not ended yet.
+
+    Parameters
+    ----------
+    run_id
+        The run.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"the run {run_id} is still active\n    -> Wait for its end, or stop it with Ctrl-C where it runs."
+        )
+
+
+class FreezeError(RemediableError):
+    """The dependencies of a package cannot be frozen."""
+
+
+class UnknownExtraError(FreezeError):
+    """
+    A package does not declare an extra that is to be frozen.
+
+    Parameters
+    ----------
+    extra
+        The extra.
+    path
+        The file in which it is not declared.
+    known
+        The extras that are.
+    """
+
+    def __init__(self, extra: str, *, path: str, known: Iterable[str]) -> None:
+        self.extra = extra
+        super().__init__(
+            f"{path} declares no extra {extra!r}{did_you_mean(extra, known)}",
+            remedy="Name one that it declares, or declare it in [project.optional-dependencies]",
+        )
+
+
+class NewPackageNameError(RemediableError):
+    """A new package cannot have a name, or another text, that was given."""
+
+
+class NewPackageFolderError(DKISTProcessingCoreError, FileExistsError):
+    """
+    A new package cannot be written to a folder.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    what
+        Why not.
+    """
+
+    def __init__(self, folder: object, what: str) -> None:
+        self.folder = folder
+        super().__init__(f"{folder} {what}, and nothing was written\n    -> Name a folder that does not exist yet.")
 
 
 class UnsupportedDagFileError(DKISTProcessingCoreError, ValueError):
@@ -207,6 +331,26 @@ class DuplicateTaskError(WorkflowError):
 
 class EmptyWorkflowError(WorkflowError):
     """A workflow has no nodes."""
+
+
+class TaskNotRunError(DKISTProcessingCoreError, TypeError):
+    """
+    A method of a task is a coroutine or a generator, so calling it has run nothing.
+
+    Parameters
+    ----------
+    name
+        Name of the method.
+    kind
+        What it has returned.
+    """
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name = name
+        super().__init__(
+            f"{name} returned a {kind.replace('_', ' ')}, of which nothing has run\n"
+            f"    -> Write {name} without async and yield; asyncio.run() in it runs a coroutine."
+        )
 
 
 class TaskSettingError(WorkflowError):

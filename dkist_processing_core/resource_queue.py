@@ -4,12 +4,24 @@ The queues that workers listen on.
 Runs in: author and CI.
 """
 
-from enum import StrEnum
+from enum import EnumMeta, StrEnum
 
 __all__ = ["ResourceQueue"]
 
 
-class ResourceQueue(StrEnum):
+class _Meta(EnumMeta):
+    def __getattr__(cls, name: str) -> object:
+        """Name the member that was probably meant."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        from dkist_processing_core.exceptions import did_you_mean
+
+        known = ", ".join(cls.__members__)
+        hint = did_you_mean(name, cls.__members__)
+        raise AttributeError(f"there is no {cls.__name__}.{name}{hint}; there are {known}")
+
+
+class ResourceQueue(StrEnum, metaclass=_Meta):
     """
     Kind of worker that a node needs, by the name of the Airflow queue that such workers listen on.
 

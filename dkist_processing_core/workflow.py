@@ -293,6 +293,14 @@ class Workflow:
         """
         from dkist_processing_core.export import bundle
 
+        for node in self.nodes:
+            if node.task.__module__ == "__main__":
+                raise WorkflowError(
+                    f"the class of {node.name} is defined in the program that is running, not in a module",
+                    remedy="Define it in a module of the package, which a worker can import",
+                    workflow=self.workflow_name,
+                    task=node.name,
+                )
         return bundle.write([self.spec], Path(path or "dags"), overwrite=overwrite, has_companions=False)[0]
 
     def export(self, export_path: str | Path | None = None, *, overwrite: bool = False) -> Path:

@@ -94,8 +94,8 @@ def described(command, context):
         record = parameter.get_help_record(context)
         if record and record[1]:
             yield from (f".. option:: {record[0]}", "", f"   {record[1]}", "")
-    for name in sorted(getattr(command, "commands", {})):
-        child = command.commands[name]
+    for name in sorted(command.list_commands(context) if isinstance(command, click.Group) else ()):
+        child = command.get_command(context, name)
         yield from described(child, click.Context(child, info_name=name, parent=context))
 
 

@@ -31,6 +31,8 @@ from dkist_processing_core.authoring.distributions import providing_distribution
 
 # What a reason for skipping says of a part that nobody has to have, not even where skipping is forbidden.
 OPTIONAL = "optional: "
+# Marks of the tests that take longest, the slowest ones first.
+SLOW = (("airflow",), ("network", "once", "rabbitmq"))
 KEPT = {"HOME", "LANG", "LC_ALL", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"}
 KEPT_PREFIXES = (
     "PIP_",
@@ -83,10 +85,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that the processes end at about the same time: Airflow, many tests."""
+    """
+    Begin with the files that take longest, so that the processes end at about the same time.
+
+    These are the ones with Airflow, then those with other real parts, then those with many tests.
+    """
     sizes = Counter(item.path for item in items)
-    with_airflow = {item.path for item in items if item.get_closest_marker("airflow")}
-    items.sort(key=lambda item: (item.path not in with_airflow, -sizes[item.path]))
+    ranks: dict[Path, int] = {}
+    for item in items:
+        found = [rank for rank, names in enumerate(SLOW) if any(item.get_closest_marker(name) for name in names)]
+        ranks[item.path] = min([ranks.get(item.path, len(SLOW)), *found])
+    items.sort(key=lambda item: (ranks[item.path], -sizes[item.path]))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,10 @@
 """Exported files in a real Airflow: loaded, run, refused, reported."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,25 @@ TASKS = """
     class Four(One): pass
     class Fails(TaskBase):
         def run(self): raise RuntimeError("on purpose")
+    class Noted(TaskBase):
+        retry_delay_seconds = 1
+        def run(self):
+            with Path(os.environ["FACTS"]).open("a") as file:
+                file.write(f"{self.task_name} {self.recipe_run_id} {self.workflow_version}\\n")
+            self.work(Path(os.environ["FACTS"] + ".seen"))
+        def work(self, seen): pass
+    class First(Noted): pass
+    class Flaky(Noted):
+        retries = 1
+        def work(self, seen):
+            if not seen.exists():
+                seen.touch()
+                raise RuntimeError("the first time")
+    class Exits(Noted):
+        retries = 1
+        def work(self, seen): raise SystemExit(7)
+    class Aside(Noted): pass
+    class Last(Noted): pass
     class Shows(TaskBase):
         def run(self):
             # Its own variables, those that it was started with, and those of a program that it starts.
@@ -34,7 +57,7 @@ TASKS = """
 """
 WORKFLOWS = """
     from dkist_processing_core import ResourceQueue, Workflow
-    from dkist_airflow_test.tasks import Fails, Four, One, Shows, Three, Two
+    from dkist_airflow_test.tasks import *
 
     def new(detail, **arguments):
         return Workflow(input_data="a", output_data="b", category="air", detail=detail,
@@ -59,6 +82,13 @@ WORKFLOWS = """
     failing.add_node(One)
     failing.add_node(Fails, upstreams=One)
     failing.add_node(Two, upstreams=Fails)
+
+    noted = new("noted")
+    noted.add_node(First)
+    noted.add_node(Flaky, upstreams=First)
+    noted.add_node(Aside, upstreams=Flaky)
+    noted.add_node(Exits, upstreams=Aside)
+    noted.add_node(Last, upstreams=Exits)
 """
 FILES = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS, "workflows/original.py": ORIGINAL_EXAMPLE}
 DIAMOND = dict.fromkeys(["One", "Two", "Three", "Four"], "success")
@@ -77,6 +107,7 @@ def test_exported_files_load_without_error_or_warning(deployed):
         "My_Workflow_dev",
         "a_to_b_air_diamond_1.0",
         "a_to_b_air_failing_1.0",
+        "a_to_b_air_noted_1.0",
         "a_to_b_air_shows_1.0",
         "a_to_b_air_virtualenv_1.0",
         "a_to_b_air_virtualenv_shows_1.0",
@@ -163,6 +194,54 @@ def test_a_failure_is_published_once(deployed, rabbitmq):
     assert message["dagRunId"] == done["run_id"]
     assert message["logUrl"].startswith("http://airflow.example:8080/dags/a_to_b_air_failing_1.0/")
     assert list(spool.pending(Path(deployed.worker["DKIST_ISB_SPOOL"]))) == []
+
+
+def same_of(message):
+    """Return what a message says of the failure, without what differs from run to run, and from place to place."""
+    names = ("workflowName", "workflowVersion", "taskName", "recipeRunId", "tryNumber", "exitCode", "error")
+    error = re.sub(r'(?<=File ").*(?=dkist_airflow_test/)', "", message["error"])
+    return {name: message[name] for name in names} | {"error": error}
+
+
+def test_a_local_run_is_that_of_airflow(deployed, rabbitmq, tmp_path):
+    """The same tasks in the same order, tries included, the same states, and the same message."""
+    rabbitmq.forget("recipe.run.failure.q")
+    order, states, messages = {}, {}, {}
+
+    def note(way, trace):
+        order[way] = trace.read_text().splitlines()
+        messages[way] = [same_of(json.loads(body)) for _, body in rabbitmq.take_all("recipe.run.failure.q")]
+
+    settings = {"MESH_CONFIG": rabbitmq.mesh_config, "FACTS": str(tmp_path / "airflow")}
+    states["airflow"] = deployed.run("a_to_b_air_noted_1.0", {"recipe_run_id": 47}, **settings)["tasks"]
+    note("airflow", tmp_path / "airflow")
+    for way in ("processes", "environments"):
+        options = ["--environments"] if way == "environments" else []
+        command = ["dkist_processing_core", "run", "dkist_airflow_test.workflows.flow:noted", "--recipe-run-id", "47"]
+        environment = {**os.environ, **deployed.worker, **settings, "FACTS": str(tmp_path / way)}
+        environment["DKIST_RUNS"] = str(tmp_path / "runs")
+        done = subprocess.run(
+            [sys.executable, "-m", *command, "--bus", "--json", *options],
+            cwd=deployed.sources,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (1, "")
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        states[way] = {event["task"]: event["state"] for event in events if "state" in event and "task" in event}
+        note(way, tmp_path / way)
+    tries = ["First", "Flaky", "Flaky", "Aside", "Exits", "Exits"]
+    assert order["airflow"] == [f"{name} 47 1.0" for name in tries]
+    assert order["airflow"] == order["processes"] == order["environments"]
+    assert states["airflow"] == dict.fromkeys(["First", "Flaky", "Aside"], "success") | {
+        "Exits": "failed",
+        "Last": "upstream_failed",
+    }
+    assert states["airflow"] == states["processes"] == states["environments"]
+    [message] = messages["airflow"]
+    assert (message["taskName"], message["exitCode"], message["tryNumber"]) == ("Exits", 7, 2)
+    assert messages["airflow"] == messages["processes"] == messages["environments"]
 
 
 HOSTILE = "1); import os; os.system('touch /tmp/owned')  #"

@@ -56,7 +56,7 @@ def test_every_command_explains_itself(words):
     assert "\\b" not in done.output
     command = root
     for word in words:
-        command = command.commands[word]
+        command = command.get_command(None, word)
     assert command.help
     options = [each for each in command.params if isinstance(each, click.Option)]
     assert [each.name for each in options if not each.help] == []
@@ -97,7 +97,8 @@ def test_what_the_documentation_calls_is_there(file, words):
             options = {name for each in command.params for name in (*each.opts, "--help")}
             assert word.partition("=")[0] in options
         elif isinstance(command, click.Group):
-            command = command.commands[word]
+            command = command.get_command(None, word)
+            assert command, f"there is no command {word!r}"
 
 
 @pytest.mark.parametrize(

@@ -100,10 +100,11 @@ def test_every_queue_has_a_pool():
 
 
 @pytest.mark.network
-def test_the_tutorial_works(tmp_path, core_wheel):
-    """Its package installs, its workflow exports, and the script of its task runs from the checkout."""
+def test_the_package_of_the_readme_works(tmp_path, core_wheel):
+    """The package of the README installs, its workflow exports and runs, and so does the script of its task."""
     tutorial = shutil.copytree(TUTORIAL, tmp_path / "tutorial")
-    python = new_environment(tmp_path / "venv", *core_wheel.glob("*.whl"), tutorial)
+    [wheel] = core_wheel.glob("*.whl")
+    python = new_environment(tmp_path / "venv", f"dkist-processing-core[build] @ {wheel.as_uri()}", tutorial)
 
     def run(program, *arguments, **environment):
         done = subprocess.run(
@@ -119,7 +120,9 @@ def test_the_tutorial_works(tmp_path, core_wheel):
 
     output = run(python, tutorial / "export_workflows.py", BUILD_VERSION="1.0.0")
     assert output.splitlines()[-1] == "dags/l0_to_activity_tutorial_1.0.0.py"
-    assert "relative sunspot number 39" in run(python, tutorial / "run_by_hand.py")
-    (tmp_path / "script.sh").write_text(run(python, tutorial / "print_script.py"))
+    workflows, program = "dkist_processing_tutorial.workflows", python.with_name("dkist-processing-core")
+    output = run(program, "run", workflows, "--recipe-run-id", "1", "--in-process", DKIST_RUNS=str(tmp_path / "runs"))
+    assert "relative sunspot number 39" in output
+    (tmp_path / "script.sh").write_text(run(program, "show", workflows, "--node", "CountSunspots"))
     output = run("bash", "script.sh", DKIST_RECIPE_RUN_ID="1", DKIST_DEV_PROJECT=str(tutorial))
     assert "relative sunspot number 39" in output

@@ -689,6 +689,23 @@ def test_dev_runs_from_a_checkout_of_setuptools(releases, tmp_path):
     assert done.returncode == 0, done.stdout
 
 
+def test_a_release_that_is_built_again_is_taken_by_the_next_build(releases, tmp_path):
+    """Not the wheel of the same name that the installer knows; a start in the old environment says that it is old."""
+    wheels = shutil.copytree(releases, tmp_path / "wheels")
+    settings = {"DKIST_ENVIRONMENT_CACHE": str(tmp_path / "cache"), "UV_CACHE_DIR": str(tmp_path / "uv")}
+    first = run("Good", wheels, **settings)
+    assert "is newer than this environment" not in first.stdout
+    project = write_package(tmp_path / "project", FILES, name=NAME)
+    tasks = project / "src/dkist_script_test/tasks.py"
+    tasks.write_text(tasks.read_text().replace("good, recipe run", "changed, recipe run"))
+    build_wheel(project, wheels)
+    second = run("Good", wheels, **settings)
+    assert "INFO team: good, recipe run 42" in second.stdout
+    assert "is newer than this environment of it, which is used as it is" in second.stdout
+    shutil.rmtree(tmp_path / "cache")
+    assert "INFO team: changed, recipe run 42" in run("Good", wheels, **settings).stdout
+
+
 def test_dev_without_a_checkout_says_what_to_set(releases):
     """There is no release of that version, so the variable is named."""
     done = run(new_spec(version="dev"), releases)

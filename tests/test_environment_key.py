@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dkist_processing_core.worker import pip_settings
+from dkist_processing_core.worker.checkout import find_checkout
 from dkist_processing_core.worker.errors import WorkerError
 from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
@@ -140,7 +141,6 @@ def test_settings_of_pip_reach_uv(tmp_path):
     assert found["UV_INDEX"] == "http://one/simple http://two/simple"
     assert found["UV_FIND_LINKS"] == "/a,/b"
     assert (found["UV_HTTP_TIMEOUT"], found["UV_HTTP_RETRIES"], found["UV_INSECURE_HOST"]) == ("33", "5", "h1")
-    assert "UV_NO_INDEX" not in found
     _, found = describe(
         DKIST_REQUIREMENT="x[frozen]==1.0",
         PIP_CONFIG_FILE=str(conf),
@@ -220,6 +220,42 @@ def test_the_checkout_of_dev_changes_the_key(tmp_path):
     assert len(keys) == 3
 
 
+@pytest.mark.parametrize("name", ["setup.cfg", "setup.py", "requirements.txt", "deps/extra.in", "README.rst"])
+def test_what_decides_the_dependencies_of_a_checkout_changes_the_key(tmp_path, name):
+    """Files of setuptools, and those that pyproject.toml names; a description decides nothing."""
+    (tmp_path / "deps").mkdir()
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.setuptools.dynamic]\ndependencies = {file = ['requirements.txt']}\nreadme = {file = 'README.rst'}\n"
+        "optional-dependencies.extra = {file = 'deps/extra.in'}\n"
+    )
+    keys = set()
+    for text in ("one", "two"):
+        (tmp_path / name).write_text(text)
+        keys.add(describe(DKIST_REQUIREMENT="x[frozen]==dev", DKIST_DEV_PROJECT=str(tmp_path))[0])
+    assert len(keys) == (1 if name == "README.rst" else 2)
+
+
+def project(folder, name):
+    """Make a checkout, whose name may be known to its build tool alone."""
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(f"[project]\nname = '{name}'\n" if name else "[build-system]\n")
+    return str(folder)
+
+
+def test_the_checkout_of_the_distribution_is_found(tmp_path):
+    """Among several; one whose name is not known may be it if there is no other of that kind."""
+    right, wrong = project(tmp_path / "right", "My_Package"), project(tmp_path / "wrong", "other")
+    unknown, second = project(tmp_path / "unknown", ""), project(tmp_path / "second", "")
+    for text, expected in ((right, right), (f"{wrong}:{unknown}:{right}", right), (f"{wrong}:{unknown}", unknown)):
+        assert str(find_checkout(text, "my-package")) == expected
+    for text in (wrong, f"{wrong}:{unknown}:{second}"):
+        with pytest.raises(WorkerError, match=f"no checkout of my-package, but other in {wrong}") as caught:
+            find_checkout(text, "my-package")
+        assert caught.value.status == 78
+    with pytest.raises(WorkerError, match="is not a release that can be installed"):
+        find_checkout(f"{right}:{tmp_path}", "my-package")
+
+
 def test_uvs_own_configuration_changes_the_key(tmp_path):
     """That of the user, which names a package index, for example; its password does not count."""
     (tmp_path / ".config" / "uv").mkdir(parents=True)
@@ -283,7 +319,6 @@ def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):
         ("index-url", "http://a", {"UV_DEFAULT_INDEX": "http://a"}),
         ("keyring-provider", "subprocess", {"UV_KEYRING_PROVIDER": "subprocess"}),
         ("no-build-isolation", "off", {"UV_NO_BUILD_ISOLATION": "1"}),
-        ("no-index", "yes", {"UV_NO_INDEX": "1"}),
         ("pre", "1", {"UV_PRERELEASE": "allow"}),
         ("proxy", "http://u:p@h:1", {"https_proxy": "http://u:p@h:1", "HTTP_PROXY": "http://u:p@h:1"}),
         ("proxy", "h:1", {"https_proxy": "http://h:1", "ALL_PROXY": "http://h:1"}),
@@ -340,6 +375,8 @@ def test_uv_trusts_what_the_system_does_as_pip_does(tmp_path, monkeypatch, setti
         ("no-dependencies", "1", ["--no-deps"]),
         ("no-deps", "on", ["--no-deps"]),
         ("no-deps", "off", []),
+        ("no-index", "yes", ["--no-index"]),
+        ("no-index", "no", []),
         ("only-binary", "numpy,scipy", ["--only-binary=numpy", "--only-binary=scipy"]),
     ],
 )

@@ -19,6 +19,13 @@ def test_its_frozen_extra_pins_every_dependency():
     assert all("==" in requirement for requirement in frozen)
 
 
+def test_its_frozen_extra_fits_its_dependencies(command, core_wheel):
+    """The check of its own pipeline passes, on whatever the index has today."""
+    status, output, error = command("freeze", INSTRUMENT, "--check", "--find-links", core_wheel)
+    assert (status, error) == (0, ""), output
+    assert output.endswith(" (frozen 22), as before\n")
+
+
 def test_its_own_tests_pass_on_its_release(core_wheel, tmp_path):
     """Its wheel is installed with the frozen dependencies, as in its own pipeline."""
     links = with_links(make_index(tmp_path / "index", core_wheel, INSTRUMENT))

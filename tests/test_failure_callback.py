@@ -295,6 +295,17 @@ def test_what_cannot_be_published_is_spooled(error, caplog):
     assert record.getMessage().startswith(f"{beginning}It is spooled in {spooled.file}, and is sent after")
 
 
+@pytest.mark.parametrize("value", ["false", "0", " Off "])
+def test_without_a_bus_nothing_is_published_or_kept(value, monkeypatch, caplog):
+    """As on a laptop: one line says so."""
+    monkeypatch.setenv("DKIST_ISB_ENABLED", value)
+    with caplog.at_level(logging.INFO):
+        notify(new_context(), failing(AssertionError("it was asked for a broker")))
+    assert list(spool.pending()) == []
+    [text] = [each.getMessage() for each in caplog.records]
+    assert text.endswith("is not reported, since DKIST_ISB_ENABLED is false")
+
+
 def test_what_cannot_be_spooled_is_logged_whole(monkeypatch, tmp_path, caplog):
     """A spool folder that is a file: one error, with everything that is known and both reasons."""
     (tmp_path / "file").write_text("")

@@ -103,10 +103,13 @@ def test_a_diagram_depends_on_nothing_but_the_workflow(upstreams):
         assert draw(new_spec(upstreams)) == draw(new_spec(other))
 
 
-def test_other_queues_stand_out_in_graphviz():
-    """By a colour; the class and the queue are in a tooltip."""
-    drawn = diagram.dot(new_spec({"One": []}, queue="high_memory"))
-    assert '"One" [tooltip="tasks:One, queue high_memory", fillcolor="#fff4d6"];' in drawn
+def test_other_queues_are_named():
+    """In Graphviz they have a colour as well; the class and the queue are in a tooltip."""
+    spec = new_spec({"One": []}, queue="high_memory")
+    assert '    t0["One<br/>high_memory"]' in diagram.mermaid(spec)
+    drawn = diagram.dot(spec)
+    label = r'label="One\nhigh_memory"'
+    assert f'"One" [tooltip="tasks:One, queue high_memory", {label}, fillcolor="#fff4d6"];' in drawn
     assert '"One" [tooltip="tasks:One, queue default"];' in diagram.dot(new_spec({"One": []}))
 
 

@@ -6,7 +6,7 @@ from graphlib import TopologicalSorter
 
 import pytest
 
-HEAVY = ["airflow", "elasticapm", "jinja2", "nbformat", "opentelemetry", "pika", "pydantic", "rich"]
+HEAVY = ["airflow", "elasticapm", "jinja2", "nbformat", "opentelemetry", "pika", "pydantic", "rich", "tomlkit"]
 
 
 @pytest.mark.parametrize(

@@ -116,4 +116,6 @@ def test_papermill_fills_in_the_recipe_run_id(tmp_path, monkeypatch):
         timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
-    assert "MyTask2 of 42" in Path("out.ipynb").read_text()
+    content = Path("out.ipynb").read_text()
+    assert "MyTask2 of 42" in content
+    assert "INFO dkist_processing_core.task: Task MyTask2 complete" in content  # its log

@@ -483,7 +483,7 @@ def test_lines_keep_their_level_and_the_outcome_comes_last(releases, warm_cache)
     [
         ({"DKIST_RECIPE_RUN_ID": "x"}, 65, "recipe_run_id must be an integer"),
         ({"DKIST_GRACE_SECONDS": "x"}, 78, "DKIST_GRACE_SECONDS is 'x'"),
-        ({"UV_FIND_LINKS": "/none", "UV_NO_INDEX": "1"}, 69, "could not be built"),
+        ({"UV_FIND_LINKS": "/none", "PIP_NO_INDEX": "1"}, 69, "could not be built"),
     ],
     ids=["recipe-run-id", "setting", "build"],
 )

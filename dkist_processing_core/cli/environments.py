@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from dkist_processing_core.cli.options import json_option
-from dkist_processing_core.cli.tables import age, size, table
+from dkist_processing_core.cli.tables import age, table
+from dkist_processing_core.common.quantities import size
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
 from dkist_processing_core.worker import collector

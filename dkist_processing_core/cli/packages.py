@@ -8,6 +8,7 @@ import contextlib
 import os
 import pkgutil
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -90,13 +91,13 @@ def discovered(package: str) -> "Discovery":
         return discover(module)
 
 
-def checked(package: str) -> "Report":
-    """Return the report on all workflows of a package; see `imported`."""
+def checked(package: str, *, wheel: Path | None = None, pools: Sequence[str] = ()) -> "Report":
+    """Return the report on all workflows of a package, and on its wheel; see `imported`. Airflow has the ``pools``."""
     from dkist_processing_core.validation import rules
 
     found = discovered(package)
     with progress(f"Checking {package}"):
-        return rules.check(found)
+        return rules.check(found, wheel=wheel, pools=pools)
 
 
 def validated(package: str) -> "list[WorkflowSpec]":

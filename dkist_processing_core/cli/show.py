@@ -85,10 +85,18 @@ def show(workflow: str, task: str | None, is_json: bool) -> None:
     else:
         say(f"{spec.name}, version {spec.version}, from {spec.distribution}, operator {spec.operator}")
         rows = [
-            (node.name, ", ".join(node.upstreams) or "-", node.queue, str(node.retries), node.task)
+            (
+                node.name,
+                ", ".join(node.upstreams) or "-",
+                node.queue,
+                f"{node.retries} after {node.retry_delay_seconds:g} s" if node.retries else "0",
+                ", ".join(each for each in node.extras if each != "frozen") or "-",
+                f"{len(node.constraints.splitlines())} lines" if node.constraints else "-",
+                node.task,
+            )
             for node in spec.nodes
         ]
-        table(("task", "upstreams", "queue", "retries", "class"), rows)
+        table(("task", "upstreams", "queue", "retries", "extras", "constraints", "class"), rows)
 
 
 @click.command(short_help="Draw the order of the tasks of a workflow.")

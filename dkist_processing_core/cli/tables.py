@@ -2,14 +2,14 @@
 Output for people: messages, tables and progress.
 
 Runs in: author and CI, worker. On a terminal, lines are wrapped at its width, and coloured unless NO_COLOR is set. A
-file or another program gets each line complete and plain. rich is imported when something is printed.
+file or another program gets each line complete and plain, and rich is imported for a terminal or a table only.
 """
 
 import re
 import sys
 import textwrap
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,20 +18,12 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["age", "progress", "say", "size", "table"]
+__all__ = ["age", "plain", "progress", "say", "table"]
 
 # The names of the groups are colours.
 COLOURED = re.compile(r"^(?:(?P<red>(?:Error|fault \d+):)|(?P<yellow>(?:Warning|warning \d+):))")
 UNLIMITED = 1_000_000
-
-
-def size(number: float) -> str:
-    """Return a number of bytes in at most four characters and a unit."""
-    for unit in ("B", "K", "M", "G"):
-        if number < 1000:  # noqa: PLR2004 - so that four characters are enough
-            return f"{number:.0f} {unit}" if unit == "B" or number >= 10 else f"{number:.1f} {unit}"  # noqa: PLR2004
-        number /= 1024
-    return f"{number:.1f} T"
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but the line break and the tabulator
 
 
 def age(moment: datetime) -> str:
@@ -45,12 +37,12 @@ def age(moment: datetime) -> str:
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a text; on a terminal, wrapped lines are indented, and the words "Error", "fault" etc. are coloured."""
-    console = _console(err=err)
-    if not console.is_terminal:
+    if not _is_terminal(err=err):
         click.echo(text, err=err)
         return
     from rich.text import Text
 
+    console = _console(err=err)
     for line in text.split("\n"):
         indent = " " * (2 + len(line) - len(line.lstrip()))
         wrapped = textwrap.fill(
@@ -80,14 +72,24 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def progress(what: str) -> AbstractContextManager[object]:
     """Show on a terminal, and nowhere else, what the program is doing until it is done."""
-    return _console(err=True).status(what)
+    return _console(err=True).status(what) if _is_terminal(err=True) else nullcontext()
+
+
+def plain(text: str) -> str:
+    """Return a text of a task without control characters, which would control the terminal."""
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def _is_terminal(*, err: bool = False) -> bool:
+    stream = sys.stderr if err else sys.stdout
+    return stream is not None and stream.isatty()
 
 
 def _console(*, err: bool = False) -> "Console":
     from rich.console import Console
 
     # Otherwise FORCE_COLOR, which some CI systems set, would wrap the lines in a pipe.
-    is_terminal = (sys.stderr if err else sys.stdout).isatty()
+    is_terminal = _is_terminal(err=err)
     console = Console(stderr=err, force_terminal=is_terminal, highlight=False, markup=False, emoji=False)
     if not is_terminal:
         console.width = UNLIMITED

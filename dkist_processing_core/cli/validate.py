@@ -5,6 +5,7 @@ Runs in: author and CI.
 """
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,15 +23,30 @@ __all__ = ["validate"]
 @click.command(short_help="Check every workflow of a package.")
 @package_argument
 @click.option("--require-airflow", is_flag=True, help="Fail if Airflow is not installed, as it should be in CI.")
+@click.option(
+    "--wheel",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Check this wheel of the package as well.",
+)
+@click.option(
+    "--expect-pool", "pools", multiple=True, metavar="POOL", help="Give no advice on this pool, which Airflow has."
+)
 @json_option
 @click.pass_context
-def validate(context: click.Context, package: str, require_airflow: bool, is_json: bool) -> None:
+def validate(  # noqa: PLR0913, PLR0917 - one for each option
+    context: click.Context,
+    package: str,
+    require_airflow: bool,
+    wheel: Path | None,
+    pools: tuple[str, ...],
+    is_json: bool,
+) -> None:
     """
     Check every workflow that PACKAGE declares, such as dkist_processing_example.workflows.
 
     The report contains all faults of all workflows, and warnings about what is legal but probably not meant. If Airflow
-    is installed, it loads and serialises each file that an export would write. The exit status is 1 if there is a
-    fault.
+    is installed, it loads and serialises each file that an export would write. With --wheel, each task must be in the
+    wheel, of the same version and with the extras that it needs. The exit status is 1 if there is a fault.
     """
     from dkist_processing_core.authoring import airflow
     from dkist_processing_core.exceptions import WorkflowValidationError
@@ -38,7 +54,7 @@ def validate(context: click.Context, package: str, require_airflow: bool, is_jso
     if require_airflow:
         airflow.require_airflow("Validation by Airflow")
     try:
-        report = checked(package)
+        report = checked(package, wheel=wheel, pools=pools)
     except WorkflowValidationError as error:
         report = error.report
     if is_json:

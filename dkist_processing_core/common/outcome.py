@@ -7,11 +7,14 @@ keys; a key that is not known is passed over, and one that is missing is None. T
 """
 
 import json
+import signal
 from typing import Any, NamedTuple
 
-__all__ = ["OUTCOME_VARIABLE", "Outcome"]
+__all__ = ["INCOMPLETE", "OUTCOME_VARIABLE", "Outcome", "judged"]
 
 OUTCOME_VARIABLE = "DKIST_OUTCOME"
+INCOMPLETE = 70  # EX_SOFTWARE of sysexits.h: a process ended with 0 before its task was complete
+SIGNALLED = 128  # what a shell adds to the number of a signal
 LONGEST_SUMMARY = 1000
 
 
@@ -71,3 +74,32 @@ class Outcome(NamedTuple):
 
 def _encodable(value: Any) -> Any:
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+
+
+def judged(written: Outcome | None, status: int, *, grace_seconds: int | None = None) -> Outcome:
+    """
+    Return how a task has ended, by what it has written and its exit status, of which neither alone is proof.
+
+    Parameters
+    ----------
+    written
+        What the task has written, None if that is nothing.
+    status
+        Exit status of its process.
+    grace_seconds
+        The time that it had to end and has exceeded, if it was killed for that.
+    """
+    if written and written.is_success == (status == 0):
+        return written._replace(exit_status=status)
+    if status == 0:
+        status = INCOMPLETE
+        summary = "the task ended with exit status 0 before it was complete; something called os._exit, for example."
+    elif status == SIGNALLED + signal.SIGKILL and grace_seconds is not None:
+        summary = f"the task was killed, since it did not end within {grace_seconds} s (DKIST_GRACE_SECONDS)."
+    elif status == SIGNALLED + signal.SIGKILL:
+        summary = "the task was killed (SIGKILL); if nobody did that, the worker ran out of memory."
+    elif status > SIGNALLED:
+        summary = f"the task was ended by signal {status - SIGNALLED}; it wrote no error of its own."
+    else:
+        summary = f"the task ended with exit status {status} and without an error of its own."
+    return (written or Outcome(state=""))._replace(state="failed", summary=summary, exit_status=status)

@@ -9,11 +9,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["build_version", "cache_folder", "is_true", "isb_logging", "log_level"]
+__all__ = ["build_version", "cache_folder", "is_true", "isb_enabled", "isb_logging", "log_level"]
 
 DEFAULT_BUILD_VERSION = "dev"
 DEFAULT_LOG_LEVEL = "INFO"
 TRUE_WORDS = frozenset({"1", "on", "t", "true", "y", "yes"})
+FALSE_WORDS = frozenset({"0", "off", "f", "false", "n", "no"})
 
 
 def is_true(text: str) -> bool:
@@ -45,6 +46,11 @@ def log_level() -> str:
     return (os.environ.get("DKIST_LOG_LEVEL") or DEFAULT_LOG_LEVEL).strip().upper()
 
 
+def isb_enabled() -> bool:
+    """Tell whether there is an interservice bus: yes, unless ``DKIST_ISB_ENABLED`` says no."""
+    return os.environ.get("DKIST_ISB_ENABLED", "").strip().lower() not in FALSE_WORDS
+
+
 def isb_logging() -> bool:
     """Tell whether the log records of a task go to the interservice bus as well (``DKIST_ISB_LOGGING``, else no)."""
-    return is_true(os.environ.get("DKIST_ISB_LOGGING", ""))
+    return isb_enabled() and is_true(os.environ.get("DKIST_ISB_LOGGING", ""))

@@ -29,17 +29,20 @@ def mermaid(workflow: WorkflowSpec) -> str:
     # Short ids, since a name such as "end" is a keyword of Mermaid.
     ids = {node.name: f"t{number}" for number, node in enumerate(workflow.nodes)}
     lines = [f"%% {workflow.name} {workflow.version}", "flowchart LR"]
-    lines += [f'    {ids[node.name]}["{node.name}"]' for node in workflow.nodes]
+    for node in workflow.nodes:
+        queue = "" if node.queue == "default" else f"<br/>{node.queue}"
+        lines.append(f'    {ids[node.name]}["{node.name}{queue}"]')
     lines += [f"    {ids[upstream]} --> {ids[name]}" for upstream, name in workflow.edges()]
     return "\n".join(lines) + "\n"
 
 
 def dot(workflow: WorkflowSpec) -> str:
-    """Return a graph in the language of Graphviz; tasks in another queue than the default one are coloured."""
+    """Return a graph in the language of Graphviz; a queue other than the default one is named, and coloured."""
     lines = [f"digraph {json.dumps(workflow.dag_id)} {{", "    rankdir=LR;", f"    node [{NODE_STYLE}];"]
     for node in workflow.nodes:
-        colour = "" if node.queue == "default" else ', fillcolor="#fff4d6"'
+        label = json.dumps(f"{node.name}\n{node.queue}", ensure_ascii=False)
+        queue = "" if node.queue == "default" else f', label={label}, fillcolor="#fff4d6"'
         tooltip = json.dumps(f"{node.task}, queue {node.queue}", ensure_ascii=False)
-        lines.append(f"    {json.dumps(node.name)} [tooltip={tooltip}{colour}];")
+        lines.append(f"    {json.dumps(node.name)} [tooltip={tooltip}{queue}];")
     lines += [f"    {json.dumps(upstream)} -> {json.dumps(name)};" for upstream, name in workflow.edges()]
     return "\n".join([*lines, "}"]) + "\n"

@@ -43,6 +43,11 @@ PARAMETERS = """\
 recipe_run_id = None
 """
 CHECK = """\
+import logging
+
+# Shows the log of the tasks.
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
 if recipe_run_id is None:
     raise ValueError("recipe_run_id is not set. Set it in the cell above, for example: recipe_run_id = 1")
 """

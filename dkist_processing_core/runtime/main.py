@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from types import FrameType
 from typing import NoReturn
@@ -28,7 +29,7 @@ from dkist_processing_core.runtime.streams import forget_unread_outputs
 from dkist_processing_core.runtime.task import TaskBase, as_recipe_run_id
 from dkist_processing_core.runtime.tracebacks import format_error, last_lines, summarize
 
-__all__ = ["load_task", "main", "run_task"]
+__all__ = ["exit_status", "failure", "load_task", "logger", "main", "run_task"]
 
 logger = logging.getLogger("dkist_processing_core.runtime")
 
@@ -69,7 +70,7 @@ def run_task(task_path: str, *, workflow_name: str, workflow_version: str, recip
         recipe_run_id = os.environ.get("DKIST_RECIPE_RUN_ID", "")
     number = as_recipe_run_id(recipe_run_id)
     is_started = False
-    failure = None
+    raised = None
     try:
         task_class = load_task(task_path)
         with task_class(recipe_run_id=number, workflow_name=workflow_name, workflow_version=workflow_version) as task:
@@ -77,16 +78,16 @@ def run_task(task_path: str, *, workflow_name: str, workflow_version: str, recip
             try:
                 task()
             except BaseException as error:
-                failure = error
+                raised = error
                 raise
     except SystemExit as error:
-        if _status(error) or error is failure:
+        if exit_status(error) or error is raised:
             raise
         if not is_started:
             raise TaskImportError(f"task {task_path!r}: {error!r} was raised before the task had begun.") from error
-    if failure:
+    if raised:
         # Telemetry has recorded it as well.
-        raise failure
+        raise raised
 
 
 def load_task(task_path: str) -> type[TaskBase]:
@@ -185,9 +186,10 @@ def main(arguments: list[str] | None = None) -> int:
         run_task(options.task, workflow_name=options.workflow_name, workflow_version=options.workflow_version)
         _wait_for_threads()
     except BaseException as error:
-        status = _status(error)
+        status = exit_status(error)
         if status:
-            parent.send(_report(error, options.task, status, parent))
+            show = partial(parent.show_error, logger)
+            parent.send(failure(error, options.task, status, show))
             return status
         logger.warning("Task %s has left by %r; that counts as success", options.task, error)
     parent.send(Outcome(state="succeeded"))
@@ -201,7 +203,7 @@ def _wait_for_threads() -> None:
             thread.join()
 
 
-def _status(error: BaseException) -> int:
+def exit_status(error: BaseException) -> int:
     """Return the exit status for what has ended a task; 0 if it left by ``sys.exit()`` or ``sys.exit(0)``."""
     if isinstance(error, RecipeRunIdError):
         return BAD_RECIPE_RUN_ID
@@ -215,8 +217,8 @@ def _status(error: BaseException) -> int:
     return int(error.code) if isinstance(error.code, int) and 0 <= error.code <= LARGEST_STATUS else FAILED
 
 
-def _report(error: BaseException, task: str, status: int, parent: Parent) -> Outcome:
-    """Show why a task has failed, and return it for the failure message."""
+def failure(error: BaseException, task: str, status: int, show: Callable[[str], object]) -> Outcome:
+    """Show why a task has failed, and return that as its outcome."""
     summary = summarize(error)
     if isinstance(error, RecipeRunIdError):
         shown = f"Task {task} refused: {redact_urls(str(error))}"
@@ -226,7 +228,7 @@ def _report(error: BaseException, task: str, status: int, parent: Parent) -> Out
         shown = summary = f"Task {task} was terminated (SIGTERM)"
     else:
         shown = f"Task {task} failed: {summary}\n{format_error(error)}"
-    parent.show_error(logger, shown)
+    show(shown)
     ids = telemetry.last_ids()
     return Outcome(
         state="failed",

@@ -130,6 +130,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
         self._dag = DAG(
             dag_id=f"{self.name}_{self.version}",
             tags=list(self.tags),
+            description=f"{self.name} of {self.distribution} {self.version}",
             schedule=None,
             catchup=False,
             # A run of a paused DAG stays queued for ever; nothing runs before somebody triggers it.
@@ -156,6 +157,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
             maximum=LARGEST_NUMBER,
             pattern=RECIPE_RUN_ID_PATTERN,
             description="Id of the recipe run to process, a positive integer.",
+            examples=[1],  # with them, Airflow's form has a field for a number; without, a text area of six lines
             **{"$schema": SCHEMA},
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dkist_processing_core.common.clean_room import cleaned
-from dkist_processing_core.common.outcome import Outcome
+from dkist_processing_core.common.outcome import Outcome, judged
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.scheduling import TEMPLATE_FIELDS, current_workflow
 from dkist_processing_core.scheduling.execution import render, traceparent
@@ -24,8 +24,6 @@ except ImportError:
     from airflow.operators.python import PythonVirtualenvOperator
 
 __all__ = ["VirtualenvTaskOperator"]
-
-INCOMPLETE = "The task ended with exit status 0 before it was complete; something called os._exit, for example"
 
 
 def run_task(task, recipe_run_id, workflow_name, workflow_version, traceparent, outcome):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Airflow copies the text of this function
@@ -121,9 +119,8 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
                 if self.outcome is None or self.outcome.is_success:
                     raise
                 raise TaskFailedError(self.outcome) from None
-            self.outcome = _read(file)
-            if self.outcome is None or not self.outcome.is_success:
-                self.outcome = Outcome(state="failed", summary=INCOMPLETE)
+            self.outcome = judged(_read(file), 0)
+            if not self.outcome.is_success:
                 raise TaskFailedError(self.outcome)
 
 

@@ -6,6 +6,7 @@ Runs in: task environment. `start` imports the back ends that are on, and no oth
 
 import logging
 import os
+from pathlib import Path
 
 from dkist_processing_core.common import test_mode
 from dkist_processing_core.common.metadata import TaskMetadata
@@ -26,7 +27,7 @@ class _Last:
 
 def start(metadata: TaskMetadata) -> Recording:
     """
-    Begin to record a task on the configured back ends: none, Elastic APM, OpenTelemetry, or the last two.
+    Begin to record a task on the configured back ends: Elastic APM, OpenTelemetry, a file, several of them, or none.
 
     A back end that is configured but cannot be started is logged as a warning and left out.
     """
@@ -63,6 +64,14 @@ def _start_backends(metadata: TaskMetadata) -> list[NullBackend]:
             started.append(ElasticBackend(metadata, started[0].ids if started else None))
         except Exception as error:
             logger.warning("Elastic APM is enabled but cannot be started: %s: %s", type(error).__name__, error)
+    # Last, since where several can answer, as for the ids, the first one does.
+    if file := os.environ.get("DKIST_SPANS_FILE"):
+        try:
+            from dkist_processing_core.telemetry.memory.file import SpansFileBackend
+
+            started.append(SpansFileBackend(metadata, Path(file).absolute()))
+        except Exception as error:
+            logger.warning("DKIST_SPANS_FILE is set, but spans cannot be recorded: %s", error)
     return started
 
 

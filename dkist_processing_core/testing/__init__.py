@@ -4,10 +4,10 @@ For the tests of a package that is written with this library: what its tasks rec
 Runs in: author and CI. It needs neither pytest nor a telemetry back end nor a broker, and imports none of them.
 """
 
+from dkist_processing_core.telemetry.memory.spans import RecordedSpan, RecordedTask
 from dkist_processing_core.testing.dags import ExportedDagError, ExportedRun, load_exported_dag, run_exported_dag
 from dkist_processing_core.testing.metrics import Measurement, RecordedMetric
 from dkist_processing_core.testing.recorder import Recorded, recorded
-from dkist_processing_core.testing.spans import RecordedSpan, RecordedTask
 
 __all__ = [
     "ExportedDagError",

@@ -5,65 +5,24 @@ Runs in: author and CI.
 """
 
 import os
-import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dkist_processing_core.common import test_mode
 from dkist_processing_core.common.metadata import TaskMetadata
 from dkist_processing_core.isb.envelope import Envelope
-from dkist_processing_core.telemetry.attributes import task_attributes
-from dkist_processing_core.telemetry.null import BackendTracer, NullBackend
-from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TRACEPARENT, TRACESTATE, TraceIds, incoming
+from dkist_processing_core.telemetry.memory import InMemoryBackend
+from dkist_processing_core.telemetry.memory.spans import RecordedSpan, RecordedTask, no_open_span
+from dkist_processing_core.telemetry.protocol import TRACEPARENT, TRACESTATE
 from dkist_processing_core.testing.metrics import RecordedMetric, RecordingMeter
-from dkist_processing_core.testing.spans import RecordedSpan, RecordedTask, SpanContext, no_open_span
 
 if TYPE_CHECKING:
     from dkist_processing_core.isb.failures.message import RecipeRunFailureMessage
 
 __all__ = ["Recorded", "recorded"]
-
-
-class _Tracer(BackendTracer):
-    _backend: "InMemoryBackend"
-
-    def start_span(self, name: str, *_: Any, attributes: Mapping[str, Any] | None = None, **__: Any) -> RecordedSpan:
-        return RecordedSpan(self._backend.task, name, CUSTOM_SPAN_TYPE, attributes or {})
-
-
-class InMemoryBackend(NullBackend):
-    """The telemetry back end that records one task in memory; the task measures with the meter that is given."""
-
-    def __init__(self, metadata: TaskMetadata, meter: RecordingMeter) -> None:
-        continued = incoming()
-        ids = TraceIds(continued.trace_id if continued else secrets.token_hex(16), secrets.token_hex(8))
-        self.task = RecordedTask(
-            name=metadata.task_name,
-            workflow_name=metadata.workflow_name,
-            workflow_version=metadata.workflow_version,
-            recipe_run_id=metadata.recipe_run_id,
-            attributes=task_attributes(metadata),
-            ids=ids,
-        )
-        self.ids = ids
-        self.meter = meter
-
-    @property
-    def tracer(self) -> BackendTracer:
-        """A tracer that records in memory."""
-        return _Tracer(self)
-
-    def span(self, name: str, span_type: str, attributes: Mapping[str, Any], *_: Any) -> SpanContext:
-        """Record a stretch of work; see `NullBackend.span`."""
-        return SpanContext(self.task, name, span_type, attributes)
-
-    def end(self, error: BaseException | None) -> None:
-        """End the task; see `NullBackend.end`."""
-        self.task.error = error
-        self.task.is_ended = True
 
 
 class Recorded:

@@ -4,6 +4,7 @@ Advice on what is legal in a workflow but probably not intended.
 Runs in: author and CI.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 
 from dkist_processing_core.node import Node
@@ -47,9 +48,9 @@ def _docstring(node: Node) -> str:
     return (node.task.__dict__.get("__doc__") or "").strip()
 
 
-def missing_pools(declarations: Iterable[Declaration]) -> Iterator[Fault]:
-    """Yield an advice for each pool that Airflow does not have by default, at the first task that needs it."""
-    seen = {ResourceQueue.DEFAULT.pool}
+def missing_pools(declarations: Iterable[Declaration], *, known: Iterable[str] = ()) -> Iterator[Fault]:
+    """Yield an advice for each pool that Airflow is not known to have, at the first task that needs it."""
+    seen = {ResourceQueue.DEFAULT.pool, *known, *os.environ.get("DKIST_EXPECTED_POOLS", "").split()}
     for declaration in declarations:
         for node in declaration.workflow.nodes:
             if node.pool not in seen:

@@ -4,9 +4,10 @@ The rules that every workflow of a package must follow, all checked in one go.
 Runs in: author and CI. Airflow is used if it is installed, and never required.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.metadata import version as distribution_version
+from pathlib import Path
 
 from dkist_processing_core.authoring.airflow import is_airflow_installed
 from dkist_processing_core.authoring.distributions import derived_name, providing_distribution
@@ -18,18 +19,25 @@ from dkist_processing_core.rendering.dag import dag_file
 from dkist_processing_core.validation.advice import advice, missing_pools
 from dkist_processing_core.validation.airflow import AirflowUnusableError, load_by_airflow
 from dkist_processing_core.validation.discovery import Declaration, Discovery
+from dkist_processing_core.validation.distribution import extras_faults, missing_frozen, version_faults
 from dkist_processing_core.validation.report import Fault, Report
+from dkist_processing_core.validation.task_classes import class_faults
+from dkist_processing_core.validation.wheel import wheel_faults
 
 __all__ = ["check"]
 
 
-def check(found: Discovery) -> Report:
-    """Check every workflow that was found in a package."""
+def check(found: Discovery, *, wheel: Path | None = None, pools: Iterable[str] = ()) -> Report:
+    """Check every workflow that was found in a package, and its wheel; ``pools`` are those that Airflow has."""
     report = Report(found.package, faults=list(found.faults))
     if not found.declarations and not found.faults:
         remedy = "Assign a Workflow to a variable of a module whose name does not begin with an underscore"
         report.faults.append(Fault(where=found.package, what="it declares no workflow", remedy=remedy))
     report.faults.extend(_same_dag_id(found.declarations))
+    report.faults.extend(version_faults(found.declarations))
+    report.faults.extend(extras_faults(found.declarations))
+    if wheel is not None:
+        report.faults.extend(wheel_faults(wheel, found.declarations))
     sound = []
     for declaration in found.declarations:
         faults = list(_workflow_faults(declaration))
@@ -42,8 +50,9 @@ def check(found: Discovery) -> Report:
     report.workflows = [each.workflow.spec for each in sound]
     report.warnings.extend(_unknown_distributions(found.declarations))
     report.warnings.extend(_other_versions(found.declarations))
+    report.warnings.extend(missing_frozen(found.declarations))
     report.warnings.extend(each for declaration in sound for each in advice(declaration))
-    report.warnings.extend(missing_pools(sound))
+    report.warnings.extend(missing_pools(sound, known=pools))
     return report
 
 
@@ -75,6 +84,8 @@ def _workflow_faults(declaration: Declaration) -> Iterator[Fault]:
                 remedy=f"Write {missing}, or add a subclass that does",
                 task=node.name,
             )
+        for what, remedy in class_faults(node.task):
+            yield declaration.fault(what, remedy=remedy, task=node.name)
         if problem := _import_problem(node):
             yield declaration.fault(
                 problem,

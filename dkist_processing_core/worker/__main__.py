@@ -10,20 +10,22 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from dkist_processing_core.common.clean_room import cleaned
-from dkist_processing_core.common.outcome import OUTCOME_VARIABLE, Outcome
+from dkist_processing_core.common.outcome import INCOMPLETE, OUTCOME_VARIABLE, Outcome, judged
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import EnvironmentLocks, damage, is_writable, open_cache
-from dkist_processing_core.worker.errors import INCOMPLETE, MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
+from dkist_processing_core.worker.cache import MARKER, EnvironmentLocks, damage, is_writable, open_cache
+from dkist_processing_core.worker.checkout import changed_wheel
+from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
 from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
 from dkist_processing_core.worker.pip_settings import installer_variables
 from dkist_processing_core.worker.request import Request
-from dkist_processing_core.worker.supervise import SIGNALLED, Supervisor
+from dkist_processing_core.worker.supervise import Supervisor
 
 __all__ = ["main"]
 
@@ -34,7 +36,6 @@ LIMITS = {
     "processes": resource.RLIMIT_NPROC,
     "core files": resource.RLIMIT_CORE,
 }
-KILLED = SIGNALLED + 9
 WITHOUT_CACHE = {"UV_NO_CACHE": "1", "UV_LINK_MODE": "copy", "PIP_NO_CACHE_DIR": "1"}
 
 
@@ -52,6 +53,9 @@ def main() -> int:
         log.error(f"the worker program failed; please report this.\n{''.join(traceback.format_exception(error))}")
         outcome = Outcome(state="failed", summary=f"the worker program failed: {error!r}", exit_status=INCOMPLETE)
     log.outcome(outcome.to_json())
+    if path := os.environ.get(OUTCOME_VARIABLE):
+        with suppress(OSError):
+            Path(path).write_text(outcome.to_json(), encoding="utf-8")
     return outcome.exit_status or 0
 
 
@@ -98,6 +102,11 @@ def _environment(
     reason = damage(environment)
     if reason is None:
         log.info(f"environment reused: {environment}")
+        if wheel := changed_wheel(settings, request.name, request.version, environment, MARKER):
+            log.warning(
+                f"{wheel} is newer than this environment of it, which is used as it is. To use the wheel, remove that: "
+                f"dkist-processing-core environments remove {environment.name}"
+            )
     elif not is_writable(folder):
         raise WorkerError(
             MISCONFIGURED,
@@ -176,35 +185,16 @@ def _run_task(
         )
         file.seek(0)
         limit = supervisor.grace_seconds if supervisor.has_killed else None
-        outcome = _outcome(file.read(), status, limit)
+        try:
+            written = Outcome.from_json(file.read().decode(errors="replace"))
+        except ValueError:
+            written = None
+        outcome = judged(written, status, grace_seconds=limit)
+        if not written or outcome.summary != written.summary:
+            log.error(outcome.summary or "")
     seconds = time.monotonic() - began
     log.info(f"task {request.task} ended with exit status {outcome.exit_status} after {seconds:.0f} s")
     return outcome
-
-
-def _outcome(content: bytes, status: int, grace_seconds: int | None) -> Outcome:
-    """Return how a task has ended, by what it wrote, its exit status, and the grace period that it exceeded."""
-    try:
-        written = Outcome.from_json(content.decode(errors="replace"))
-    except ValueError:
-        written = None
-    if status == 0 and written and written.is_success:
-        return written._replace(exit_status=0)
-    if status and written and not written.is_success:
-        return written._replace(exit_status=status)
-    if status == 0:
-        status = INCOMPLETE
-        summary = "the task ended with exit status 0 before it was complete; something called os._exit, for example."
-    elif status == KILLED and grace_seconds is not None:
-        summary = f"the task was killed, since it did not end within {grace_seconds} s (DKIST_GRACE_SECONDS)."
-    elif status == KILLED:
-        summary = "the task was killed (SIGKILL); if nobody did that, the worker ran out of memory."
-    elif status > SIGNALLED:
-        summary = f"the task was ended by signal {status - SIGNALLED}; it wrote no error of its own."
-    else:
-        summary = f"the task ended with exit status {status} and without an error of its own."
-    log.error(summary)
-    return (written or Outcome(state=""))._replace(state="failed", summary=summary, exit_status=status)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, Work
 __all__ = [
     "LAYOUT",
     "LOCK_SUFFIXES",
+    "MARKER",
     "OWNER_MARK",
     "EnvironmentLocks",
     "damage",

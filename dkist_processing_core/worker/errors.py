@@ -4,12 +4,11 @@ What keeps the worker program from running a task, with the exit status that say
 Runs in: worker.
 """
 
-__all__ = ["INCOMPLETE", "INVALID_RECIPE_RUN_ID", "MISCONFIGURED", "UNAVAILABLE", "InstallerError", "WorkerError"]
+__all__ = ["INVALID_RECIPE_RUN_ID", "MISCONFIGURED", "UNAVAILABLE", "InstallerError", "WorkerError"]
 
 # The numbers of sysexits.h.
 INVALID_RECIPE_RUN_ID = 65  # EX_DATAERR
 UNAVAILABLE = 69  # EX_UNAVAILABLE: the environment cannot be built
-INCOMPLETE = 70  # EX_SOFTWARE: the task ended without an outcome, or this program has a bug
 MISCONFIGURED = 78  # EX_CONFIG
 
 

@@ -31,7 +31,7 @@ from dkist_processing_core.worker.interpreter import Interpreter
 from dkist_processing_core.worker.pip_settings import for_pip, for_uv
 from dkist_processing_core.worker.request import Request
 
-__all__ = ["Run", "build"]
+__all__ = ["Run", "build", "find_uv"]
 
 CONSTRAINTS_FILE = ".constraints.txt"
 OUTPUT_LINES = 200
@@ -88,6 +88,12 @@ def build(path: Path, request: Request, interpreter: Interpreter, variables: Map
     log.info(f"environment built in {time.monotonic() - began:.0f} s")
 
 
+def find_uv(variables: Mapping[str, str]) -> Path | None:
+    """Return the program uv: on PATH, or beside the Python that runs this, to which an extra brings it."""
+    found = shutil.which("uv", path=variables.get("PATH")) or shutil.which("uv", path=Path(sys.executable).parent)
+    return Path(found).absolute() if found else None
+
+
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
@@ -97,9 +103,7 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
     what = [request.requirement]
     if request.dev_project:
         what = ["--editable", f"{request.dev_project}[{','.join(request.extras)}]"]
-    # uv is on PATH, or beside the Python that runs this, whose extra "airflow" brings it.
-    if found := shutil.which("uv", path=variables.get("PATH")) or shutil.which("uv", path=Path(sys.executable).parent):
-        program = Path(found).absolute()
+    if program := find_uv(variables):
         options, ignored = for_uv(variables)
         new = [
             program,
@@ -112,6 +116,8 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
             interpreter.path,
             path,
         ]
+        # A release that was built again has the name that the cache of uv knows.
+        options += ["--refresh-package", request.name]
         install = [program, "pip", "install", "--no-progress", "--python", python, *options, *what]
     else:
         log.info("there is no uv on PATH; python -m venv and pip do the work, more slowly")
@@ -121,7 +127,7 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
         install = [python, "-P", "-m", "pip", "install", *options, *what]
     variables = installer_folders(variables, path.parent)
     if ignored:
-        log.info(f"settings of pip that {'uv' if found else 'pip'} is not given: {', '.join(ignored)}")
+        log.info(f"settings of pip that {'uv' if program else 'pip'} is not given: {', '.join(ignored)}")
 
     redact = redactor(variables)
 

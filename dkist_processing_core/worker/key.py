@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dkist_processing_core.common.redaction import without_credentials
+from dkist_processing_core.worker.checkout import deciding_files
 from dkist_processing_core.worker.errors import MISCONFIGURED, WorkerError
 from dkist_processing_core.worker.request import Request
 
@@ -53,7 +54,8 @@ def environment_name(request: Request, interpreter: list[str], settings: Mapping
         "uv": [_content(str(file)) for file in _uv_files(settings) if os.path.isfile(file)],  # noqa: PTH113 - does not raise
     }
     if request.dev_project:
-        parts["dev"] = [str(request.dev_project), _content(str(request.dev_project / "pyproject.toml"))]
+        files = deciding_files(request.dev_project)
+        parts["dev"] = [str(request.dev_project), {str(each): _content(str(each)) for each in files}]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return f"{request.name}-{request.version}-{digest}"
 

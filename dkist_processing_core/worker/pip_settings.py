@@ -26,12 +26,11 @@ FOR_UV = {
     "SSL_CLIENT_CERT": "client-cert",
 }
 FLAGS_FOR_UV = {
-    "no-index": {"UV_NO_INDEX": "1"},
     "pre": {"UV_PRERELEASE": "allow"},
     "require-hashes": {"UV_REQUIRE_HASHES": "1"},
 }
 # uv has no variables for them in "uv pip".
-ARGUMENTS_FOR_UV = ("config-settings", "no-binary", "no-deps", "only-binary")
+ARGUMENTS_FOR_UV = ("config-settings", "no-binary", "no-deps", "no-index", "only-binary")
 ALIASES = {
     "config-setting": "config-settings",
     "default-timeout": "timeout",
@@ -116,8 +115,8 @@ def for_uv(variables: Mapping[str, str]) -> tuple[list[str], list[str]]:
     arguments = []
     for key in ARGUMENTS_FOR_UV:
         value = settings.get(key, "")
-        if key == "no-deps":
-            arguments += ["--no-deps"] if is_true(value) else []
+        if key in {"no-deps", "no-index"}:
+            arguments += [f"--{key}"] if is_true(value) else []
         elif key == "config-settings":
             arguments += [f"--config-setting={value}"] if value else []
         else:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from dkist_processing_core.worker.checkout import find_checkout, normalized
 from dkist_processing_core.worker.errors import INVALID_RECIPE_RUN_ID, MISCONFIGURED, WorkerError
 
 __all__ = ["Request"]
@@ -58,17 +59,18 @@ class Request(NamedTuple):
         match = REQUIREMENT.fullmatch(requirement)
         if match is None:
             raise _misconfigured(f"DKIST_REQUIREMENT is {requirement!r}; it must read name[extra,...]==version.")
+        name = normalized(match[1])
         return cls(
             task=environment["DKIST_TASK"],
             requirement=requirement,
-            name=_normalized(match[1]),
-            extras=tuple(sorted({_normalized(extra) for extra in match[2].split(",") if extra})),
+            name=name,
+            extras=tuple(sorted({normalized(extra) for extra in match[2].split(",") if extra})),
             version=match[3],
             constraints=environment.get("DKIST_CONSTRAINTS", ""),
             workflow_name=environment["DKIST_WORKFLOW_NAME"],
             workflow_version=environment["DKIST_WORKFLOW_VERSION"],
             recipe_run_id=run,
-            dev_project=_dev_project(environment.get("DKIST_DEV_PROJECT", "")) if match[3] == DEV else None,
+            dev_project=find_checkout(environment.get("DKIST_DEV_PROJECT", ""), name) if match[3] == DEV else None,
             grace_seconds=_seconds("DKIST_GRACE_SECONDS", environment.get("DKIST_GRACE_SECONDS") or "10"),
             build_wait_seconds=_seconds(
                 "DKIST_BUILD_WAIT_SECONDS", environment.get("DKIST_BUILD_WAIT_SECONDS") or "3600"
@@ -80,10 +82,6 @@ def _misconfigured(message: str) -> WorkerError:
     return WorkerError(MISCONFIGURED, message)
 
 
-def _normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal()
 
@@ -92,12 +90,3 @@ def _seconds(variable: str, text: str) -> int:
     if not _is_number(text):
         raise _misconfigured(f"{variable} is {text!r}; it must be a whole number of seconds.")
     return int(text)
-
-
-def _dev_project(text: str) -> Path:
-    if not text or not Path(text, "pyproject.toml").is_file():
-        raise _misconfigured(
-            f"the version {DEV} is not a release that can be installed, and DKIST_DEV_PROJECT is {text!r}. "
-            "Set DKIST_DEV_PROJECT to a checkout of the package, the folder with its pyproject.toml."
-        )
-    return Path(text).resolve()

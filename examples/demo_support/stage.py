@@ -224,10 +224,11 @@ class Stage:
         (wheel,) = self.index.glob("dkist_processing_core-*.whl")
         pin = f"dkist-processing-core=={wheel.name.split('-')[1]}"
         if pin not in self._frozen:
-            freeze = shlex.join(["python", str(INSTRUMENT / "freeze.py"), "--find-links", str(self.index)])
+            freeze = ["dkist-processing-core", "freeze", str(INSTRUMENT), "--find-links", str(self.index)]
+            freeze += ["--upgrade-package", "dkist-processing-core"]
             raise DemoError(
                 f'The extra "frozen" in {INSTRUMENT / "pyproject.toml"}\n'
-                f"does not pin {pin}, which is the library at hand. Freeze it again:\n  {freeze}"
+                f"does not pin {pin}, which is the library at hand. Freeze it again:\n  {shlex.join(freeze)}"
             )
 
     def make_author_environment(self) -> Kept:

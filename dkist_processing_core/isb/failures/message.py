@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from dkist_processing_core.common.redaction import redact_urls
+from dkist_processing_core.common.settings import isb_enabled
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.failures import reported
@@ -181,7 +182,14 @@ def report(
     message: RecipeRunFailureMessage,
     producer_factory: Callable[[], AbstractContextManager[Producer]],
 ) -> bool:
-    """Publish or spool the message about a failure, unless it is reported already; return whether that was done."""
+    """
+    Publish or spool the message about a failure, and return whether that was done.
+
+    It is not if the failure is reported already, or if there is no bus (``DKIST_ISB_ENABLED``).
+    """
+    if not isb_enabled():
+        logger.info("The failure of task %s is not reported, since DKIST_ISB_ENABLED is false", failure.task_name)
+        return False
     if failure.is_lost and reported.is_reported(failure):
         logger.info("The failure of task %s is already reported", failure.task_name)
         return False

@@ -83,7 +83,6 @@ def run_matrix(
         "PIP_NO_INDEX": "1",
         "PIP_NO_COMPILE": "1",
         "PIP_FIND_LINKS": str(releases),
-        "UV_NO_INDEX": "1",
         "UV_FIND_LINKS": str(releases),
         "DKIST_ENVIRONMENT_CACHE": str(folder / "environments"),
         "MESH_CONFIG": rabbitmq.mesh_config,

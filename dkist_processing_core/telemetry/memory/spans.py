@@ -1,11 +1,11 @@
 """
 Tasks and their spans, in memory.
 
-Runs in: author and CI.
+Runs in: task environment, author and CI.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -41,6 +41,8 @@ class RecordedTask:
         What ended the task, None if it succeeded or has not ended.
     is_ended
         Whether it has ended.
+    began
+        When it began, on the clock of ``time.monotonic``.
     """
 
     name: str
@@ -52,6 +54,7 @@ class RecordedTask:
     spans: list["RecordedSpan"] = field(default_factory=list, repr=False)
     error: BaseException | None = None
     is_ended: bool = False
+    began: float = field(default_factory=time.monotonic, repr=False)
 
     def tree(self) -> str:
         """
@@ -100,6 +103,8 @@ class RecordedSpan(NullSpan):
         What left its ``with`` statement, None if nothing did.
     is_ended
         Whether it has ended.
+    began
+        When it began, on the clock of ``time.monotonic``.
     seconds
         How long it took, None until it has ended.
     """
@@ -119,7 +124,7 @@ class RecordedSpan(NullSpan):
         self.error: BaseException | None = None
         self.is_ended: bool = False
         self.seconds: float | None = None
-        self._began = time.monotonic()
+        self.began = time.monotonic()
         task.spans.append(self)
 
     @property
@@ -159,7 +164,7 @@ class RecordedSpan(NullSpan):
         """End the span."""
         if not self.is_ended:
             self.is_ended = True
-            self.seconds = time.monotonic() - self._began
+            self.seconds = time.monotonic() - self.began
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         # GeneratorExit ends a generator that is closed, and is not an error.
@@ -193,15 +198,16 @@ def no_open_span() -> Iterator[None]:
 class SpanContext:
     """The context manager that opens a span; the spans that begin inside have it as their parent."""
 
-    def __init__(self, task: RecordedTask, name: str, span_type: str, attributes: Mapping[str, Any]) -> None:
-        self._arguments = task, name, span_type, attributes
+    def __init__(self, begin: Callable[[], NullSpan]) -> None:
+        self._begin = begin
         self._before: tuple[RecordedSpan, ...] = ()
-        self._span: RecordedSpan | None = None
+        self._span: NullSpan | None = None
 
-    def __enter__(self) -> RecordedSpan:
+    def __enter__(self) -> NullSpan:
         self._before = _open_spans.get()
-        self._span = RecordedSpan(*self._arguments)
-        _open_spans.set((*self._before, self._span))
+        self._span = self._begin()
+        if isinstance(self._span, RecordedSpan):
+            _open_spans.set((*self._before, self._span))
         return self._span
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:

@@ -1,0 +1,82 @@
+"""
+``dkist-processing-core freeze``: pin what a package depends on.
+
+Runs in: author and CI.
+"""
+
+from pathlib import Path
+
+import click
+
+from dkist_processing_core.cli.tables import progress
+from dkist_processing_core.common.redaction import redact_urls
+from dkist_processing_core.exceptions import UnknownExtraError
+
+__all__ = ["freeze"]
+
+
+@click.command(short_help="Pin what a package depends on, in its pyproject.toml.")
+@click.argument(
+    "folder", metavar="[PROJECT]", default=".", type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
+@click.option("--extra", "extras", multiple=True, metavar="NAME", help="Pin this extra too, from now on.")
+@click.option("-U", "--upgrade", is_flag=True, help="Take the newest releases that the ranges allow.")
+@click.option(
+    "-P",
+    "--upgrade-package",
+    "upgrade_packages",
+    multiple=True,
+    metavar="NAME",
+    help="Take the newest release of this.",
+)
+@click.option("-f", "--find-links", multiple=True, metavar="FOLDER", help="Folder or page with more wheels.")
+@click.option("-c", "--constraint", "constraints", multiple=True, metavar="FILE", help="File with more constraints.")
+@click.option("--check", "is_check", is_flag=True, help="Write nothing, and show what would change.")
+@click.pass_context
+def freeze(  # noqa: PLR0913, PLR0917 - one for each option
+    context: click.Context,
+    folder: Path,
+    extras: tuple[str, ...],
+    upgrade: bool,
+    upgrade_packages: tuple[str, ...],
+    find_links: tuple[str, ...],
+    constraints: tuple[str, ...],
+    is_check: bool,
+) -> None:
+    """
+    Pin what the package in the folder PROJECT depends on, by default that in the current folder.
+
+    The extra "frozen" in its pyproject.toml gets the pins of its dependencies. Other extras are pinned with --extra,
+    and then each time: the pins of what they need besides stand below what they declare. All can be installed together,
+    on any Python and platform. Pins within the ranges stay, unless you upgrade them. The options --extra,
+    --upgrade-package, --find-links and --constraint can be given several times.
+
+    The package index is that of pip's and uv's settings. With --check the exit status is 1 if the pins are not those
+    that the ranges demand; newer releases do not matter.
+    """
+    from dkist_processing_core.project.freeze import freeze as compute
+
+    try:
+        with progress("Resolving the dependencies"):
+            result = compute(
+                folder,
+                extras=extras,
+                upgrade=upgrade,
+                upgrade_packages=upgrade_packages,
+                find_links=find_links,
+                constraints=constraints,
+            )
+    except UnknownExtraError as error:
+        raise click.UsageError(str(error)) from error
+    path, counts = result.project.path, {name: len(pins) for name, pins in result.pins.items()}
+    if is_check and result.is_change:
+        click.echo(redact_urls(result.diff))
+        click.echo(f"{path} would change; without --check it does.", err=True)
+        context.exit(1)
+    result.write()
+    for line in result.changes:
+        click.echo(line)
+    each = ", ".join(f"{name} {count}" for name, count in counts.items())
+    click.echo(
+        f"{sum(counts.values())} requirements frozen in {path} ({each}){'' if result.is_change else ', as before'}"
+    )

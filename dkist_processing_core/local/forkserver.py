@@ -1,0 +1,219 @@
+"""
+The process whose children the tasks of a local run are.
+
+Runs in: author and CI, as a program: ``python -m dkist_processing_core.local.forkserver SOCKET [DESCRIPTOR...]``. It
+has imported what runs a task, so that a task needs no more than a fork to begin; it has no threads. The other
+descriptors stay open as long as it runs, and are not for the tasks. The runner asks for tasks through a socket, one
+request a line (JSON), and is told how each has ended:
+
+* ``{"id": ..., "arguments": [...], "environment": {...}, "log": "file"}`` starts a task: `runtime.main` with these
+  arguments, or with ``"is_program": true`` a program. It gets a session of its own, and writes to the end of its log.
+* ``{"id": ..., "signal": 15}`` sends a signal to the session's process group of a task.
+* ``{"id": ..., "status": 0, "cpu_seconds": 0.1, "peak_memory_bytes": 2000000}`` is the answer.
+
+When the runner has closed the socket, or was killed, all tasks are ended, with what they have left behind, and so is
+this process.
+"""
+
+import atexit
+import ctypes
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn
+
+import dkist_processing_core.telemetry.memory.file  # noqa: F401 - each task records its spans, and need not import that
+from dkist_processing_core.runtime import main as runtime
+
+__all__ = ["Forkserver", "main"]
+
+GRACE_SECONDS = 10.0
+KILL_SECONDS = 5.0
+SIGNALLED = 128  # what a shell adds to the number of a signal
+KILOBYTE = 1024
+READ_BYTES = 1 << 16
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
+CANNOT_START = 126
+
+
+class Forkserver:
+    """Starts tasks and tells how they end; `serve` returns in the process of each task, with its request."""
+
+    def __init__(self, connection: socket.socket, descriptors: Sequence[int] = ()) -> None:
+        self._connection = connection
+        self._descriptors = descriptors
+        self._tasks: dict[int, int] = {}  # ids by process
+        self._rest = b""
+        self._wake, self._woken = socket.socketpair()
+        for each in (self._wake, self._woken):
+            each.settimeout(0)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
+        _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+    def serve(self) -> Mapping[str, Any] | None:
+        """Serve until the runner has gone and all tasks have ended; in the process of a task, return its request."""
+        is_open = True
+        while is_open:
+            readable, _, _ = select.select([self._connection, self._wake], [], [])
+            if self._wake in readable:
+                with suppress(BlockingIOError):
+                    self._wake.recv(READ_BYTES)
+                self._reap()
+            if self._connection in readable:
+                data = self._connection.recv(READ_BYTES)
+                is_open = bool(data)
+                for request in self._requests(data):
+                    if "signal" in request:
+                        self._send(request["signal"], request["id"])
+                    elif not self._start(request):
+                        return request
+        self._end_all()
+        return None
+
+    def _requests(self, data: bytes) -> Iterator[dict[str, Any]]:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        yield from map(json.loads, lines)
+
+    def _start(self, request: Mapping[str, Any]) -> int:
+        """Fork; return 0 in the process of the task."""
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            self._tasks[pid] = request["id"]
+            return pid
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it has ended before that
+            os._exit(CANNOT_START)
+        for each in (self._connection, self._wake, self._woken):
+            each.close()
+        for descriptor in self._descriptors:  # they would live as long as whatever the task leaves behind
+            os.close(descriptor)
+        return 0
+
+    def _send(self, number: int, identifier: int | None = None) -> None:
+        for pid, each in self._tasks.items():
+            if identifier in {None, each}:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, number)
+
+    def _reap(self) -> None:
+        while self._tasks:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if pid not in self._tasks:  # a process that a task has left behind
+                continue
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+            code = os.waitstatus_to_exitcode(status)
+            answer = {
+                "id": self._tasks.pop(pid),
+                "status": code if code >= 0 else SIGNALLED - code,
+                "cpu_seconds": usage.ru_utime + usage.ru_stime,
+                "peak_memory_bytes": usage.ru_maxrss * KILOBYTE,
+            }
+            with suppress(OSError):  # the runner may have gone
+                self._connection.sendall((json.dumps(answer) + "\n").encode())
+
+    def _end_all(self) -> None:
+        for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
+            self._send(number)
+            deadline = time.monotonic() + seconds
+            while self._tasks and time.monotonic() < deadline:
+                select.select([self._wake], [], [], deadline - time.monotonic())
+                with suppress(BlockingIOError):
+                    self._wake.recv(READ_BYTES)
+                self._reap()
+        self._kill_orphans()
+
+    @staticmethod
+    def _kill_orphans() -> None:
+        """Kill what the tasks have left behind, whose parent this process has become (PR_SET_CHILD_SUBREAPER)."""
+        deadline = time.monotonic() + KILL_SECONDS
+        with suppress(OSError):  # no more children, or not Linux
+            while time.monotonic() < deadline:
+                for pid in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+                time.sleep(0.01)
+
+
+def _prctl(option: int, argument: int) -> None:
+    with suppress(AttributeError, OSError):  # not Linux
+        ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)
+
+
+def run(request: Mapping[str, Any]) -> int:
+    """Run the task of a request in this process, which was forked for it."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    Path(request["log"]).parent.mkdir(exist_ok=True)  # a task may have removed it
+    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    for old, new in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(old, new)
+    os.close(null)
+    os.close(log)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    if request.get("is_program"):
+        program, *_ = arguments = request["arguments"]
+        try:
+            os.execvpe(program, arguments, os.environ)  # noqa: S606 - no shell
+        except OSError as error:
+            sys.exit(f"{program} cannot be started: {error.strerror}")
+    sys.argv[1:] = request["arguments"]
+    sys.path[:] = request["path"]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(write_through=True)  # type: ignore[union-attr]
+    return runtime.main(request["arguments"])
+
+
+def main() -> None:
+    """Serve the runner at the other end of the socket with the number that the command line gives."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the runner, which ends the tasks
+    # Objects that the collector visits are copied into each task, page by page.
+    gc.collect()
+    gc.freeze()
+    number, *descriptors = map(int, sys.argv[1:])
+    request = Forkserver(socket.socket(fileno=number), descriptors).serve()
+    if request is not None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _leave(run(request))
+
+
+def _leave(status: int) -> NoReturn:
+    """
+    End this process as Python does, and as multiprocessing does in a process that it has forked.
+
+    What all tasks share is not taken down in each of them, which would take longer than a short task.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - waits for threads that are no daemons
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # whatever the task has put there
+            stream.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    # What multiprocessing lets a process that a task spawns run first, as in `dkist_processing_core.runtime.__main__`.
+    __spec__ = find_spec("dkist_processing_core.runtime.spawned")  # type: ignore[assignment]
+    main()

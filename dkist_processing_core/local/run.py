@@ -1,0 +1,211 @@
+"""
+Run a workflow without Airflow.
+
+Runs in: author and CI.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from dkist_processing_core.authoring.spec import WorkflowSpec
+from dkist_processing_core.exceptions import LocalRunError
+from dkist_processing_core.local import runs
+from dkist_processing_core.local.executors import ForkExecutor, InProcessExecutor
+from dkist_processing_core.local.interruption import Interruption
+from dkist_processing_core.local.resuming import resumed, selection_of
+from dkist_processing_core.local.scheduler import Listener, Reporter, Scheduler
+from dkist_processing_core.local.selection import selected
+from dkist_processing_core.local.state import SUCCESS, RunState, TaskState
+from dkist_processing_core.runtime.task import as_recipe_run_id
+from dkist_processing_core.workflow import Workflow
+
+__all__ = ["EXECUTORS", "RunResult", "run_workflow"]
+
+logger = logging.getLogger(__name__)
+
+EXECUTORS = ("processes", "environments", "in_process")
+# Nothing reaches a service unless that is asked for.
+WITHOUT_BUS = {"DKIST_ISB_ENABLED": "false", "DKIST_ISB_LOGGING": "false"}
+WITHOUT_TELEMETRY = {"ELASTIC_APM_ENABLED": "false", "OTEL_SDK_DISABLED": "true"}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """
+    The result of a run.
+
+    Attributes
+    ----------
+    state
+        ``success``, ``failed``, or ``interrupted`` if a person has stopped it.
+    tasks
+        The tasks by name, in their order.
+    folder
+        Where the run is kept: its journal and its logs.
+    report
+        The page that shows the run; None if it could not be written.
+    """
+
+    state: str
+    tasks: Mapping[str, TaskState]
+    folder: Path
+    report: Path | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether all tasks that were to run have succeeded."""
+        return self.state == SUCCESS
+
+
+def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
+    workflow: Workflow | WorkflowSpec,
+    recipe_run_id: int,
+    *,
+    executor: str = EXECUTORS[0],
+    parallel: int | None = None,
+    queue_limits: Mapping[str, int] | None = None,
+    start: Iterable[str] = (),
+    until: Iterable[str] = (),
+    only: Iterable[str] = (),
+    skip: Iterable[str] = (),
+    fail_fast: bool = False,
+    resume: bool = False,
+    allow_changes: bool = False,
+    with_bus: bool = False,
+    with_telemetry: bool = False,
+    debug: bool = False,
+    listener: Listener | None = None,
+) -> RunResult:
+    """
+    Run a workflow on this machine: the order, the retries and the exit statuses are those that it has in Airflow.
+
+    A task whose upstreams have all succeeded is started; after a failure all that does not depend on it goes on.
+
+    Parameters
+    ----------
+    workflow
+        The workflow.
+    recipe_run_id
+        The recipe run to process.
+    executor
+        ``processes``, where each task has a process of the current Python; ``environments``, where each is run by the
+        worker program in the cached environment of its release, as on a worker; or ``in_process``, one after the other
+        in this process.
+    parallel
+        How many tasks run at once; as many as there are processors by default.
+    queue_limits
+        How many tasks of a resource queue run at once, by the names of queues.
+    start, until, only, skip
+        Which tasks to run: those that depend on some, those that some depend on, these alone, all but these.
+    fail_fast
+        Whether no task is started any more when one has failed.
+    resume
+        Whether to take up the last run of this workflow and recipe run, at what has not succeeded, with the tasks that
+        were chosen for it unless others are.
+    allow_changes
+        Whether to resume although what was done already has changed in the workflow.
+    with_bus, with_telemetry
+        Whether the tasks log to the interservice bus, as its settings say, and a failure is published there; and
+        whether they report to telemetry, as its settings say.
+    debug
+        Whether a debugger begins at the error of a task, with ``in_process``.
+    listener
+        Is called with each event of the run, see ``dkist_processing_core.local.state``.
+
+    Returns
+    -------
+    RunResult
+        The result; a task that fails is no error.
+
+    Raises
+    ------
+    RecipeRunIdError
+        If the recipe run id is no integer.
+    SelectionError
+        If there is no such task, or none is left to run.
+    ResumeError
+        If there is nothing to resume, or what was done already has changed.
+    RunActiveError
+        If the run to resume has not ended.
+    """
+    spec = workflow.spec if isinstance(workflow, Workflow) else workflow
+    if (parallel is not None and parallel < 1) or min((queue_limits or {}).values(), default=1) < 1:
+        raise LocalRunError("parallel and queue_limits are numbers of tasks, from 1 on")
+    if executor not in EXECUTORS:
+        raise LocalRunError(f"the executor is {executor!r}, not one of {', '.join(EXECUTORS)}")
+    number = as_recipe_run_id(recipe_run_id)
+    names = [node.name for node in spec.nodes]
+    # A name alone is a list of one.
+    start, until, only, skip = ([each] if isinstance(each, str) else [*each] for each in (start, until, only, skip))
+    tasks = selected(spec, start=start, until=until, only=only, skip=skip)
+    is_chosen = any((start, until, only, skip))
+    for node in spec.nodes:
+        if node.task.startswith("__main__:"):
+            raise LocalRunError(f"the task {node.name} is in __main__, which another process cannot import")
+    with ExitStack() as stack:
+        if resume:
+            journal, before = resumed(spec, number, stack, allow_changes=allow_changes)
+            if not is_chosen and before.started:
+                tasks = selection_of(before, names)
+        else:
+            journal, before = runs.Journal(runs.new_folder(spec.name, number)), RunState()
+            stack.callback(journal.close)
+        environment = {
+            **os.environ,
+            **({} if with_bus else WITHOUT_BUS),
+            **({} if with_telemetry else WITHOUT_TELEMETRY),
+            "DKIST_RECIPE_RUN_ID": str(number),
+        }
+        if executor == "in_process":
+            made: ForkExecutor | InProcessExecutor = InProcessExecutor(spec, environment, is_debugged=debug)
+            parallel = 1
+        else:
+            made = ForkExecutor(
+                spec,
+                environment,
+                journal.folder,
+                is_worker=executor == "environments",
+                descriptors=[journal.descriptor],
+            )
+        stack.callback(made.close)
+        scheduler = Scheduler(
+            spec,
+            tasks,
+            before,
+            made,
+            journal,
+            parallel=parallel or os.cpu_count() or 1,
+            queue_limits=queue_limits or {},
+            fail_fast=fail_fast,
+            listener=listener,
+            reporter=_reporter(spec, number, journal.folder, stack) if with_bus else None,
+        )
+        scheduler.begin(number, executor, None if tasks == names else tasks, is_resumed=resume)
+        with Interruption() as interruption:  # which does not keep the report from being written
+            try:
+                scheduler.loop(interruption)
+            finally:
+                report = _report(journal.folder)
+        return RunResult(scheduler.state.state, scheduler.state.current, journal.folder, report)
+
+
+def _report(folder: Path) -> Path | None:
+    """Write the report of a run; a run whose report cannot be written is as good as any other."""
+    try:
+        from dkist_processing_core.local.report import REPORT, write
+
+        return write(folder, folder / REPORT)
+    except Exception as error:
+        logger.warning("The report of the run was not written: %s: %s", type(error).__name__, error)
+        return None
+
+
+def _reporter(spec: WorkflowSpec, recipe_run_id: int, folder: Path, stack: ExitStack) -> Reporter:
+    """Return what publishes a failure; only a run that is to publish some pays for the import."""
+    from dkist_processing_core.local.failures import reporter
+
+    return reporter(spec, recipe_run_id, folder, stack)

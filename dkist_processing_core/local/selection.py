@@ -1,0 +1,67 @@
+"""
+Which tasks of a workflow are to run.
+
+Runs in: author and CI.
+"""
+
+from collections.abc import Iterable
+
+from dkist_processing_core.authoring.spec import WorkflowSpec
+from dkist_processing_core.exceptions import SelectionError, did_you_mean
+
+__all__ = ["selected"]
+
+
+def selected(
+    workflow: WorkflowSpec,
+    *,
+    start: Iterable[str] = (),
+    until: Iterable[str] = (),
+    only: Iterable[str] = (),
+    skip: Iterable[str] = (),
+) -> list[str]:
+    """
+    Return the names of the tasks to run, in their order.
+
+    Parameters
+    ----------
+    workflow
+        The workflow.
+    start
+        Tasks that are to run with all that depends on them; by default nothing is left out before.
+    until
+        Tasks that are to run with all that they depend on; by default nothing is left out behind.
+    only
+        The tasks to run; by default all.
+    skip
+        Tasks not to run.
+
+    Raises
+    ------
+    SelectionError
+        If there is no task of a name, or none is left.
+    """
+    names = [node.name for node in workflow.nodes]
+    start, until, only, skip = map(tuple, (start, until, only, skip))
+    for name in (*start, *until, *only, *skip):
+        if name not in names:
+            raise SelectionError(f"there is no task {name!r} in {workflow.name}{did_you_mean(name, names)}")
+    upstreams = {node.name: set(node.upstreams) for node in workflow.nodes}
+    behind, before = set(start), set(until)
+    for name in names:
+        if upstreams[name] & behind:
+            behind.add(name)
+    for name in reversed(names):
+        if name in before:
+            before |= upstreams[name]
+    chosen = [
+        name
+        for name in names
+        if (not start or name in behind)
+        and (not until or name in before)
+        and (not only or name in only)
+        and name not in skip
+    ]
+    if not chosen:
+        raise SelectionError(f"no task of {workflow.name} is left to run")
+    return chosen

@@ -1,0 +1,1 @@
+"""What is done to an author's source tree. Runs in: author and CI."""

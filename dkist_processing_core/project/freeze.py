@@ -1,0 +1,153 @@
+"""
+Pin everything that a package depends on, in its extra ``frozen`` and below what other extras declare.
+
+Runs in: author and CI. All is resolved together, so that the base and any of these extras can be installed together;
+then it is resolved again within these versions, for the base and for each extra, to know what belongs where.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import unified_diff
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from dkist_processing_core.exceptions import FreezeError, did_you_mean
+from dkist_processing_core.project.pyproject import FROZEN, Pyproject
+from dkist_processing_core.project.resolve import resolver
+
+__all__ = ["Freeze", "freeze"]
+
+Pins = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """
+    The pins of a package as they should be.
+
+    Parameters
+    ----------
+    project
+        The package as it is.
+    pins
+        The pins of each extra.
+    text
+        The text of ``pyproject.toml`` with these pins.
+    """
+
+    project: Pyproject
+    pins: Pins
+    text: str
+
+    @property
+    def is_change(self) -> bool:
+        """Whether the file has other pins."""
+        return self.text != self.project.text
+
+    @property
+    def changes(self) -> list[str]:
+        """What is different, one line for each distribution, such as ``numpy 2.4.5 -> 2.4.6``."""
+        return list(_changes(self.project.pins, self.pins))
+
+    @property
+    def diff(self) -> str:
+        """The lines of the file that are different, as a unified diff."""
+        name = self.project.path.name
+        before, after = self.project.text.splitlines(), self.text.splitlines()
+        return "\n".join(unified_diff(before, after, name, f"{name} (frozen)", lineterm="", n=1))
+
+    def write(self) -> None:
+        """Write the file."""
+        if self.is_change:
+            self.project.write(self.text)
+
+
+def freeze(  # noqa: PLR0913 - one for each option
+    folder: Path,
+    *,
+    extras: Sequence[str] = (),
+    upgrade: bool = False,
+    upgrade_packages: Sequence[str] = (),
+    find_links: Sequence[str] = (),
+    constraints: Sequence[str] = (),
+) -> Freeze:
+    """
+    Compute the pins of a package, without writing them.
+
+    Parameters
+    ----------
+    folder
+        The folder with ``pyproject.toml``.
+    extras
+        Extras to pin besides ``frozen`` and those that are pinned already.
+    upgrade
+        Whether to take the newest releases that the ranges allow; otherwise pins within the ranges stay.
+    upgrade_packages
+        Distributions to take the newest release of.
+    find_links, constraints
+        Folders or pages with wheels, and files with constraints, besides those of the settings of pip and uv.
+
+    Raises
+    ------
+    FreezeError
+        If that is not possible.
+    MissingExtraError
+        If uv or tomlkit is not installed.
+    """
+    project = Pyproject.read(folder)
+    chosen = {*project.pins, *map(project.name_of, extras)} - {FROZEN}
+    names = [each for each in project.extras if each in chosen]
+    options = ["--upgrade"] if upgrade else [f"--upgrade-package={each}" for each in upgrade_packages]
+    upgraded = {_name(each): each for each in upgrade_packages}
+    preferred = [pin for pins in project.pins.values() for pin in pins]
+    with resolver(project, find_links=find_links, constraints=constraints) as resolve:
+        everything = resolve.all_of(names, preferred=preferred, options=options)
+        known = {_name(each) for each in everything}
+        for unknown in upgraded.keys() - known:
+            raise FreezeError(
+                f"{upgraded[unknown]!r} is not among what is frozen{did_you_mean(unknown, known)}",
+                remedy="Name a distribution that is",
+            )
+        base = resolve.needed_by([], pins=everything) if names else everything
+        pins = {FROZEN: base}
+        for name in names:
+            pins[name] = [each for each in resolve.needed_by([name], pins=everything) if each not in base]
+    return Freeze(project, pins, project.with_pins(pins))
+
+
+def _name(requirement: str) -> str:
+    try:
+        return canonicalize_name(Requirement(requirement).name)
+    except InvalidRequirement:
+        raise FreezeError(f"{requirement!r} is not the name of a distribution", remedy="Correct it") from None
+
+
+def _changes(before: Pins, after: Pins) -> list[str]:
+    old, new = _places(before), _places(after)
+    lines = []
+    for name in sorted(old.keys() | new.keys()):
+        then, now = _versions(old.get(name, ())), _versions(new.get(name, ()))
+        if not then:
+            lines.append(f"{name} {now} added")
+        elif not now:
+            lines.append(f"{name} {then} removed")
+        elif then != now:
+            lines.append(f"{name} {then} -> {now}")
+        elif old[name] != new[name]:
+            lines.append(f"{name} {now}: other markers or extras")
+    return lines
+
+
+def _places(pins: Pins) -> dict[str, set[tuple[str, str]]]:
+    """Return the extras and pins of each distribution."""
+    places: dict[str, set[tuple[str, str]]] = {}
+    for extra, its in pins.items():
+        for pin in its:
+            places.setdefault(_name(pin), set()).add((extra, str(Requirement(pin))))
+    return places
+
+
+def _versions(places: Collection[tuple[str, str]]) -> str:
+    return ", ".join(sorted({str(Requirement(pin).specifier).removeprefix("==") for _, pin in places}))

@@ -1,0 +1,201 @@
+"""A real browser, Debian's Chromium, without a display and without a network, driven through a pair of pipes."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from support.waiting import PATIENCE_SECONDS
+
+# Root has no sandbox; the resolver knows no host, so that a request would fail as well as be seen.
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--remote-debugging-pipe",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)
+# The descriptors of the protocol are 3 and 4.
+LAUNCHER = """
+import fcntl, os, sys
+ours = [fcntl.fcntl(int(each), fcntl.F_DUPFD, 10) for each in sys.argv[1:3]]
+for number, each in enumerate(ours, 3):
+    os.dup2(each, number)
+    os.close(each)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+class UnavailableError(Exception):
+    """Chromium is not installed."""
+
+
+class Browser:
+    """
+    One page of a browser, by the Chrome DevTools Protocol.
+
+    ``requests`` are the addresses that it has asked for, ``errors`` what its console says of errors.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", send: int, receive: int) -> None:
+        self._process = process
+        self._send, self._receive = send, receive
+        self._rest = b""
+        self._last = 0
+        self._session: str | None = None
+        self._loaded = 0
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+        self.show(width=1280, height=800)
+
+    def forget(self) -> None:
+        """Begin with an empty page, and forget what was asked for and complained about before."""
+        self.show(width=1280, height=800)
+        self.call("Page.navigate", url="about:blank")
+        self.requests.clear()
+        self.errors.clear()
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call a method of the protocol, and return its result."""
+        self._last += 1
+        message = {"id": self._last, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        data = json.dumps(message).encode() + b"\0"
+        while data:
+            data = data[os.write(self._send, data) :]
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._last:
+                assert "error" not in answer, (method, answer)
+                return answer["result"]
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            data = os.read(self._receive, 1 << 20)
+            assert data, "the browser has ended"
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\0")
+        message = json.loads(line)
+        self._note(message.get("method"), message.get("params", {}))
+        return message
+
+    def _note(self, method: str | None, parameters: dict[str, Any]) -> None:
+        if method == "Network.requestWillBeSent":
+            if parameters["request"]["url"] != "about:blank":
+                self.requests.append(parameters["request"]["url"])
+        elif method == "Page.loadEventFired":
+            self._loaded += 1
+        elif method == "Runtime.exceptionThrown":
+            self.errors.append(json.dumps(parameters["exceptionDetails"]))
+        elif method == "Runtime.consoleAPICalled" and parameters["type"] in {"error", "assert", "warning"}:
+            self.errors.append(json.dumps(parameters["args"]))
+        elif method == "Log.entryAdded" and parameters["entry"]["level"] in {"error", "warning"}:
+            self.errors.append(json.dumps(parameters["entry"]))
+
+    def open(self, file: Path, fragment: str = "", *, script: bool = True) -> float:
+        """Open a file, and return after how many seconds it was loaded and, if it may run scripts, drawn."""
+        self.call("Page.navigate", url="about:blank")
+        self.value("1")
+        before = self._loaded
+        began = time.monotonic()
+        self.call("Page.navigate", url=file.as_uri() + fragment)
+        while self._loaded == before:
+            self._next()
+        if script:
+            self.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
+        return time.monotonic() - began
+
+    def value(self, expression: str) -> Any:
+        """Return the value of an expression in the page."""
+        result = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def press(self, *keys: str) -> None:
+        """Press keys, by their names in DOM such as ``ArrowDown``."""
+        codes = {"Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39}
+        for key in keys:
+            number = codes.get(key, 40)
+            for kind in ("rawKeyDown", "keyUp"):
+                self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=number)
+
+    def click(self, selector: str) -> None:
+        """Click the middle of an element with the mouse."""
+        box = f"document.querySelector({json.dumps(selector)})"
+        x, y = self.value(
+            f"(() => {{ {box}.scrollIntoView({{block: 'nearest'}}); const each = {box}.getBoundingClientRect();"
+            "return [each.x + each.width / 2, each.y + each.height / 2] })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def show(self, *, width: int, height: int, is_dark: bool = False) -> None:
+        """Set the size of the window, and whether the person prefers dark colours."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    def allow_scripts(self, *, is_allowed: bool) -> None:
+        """Say whether pages that are opened from now on may run scripts."""
+        self.call("Emulation.setScriptExecutionDisabled", value=not is_allowed)
+
+    def screenshot(self, file: Path) -> Path:
+        """Write what the window shows as PNG."""
+        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+        return file
+
+
+@contextmanager
+def browser(folder: Path) -> Iterator[Browser]:
+    """
+    Start a browser that keeps everything in one folder, and end it.
+
+    Raises
+    ------
+    UnavailableError
+        If it is not installed.
+    """
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not program:
+        raise UnavailableError("chromium is not installed (make chromium, or apt-get install chromium)")
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
+    log = (folder / "browser.log").open("wb")
+    launcher = [sys.executable, "-c", LAUNCHER, str(theirs_in), str(theirs_out)]
+    process = subprocess.Popen(
+        [*launcher, program, *OPTIONS, f"--user-data-dir={folder / 'profile'}", "about:blank"],
+        pass_fds=(theirs_in, theirs_out),
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", "TZ": "UTC"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=log,
+    )
+    log.close()
+    os.close(theirs_in)
+    os.close(theirs_out)
+    try:
+        yield Browser(process, ours_out, ours_in)
+    finally:
+        os.close(ours_out)
+        os.close(ours_in)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)  # it ends by itself when the pipe is closed
+        process.kill()
+        process.wait(PATIENCE_SECONDS)

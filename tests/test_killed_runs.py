@@ -1,0 +1,88 @@
+"""A run that is killed at any moment is taken up again, and every task succeeds once."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+from support.sources import write_sources
+from support.waiting import PATIENCE_SECONDS
+
+from dkist_processing_core.local import runs
+
+NAME = "killed_of_a_test"
+MODULE = """
+    import os, sys, time
+    from pathlib import Path
+    from dkist_processing_core import TaskBase, Workflow
+    from dkist_processing_core.local import run_workflow
+
+    class Base(TaskBase):
+        def run(self):
+            time.sleep(0.1)
+
+    flow = Workflow(input_data="a", output_data="b", category="cam",
+                    workflow_package=__package__, workflow_version="1.0")
+    names = [f"Task{number}" for number in range(8)]
+    for number, name in enumerate(names):
+        globals()[name] = type(name, (Base,), {"__module__": __name__})
+        flow.add_node(globals()[name], upstreams=globals()[names[number - 2]] if number > 1 else None)
+
+    def main():
+        result = run_workflow(flow, int(sys.argv[1]), resume="--resume" in sys.argv, parallel=2)
+        sys.exit(0 if result.is_success else 1)
+"""
+PROGRAM = "from killed_of_a_test.flow import main; main()"
+SECONDS = 1.5
+
+
+def kill_runs(tmp_path, monkeypatch, count):
+    """Kill runs, each at a random moment, resume each, and return how many tries were cut off."""
+    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
+    write_sources(tmp_path / "sources", {"flow.py": MODULE}, name=NAME)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "sources")}
+    cut = 0
+    for number in range(1, count + 1):
+        command = [sys.executable, "-c", PROGRAM, str(number)]
+        process = subprocess.Popen(command, env=environment)
+        time.sleep(random.uniform(0, SECONDS))
+        process.kill()
+        process.wait()
+        folder = runs.latest("a_to_b_cam", number)
+        if folder is None:  # it was killed before it had begun
+            continue
+        done = subprocess.run([*command, "--resume"], env=environment, timeout=PATIENCE_SECONDS)
+        assert done.returncode == 0, f"run {number}"
+        events = list(runs.events(folder))
+        started = Counter(each["task"] for each in events if each["event"] == "task_started")
+        succeeded = Counter(
+            each["task"] for each in events if each["event"] == "task_ended" and each["state"] == "success"
+        )
+        interrupted = Counter(
+            name
+            for name, task in runs.state(folder).tasks.items()
+            for each in task.tries
+            if each.state == "interrupted"
+        )
+        assert set(succeeded.values()) == {1}
+        assert len(succeeded) == 8
+        assert started == succeeded + interrupted
+        cut += interrupted.total()
+    return cut
+
+
+def test_five_killed_runs_are_resumed(tmp_path, monkeypatch):
+    """In every test run; the next test kills fifty."""
+    kill_runs(tmp_path, monkeypatch, 5)
+
+
+@pytest.mark.kills
+@pytest.mark.timeout(1200)
+def test_fifty_killed_runs_are_resumed(tmp_path, monkeypatch):
+    """Some before their first task, some in the middle, some after their end."""
+    cut = kill_runs(tmp_path, monkeypatch, 50)
+    print(f"50 runs killed, {cut} tries of tasks cut off")
+    assert cut > 0

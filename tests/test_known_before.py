@@ -1,0 +1,375 @@
+"""What a worker would meet at the first run, and validation can know before."""
+
+import functools
+import textwrap
+import zipfile
+from dataclasses import dataclass
+from importlib import import_module
+
+import pytest
+from support.sources import imported_sources
+
+from dkist_processing_core import TaskBase, Workflow
+from dkist_processing_core.build_utils import validate_workflows
+from dkist_processing_core.exceptions import WorkflowError, WorkflowValidationError
+from dkist_processing_core.validation import distribution, rules
+from dkist_processing_core.validation.discovery import discover
+from dkist_processing_core.validation.task_classes import class_faults
+
+# The tests with a real Airflow are in other modules.
+pytestmark = pytest.mark.usefixtures("without_airflow")
+NAME = "known_of_a_test"
+HEAD = """
+    from dkist_processing_core import TaskBase, Workflow
+
+    class Calibrate(TaskBase):
+        '''Calibrate.'''
+        def run(self): pass
+
+    def new(detail="x", version="1.0"):
+        return Workflow(input_data="a", output_data="b", category="c", detail=detail,
+                        workflow_package=__package__, workflow_version=version)
+
+"""
+
+
+class Sound(TaskBase):
+    def __init__(self, recipe_run_id, workflow_name, workflow_version, *, extra=None):
+        super().__init__(recipe_run_id, workflow_name, workflow_version)
+        self.extra = extra
+
+    def __enter__(self):
+        entered = super().__enter__()
+        self.is_open = True
+        return entered
+
+    def run(self, how="fast"):
+        """Take an argument with a default."""
+
+
+class TakesNothing(Sound):
+    def __init__(self):
+        super().__init__(1, "", "")
+
+
+class TakesMore(Sound):
+    def __init__(self, recipe_run_id, workflow_name, workflow_version, instrument):
+        super().__init__(recipe_run_id, workflow_name, workflow_version)
+
+
+class OtherNames(Sound):
+    def __init__(self, recipe_run, name, version):
+        super().__init__(recipe_run, name, version)
+
+
+class ForgetsSuper(Sound):
+    def __init__(self, recipe_run_id, workflow_name, workflow_version):
+        self.frames = []
+
+
+class InheritsTheForgetting(ForgetsSuper):
+    """Has no constructor of its own."""
+
+
+class RunTakesMore(Sound):
+    def run(self, frames):
+        """Need an argument."""
+
+
+class PreRunTakesMore(Sound):
+    def pre_run(self, frames):
+        """Need an argument."""
+
+
+class PostRunTakesMore(Sound):
+    def post_run(self, *, frames):
+        """Need an argument."""
+
+
+class RunTakesNothing(Sound):
+    def run():
+        """Lack even the task."""
+
+
+class EntersNothing(Sound):
+    def __enter__(self):
+        super().__enter__()
+
+
+class EntersNone(Sound):
+    def __enter__(self):
+        super().__enter__()
+        return None  # noqa: RET501, PLR1711 - what is tested
+
+
+def injecting(function):
+    """Give a method an argument of its own."""
+
+    @functools.wraps(function)
+    def wrapper(self, *arguments, **keywords):
+        return function(self, *arguments, **keywords, store={})
+
+    return wrapper
+
+
+def returning_itself(function):
+    @functools.wraps(function)
+    def wrapper(self):
+        function(self)
+        return self
+
+    return wrapper
+
+
+class RunInjected(Sound):
+    @injecting
+    def run(self, store): ...
+
+
+class InitInjected(Sound):
+    @injecting
+    def __init__(self, recipe_run_id, workflow_name, workflow_version, store):
+        super().__init__(recipe_run_id, workflow_name, workflow_version)
+
+
+@dataclass
+class Data(Sound):
+    recipe_run_id: int
+    workflow_name: str
+    workflow_version: str
+
+    def __post_init__(self):
+        super().__init__(self.recipe_run_id, self.workflow_name, self.workflow_version)
+
+
+def make(task, *arguments):
+    TaskBase.__init__(task, *arguments)
+
+
+class InitElsewhere(Sound):
+    def __init__(self, recipe_run_id, workflow_name, workflow_version):
+        make(self, recipe_run_id, workflow_name, workflow_version)
+
+
+class InitByMethod(Sound):
+    def __init__(self, *arguments, **keywords):
+        self.prepare(*arguments, **keywords)
+
+    def prepare(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+
+
+class EnterDecorated(Sound):
+    @returning_itself
+    def __enter__(self):
+        super().__enter__()
+
+
+class EnterReturnsInTheEnd(Sound):
+    def __enter__(self):
+        if self.recipe_run_id:
+            return super().__enter__()
+        return None
+
+
+class RunProperty(Sound):
+    @property
+    def run(self):
+        return lambda: None
+
+
+class RunAsync(Sound):
+    async def run(self): ...
+
+
+class PreRunGenerator(Sound):
+    def pre_run(self):
+        yield 1
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        (Sound, None),
+        *((each, None) for each in (RunInjected, InitInjected, Data, InitElsewhere, InitByMethod, EnterDecorated)),
+        *((each, None) for each in (EnterReturnsInTheEnd, RunProperty)),
+        (RunAsync, "its run is async, and calling it runs nothing"),
+        (PreRunGenerator, "its pre_run is a generator, and calling it runs nothing"),
+        (TakesNothing, "its __init__ cannot be called with recipe_run_id, workflow_name, workflow_version"),
+        (TakesMore, "missing a required argument: 'instrument'"),
+        (OtherNames, "its __init__ cannot be called"),
+        (ForgetsSuper, "ForgetsSuper.__init__ does not call super().__init__"),
+        (InheritsTheForgetting, "ForgetsSuper.__init__ does not call super().__init__"),
+        (RunTakesMore, "its run is called without arguments: missing a required argument: 'frames'"),
+        (PreRunTakesMore, "its pre_run is called without arguments"),
+        (PostRunTakesMore, "its post_run is called without arguments"),
+        (RunTakesNothing, "its run is called without arguments"),
+        (EntersNothing, "EntersNothing.__enter__ returns nothing"),
+        (EntersNone, "EntersNone.__enter__ returns nothing"),
+    ],
+    ids=lambda each: each.__name__ if isinstance(each, type) else "",
+)
+def test_the_class_of_a_task_fits_how_it_is_used(task, expected):
+    """It is made with three arguments, entered, and called without any."""
+    found = [what for what, _ in class_faults(task)]
+    assert [expected in what for what in found] == ([] if expected is None else [True])
+
+
+def faults(tmp_path, text, **options):
+    """Return what is wrong with a module of a package."""
+    with imported_sources(tmp_path / "sources", {"flow.py": HEAD + text}, name=NAME) as package:
+        return [each.what for each in rules.check(discover(package), **options).faults]
+
+
+@pytest.mark.parametrize("version", ["v1.0", "V2.3.1"])
+def test_a_version_has_no_v_before_it(tmp_path, version):
+    """The release is named without one, and the DAG id would be with it."""
+    [fault] = faults(tmp_path, f"    flow = new(version={version!r})\n    flow.add_node(Calibrate)\n")
+    assert f"its version is '{version}', and that of the release is '{version[1:]}'" in fault
+
+
+def test_a_version_has_one_spelling(tmp_path):
+    """Two of them would be two DAGs of one release."""
+    text = "".join(
+        f"    {name} = new({name!r}, {version!r})\n    {name}.add_node(Calibrate)\n"
+        for name, version in (("one", "1.0"), ("two", "1.0.0"), ("three", "1.0"))
+    )
+    [fault] = faults(tmp_path, text)
+    assert "'1.0.0' is the same as '1.0' of a_to_b_c_one" in fault or "'1.0' is the same as '1.0.0'" in fault
+
+
+def test_an_extra_must_be_declared(tmp_path, monkeypatch):
+    """Names of extras are compared as packaging does."""
+    metadata = {"Provides-Extra": ["frozen", "Quality_Plots"]}
+    monkeypatch.setattr(distribution, "providing_distribution", lambda _: "known-of-a-test")
+    monkeypatch.setattr(distribution, "metadata", lambda _: Metadata(metadata))
+    text = "    flow = new()\n    flow.add_node(Calibrate, pip_extras=['quality.plots', 'asdf'])\n"
+    [fault] = faults(tmp_path, text)
+    assert fault == "the extra 'asdf' is not one of known-of-a-test, which has frozen, quality-plots"
+
+
+class Metadata(dict):
+    """The metadata of a distribution, of which there are several values for a key."""
+
+    def get_all(self, name):
+        return self.get(name)
+
+
+@pytest.mark.parametrize(
+    ("extras", "is_warned"), [(["frozen"], False), (["FROZEN"], False), (["test"], True), (None, True)]
+)
+def test_a_release_without_frozen_is_a_warning(tmp_path, monkeypatch, extras, is_warned):
+    """Once for a package."""
+    monkeypatch.setattr(distribution, "providing_distribution", lambda _: "known-of-a-test")
+    monkeypatch.setattr(distribution, "metadata", lambda _: Metadata({"Provides-Extra": extras}))
+    text = "".join(f"    {name} = new({name!r})\n    {name}.add_node(Calibrate)\n" for name in ("one", "two"))
+    with imported_sources(tmp_path / "sources", {"flow.py": HEAD + text}, name=NAME) as package:
+        warnings = [each.what for each in rules.check(discover(package)).warnings]
+    assert sum("has no extra 'frozen'" in each for each in warnings) == is_warned
+
+
+def wheel(
+    tmp_path, name="known_of_a_test-1.0-py3-none-any.whl", files=(f"{NAME}/flow.py",), extras=("frozen",), text=HEAD
+):
+    """Write a wheel, as far as validation reads it."""
+    file = tmp_path / name
+    with zipfile.ZipFile(file, "w") as archive:
+        for each in files:
+            archive.writestr(each, textwrap.dedent(text))
+        lines = ["Metadata-Version: 2.4", "Name: known-of-a-test", *(f"Provides-Extra: {each}" for each in extras)]
+        archive.writestr("known_of_a_test-1.0.dist-info/METADATA", "\n".join(lines) + "\n")
+    return file
+
+
+FLOW = "    flow = new()\n    flow.add_node(Calibrate, pip_extras='plots')\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"extras": ("frozen", "plots")}, []),
+        ({}, ["the wheel has no extra 'plots'"]),
+        ({"extras": ("frozen", "plots"), "files": ()}, [f"the wheel does not contain the module {NAME}.flow"]),
+        ({"extras": ("plots",)}, ["the wheel has no extra 'frozen'"]),
+        (
+            {"extras": ("frozen", "plots"), "name": "known_of_a_test-1.1-py3-none-any.whl"},
+            ["its version is 1.0, and that of"],
+        ),
+        (
+            {"name": "other-1.0-py3-none-any.whl"},
+            ["its tasks are installed from known-of-a-test, and the wheel is of other"],
+        ),
+        ({"name": "nonsense.whl"}, ["it is no wheel that can be read"]),
+        (
+            {"extras": ("frozen", "plots"), "text": "class Other: ..."},
+            [f"the module {NAME}.flow in the wheel does not contain its class Calibrate"],
+        ),
+        (
+            {"extras": ("frozen", "plots"), "text": "class Calibrate("},
+            [f"the module {NAME}.flow in the wheel is not valid Python"],
+        ),
+    ],
+)
+def test_a_wheel_has_what_the_tasks_need(tmp_path, options, expected):
+    """Name, version, modules and extras."""
+    found = faults(tmp_path, FLOW, wheel=wheel(tmp_path, **options))
+    assert [any(each.startswith(text) for each in found) for text in expected] == [True] * len(expected)
+    assert len(found) == len(expected)
+
+
+def test_a_wheel_has_what_the_workflows_import(tmp_path):
+    """A module of the package without a task, such as the base class of all, is needed as well; its tests are not."""
+    files = {"base.py": "", "tests/conftest.py": "", "flow.py": f"    from {NAME} import base\n{HEAD}{FLOW}"}
+    with imported_sources(tmp_path / "sources", files, name=NAME) as package:
+        import_module(f"{NAME}.tests.conftest")
+        made = wheel(tmp_path, extras=("frozen", "plots"))
+        [fault] = rules.check(discover(package), wheel=made).faults
+    assert fault.what == f"it does not contain the module {NAME}.base, which the workflows import"
+
+
+def test_what_is_no_archive_is_no_wheel(tmp_path):
+    """A file that is cut off, for example."""
+    file = tmp_path / "known_of_a_test-1.0-py3-none-any.whl"
+    file.write_bytes(b"PK")
+    [fault] = faults(tmp_path, FLOW, wheel=file)
+    assert "it is no wheel that can be read" in fault
+
+
+def test_advice_on_a_pool_that_is_there_can_be_silenced(tmp_path, monkeypatch):
+    """By name, or by a variable."""
+    text = "    flow = new()\n    flow.add_node(Calibrate, resource_queue='gpu')\n"
+
+    def advised(**options):
+        with imported_sources(tmp_path / "sources", {"flow.py": HEAD + text}, name=NAME) as package:
+            return sum("gpu_pool" in each.what for each in rules.check(discover(package), **options).warnings)
+
+    assert advised() == 1
+    assert advised(pools=["gpu_pool"]) == 0
+    monkeypatch.setenv("DKIST_EXPECTED_POOLS", "other_pool gpu_pool")
+    assert advised() == 0
+
+
+def test_a_task_in_the_running_program_is_not_exported(tmp_path):
+    """No worker could import it; `validate_workflows` has refused it already."""
+    task = type("Calibrate", (Sound,), {"__module__": "__main__"})
+    flow = Workflow(input_data="a", output_data="b", category="c", workflow_package="known", workflow_version="1.0")
+    flow.add_node(task)
+    with pytest.raises(WorkflowError, match="the class of Calibrate is defined in the program that is running"):
+        flow.export_dag(tmp_path / "dags")
+    assert not (tmp_path / "dags").exists()
+
+
+def test_a_fault_stops_an_export(tmp_path):
+    """As every other one."""
+    text = """
+    class Bad(Calibrate):
+        '''Bad.'''
+        def run(self, frames): pass
+    flow = new()
+    flow.add_node(Bad)
+"""
+    with (
+        imported_sources(tmp_path / "sources", {"flow.py": HEAD + text}, name=NAME) as package,
+        pytest.raises(WorkflowValidationError, match="its run is called without arguments"),
+    ):
+        validate_workflows(package)
