@@ -490,9 +490,12 @@ def test_a_task_in_the_process_of_the_command_can_be_interrupted(flows, tmp_path
         [sys.executable, "-m", "dkist_processing_core", *arguments], cwd=tmp_path / "sources", stdout=subprocess.PIPE
     )
     trace = tmp_path / "trace"
-    wait_until(lambda: trace.exists() and "Hangs" in trace.read_text(), "the task has not begun")
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    try:
+        wait_until(lambda: trace.exists() and "Hangs" in trace.read_text(), "the task has not begun")
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        process.kill()
     assert (process.returncode, b"Hangs interrupted" in output) == (130, True)
     mend(tmp_path)
     assert run_workflow(flows.hangs, 7, resume=True).is_success
