@@ -86,11 +86,10 @@ def run(context: click.Context, /, workflow: str, is_json: bool, dry_run: bool, 
     _prefer_current_folder(workflow)
     spec = chosen_workflow(workflow).spec
     chosen = {name: options[name] for name in ("start", "until", "only", "skip")}
-    if options["environments"] and (options["in_process"] or options["debug"]):
+    is_worker, is_here = options.pop("environments"), options.pop("in_process") or options["debug"]
+    if is_worker and is_here:
         raise click.UsageError("--environments runs tasks in other processes, so it excludes --in-process and --pdb.")
-    is_here = options.pop("in_process") or options["debug"]
-    executor = "in_process" if is_here else "environments" if options.pop("environments") else "processes"
-    options.pop("environments", None)
+    executor = "environments" if is_worker else "in_process" if is_here else "processes"
     try:
         tasks = selected(spec, **chosen)
     except SelectionError as error:

@@ -14,7 +14,8 @@ from pathlib import Path
 from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.exceptions import LocalRunError
 from dkist_processing_core.local import runs
-from dkist_processing_core.local.executors import ForkExecutor, InProcessExecutor
+from dkist_processing_core.local.executors import ForkExecutor
+from dkist_processing_core.local.in_process import InProcessExecutor
 from dkist_processing_core.local.interruption import Interruption
 from dkist_processing_core.local.resuming import resumed, selection_of
 from dkist_processing_core.local.scheduler import Listener, Reporter, Scheduler

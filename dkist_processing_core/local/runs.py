@@ -174,9 +174,7 @@ def state(folder: Path) -> RunState:
         raise DamagedRunError(folder.name, str(folder / JOURNAL), what) from error
     if found.state == RUNNING and not _is_active(folder):
         found.state = INTERRUPTED
-        for task in found.tasks.values():
-            if task.state == RUNNING:
-                task.state = task.tries[-1].state = INTERRUPTED
+        found.interrupt()
     return found
 
 

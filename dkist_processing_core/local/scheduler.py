@@ -7,6 +7,7 @@ Runs in: author and CI. Order, retries and delays are those that the workflow ha
 import heapq
 import os
 import platform
+import select
 import signal
 import sys
 import time
@@ -19,7 +20,8 @@ from dkist_processing_core._version import __version__
 from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from dkist_processing_core.common.outcome import Outcome, judged
 from dkist_processing_core.local import runs
-from dkist_processing_core.local.executors import Ended, ForkExecutor, InProcessExecutor, wait
+from dkist_processing_core.local.executors import Ended, ForkExecutor
+from dkist_processing_core.local.in_process import InProcessExecutor
 from dkist_processing_core.local.interruption import Interruption
 from dkist_processing_core.local.state import (
     FAILED,
@@ -124,7 +126,7 @@ class Scheduler:
                 self._start_ready()
             if not self._running and (self._is_stopped or not self._later):
                 break
-            has_ended = wait(self._executor, interruption.fileno(), seconds=self._patience())
+            has_ended = self._executor in select.select([self._executor, interruption], [], [], self._patience())[0]
             if interruption.count > answered:
                 answered = interruption.count
                 self._interrupt(answered)

@@ -152,13 +152,18 @@ class RunState:
         elif kind == "task_skipped":
             self.tasks[event["task"]].state = event["state"]
 
+    def interrupt(self) -> None:
+        """Let what runs be interrupted, since nobody runs it any more."""
+        for task in self.tasks.values():
+            if task.state == RUNNING:
+                task.state = task.tries[-1].state = INTERRUPTED
+
     def _start(self, event: Mapping[str, Any]) -> None:
         self.started = event
         self.state = RUNNING
+        self.interrupt()  # what ran when the run was killed before
         for node in event["workflow"]["nodes"]:
             task = self.tasks.setdefault(node["name"], TaskState(node["name"]))
-            if task.state == RUNNING:  # the run was killed before
-                task.state = task.tries[-1].state = INTERRUPTED
             if node["name"] in event["tasks"]:
                 task.state = ""
                 self.nodes[node["name"]] = node
