@@ -60,6 +60,9 @@ TASKS = """
         def run(self):
             super().run()
             yield
+    class Breaks(Base):
+        def run(self):
+            breakpoint()
     class Stubborn(Base):
         def run(self):
             import signal
@@ -87,6 +90,9 @@ FLOWS = """
     failing.add_node(AfterFailure, upstreams=Fails)
     failing.add_node(Movie, upstreams=AfterFailure)
     failing.add_node(Flat, upstreams=Dark)
+
+    breaks = workflow("breaks")
+    breaks.add_node(Breaks)
 
     exits = workflow("exits")
     exits.add_node(Exits)
@@ -186,6 +192,13 @@ def test_a_process_that_ends_with_0_before_its_task_is_complete_has_failed(flows
     [only] = result.tasks["Exits"].tries
     assert (only.state, only.exit_status) == ("failed", 70)
     assert "before it was complete" in only.summary
+
+
+def test_a_breakpoint_without_a_terminal_says_how_to_get_one(flows, monkeypatch):
+    """A debugger of its own, such as one that is reached through the network, is left alone."""
+    assert "--in-process" in run_workflow(flows.breaks, 7).tasks["Breaks"].tries[0].summary
+    monkeypatch.setenv("PYTHONBREAKPOINT", "os.getpid")
+    assert run_workflow(flows.breaks, 7).is_success
 
 
 @pytest.mark.parametrize(

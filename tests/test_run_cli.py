@@ -188,6 +188,14 @@ def test_the_package_in_the_current_folder_is_the_one_that_runs(package, tmp_pat
     assert "a dark" in (folder / "logs" / "Dark.1.log").read_text()
 
 
+def test_a_terminal_that_cannot_draw_shows_lines(package, tmp_path):
+    """Such as that of an editor."""
+    status, written = run_on_terminal("run", package, "--recipe-run-id", "7", TERM="dumb")
+    assert status == 0
+    assert "Dark started\n" in written
+    assert "\x1b" not in written
+
+
 def test_no_text_of_a_task_controls_the_terminal(tmp_path, monkeypatch):
     """Escape sequences in an error are shown as text."""
     monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))

@@ -78,18 +78,22 @@ def run(context: click.Context, /, workflow: str, is_json: bool, dry_run: bool, 
     With --json each event of the run is one line. Exit status: 0 if all tasks have succeeded, 1 if one has failed, 130
     after Ctrl-C.
     """
+    is_worker, is_here = options.pop("environments"), options.pop("in_process") or options["debug"]
+    if is_worker and is_here:
+        raise click.UsageError("--environments runs tasks in other processes, so it excludes --in-process and --pdb.")
+    executor = "environments" if is_worker else "in_process" if is_here else "processes"
+    _prefer_current_folder(workflow)
+    if not is_here and not dry_run:
+        from dkist_processing_core.local.executors import ForkserverProcess
+
+        options["forkserver"] = context.with_resource(ForkserverProcess())
     from dkist_processing_core.exceptions import SelectionError
     from dkist_processing_core.local import run_workflow
     from dkist_processing_core.local.resuming import remaining_tasks
     from dkist_processing_core.local.selection import selected
 
-    _prefer_current_folder(workflow)
     spec = chosen_workflow(workflow).spec
     chosen = {name: options[name] for name in ("start", "until", "only", "skip")}
-    is_worker, is_here = options.pop("environments"), options.pop("in_process") or options["debug"]
-    if is_worker and is_here:
-        raise click.UsageError("--environments runs tasks in other processes, so it excludes --in-process and --pdb.")
-    executor = "environments" if is_worker else "in_process" if is_here else "processes"
     try:
         tasks = selected(spec, **chosen)
     except SelectionError as error:
@@ -114,7 +118,8 @@ def run(context: click.Context, /, workflow: str, is_json: bool, dry_run: bool, 
         with contextlib.redirect_stdout(sys.stderr) if is_here else contextlib.nullcontext():
             result = run_workflow(spec, executor=executor, listener=lambda event: _print(event, output), **options)
     else:
-        view = LiveView(spec) if sys.stdout.isatty() and not is_here else PlainView(spec)
+        can_draw = sys.stdout.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
+        view = LiveView(spec) if can_draw and not is_here else PlainView(spec)
         with view:
             result = run_workflow(spec, executor=executor, listener=view, **options)
         show_result(result)

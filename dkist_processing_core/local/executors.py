@@ -10,16 +10,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from dkist_processing_core.common.outcome import OUTCOME_VARIABLE, Outcome
 from dkist_processing_core.exceptions import LocalRunError
 from dkist_processing_core.rendering.script import node_variables
 
-__all__ = ["SPANS_VARIABLE", "Ended", "ForkExecutor"]
+__all__ = ["SPANS_VARIABLE", "Ended", "ForkExecutor", "ForkserverProcess"]
 
 END_SECONDS = 20.0  # the tasks have 10 s, and 5 s to be killed
 READ_BYTES = 1 << 16
@@ -36,12 +36,46 @@ class Ended(NamedTuple):
     outcome: Outcome | None
 
 
+class ForkserverProcess:
+    """The `forkserver`, which gets ready while its starter goes on, and ends when it is closed."""
+
+    def __init__(self) -> None:
+        self.connection, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - this Python, and a module of ours
+                [sys.executable, "-P", "-m", "dkist_processing_core.local.forkserver", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))},
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def hold(self, descriptor: int) -> None:
+        """Keep a descriptor open as long as it runs, even if this process is killed."""
+        socket.send_fds(self.connection, [b"\n"], [descriptor])
+
+    def close(self) -> None:
+        """End it, with all tasks that still run."""
+        self.connection.close()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
 class ForkExecutor:
     """
-    Runs each try in a process of its own, a child of the `forkserver`.
+    Runs each try in a process of its own, a child of the forkserver.
 
-    ``environment`` is that of the tasks, ``descriptors`` stay open as long as the forkserver runs. With ``is_worker``
-    each is run by the worker program, in the environment of its release.
+    ``environment`` is that of the tasks. With ``is_worker`` each is run by the worker program, in the environment of
+    its release.
     """
 
     def __init__(
@@ -50,8 +84,8 @@ class ForkExecutor:
         environment: Mapping[str, str],
         folder: Path,
         *,
+        server: ForkserverProcess,
         is_worker: bool,
-        descriptors: Sequence[int] = (),
     ) -> None:
         self._workflow = workflow
         self._environment = dict(environment)
@@ -60,23 +94,12 @@ class ForkExecutor:
         self._running: dict[int, str] = {}
         self._last = 0
         self._rest = b""
-        self._connection, theirs = socket.socketpair()
-        with theirs:
-            self._server = subprocess.Popen(  # noqa: S603 - this Python, and a module of ours
-                [
-                    *(sys.executable, "-P", "-m", "dkist_processing_core.local.forkserver"),
-                    *map(str, (theirs.fileno(), *descriptors)),
-                ],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), *descriptors),
-                env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))},
-                start_new_session=True,
-            )
+        self._server = server
         (folder / "outcomes").mkdir(exist_ok=True)
 
     def fileno(self) -> int:
         """Return the descriptor that can be read when a try has ended."""
-        return self._connection.fileno()
+        return self._server.connection.fileno()
 
     def start(self, node: NodeSpec, log: Path, spans: Path) -> None:
         """Start one try of a task, which writes to the end of a log, and its spans to a file."""
@@ -114,7 +137,7 @@ class ForkExecutor:
 
     def ended(self) -> Iterator[Ended]:
         """Yield the tries that have ended; it waits for one unless `fileno` can be read."""
-        data = self._connection.recv(READ_BYTES)
+        data = self._server.connection.recv(READ_BYTES)
         if not data:
             raise LocalRunError("the process that starts the tasks has ended, so nothing is known of those that ran")
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -123,7 +146,7 @@ class ForkExecutor:
             yield Ended(name, answer["status"], answer["cpu_seconds"], answer["peak_memory_bytes"], self._outcome(name))
 
     def _send(self, request: Mapping[str, Any]) -> None:
-        self._connection.sendall((json.dumps(request) + "\n").encode())
+        self._server.connection.sendall((json.dumps(request) + "\n").encode())
 
     def _outcome_file(self, name: str) -> Path:
         return self._folder / "outcomes" / f"{name}.json"
@@ -133,12 +156,3 @@ class ForkExecutor:
             return Outcome.from_json(self._outcome_file(name).read_text(encoding="utf-8", errors="replace"))
         except (OSError, ValueError):
             return None
-
-    def close(self) -> None:
-        """End all that still runs."""
-        self._connection.close()
-        try:
-            self._server.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._server.kill()
-            self._server.wait()

@@ -14,7 +14,7 @@ from pathlib import Path
 from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.exceptions import LocalRunError
 from dkist_processing_core.local import runs
-from dkist_processing_core.local.executors import ForkExecutor
+from dkist_processing_core.local.executors import ForkExecutor, ForkserverProcess
 from dkist_processing_core.local.in_process import InProcessExecutor
 from dkist_processing_core.local.interruption import Interruption
 from dkist_processing_core.local.resuming import resumed, selection_of
@@ -80,6 +80,7 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
     with_telemetry: bool = False,
     debug: bool = False,
     listener: Listener | None = None,
+    forkserver: ForkserverProcess | None = None,
 ) -> RunResult:
     """
     Run a workflow on this machine: the order, the retries and the exit statuses are those that it has in Airflow.
@@ -116,6 +117,9 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
         Whether a debugger begins at the error of a task, with ``in_process``.
     listener
         Is called with each event of the run, see ``dkist_processing_core.local.state``.
+    forkserver
+        The process whose children the tasks are to be, if it was started before the workflow was imported, which saves
+        the time until it is ready. It is closed.
 
     Returns
     -------
@@ -161,18 +165,15 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
             **({} if with_telemetry else WITHOUT_TELEMETRY),
             "DKIST_RECIPE_RUN_ID": str(number),
         }
+        made: ForkExecutor | InProcessExecutor
         if executor == "in_process":
-            made: ForkExecutor | InProcessExecutor = InProcessExecutor(spec, environment, is_debugged=debug)
+            made = here = InProcessExecutor(spec, environment, is_debugged=debug)
+            stack.callback(here.close)
             parallel = 1
         else:
-            made = ForkExecutor(
-                spec,
-                environment,
-                journal.folder,
-                is_worker=executor == "environments",
-                descriptors=[journal.descriptor],
-            )
-        stack.callback(made.close)
+            server = stack.enter_context(forkserver or ForkserverProcess())
+            server.hold(journal.descriptor)
+            made = ForkExecutor(spec, environment, journal.folder, server=server, is_worker=executor == "environments")
         scheduler = Scheduler(
             spec,
             tasks,
