@@ -16,6 +16,7 @@ __all__ = [
     "ConfigurationError",
     "CycleError",
     "DKISTProcessingCoreError",
+    "DamagedRunError",
     "DuplicateTaskError",
     "EmptyWorkflowError",
     "EnvironmentDescriptionError",
@@ -35,6 +36,7 @@ __all__ = [
     "RunActiveError",
     "SelectionError",
     "TaskImportError",
+    "TaskNotRunError",
     "TaskSettingError",
     "UnknownExtraError",
     "UnknownUpstreamError",
@@ -145,6 +147,25 @@ class SelectionError(LocalRunError):
 
 class ResumeError(RemediableError, LocalRunError):
     """A local run cannot be taken up again."""
+
+
+class DamagedRunError(LocalRunError):
+    """
+    The journal of a run cannot be understood.
+
+    Parameters
+    ----------
+    run_id
+        The run.
+    file
+        Its journal.
+    what
+        What is wrong with it.
+    """
+
+    def __init__(self, run_id: str, file: str, what: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"the journal {file} is damaged: {what}\n    -> Remove the run: runs remove {run_id}.")
 
 
 class RunActiveError(LocalRunError):
@@ -315,6 +336,26 @@ class DuplicateTaskError(WorkflowError):
 
 class EmptyWorkflowError(WorkflowError):
     """A workflow has no nodes."""
+
+
+class TaskNotRunError(DKISTProcessingCoreError, TypeError):
+    """
+    A method of a task is a coroutine or a generator, so calling it has run nothing.
+
+    Parameters
+    ----------
+    name
+        Name of the method.
+    kind
+        What it has returned.
+    """
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name = name
+        super().__init__(
+            f"{name} returned a {kind.replace('_', ' ')}, of which nothing has run\n"
+            f"    -> Write {name} without async and yield; asyncio.run() in it runs a coroutine."
+        )
 
 
 class TaskSettingError(WorkflowError):

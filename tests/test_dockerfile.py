@@ -58,7 +58,7 @@ def test_the_release_is_pinned_with_the_extras_of_all_tasks():
 def test_the_other_requirements_of_a_notebook_are_those_of_the_extra():
     """They are listed one by one, since pip would search all releases of this library for one with the extra."""
     extra = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]["build"]
-    needed = {each for each in extra if not each.startswith(("tomlkit", "uv"))}  # nobody freezes in a notebook
+    needed = {each for each in extra if not each.startswith(("jinja2", "tomlkit", "uv"))}  # for freeze and new
     words = shlex.split(step(rendered(), "RUN", "/opt/worker"))
     assert {*needed, "ipykernel>=6.29,<8"} == {word for word in words if ">=" in word}
 

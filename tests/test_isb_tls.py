@@ -12,7 +12,7 @@ from support.messages import QUEUE, new_envelope
 from support.peers import peer
 from support.ports import free_ports
 from support.rabbitmq import RabbitMQ, UnavailableError
-from support.waiting import assert_takes_at_most
+from support.waiting import PATIENCE_SECONDS, assert_takes_at_most
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
@@ -203,7 +203,7 @@ def test_connections_have_a_name_on_the_broker(broker, monkeypatch, name):
     shown = []
     errors = deliver(
         [new_envelope()],
-        seconds=30,
+        seconds=PATIENCE_SECONDS,
         on_confirmed=lambda _: shown.append(broker.control("list_connections", "ssl", "client_properties")),
     )
     assert errors == {}

@@ -1,6 +1,10 @@
 """What a worker would meet at the first run, and validation can know before."""
 
+import functools
+import textwrap
 import zipfile
+from dataclasses import dataclass
+from importlib import import_module
 
 import pytest
 from support.sources import imported_sources
@@ -98,10 +102,99 @@ class EntersNone(Sound):
         return None  # noqa: RET501, PLR1711 - what is tested
 
 
+def injecting(function):
+    """Give a method an argument of its own."""
+
+    @functools.wraps(function)
+    def wrapper(self, *arguments, **keywords):
+        return function(self, *arguments, **keywords, store={})
+
+    return wrapper
+
+
+def returning_itself(function):
+    @functools.wraps(function)
+    def wrapper(self):
+        function(self)
+        return self
+
+    return wrapper
+
+
+class RunInjected(Sound):
+    @injecting
+    def run(self, store): ...
+
+
+class InitInjected(Sound):
+    @injecting
+    def __init__(self, recipe_run_id, workflow_name, workflow_version, store):
+        super().__init__(recipe_run_id, workflow_name, workflow_version)
+
+
+@dataclass
+class Data(Sound):
+    recipe_run_id: int
+    workflow_name: str
+    workflow_version: str
+
+    def __post_init__(self):
+        super().__init__(self.recipe_run_id, self.workflow_name, self.workflow_version)
+
+
+def make(task, *arguments):
+    TaskBase.__init__(task, *arguments)
+
+
+class InitElsewhere(Sound):
+    def __init__(self, recipe_run_id, workflow_name, workflow_version):
+        make(self, recipe_run_id, workflow_name, workflow_version)
+
+
+class InitByMethod(Sound):
+    def __init__(self, *arguments, **keywords):
+        self.prepare(*arguments, **keywords)
+
+    def prepare(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+
+
+class EnterDecorated(Sound):
+    @returning_itself
+    def __enter__(self):
+        super().__enter__()
+
+
+class EnterReturnsInTheEnd(Sound):
+    def __enter__(self):
+        if self.recipe_run_id:
+            return super().__enter__()
+        return None
+
+
+class RunProperty(Sound):
+    @property
+    def run(self):
+        return lambda: None
+
+
+class RunAsync(Sound):
+    async def run(self): ...
+
+
+class PreRunGenerator(Sound):
+    def pre_run(self):
+        yield 1
+
+
 @pytest.mark.parametrize(
     ("task", "expected"),
     [
         (Sound, None),
+        *((each, None) for each in (RunInjected, InitInjected, Data, InitElsewhere, InitByMethod, EnterDecorated)),
+        *((each, None) for each in (EnterReturnsInTheEnd, RunProperty)),
+        (RunAsync, "its run is async, and calling it runs nothing"),
+        (PreRunGenerator, "its pre_run is a generator, and calling it runs nothing"),
         (TakesNothing, "its __init__ cannot be called with recipe_run_id, workflow_name, workflow_version"),
         (TakesMore, "missing a required argument: 'instrument'"),
         (OtherNames, "its __init__ cannot be called"),
@@ -175,12 +268,14 @@ def test_a_release_without_frozen_is_a_warning(tmp_path, monkeypatch, extras, is
     assert sum("has no extra 'frozen'" in each for each in warnings) == is_warned
 
 
-def wheel(tmp_path, name="known_of_a_test-1.0-py3-none-any.whl", files=(f"{NAME}/flow.py",), extras=("frozen",)):
+def wheel(
+    tmp_path, name="known_of_a_test-1.0-py3-none-any.whl", files=(f"{NAME}/flow.py",), extras=("frozen",), text=HEAD
+):
     """Write a wheel, as far as validation reads it."""
     file = tmp_path / name
     with zipfile.ZipFile(file, "w") as archive:
         for each in files:
-            archive.writestr(each, "")
+            archive.writestr(each, textwrap.dedent(text))
         lines = ["Metadata-Version: 2.4", "Name: known-of-a-test", *(f"Provides-Extra: {each}" for each in extras)]
         archive.writestr("known_of_a_test-1.0.dist-info/METADATA", "\n".join(lines) + "\n")
     return file
@@ -205,6 +300,14 @@ FLOW = "    flow = new()\n    flow.add_node(Calibrate, pip_extras='plots')\n"
             ["its tasks are installed from known-of-a-test, and the wheel is of other"],
         ),
         ({"name": "nonsense.whl"}, ["it is no wheel that can be read"]),
+        (
+            {"extras": ("frozen", "plots"), "text": "class Other: ..."},
+            [f"the module {NAME}.flow in the wheel does not contain its class Calibrate"],
+        ),
+        (
+            {"extras": ("frozen", "plots"), "text": "class Calibrate("},
+            [f"the module {NAME}.flow in the wheel is not valid Python"],
+        ),
     ],
 )
 def test_a_wheel_has_what_the_tasks_need(tmp_path, options, expected):
@@ -212,6 +315,16 @@ def test_a_wheel_has_what_the_tasks_need(tmp_path, options, expected):
     found = faults(tmp_path, FLOW, wheel=wheel(tmp_path, **options))
     assert [any(each.startswith(text) for each in found) for text in expected] == [True] * len(expected)
     assert len(found) == len(expected)
+
+
+def test_a_wheel_has_what_the_workflows_import(tmp_path):
+    """A module of the package without a task, such as the base class of all, is needed as well; its tests are not."""
+    files = {"base.py": "", "tests/conftest.py": "", "flow.py": f"    from {NAME} import base\n{HEAD}{FLOW}"}
+    with imported_sources(tmp_path / "sources", files, name=NAME) as package:
+        import_module(f"{NAME}.tests.conftest")
+        made = wheel(tmp_path, extras=("frozen", "plots"))
+        [fault] = rules.check(discover(package), wheel=made).faults
+    assert fault.what == f"it does not contain the module {NAME}.base, which the workflows import"
 
 
 def test_what_is_no_archive_is_no_wheel(tmp_path):

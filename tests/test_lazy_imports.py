@@ -52,12 +52,13 @@ def test_importing_does_not_depend_on_settings():
 def test_unknown_names_are_attribute_errors():
     """The lazy packages behave like any other module."""
     import dkist_processing_core
-    from dkist_processing_core import failure_callback
+    from dkist_processing_core import failure_callback, local
 
-    for module in (dkist_processing_core, failure_callback):
+    for module in (dkist_processing_core, failure_callback, local):
         with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
             module.nonsense  # noqa: B018 - looking is the point
     assert {"TaskBase", "Workflow", "ResourceQueue", "__version__"} <= set(dir(dkist_processing_core))
+    assert {"RunResult", "run_workflow"} <= set(dir(local))
 
 
 def test_no_modules_import_each_other_in_a_circle():

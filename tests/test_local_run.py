@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.sources import imported_sources
-from support.waiting import PATIENCE_SECONDS
+from support.waiting import PATIENCE_SECONDS, wait_until
 
-from dkist_processing_core.exceptions import LocalRunError, ResumeError, RunActiveError, SelectionError
+from dkist_processing_core.exceptions import DamagedRunError, LocalRunError, ResumeError, RunActiveError, SelectionError
 from dkist_processing_core.local import run_workflow, runs
 
 NAME = "runs_of_a_test"
@@ -47,6 +48,21 @@ TASKS = """
             super().run()
             while not Path(os.environ["TRACE"] + ".mended").exists():
                 time.sleep(0.05)
+    class Leaves(Base):
+        def run(self):
+            import subprocess
+            super().run()
+            process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+            Path(os.environ["TRACE"] + ".left").write_text(str(process.pid))
+    class Async(Base):
+        async def run(self): super().run()
+    class Generator(Base):
+        def run(self):
+            super().run()
+            yield
+    class Breaks(Base):
+        def run(self):
+            breakpoint()
     class Stubborn(Base):
         def run(self):
             import signal
@@ -75,6 +91,9 @@ FLOWS = """
     failing.add_node(Movie, upstreams=AfterFailure)
     failing.add_node(Flat, upstreams=Dark)
 
+    breaks = workflow("breaks")
+    breaks.add_node(Breaks)
+
     exits = workflow("exits")
     exits.add_node(Exits)
 
@@ -85,6 +104,14 @@ FLOWS = """
     hangs = workflow("hangs")
     hangs.add_node(Dark)
     hangs.add_node(Hangs, upstreams=Dark)
+
+    leaves = workflow("leaves")
+    leaves.add_node(Leaves)
+    leaves.add_node(Fails, upstreams=Leaves)
+
+    unrun = workflow("unrun")
+    unrun.add_node(Async)
+    unrun.add_node(Generator)
 
     stubborn = workflow("stubborn")
     stubborn.add_node(Stubborn)
@@ -165,6 +192,13 @@ def test_a_process_that_ends_with_0_before_its_task_is_complete_has_failed(flows
     [only] = result.tasks["Exits"].tries
     assert (only.state, only.exit_status) == ("failed", 70)
     assert "before it was complete" in only.summary
+
+
+def test_a_breakpoint_without_a_terminal_says_how_to_get_one(flows, monkeypatch):
+    """A debugger of its own, such as one that is reached through the network, is left alone."""
+    assert "--in-process" in run_workflow(flows.breaks, 7).tasks["Breaks"].tries[0].summary
+    monkeypatch.setenv("PYTHONBREAKPOINT", "os.getpid")
+    assert run_workflow(flows.breaks, 7).is_success
 
 
 @pytest.mark.parametrize(
@@ -355,3 +389,143 @@ def test_nothing_goes_to_a_service_unless_that_is_asked_for(flows, monkeypatch):
     assert "Dark prints" in log
     assert "Elastic" not in log
     assert "bus" not in log
+
+
+def test_what_has_not_run_has_not_succeeded(flows, trace):
+    """A coroutine and a generator are made by calling them, and nothing of them runs."""
+    result = run_workflow(flows.unrun, 7)
+    assert {task.state for task in result.tasks.values()} == {"failed"}
+    assert "TaskNotRunError: run returned a coroutine, of" in result.tasks["Async"].tries[0].summary
+    assert "TaskNotRunError: run returned a generator, of" in result.tasks["Generator"].tries[0].summary
+    assert trace() == []
+
+
+def test_what_a_task_leaves_behind_ends_with_the_run_and_holds_nothing(flows, tmp_path):
+    """So the run can be taken up at once."""
+    assert run_workflow(flows.leaves, 7).state == "failed"
+    left = int((tmp_path / "trace.left").read_text())
+    assert not Path(f"/proc/{left}").exists()
+    mend(tmp_path)
+    assert run_workflow(flows.leaves, 7, resume=True).is_success
+
+
+def test_a_resumed_run_keeps_the_tasks_that_were_chosen_for_it(flows, trace, tmp_path):
+    """Unless others are chosen."""
+    run_workflow(flows.failing, 7, skip=["Flat", "Movie"])
+    mend(tmp_path)
+    result = run_workflow(flows.failing, 7, resume=True)
+    assert (result.state, "Flat" in trace(), "Movie" in trace()) == ("success", False, False)
+    result = run_workflow(flows.failing, 7, resume=True, only="Movie")
+    assert (trace()[-1], "Flat" in trace()) == ("Movie", False)
+
+
+def test_what_depends_on_a_task_that_runs_again_runs_again(flows, trace):
+    """It has succeeded with something else."""
+    run_workflow(flows.diamond, 7, skip=["Science"])
+    assert trace() == ["Dark", "Flat", "Movie"]
+    run_workflow(flows.diamond, 7, resume=True, start="Science")
+    assert trace()[3:] == ["Science", "Movie"]
+
+
+def test_a_run_that_was_resumed_with_changes_can_be_resumed_again(flows, tmp_path):
+    """Also if a task that had succeeded is gone."""
+    run_workflow(flows.failing, 7)
+    spec = flows.failing.spec
+    nodes = [
+        replace(node, upstreams=tuple(each for each in node.upstreams if each != "Dark"))
+        for node in spec.nodes
+        if node.name != "Dark"
+    ]
+    changed = replace(spec, nodes=tuple(nodes))
+    with pytest.raises(ResumeError, match="Dark is no longer in the workflow"):
+        run_workflow(changed, 7, resume=True)
+    assert run_workflow(changed, 7, resume=True, allow_changes=True).state == "failed"
+    mend(tmp_path)
+    result = run_workflow(changed, 7, resume=True, allow_changes=True)
+    assert (result.state, "Dark" in result.tasks) == ("success", False)
+
+
+def test_another_version_is_a_change(flows):
+    """What has succeeded was of another release."""
+    run_workflow(flows.failing, 7)
+    with pytest.raises(ResumeError, match="the workflow was of version 1.0 and is of version 2.0"):
+        run_workflow(replace(flows.failing.spec, version="2.0"), 7, resume=True)
+
+
+def test_runs_of_one_second_have_an_order(flows):
+    """The last one is taken up."""
+    folders = [run_workflow(flows.exits, 7, executor="processes").folder for _ in range(2)]
+    folders += [runs.new_folder("a_to_b_cam_exits", 7) for _ in range(20)]
+    assert runs.latest("a_to_b_cam_exits", 7) == folders[-1]
+    assert runs.folders() == folders[::-1]
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [b"", b"\n", b"\xff\n", b"3\n", b'{"event": "task_started", "task": "A"}\n', b"[" * 100_000 + b"\n"],
+    ids=["empty", "empty line", "no text", "number", "event of no task", "nested"],
+)
+def test_a_damaged_journal_costs_no_other_run(command, flows, journal):
+    """It is listed as what it is, and named where it is used."""
+    run_workflow(flows.diamond, 7)
+    damaged = runs.new_folder("a_to_b_cam_diamond", 8)
+    (damaged / runs.JOURNAL).write_bytes(journal)
+    status, output, _ = command("runs", "list")
+    states = [line.split()[1] for line in output.splitlines()[1:]]
+    assert (status, states) == (0, ["damaged" if journal else "interrupted", "success"])
+    if journal:
+        status, _, error = command("runs", "show", damaged.name)
+        assert (status, f"the journal {damaged / runs.JOURNAL} is damaged" in error) == (1, True)
+        with pytest.raises(DamagedRunError, match="is damaged"):
+            run_workflow(flows.diamond, 8, resume=True)
+    assert command("runs", "remove", damaged.name)[0] == 0
+    assert not damaged.exists()
+
+
+@pytest.mark.parametrize("name", ["myproject", "flow-7-20260101T000000-000000"])
+def test_what_no_run_has_made_is_not_removed(command, flows, name):
+    """Whatever it is called, and whatever is in it."""
+    folder = runs.runs_folder() / name
+    folder.mkdir(parents=True)
+    (folder / runs.JOURNAL).write_text("")
+    status, _, error = command("runs", "remove", name)
+    assert (status, "no run begins with" in error, folder.exists()) == (2, True, True)
+    (runs.runs_folder() / "mine").mkdir()
+    (runs.runs_folder() / "mine" / ".dkist-processing-core").touch()
+    assert command("runs", "remove", "mine")[0] == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_task_in_the_process_of_the_command_can_be_interrupted(flows, tmp_path, number):
+    """By one signal, and the run can be resumed."""
+    arguments = ["run", f"{NAME}.flows:hangs", "--recipe-run-id", "7", "--in-process"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dkist_processing_core", *arguments], cwd=tmp_path / "sources", stdout=subprocess.PIPE
+    )
+    trace = tmp_path / "trace"
+    try:
+        wait_until(lambda: trace.exists() and "Hangs" in trace.read_text(), "the task has not begun")
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        process.kill()
+    assert (process.returncode, b"Hangs interrupted" in output) == (130, True)
+    mend(tmp_path)
+    assert run_workflow(flows.hangs, 7, resume=True).is_success
+
+
+def test_a_task_cannot_end_the_process_of_the_command_with_0(flows, tmp_path):
+    """Nothing else would notice it."""
+    arguments = ["run", f"{NAME}.flows:exits", "--recipe-run-id", "7", "--in-process"]
+    done = subprocess.run(
+        [sys.executable, "-m", "dkist_processing_core", *arguments], cwd=tmp_path / "sources", capture_output=True
+    )
+    assert done.returncode == 1
+    assert b"Exits has called os._exit(0), which ends the run" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [{"parallel": 0}, {"queue_limits": {"default": 0}}])
+def test_a_limit_under_which_nothing_runs_is_an_error(flows, arguments):
+    """In place of a run that has failed without a task."""
+    with pytest.raises(LocalRunError, match="from 1 on"):
+        run_workflow(flows.diamond, 7, **arguments)

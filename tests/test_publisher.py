@@ -104,7 +104,7 @@ def test_a_wrong_password_is_a_configuration_error(broker, monkeypatch):
 def test_what_we_use_of_pika_that_is_private_is_there(broker):
     """A connection is closed without an answer of the broker; the method for it is one that pika's adapters have."""
     assert "_adapter_disconnect_stream" in dir(SelectConnection)
-    with contextlib.closing(Connection(isb_configuration(), seconds=5)) as connection:
+    with contextlib.closing(Connection(isb_configuration(), seconds=PATIENCE_SECONDS)) as connection:
         connection.transport.close()
         connection.transport._adapter_disconnect_stream()
         with pytest.raises(PublishError, match="ConnectionClosedByClient"):

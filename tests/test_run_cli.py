@@ -175,3 +175,59 @@ def test_in_process_the_log_of_a_task_is_shown(package):
     status, output, error = run_program("run", package, "--recipe-run-id", "7", "--in-process", "--only", "Dark")
     assert (status, "a dark" in output) == (0, True)
     assert re.search(r"^\d{4}-\S+ \S+ INFO dkist_processing_core.task: Task Dark complete$", error, re.MULTILINE)
+
+
+def test_the_package_in_the_current_folder_is_the_one_that_runs(package, tmp_path):
+    """Even if another copy of it is installed: what was just edited is what runs."""
+    installed = tmp_path / "installed"
+    write_sources(installed, {"flow.py": MODULE.replace("a dark", "an old dark")}, name=PACKAGE)
+    arguments = ("run", package, "--recipe-run-id", "7", "--only", "Dark")
+    status, _, _ = run_program(*arguments, PYTHONPATH=str(installed))
+    assert status == 0
+    [folder] = (tmp_path / "runs").iterdir()
+    assert "a dark" in (folder / "logs" / "Dark.1.log").read_text()
+
+
+def test_a_terminal_that_cannot_draw_shows_lines(package, tmp_path):
+    """Such as that of an editor."""
+    status, written = run_on_terminal("run", package, "--recipe-run-id", "7", TERM="dumb")
+    assert status == 0
+    assert "Dark started\n" in written
+    assert "\x1b" not in written
+
+
+def test_no_text_of_a_task_controls_the_terminal(tmp_path, monkeypatch):
+    """Escape sequences in an error are shown as text."""
+    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
+    text = MODULE.replace("no flat for amqp://me:secret99@host", "\\x1b]0;title\\x07 \\x1b[2J no flat")
+    write_sources(tmp_path, {"flow.py": text}, name=PACKAGE)
+    status, written = run_on_terminal("run", PACKAGE, "--recipe-run-id", "7", BROKEN="1")
+    assert status == 1
+    assert "\x1b]0;" not in written
+    assert "\x1b[2J" not in written
+    assert "no flat" in written
+
+
+def test_a_dry_run_shows_what_is_left(command, package, monkeypatch):
+    """Of the run that would be taken up."""
+    monkeypatch.setenv("BROKEN", "1")
+    assert command("run", package, "--recipe-run-id", "7")[0] == 1
+    status, output, _ = command("run", package, "--recipe-run-id", "7", "--resume", "--dry-run")
+    assert (status, output.splitlines()[0]) == (0, "a_to_b_cam 1.0: 2 of 3 tasks")
+    assert [line.split()[0] for line in output.splitlines()[2:]] == ["Flat", "Movie"]
+
+
+def test_in_process_each_line_of_json_is_an_event(package):
+    """Whatever the tasks print."""
+    status, output, error = run_program("run", package, "--recipe-run-id", "7", "--in-process", "--json")
+    assert (status, {json.loads(line)["event"] for line in output.splitlines()} > {"task_ended"}) == (0, True)
+    assert "a dark" in error
+
+
+def test_the_version_dev_needs_a_checkout(command, tmp_path, monkeypatch):
+    """Which is that of the current folder, or else one that is named; nothing is tried without."""
+    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
+    write_sources(tmp_path, {"flow.py": MODULE.replace(', workflow_version="1.0"', "")}, name=PACKAGE)
+    status, _, error = command("run", PACKAGE, "--recipe-run-id", "7", "--environments")
+    assert (status, "the version of the workflow is dev, which is no release" in error) == (2, True)
+    assert not (tmp_path / "runs").exists()

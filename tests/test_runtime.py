@@ -15,7 +15,7 @@ from support.waiting import PATIENCE_SECONDS, wait_until
 from dkist_processing_core.common.log_lines import Reader, marked_lines, parse
 from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.exceptions import TaskImportError
-from dkist_processing_core.runtime.main import _status, load_task, run_task
+from dkist_processing_core.runtime.main import exit_status, load_task, run_task
 
 TASKS = """
     import logging, os, signal, sys, time
@@ -643,7 +643,7 @@ def test_a_module_that_ends_the_process_is_no_success(team):
 @pytest.mark.parametrize("code", [256, 512, -256, 1 << 16, 1 << 64, 1.0, "", "0", (), [], b"", 0.0, {}, -1, 255, True])
 def test_whatever_is_no_zero_is_a_failure(code):
     """Although the operating system would make a success of some of them."""
-    assert 0 < _status(SystemExit(code)) < 256
+    assert 0 < exit_status(SystemExit(code)) < 256
 
 
 def test_a_bad_recipe_run_id_is_an_outcome_as_well(team):

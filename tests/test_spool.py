@@ -86,7 +86,7 @@ def test_a_message_that_can_never_be_sent_costs_no_other_its_turn(small_messages
     """It remains with what is wrong with it, and what is behind it is sent, each message once."""
     name = put(text)
     put_messages(range(2, 30))
-    report = send_pending(seconds=30)
+    report = send_pending(seconds=PATIENCE_SECONDS)
     assert [each for each, _ in report.pending] == [name]
     assert len(report.sent) == 28
     taken = ids(small_messages)
@@ -98,17 +98,17 @@ def test_a_message_that_can_never_be_sent_is_set_aside_with_its_reason(small_mes
     """After some tries, of which each is in the list; from then on it is sent only when somebody asks for it."""
     name = put(too_large().to_json())
     for number in range(spool.TRIES):
-        assert [each for each, _ in send_pending(seconds=30).pending] == [name], number
+        assert [each for each, _ in send_pending(seconds=PATIENCE_SECONDS).pending] == [name], number
         [message] = spool.pending()
         assert (len(message.refusals), message.is_set_aside) == (number + 1, number + 1 == spool.TRIES)
         assert "406 PRECONDITION_FAILED - message size " in message.refusals[-1]
         assert "ISB_QUEUE_TYPE" not in message.refusals[-1]
     assert f"{name} was refused {spool.TRIES} times and is set aside in" in caplog.text
-    assert send_pending(seconds=30) == pending.SendReport()
-    assert [each for each, _ in send_pending(seconds=30, is_complete=True).pending] == [name]
+    assert send_pending(seconds=PATIENCE_SECONDS) == pending.SendReport()
+    assert [each for each, _ in send_pending(seconds=PATIENCE_SECONDS, is_complete=True).pending] == [name]
     aside = spool.spool_folder() / spool.SET_ASIDE
     (aside / name).write_text(new_envelope(1).to_json())  # as if the broker took it by now
-    assert send_pending(seconds=30, is_complete=True).sent == [name]
+    assert send_pending(seconds=PATIENCE_SECONDS, is_complete=True).sent == [name]
     assert ids(small_messages) == [1]
     assert {*aside.parent.iterdir(), *aside.iterdir()} == {aside, aside.parent / spool.MARK}
 
@@ -118,7 +118,7 @@ def test_a_message_that_can_never_be_sent_is_set_aside_with_its_reason(small_mes
 def test_messages_that_are_too_large_are_found_among_others(small_messages, numbers):
     """First, last, side by side, all: each is refused for itself, and the others arrive in one call."""
     envelopes = [too_large(each) if each in numbers else new_envelope(each) for each in range(30)]
-    errors = deliver(envelopes, seconds=30)
+    errors = deliver(envelopes, seconds=PATIENCE_SECONDS)
     assert sorted(errors) == list(numbers)
     assert all(error.is_refusal and not error.retryable for error in errors.values())
     assert set(ids(small_messages)) == set(range(30)) - set(numbers)
@@ -135,7 +135,7 @@ def test_a_message_for_which_the_connection_is_closed_costs_no_other_its_turn(br
     names = put_messages(range(2, 10))
     with relay(broker.port, to_broker=spoil) as port:
         monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
-        report = send_pending(seconds=30)
+        report = send_pending(seconds=PATIENCE_SECONDS)
     assert sorted(report.sent) == names
     assert set(ids(broker)) == set(range(2, 10))
 
@@ -144,7 +144,7 @@ def test_a_message_for_which_the_connection_is_closed_costs_no_other_its_turn(br
 def test_what_was_refused_is_tried_after_what_never_was(broker, monkeypatch):
     """However many were refused, those behind them have their turn first, and the refused ones take turns."""
     refused = [put(new_envelope(each, queue="amq.reserved", routing_key="k").to_json(), each) for each in (1, 2)]
-    send_pending(seconds=30)
+    send_pending(seconds=PATIENCE_SECONDS)
     tried = []
     found = spool.contents(spool.spool_folder())
     assert (found.messages, found.refused) == ([], refused)
@@ -171,7 +171,7 @@ def test_a_full_queue_sets_nothing_aside(broker):
     for number in range(1, 4):
         put(new_envelope(number, queue=OTHER_QUEUE, routing_key="other.m").to_json(), number)
     for _ in range(spool.TRIES + 2):
-        report = send_pending(seconds=30)
+        report = send_pending(seconds=PATIENCE_SECONDS)
     assert {"basic.nack" in reason for _, reason in report.pending} == {True}
     assert not any(each.is_set_aside for each in spool.pending())
     broker.forget(OTHER_QUEUE)

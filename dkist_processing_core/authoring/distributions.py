@@ -12,8 +12,7 @@ from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 __all__ = ["derived_name", "providing_distribution"]
 
@@ -59,10 +58,8 @@ def _installs(candidate: Distribution, place: Path, top_level: str) -> bool:
         project = next((each for each in place.parents if (each / "pyproject.toml").is_file()), checkout)
         return project == checkout or not project.is_relative_to(checkout)
     record = candidate.read_text("RECORD")
-    if record is not None and top_level not in record:
-        return (
-            False  # an environment may hold hundreds of distributions, and to parse all of their files takes a second
-        )
+    if record is not None and top_level not in record:  # to parse the files of hundreds of them takes a second
+        return False
     for file in candidate.files or ():
         if file.name != place.name and place.suffix:
             continue
@@ -78,6 +75,6 @@ def _editable_checkout(candidate: Distribution) -> Path | None:
         record = json.loads(candidate.read_text("direct_url.json") or "{}")
         if not record.get("dir_info", {}).get("editable"):
             return None
-        return Path(url2pathname(urlsplit(record["url"]).path)).resolve()
+        return Path(unquote(urlsplit(record["url"]).path)).resolve()
     except (ValueError, KeyError, AttributeError):
         return None

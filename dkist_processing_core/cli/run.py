@@ -4,16 +4,20 @@
 Runs in: author and CI.
 """
 
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import click
 
 from dkist_processing_core.cli.options import json_option, workflow_argument
 from dkist_processing_core.cli.packages import chosen_workflow
 from dkist_processing_core.cli.run_view import LiveView, PlainView, show_plan, show_result
+from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
 
 __all__ = ["run"]
 
@@ -74,17 +78,22 @@ def run(context: click.Context, /, workflow: str, is_json: bool, dry_run: bool, 
     With --json each event of the run is one line. Exit status: 0 if all tasks have succeeded, 1 if one has failed, 130
     after Ctrl-C.
     """
+    is_worker, is_here = options.pop("environments"), options.pop("in_process") or options["debug"]
+    if is_worker and is_here:
+        raise click.UsageError("--environments runs tasks in other processes, so it excludes --in-process and --pdb.")
+    executor = "environments" if is_worker else "in_process" if is_here else "processes"
+    _prefer_current_folder(workflow)
+    if not is_here and not dry_run:
+        from dkist_processing_core.local.executors import ForkserverProcess
+
+        options["forkserver"] = context.with_resource(ForkserverProcess())
     from dkist_processing_core.exceptions import SelectionError
     from dkist_processing_core.local import run_workflow
+    from dkist_processing_core.local.resuming import remaining_tasks
     from dkist_processing_core.local.selection import selected
 
     spec = chosen_workflow(workflow).spec
     chosen = {name: options[name] for name in ("start", "until", "only", "skip")}
-    if options["environments"] and (options["in_process"] or options["debug"]):
-        raise click.UsageError("--environments runs tasks in other processes, so it excludes --in-process and --pdb.")
-    is_here = options.pop("in_process") or options["debug"]
-    executor = "in_process" if is_here else "environments" if options.pop("environments") else "processes"
-    options.pop("environments", None)
     try:
         tasks = selected(spec, **chosen)
     except SelectionError as error:
@@ -93,22 +102,51 @@ def run(context: click.Context, /, workflow: str, is_json: bool, dry_run: bool, 
     if unknown:
         raise click.UsageError(f"no task of {spec.name} has the queue {min(unknown)!r}.")
     if dry_run:
+        if options["resume"]:
+            tasks = remaining_tasks(spec, options["recipe_run_id"], tasks if any(chosen.values()) else None)
         show_plan(spec, tasks)
         return
+    if executor == "environments" and spec.version == DEFAULT_BUILD_VERSION:
+        _choose_checkout()
     if is_here:
         from dkist_processing_core.runtime.logging import show_log_records
 
         show_log_records()
     if is_json:
-        result = run_workflow(spec, executor=executor, listener=_print, **options)
+        # What a task prints in this process is not to stand between the events.
+        output = sys.stdout
+        with contextlib.redirect_stdout(sys.stderr) if is_here else contextlib.nullcontext():
+            result = run_workflow(spec, executor=executor, listener=lambda event: _print(event, output), **options)
     else:
-        view = LiveView(spec) if sys.stdout.isatty() and not is_here else PlainView(spec)
+        can_draw = sys.stdout.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
+        view = LiveView(spec) if can_draw and not is_here else PlainView(spec)
         with view:
             result = run_workflow(spec, executor=executor, listener=view, **options)
         show_result(result)
     context.exit({"success": 0, "interrupted": INTERRUPTED_STATUS}.get(result.state, 1))
 
 
-def _print(event: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(event))
-    sys.stdout.flush()
+def _prefer_current_folder(workflow: str) -> None:
+    """Let a package in the current folder be the one that runs, even if another copy of it is installed."""
+    top_level = workflow.partition(":")[0].partition(".")[0]
+    with contextlib.suppress(OSError):  # the folder may be gone
+        folder = Path.cwd()
+        if (folder / top_level / "__init__.py").is_file():
+            sys.path.insert(0, str(folder))
+
+
+def _choose_checkout() -> None:
+    """Let the version dev, which is no release, be that of the current folder, unless another one is chosen."""
+    if os.environ.get("DKIST_DEV_PROJECT"):
+        return
+    if not Path("pyproject.toml").is_file():
+        raise click.UsageError(
+            "the version of the workflow is dev, which is no release. Set BUILD_VERSION to that of a release, or "
+            "DKIST_DEV_PROJECT to a checkout, or run this in one."
+        )
+    os.environ["DKIST_DEV_PROJECT"] = str(Path.cwd())
+
+
+def _print(event: Mapping[str, Any], output: TextIO) -> None:
+    click.echo(json.dumps(event), file=output)
+    output.flush()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from dkist_processing_core.authoring.spec import WorkflowSpec
-from dkist_processing_core.cli.tables import say, table
+from dkist_processing_core.cli.tables import plain, say, table
 from dkist_processing_core.common.quantities import seconds, size
 from dkist_processing_core.common.redaction import redact_urls
 
@@ -52,15 +52,16 @@ def show_plan(spec: WorkflowSpec, tasks: Sequence[str]) -> None:
 def show_result(result: "RunResult") -> None:
     """Show how a run has ended: the errors of its tasks, where their logs are, and what to do next."""
     for task in result.tasks.values():
-        if task.state != "failed":
+        if task.state != "failed" or result.is_success:  # it was left out when the run was taken up again
             continue
         last = task.tries[-1]
         log = result.folder / last.log
-        say(f"\nError: {task.name} has failed, exit status {last.exit_status}: {last.summary}")
+        say(plain(f"\nError: {task.name} has failed, exit status {last.exit_status}: {last.summary}"))
         text = last.error if last.error and "\n" in last.error else tail(log, LAST_LINES)
-        for line in text.splitlines():
+        for line in plain(text).split("\n"):
             click.echo(f"    {line}")
-        click.echo(f"    log: {log}")
+        if log.exists():  # not if it ran in this process
+            click.echo(f"    log: {log}")
     counts: dict[str, int] = {}
     for task in result.tasks.values():
         counts[task.state or "not run"] = counts.get(task.state or "not run", 0) + 1
@@ -77,7 +78,8 @@ def tail(file: Path, lines: int) -> str:
     with suppress(OSError), file.open("rb") as opened:
         opened.seek(0, 2)
         opened.seek(max(0, opened.tell() - TAIL_BYTES * lines))
-        return redact_urls("\n".join(opened.read().decode(errors="replace").splitlines()[-lines:]))
+        text = opened.read().decode(errors="replace").rstrip("\n")
+        return redact_urls("\n".join(text.split("\n")[-lines:]))
     return ""
 
 
@@ -100,6 +102,8 @@ class PlainView:
         if kind == "run_started":
             how = "resumed" if event["is_resumed"] else "started"
             text = f"{self._spec.name} {self._spec.version}, recipe run {event['recipe_run_id']}, {how}"
+            if not event["tasks"]:
+                text += "; all of it has succeeded before"
         elif kind == "task_started":
             text = f"{event['task']} started" + (f", try {event['try']}" if event["try"] > 1 else "")
         elif kind == "task_ended":
@@ -112,7 +116,7 @@ class PlainView:
             text = f"{event['task']} {event['state']}, since {event['upstream']} has failed"
         else:
             text = f"{event['state']} after {seconds(event['seconds'])}"
-        click.echo(f"{moment} {text}")
+        click.echo(plain(f"{moment} {text}"))
 
 
 class LiveView:
@@ -171,7 +175,7 @@ class LiveView:
                 str(last.number) if last else "",
                 seconds(elapsed) if elapsed is not None else "",
                 size(last.peak_memory_bytes) if last and last.peak_memory_bytes else "",
-                Text(line),
+                Text(plain(line)),
             )
         return shown
 

@@ -5,6 +5,7 @@ Runs in: author and CI.
 """
 
 import json
+import re
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -29,28 +30,37 @@ def _chosen(beginning: str) -> Path:
     from dkist_processing_core.local.runs import folders
 
     found = folders()
-    matches = [each for each in found if beginning and each.name.startswith(beginning)]
+    # A number is whole: "flow-1" is not the beginning of a run of the recipe run 11.
+    end = r"(?!\d)" if beginning[-1:].isdigit() else ""
+    matches = [each for each in found if beginning and re.match(re.escape(beginning) + end, each.name)]
     if len(matches) != 1:
-        names = [each.name for each in found]
-        hint = did_you_mean(beginning, names)
-        what = f"{len(matches)} runs begin" if matches else f"no run{hint} begins"
-        raise click.UsageError(f'{what} with {beginning!r}. See "dkist-processing-core runs list".')
+        names = [each.name for each in matches or found]
+        what = f"no run{did_you_mean(beginning, names)} begins with {beginning!r}"
+        if matches:
+            what = f"{len(matches)} runs begin with {beginning!r}: {', '.join(names)}"
+        raise click.UsageError(f'{what}. See "dkist-processing-core runs list".')
     return matches[0]
 
 
 def _as_data(folder: Path) -> dict[str, Any]:
+    from dkist_processing_core.exceptions import DamagedRunError
     from dkist_processing_core.local.runs import state
+    from dkist_processing_core.local.state import RunState
 
-    run = state(folder)
+    try:
+        run = state(folder)
+    except DamagedRunError:
+        run = RunState(state="damaged")
+    workflow, recipe_run_id, *_ = folder.name.rsplit("-", 3)
     return {
         "run": folder.name,
-        "workflow": run.started["workflow"]["name"],
-        "version": run.started["workflow"]["version"],
-        "recipe_run_id": run.started["recipe_run_id"],
-        "state": run.state,
-        "started": run.started["time"],
+        "workflow": workflow,
+        "version": run.started["workflow"]["version"] if run.started else None,
+        "recipe_run_id": int(recipe_run_id),
+        "state": run.state or "interrupted",
+        "started": run.started["time"] if run.started else None,
         "seconds": run.seconds,
-        "tasks": {task.name: task.state for task in run.tasks.values()},
+        "tasks": {task.name: task.state for task in run.current.values()},
         "folder": str(folder),
     }
 
@@ -72,7 +82,7 @@ def list_runs(is_json: bool) -> None:
                 each["run"],
                 each["state"],
                 f"{sum(state == 'success' for state in each['tasks'].values())}/{len(each['tasks'])}",
-                age(datetime.fromisoformat(each["started"])),
+                age(datetime.fromisoformat(each["started"])) if each["started"] else "",
             )
             for each in data
         ]
@@ -147,7 +157,7 @@ def remove(names: tuple[str, ...]) -> None:
     """Remove runs, with their journals and logs. A run that is active is not removed."""
     from dkist_processing_core.local.runs import Journal
 
-    for folder in [_chosen(each) for each in names]:
+    for folder in dict.fromkeys(_chosen(each) for each in names):
         Journal(folder).close()
         shutil.rmtree(folder)
         click.echo(f"removed: {folder.name}")

@@ -18,11 +18,12 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["age", "progress", "say", "table"]
+__all__ = ["age", "plain", "progress", "say", "table"]
 
 # The names of the groups are colours.
 COLOURED = re.compile(r"^(?:(?P<red>(?:Error|fault \d+):)|(?P<yellow>(?:Warning|warning \d+):))")
 UNLIMITED = 1_000_000
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but the line break and the tabulator
 
 
 def age(moment: datetime) -> str:
@@ -74,8 +75,14 @@ def progress(what: str) -> AbstractContextManager[object]:
     return _console(err=True).status(what) if _is_terminal(err=True) else nullcontext()
 
 
+def plain(text: str) -> str:
+    """Return a text of a task without control characters, which would control the terminal."""
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
 def _is_terminal(*, err: bool = False) -> bool:
-    return (sys.stderr if err else sys.stdout).isatty()
+    stream = sys.stderr if err else sys.stdout
+    return stream is not None and stream.isatty()
 
 
 def _console(*, err: bool = False) -> "Console":

@@ -2,10 +2,29 @@
 The local runner: a workflow without Airflow, in the order and with the retries that it has there.
 
 Runs in: author and CI. `run_workflow` runs one, `runs` keeps what is known of each run, `forkserver` is the process
-whose children the tasks are.
+whose children the tasks are. That process and the command that starts it need little of the rest; so the public names
+are imported when they are first used (:pep:`562`).
 """
 
-from dkist_processing_core.local.run import RunResult, run_workflow
-from dkist_processing_core.local.state import TaskState, Try
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dkist_processing_core.local.run import RunResult, run_workflow
+    from dkist_processing_core.local.state import TaskState, Try
 
 __all__ = ["RunResult", "TaskState", "Try", "run_workflow"]
+
+_HOME_OF = {"RunResult": "run", "TaskState": "state", "Try": "state", "run_workflow": "run"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

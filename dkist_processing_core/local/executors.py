@@ -1,33 +1,28 @@
 """
-Where the tasks of a local run are run.
+Run the tasks of a local run in processes of their own, of the current Python or by the worker program.
 
-Runs in: author and CI. An executor starts tries and tells how they have ended; `ForkExecutor` runs each in a process of
-its own, of the current Python or by the worker program, `InProcessExecutor` in this one.
+Runs in: author and CI. An executor starts tries and tells how they have ended. The other one is `InProcessExecutor`.
 """
 
 import json
 import os
-import resource
-import select
 import signal
 import socket
 import subprocess
 import sys
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from dkist_processing_core.common.outcome import OUTCOME_VARIABLE, Outcome
 from dkist_processing_core.exceptions import LocalRunError
 from dkist_processing_core.rendering.script import node_variables
 
-__all__ = ["Ended", "ForkExecutor", "InProcessExecutor"]
+__all__ = ["SPANS_VARIABLE", "Ended", "ForkExecutor", "ForkserverProcess"]
 
 END_SECONDS = 20.0  # the tasks have 10 s, and 5 s to be killed
 READ_BYTES = 1 << 16
-KILOBYTE = 1024
 SPANS_VARIABLE = "DKIST_SPANS_FILE"
 
 
@@ -41,12 +36,46 @@ class Ended(NamedTuple):
     outcome: Outcome | None
 
 
+class ForkserverProcess:
+    """The `forkserver`, which gets ready while its starter goes on, and ends when it is closed."""
+
+    def __init__(self) -> None:
+        self.connection, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - this Python, and a module of ours
+                [sys.executable, "-P", "-m", "dkist_processing_core.local.forkserver", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))},
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def hold(self, descriptor: int) -> None:
+        """Keep a descriptor open as long as it runs, even if this process is killed."""
+        socket.send_fds(self.connection, [b"\n"], [descriptor])
+
+    def close(self) -> None:
+        """End it, with all tasks that still run."""
+        self.connection.close()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
 class ForkExecutor:
     """
-    Runs each try in a process of its own, a child of the `forkserver`.
+    Runs each try in a process of its own, a child of the forkserver.
 
-    ``environment`` is that of the tasks, ``descriptors`` stay open as long as any of them runs. With ``is_worker`` each
-    is run by the worker program, in the environment of its release.
+    ``environment`` is that of the tasks. With ``is_worker`` each is run by the worker program, in the environment of
+    its release.
     """
 
     def __init__(
@@ -55,8 +84,8 @@ class ForkExecutor:
         environment: Mapping[str, str],
         folder: Path,
         *,
+        server: ForkserverProcess,
         is_worker: bool,
-        descriptors: Sequence[int] = (),
     ) -> None:
         self._workflow = workflow
         self._environment = dict(environment)
@@ -65,20 +94,12 @@ class ForkExecutor:
         self._running: dict[int, str] = {}
         self._last = 0
         self._rest = b""
-        self._connection, theirs = socket.socketpair()
-        with theirs:
-            self._server = subprocess.Popen(  # noqa: S603 - this Python, and a module of ours
-                [sys.executable, "-P", "-m", "dkist_processing_core.local.forkserver", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), *descriptors),
-                env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))},
-                start_new_session=True,
-            )
+        self._server = server
         (folder / "outcomes").mkdir(exist_ok=True)
 
     def fileno(self) -> int:
         """Return the descriptor that can be read when a try has ended."""
-        return self._connection.fileno()
+        return self._server.connection.fileno()
 
     def start(self, node: NodeSpec, log: Path, spans: Path) -> None:
         """Start one try of a task, which writes to the end of a log, and its spans to a file."""
@@ -116,16 +137,16 @@ class ForkExecutor:
 
     def ended(self) -> Iterator[Ended]:
         """Yield the tries that have ended; it waits for one unless `fileno` can be read."""
-        data = self._connection.recv(READ_BYTES)
+        data = self._server.connection.recv(READ_BYTES)
         if not data:
-            raise LocalRunError("the process that runs the tasks has ended; its messages are above")
+            raise LocalRunError("the process that starts the tasks has ended, so nothing is known of those that ran")
         *lines, self._rest = (self._rest + data).split(b"\n")
         for answer in map(json.loads, lines):
             name = self._running.pop(answer["id"])
             yield Ended(name, answer["status"], answer["cpu_seconds"], answer["peak_memory_bytes"], self._outcome(name))
 
     def _send(self, request: Mapping[str, Any]) -> None:
-        self._connection.sendall((json.dumps(request) + "\n").encode())
+        self._server.connection.sendall((json.dumps(request) + "\n").encode())
 
     def _outcome_file(self, name: str) -> Path:
         return self._folder / "outcomes" / f"{name}.json"
@@ -135,78 +156,3 @@ class ForkExecutor:
             return Outcome.from_json(self._outcome_file(name).read_text(encoding="utf-8", errors="replace"))
         except (OSError, ValueError):
             return None
-
-    def close(self) -> None:
-        """End all that still runs."""
-        self._connection.close()
-        try:
-            self._server.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._server.kill()
-            self._server.wait()
-
-
-class InProcessExecutor:
-    """
-    Runs each try in this process, such that a debugger can stop in it; with ``is_debugged`` it does at an error.
-
-    What the task logs and prints goes to this process's streams.
-    """
-
-    def __init__(self, workflow: WorkflowSpec, environment: Mapping[str, str], *, is_debugged: bool) -> None:
-        self._workflow = workflow
-        self._is_debugged = is_debugged
-        self._before = dict(os.environ)
-        self._done: list[Ended] = []
-        # One end is closed, so the other one can always be read.
-        self._ready, other = socket.socketpair()
-        other.close()
-        os.environ.clear()
-        os.environ.update(environment)
-
-    def fileno(self) -> int:
-        """Return a descriptor that can always be read."""
-        return self._ready.fileno()
-
-    def start(self, node: NodeSpec, log: Path, spans: Path) -> None:  # noqa: ARG002 - the log of the other executor
-        """Run one try of a task to its end."""
-        from dkist_processing_core.runtime.main import exit_status, failure, logger, run_task
-
-        before = resource.getrusage(resource.RUSAGE_SELF)
-        status, outcome = 0, Outcome(state="succeeded")
-        os.environ[SPANS_VARIABLE] = str(spans)
-        try:
-            run_task(node.task, workflow_name=self._workflow.name, workflow_version=self._workflow.version)
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            if status := exit_status(error):
-                outcome = failure(error, node.task, status, logger.error)
-            if status and self._is_debugged:
-                import pdb  # noqa: T100 - what was asked for
-
-                traceback.print_exception(error)
-                pdb.post_mortem(error.__traceback__)
-        after = resource.getrusage(resource.RUSAGE_SELF)
-        seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        self._done.append(Ended(node.name, status, seconds, after.ru_maxrss * KILOBYTE, outcome))
-
-    def end(self, number: int = signal.SIGTERM) -> None:
-        """Do nothing: nothing runs meanwhile."""
-
-    def ended(self) -> Iterator[Ended]:
-        """Yield the tries that have ended."""
-        while self._done:
-            yield self._done.pop(0)
-
-    def close(self) -> None:
-        """Restore the environment variables."""
-        self._ready.close()
-        os.environ.clear()
-        os.environ.update(self._before)
-
-
-def wait(executor: ForkExecutor | InProcessExecutor, *others: int, seconds: float | None) -> bool:
-    """Wait until a try has ended, or one of other descriptors can be read; return whether a try has."""
-    readable, _, _ = select.select([executor, *others], [], [], seconds)
-    return executor in readable

@@ -1,16 +1,19 @@
 """
 The process whose children the tasks of a local run are.
 
-Runs in: author and CI, as a program: ``python -m dkist_processing_core.local.forkserver DESCRIPTOR``. It has imported
-what runs a task, so that a task needs no more than a fork to begin; it has no threads. The runner asks for tasks
-through a socket, one request a line (JSON), and is told how each has ended:
+Runs in: author and CI, as a program: ``python -m dkist_processing_core.local.forkserver SOCKET``. It has imported what
+runs a task, so that a task needs no more than a fork to begin; it has no threads. The runner asks for tasks through a
+socket, one request a line (JSON), and is told how each has ended:
 
 * ``{"id": ..., "arguments": [...], "environment": {...}, "log": "file"}`` starts a task: `runtime.main` with these
   arguments, or with ``"is_program": true`` a program. It gets a session of its own, and writes to the end of its log.
 * ``{"id": ..., "signal": 15}`` sends a signal to the session's process group of a task.
 * ``{"id": ..., "status": 0, "cpu_seconds": 0.1, "peak_memory_bytes": 2000000}`` is the answer.
 
-When the runner has closed the socket, or was killed, all tasks are ended and so is this process.
+A descriptor that comes with an empty line (``SCM_RIGHTS``, :manpage:`unix(7)`) stays open as long as this process runs,
+and is not for the tasks: so the journal of a run is locked as long as one of its tasks may run.
+When the runner has closed the socket, or was killed, all tasks are ended, with what they have left behind, and so is
+this process.
 """
 
 import atexit
@@ -27,9 +30,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NoReturn
 
 import dkist_processing_core.telemetry.memory.file  # noqa: F401 - each task records its spans, and need not import that
+from dkist_processing_core.exceptions import LocalRunError
 from dkist_processing_core.runtime import main as runtime
 
 __all__ = ["Forkserver", "main"]
@@ -48,6 +53,7 @@ class Forkserver:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._held: list[int] = []  # descriptors
         self._tasks: dict[int, int] = {}  # ids by process
         self._rest = b""
         self._wake, self._woken = socket.socketpair()
@@ -67,7 +73,8 @@ class Forkserver:
                     self._wake.recv(READ_BYTES)
                 self._reap()
             if self._connection in readable:
-                data = self._connection.recv(READ_BYTES)
+                data, descriptors, *_ = socket.recv_fds(self._connection, READ_BYTES, 1)
+                self._held += descriptors
                 is_open = bool(data)
                 for request in self._requests(data):
                     if "signal" in request:
@@ -79,7 +86,7 @@ class Forkserver:
 
     def _requests(self, data: bytes) -> Iterator[dict[str, Any]]:
         *lines, self._rest = (self._rest + data).split(b"\n")
-        yield from map(json.loads, lines)
+        yield from map(json.loads, filter(None, lines))
 
     def _start(self, request: Mapping[str, Any]) -> int:
         """Fork; return 0 in the process of the task."""
@@ -96,6 +103,8 @@ class Forkserver:
             os._exit(CANNOT_START)
         for each in (self._connection, self._wake, self._woken):
             each.close()
+        for descriptor in self._held:  # they would live as long as whatever the task leaves behind
+            os.close(descriptor)
         return 0
 
     def _send(self, number: int, identifier: int | None = None) -> None:
@@ -135,6 +144,20 @@ class Forkserver:
                 with suppress(BlockingIOError):
                     self._wake.recv(READ_BYTES)
                 self._reap()
+        self._kill_orphans()
+
+    @staticmethod
+    def _kill_orphans() -> None:
+        """Kill what the tasks have left behind, whose parent this process has become (PR_SET_CHILD_SUBREAPER)."""
+        deadline = time.monotonic() + KILL_SECONDS
+        with suppress(OSError):  # no more children, or not Linux
+            while time.monotonic() < deadline:
+                for pid in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+                time.sleep(0.01)
 
 
 def _prctl(option: int, argument: int) -> None:
@@ -145,6 +168,7 @@ def _prctl(option: int, argument: int) -> None:
 def run(request: Mapping[str, Any]) -> int:
     """Run the task of a request in this process, which was forked for it."""
     null = os.open(os.devnull, os.O_RDONLY)
+    Path(request["log"]).parent.mkdir(exist_ok=True)  # a task may have removed it
     log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for old, new in ((null, 0), (log, 1), (log, 2)):
         os.dup2(old, new)
@@ -158,6 +182,8 @@ def run(request: Mapping[str, Any]) -> int:
             os.execvpe(program, arguments, os.environ)  # noqa: S606 - no shell
         except OSError as error:
             sys.exit(f"{program} cannot be started: {error.strerror}")
+    if "PYTHONBREAKPOINT" not in os.environ:
+        sys.breakpointhook = _no_terminal
     sys.argv[1:] = request["arguments"]
     sys.path[:] = request["path"]
     for stream in (sys.stdout, sys.stderr):
@@ -165,12 +191,14 @@ def run(request: Mapping[str, Any]) -> int:
     return runtime.main(request["arguments"])
 
 
+def _no_terminal(*_: object, **__: object) -> NoReturn:
+    raise LocalRunError("breakpoint() has no terminal in the process of a task; run the workflow with --in-process")
+
+
 def main() -> None:
     """Serve the runner at the other end of the socket with the number that the command line gives."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the runner, which ends the tasks
-    # Objects that the collector visits are copied into each task, page by page.
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # objects that the collector visits are copied into each task, page by page
     request = Forkserver(socket.socket(fileno=int(sys.argv[1]))).serve()
     if request is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,16 +4,17 @@ Take up a local run again, if what was done in it is still what the workflow say
 Runs in: author and CI.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
 from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from dkist_processing_core.exceptions import ResumeError
 from dkist_processing_core.local import runs
+from dkist_processing_core.local.scheduler import remaining
 from dkist_processing_core.local.state import SUCCESS, RunState
 
-__all__ = ["resumed"]
+__all__ = ["remaining_tasks", "resumed", "selection_of"]
 
 # A killed runner leaves the process whose children the tasks are, which ends them first.
 RESUME_PATIENCE_SECONDS = 20.0
@@ -30,13 +31,10 @@ def resumed(spec: WorkflowSpec, number: int, stack: ExitStack, *, allow_changes:
     journal = stack.enter_context(closing(runs.Journal(folder, patience=RESUME_PATIENCE_SECONDS)))
     before = runs.state(folder)
     nodes = {node.name: node for node in spec.nodes}
-    # A run that was killed at its very beginning has nothing to say yet.
-    old = {each["name"]: each for each in before.started["workflow"]["nodes"]} if before.started else {}
-    changes = [
-        f"{name} {what}"
-        for name, task in before.tasks.items()
-        if task.state == SUCCESS and (what := _change(old[name], nodes.get(name)))
-    ]
+    done = [name for name, task in before.current.items() if task.state == SUCCESS]
+    changes = [f"{name} {what}" for name in done if (what := _change(before.nodes[name], nodes.get(name)))]
+    if done and (version := before.started["workflow"]["version"]) != spec.version:
+        changes.insert(0, f"the workflow was of version {version} and is of version {spec.version}")
     if changes and not allow_changes:
         listed = "".join(f"\n    {each}" for each in changes)
         raise ResumeError(
@@ -44,6 +42,22 @@ def resumed(spec: WorkflowSpec, number: int, stack: ExitStack, *, allow_changes:
             remedy="Run it anew, or use --allow-changes to keep what has succeeded nevertheless",
         )
     return journal, before
+
+
+def selection_of(before: RunState, names: Sequence[str]) -> list[str]:
+    """Return which tasks were chosen for a run, of those that its workflow has now."""
+    chosen = before.started["selection"]
+    return [name for name in names if chosen is None or name in chosen]
+
+
+def remaining_tasks(spec: WorkflowSpec, number: int, chosen: Sequence[str] | None) -> list[str]:
+    """Return the tasks that would run if the last run was taken up; ``chosen`` is None for those chosen before."""
+    folder = runs.latest(spec.name, number)
+    before = runs.state(folder) if folder else RunState()
+    names = [node.name for node in spec.nodes]
+    if chosen is None:
+        chosen = selection_of(before, names) if before.started else names
+    return remaining(spec, chosen, before)
 
 
 def _change(old: Mapping[str, Any], node: NodeSpec | None) -> str:

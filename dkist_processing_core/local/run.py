@@ -14,9 +14,10 @@ from pathlib import Path
 from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.exceptions import LocalRunError
 from dkist_processing_core.local import runs
-from dkist_processing_core.local.executors import ForkExecutor, InProcessExecutor
+from dkist_processing_core.local.executors import ForkExecutor, ForkserverProcess
+from dkist_processing_core.local.in_process import InProcessExecutor
 from dkist_processing_core.local.interruption import Interruption
-from dkist_processing_core.local.resuming import resumed
+from dkist_processing_core.local.resuming import resumed, selection_of
 from dkist_processing_core.local.scheduler import Listener, Reporter, Scheduler
 from dkist_processing_core.local.selection import selected
 from dkist_processing_core.local.state import SUCCESS, RunState, TaskState
@@ -79,6 +80,7 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
     with_telemetry: bool = False,
     debug: bool = False,
     listener: Listener | None = None,
+    forkserver: ForkserverProcess | None = None,
 ) -> RunResult:
     """
     Run a workflow on this machine: the order, the retries and the exit statuses are those that it has in Airflow.
@@ -104,7 +106,8 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
     fail_fast
         Whether no task is started any more when one has failed.
     resume
-        Whether to take up the last run of this workflow and recipe run, at what has not succeeded.
+        Whether to take up the last run of this workflow and recipe run, at what has not succeeded, with the tasks that
+        were chosen for it unless others are.
     allow_changes
         Whether to resume although what was done already has changed in the workflow.
     with_bus, with_telemetry
@@ -114,6 +117,9 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
         Whether a debugger begins at the error of a task, with ``in_process``.
     listener
         Is called with each event of the run, see ``dkist_processing_core.local.state``.
+    forkserver
+        The process whose children the tasks are to be, if it was started before the workflow was imported, which saves
+        the time until it is ready. It is closed.
 
     Returns
     -------
@@ -132,16 +138,24 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
         If the run to resume has not ended.
     """
     spec = workflow.spec if isinstance(workflow, Workflow) else workflow
+    if (parallel is not None and parallel < 1) or min((queue_limits or {}).values(), default=1) < 1:
+        raise LocalRunError("parallel and queue_limits are numbers of tasks, from 1 on")
     if executor not in EXECUTORS:
         raise LocalRunError(f"the executor is {executor!r}, not one of {', '.join(EXECUTORS)}")
     number = as_recipe_run_id(recipe_run_id)
+    names = [node.name for node in spec.nodes]
+    # A name alone is a list of one.
+    start, until, only, skip = ([each] if isinstance(each, str) else [*each] for each in (start, until, only, skip))
     tasks = selected(spec, start=start, until=until, only=only, skip=skip)
+    is_chosen = any((start, until, only, skip))
     for node in spec.nodes:
         if node.task.startswith("__main__:"):
             raise LocalRunError(f"the task {node.name} is in __main__, which another process cannot import")
     with ExitStack() as stack:
         if resume:
             journal, before = resumed(spec, number, stack, allow_changes=allow_changes)
+            if not is_chosen and before.started:
+                tasks = selection_of(before, names)
         else:
             journal, before = runs.Journal(runs.new_folder(spec.name, number)), RunState()
             stack.callback(journal.close)
@@ -151,18 +165,15 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
             **({} if with_telemetry else WITHOUT_TELEMETRY),
             "DKIST_RECIPE_RUN_ID": str(number),
         }
+        made: ForkExecutor | InProcessExecutor
         if executor == "in_process":
-            made: ForkExecutor | InProcessExecutor = InProcessExecutor(spec, environment, is_debugged=debug)
+            made = here = InProcessExecutor(spec, environment, is_debugged=debug)
+            stack.callback(here.close)
             parallel = 1
         else:
-            made = ForkExecutor(
-                spec,
-                environment,
-                journal.folder,
-                is_worker=executor == "environments",
-                descriptors=[journal.descriptor],
-            )
-        stack.callback(made.close)
+            server = stack.enter_context(forkserver or ForkserverProcess())
+            server.hold(journal.descriptor)
+            made = ForkExecutor(spec, environment, journal.folder, server=server, is_worker=executor == "environments")
         scheduler = Scheduler(
             spec,
             tasks,
@@ -175,13 +186,13 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
             listener=listener,
             reporter=_reporter(spec, number, journal.folder, stack) if with_bus else None,
         )
-        scheduler.begin(number, executor, is_resumed=resume)
+        scheduler.begin(number, executor, None if tasks == names else tasks, is_resumed=resume)
         with Interruption() as interruption:  # which does not keep the report from being written
             try:
                 scheduler.loop(interruption)
             finally:
                 report = _report(journal.folder)
-        return RunResult(scheduler.state.state, scheduler.state.tasks, journal.folder, report)
+        return RunResult(scheduler.state.state, scheduler.state.current, journal.folder, report)
 
 
 def _report(folder: Path) -> Path | None:

@@ -2,14 +2,16 @@
 The folders in which local runs are kept.
 
 Runs in: author and CI. Each run has a folder of its own, with ``journal.jsonl``, its events, one a line (JSON);
-``logs`` and ``spans``, one file for each try of a task; and ``report.html``. The journal is open for appending and
-locked (:manpage:`flock(2)`) by the runner and by the process whose children the tasks are; so a run that is still
-active is not taken up a second time.
+``logs`` and ``spans``, one file for each try of a task; and ``report.html``. An empty file ``.dkist-processing-core``
+marks it; a folder without it, or with a name of another form, belongs to somebody else. The journal is open for
+appending and locked (:manpage:`flock(2)`) by the runner and by the process whose children the tasks are; so a run that
+is still active is not taken up a second time.
 """
 
 import fcntl
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,12 +19,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dkist_processing_core.exceptions import RunActiveError
-from dkist_processing_core.local.state import RunState
+from dkist_processing_core.exceptions import DamagedRunError, RunActiveError
+from dkist_processing_core.local.state import INTERRUPTED, RUNNING, RunState
 
-__all__ = ["JOURNAL", "Journal", "events", "folders", "latest", "new_folder", "runs_folder", "spans_file"]
+__all__ = ["JOURNAL", "Journal", "events", "folders", "latest", "new_folder", "runs_folder", "spans_file", "state"]
 
 JOURNAL = "journal.jsonl"
+OWNER_MARK = ".dkist-processing-core"
+NAME = re.compile(r".+-\d+-\d{8}T\d{6}-\d{6}")  # workflow, recipe run, and the moment to the microsecond
 LOCK_POLL_SECONDS = 0.05
 
 
@@ -36,11 +40,17 @@ def runs_folder() -> Path:
 
 def new_folder(workflow_name: str, recipe_run_id: int) -> Path:
     """Make the folder of a new run, whose name is the id of the run, and return it."""
-    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    folder = runs_folder() / f"{workflow_name}-{recipe_run_id}-{moment}-{os.urandom(2).hex()}"
-    for each in ("logs", "spans"):
-        (folder / each).mkdir(parents=True)
-    return folder
+    while True:
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S-%f")
+        folder = runs_folder() / f"{workflow_name}-{recipe_run_id}-{moment}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:  # another one began in the same microsecond
+            continue
+        (folder / OWNER_MARK).touch()
+        for each in ("logs", "spans"):
+            (folder / each).mkdir()
+        return folder
 
 
 def spans_file(folder: Path, task: str, number: int) -> Path:
@@ -50,7 +60,11 @@ def spans_file(folder: Path, task: str, number: int) -> Path:
 
 def folders() -> list[Path]:
     """Return the folders of all runs, the latest first."""
-    found = [file.parent for file in runs_folder().glob(f"*/{JOURNAL}")]
+    found = [
+        mark.parent
+        for mark in runs_folder().glob(f"*/{OWNER_MARK}")
+        if NAME.fullmatch(mark.parent.name) and not mark.parent.is_symlink()
+    ]
     return sorted(found, key=lambda each: each.name.rsplit("-", 2)[-2:], reverse=True)
 
 
@@ -61,11 +75,26 @@ def latest(workflow_name: str, recipe_run_id: int) -> Path | None:
 
 
 def events(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a run; what a killed runner has not written to the end of a line is none."""
-    with (folder / JOURNAL).open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    """
+    Yield the events of a run; what a killed runner has not written to the end of a line is none.
+
+    Raises
+    ------
+    DamagedRunError
+        If something else than events is in the journal.
+    """
+    try:
+        content = (folder / JOURNAL).read_bytes()
+    except FileNotFoundError:  # it was killed at its very beginning
+        return
+    for number, line in enumerate(content.split(b"\n")[:-1], 1):
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DamagedRunError(folder.name, str(folder / JOURNAL), f"line {number}: {error}") from error
+        if not isinstance(event, dict):
+            raise DamagedRunError(folder.name, str(folder / JOURNAL), f"line {number} is no event")
+        yield event
 
 
 class Journal:
@@ -130,5 +159,32 @@ class Journal:
 
 
 def state(folder: Path) -> RunState:
-    """Return the state of a run."""
-    return RunState.after(events(folder))
+    """
+    Return the state of a run; one that says it is running and that nobody runs any more was interrupted.
+
+    Raises
+    ------
+    DamagedRunError
+        If its journal cannot be understood.
+    """
+    try:
+        found = RunState.after(events(folder))
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        what = f"its events do not fit together ({type(error).__name__}: {error})"
+        raise DamagedRunError(folder.name, str(folder / JOURNAL), what) from error
+    if found.state == RUNNING and not _is_active(folder):
+        found.state = INTERRUPTED
+        found.interrupt()
+    return found
+
+
+def _is_active(folder: Path) -> bool:
+    """Return whether a process holds the journal of a run."""
+    descriptor = os.open(folder / JOURNAL, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

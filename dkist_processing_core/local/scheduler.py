@@ -7,19 +7,21 @@ Runs in: author and CI. Order, retries and delays are those that the workflow ha
 import heapq
 import os
 import platform
+import select
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from dkist_processing_core._version import __version__
-from dkist_processing_core.authoring.spec import WorkflowSpec
+from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from dkist_processing_core.common.outcome import Outcome, judged
 from dkist_processing_core.local import runs
-from dkist_processing_core.local.executors import Ended, ForkExecutor, InProcessExecutor, wait
+from dkist_processing_core.local.executors import Ended, ForkExecutor
+from dkist_processing_core.local.in_process import InProcessExecutor
 from dkist_processing_core.local.interruption import Interruption
 from dkist_processing_core.local.state import (
     FAILED,
@@ -30,12 +32,23 @@ from dkist_processing_core.local.state import (
     RunState,
 )
 
-__all__ = ["Listener", "Reporter", "Scheduler"]
+__all__ = ["Listener", "Reporter", "Scheduler", "remaining"]
 
 SCHEMA_VERSION = 1
 GRACE_SECONDS = 10.0
 Listener = Callable[[Mapping[str, Any]], object]
 Reporter = Callable[[str, int, Outcome], object]
+
+
+def remaining(spec: WorkflowSpec, tasks: Iterable[str], before: RunState) -> list[str]:
+    """Return those of some tasks that have not succeeded yet, and those that depend on one of them."""
+    chosen = set(tasks)
+    again: list[str] = []
+    for node in spec.nodes:
+        has_succeeded = node.name in before.tasks and before.tasks[node.name].state == SUCCESS
+        if node.name in chosen and (not has_succeeded or not set(again).isdisjoint(node.upstreams)):
+            again.append(node.name)
+    return again
 
 
 class Scheduler:
@@ -59,7 +72,7 @@ class Scheduler:
         self._spec = spec
         self._nodes = {node.name: node for node in spec.nodes}
         self.state = before
-        self._selected = [name for name in tasks if name not in before.tasks or before.tasks[name].state != SUCCESS]
+        self._selected = remaining(spec, tasks, before)
         self._executor = executor
         self._journal = journal
         self._parallel = parallel
@@ -81,10 +94,11 @@ class Scheduler:
         self._queues: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._is_stopped = False
+        self._is_interrupted = False
         self._kill_at: float | None = None
 
-    def begin(self, recipe_run_id: int, executor: str, *, is_resumed: bool) -> None:
-        """Begin the run, with what its first event says."""
+    def begin(self, recipe_run_id: int, executor: str, selection: list[str] | None, *, is_resumed: bool) -> None:
+        """Begin the run, with what its first event says; ``selection`` is None if no task was left out."""
         self._tell(
             "run_started",
             schema_version=SCHEMA_VERSION,
@@ -97,6 +111,7 @@ class Scheduler:
             python=platform.python_version(),
             prefix=sys.prefix,
             workflow=self._spec.to_dict(),
+            selection=selection,
             tasks=self._selected,
         )
 
@@ -104,9 +119,6 @@ class Scheduler:
         """Start what can be started, and wait for what ends, until nothing is left."""
         answered = 0
         while True:
-            if interruption.count > answered:
-                answered = interruption.count
-                self._interrupt(answered)
             if self._kill_at and time.monotonic() >= self._kill_at:
                 self._executor.end(signal.SIGKILL)
                 self._kill_at = None
@@ -114,10 +126,16 @@ class Scheduler:
                 self._start_ready()
             if not self._running and (self._is_stopped or not self._later):
                 break
-            if wait(self._executor, interruption.fileno(), seconds=self._patience()):
+            has_ended = self._executor in select.select([self._executor, interruption], [], [], self._patience())[0]
+            if interruption.count > answered:
+                answered = interruption.count
+                self._interrupt(answered)
+            if has_ended:
                 for each in self._executor.ended():
                     self._ended(each)
-        outcome = INTERRUPTED if interruption.count else self._outcome()
+        outcome = self._outcome()
+        if interruption.count and outcome != SUCCESS:
+            outcome = INTERRUPTED
         self._tell("run_ended", state=outcome, seconds=time.monotonic() - self._began)
 
     def _outcome(self) -> str:
@@ -136,7 +154,7 @@ class Scheduler:
         return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _interrupt(self, count: int) -> None:
-        self._is_stopped = True
+        self._is_stopped = self._is_interrupted = True
         self._executor.end(signal.SIGTERM if count == 1 else signal.SIGKILL)
         self._kill_at = time.monotonic() + GRACE_SECONDS if count == 1 else None
 
@@ -170,14 +188,10 @@ class Scheduler:
         self._queues[node.queue] -= 1
         outcome = judged(ended.outcome, ended.status)
         values: dict[str, Any] = {}
-        if outcome.is_success:
-            state = SUCCESS
-        elif self._is_interrupted(ended):
-            state = INTERRUPTED
-        else:
-            self._failures[name] += 1
-            state = UP_FOR_RETRY if self._failures[name] <= node.retries else FAILED
-        if not outcome.is_success:
+        state = self._state_after(outcome, node)
+        if state == INTERRUPTED:
+            values = {"summary": "stopped"}
+        elif not outcome.is_success:
             values = {"summary": outcome.summary, "error": outcome.error}
         if state == UP_FOR_RETRY:
             values["retry_in_seconds"] = node.retry_delay_seconds
@@ -204,8 +218,13 @@ class Scheduler:
             self._is_stopped |= self._fail_fast
             self._skip(name)
 
-    def _is_interrupted(self, ended: Ended) -> bool:
-        return self._is_stopped and ended.status in {128 + signal.SIGTERM, 128 + signal.SIGKILL}
+    def _state_after(self, outcome: Outcome, node: NodeSpec) -> str:
+        if outcome.is_success:
+            return SUCCESS
+        if self._is_interrupted:
+            return INTERRUPTED
+        self._failures[node.name] += 1
+        return UP_FOR_RETRY if self._failures[node.name] <= node.retries else FAILED
 
     def _skip(self, name: str) -> None:
         """Let all that depends on a task that has failed be skipped."""

@@ -7,8 +7,8 @@ keys, besides ``event`` and ``time`` (ISO 8601, UTC):
 
 ``run_started``
     ``schema_version``, ``run_id``, ``library_version``, ``recipe_run_id``, ``executor``, ``is_resumed``, ``host``,
-    ``python`` (its version) and ``prefix`` of the runner, ``workflow`` (the specification), and ``tasks``, the names of
-    those that are to run.
+    ``python`` (its version) and ``prefix`` of the runner, ``workflow`` (the specification), ``selection``, the names of
+    the tasks that were chosen, null for all, and ``tasks``, the names of those that are to run.
 ``task_started``
     ``task``, ``try`` (from 1 on), and ``log``, the file relative to the folder of the run.
 ``task_ended``
@@ -105,9 +105,14 @@ class TaskState:
 
 @dataclass
 class RunState:
-    """A run: its first event, its tasks by name, and its own state, which is empty until it begins."""
+    """
+    A run: how it began last, its tasks by name, and its own state, which is empty until it begins.
+
+    ``nodes`` is what the workflow said of each task when it ran last.
+    """
 
     started: Mapping[str, Any] = field(default_factory=dict)
+    nodes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     tasks: dict[str, TaskState] = field(default_factory=dict)
     state: str = ""
     seconds: float = 0.0
@@ -119,6 +124,12 @@ class RunState:
         for event in events:
             made.apply(event)
         return made
+
+    @property
+    def current(self) -> dict[str, TaskState]:
+        """The tasks that the workflow had when the run began last; it may have lost some that have run before."""
+        names = [node["name"] for node in self.started["workflow"]["nodes"]] if self.started else []
+        return {name: self.tasks[name] for name in names}
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take one more event into account; one of a kind that is not known changes nothing."""
@@ -141,12 +152,18 @@ class RunState:
         elif kind == "task_skipped":
             self.tasks[event["task"]].state = event["state"]
 
+    def interrupt(self) -> None:
+        """Let what runs be interrupted, since nobody runs it any more."""
+        for task in self.tasks.values():
+            if task.state == RUNNING:
+                task.state = task.tries[-1].state = INTERRUPTED
+
     def _start(self, event: Mapping[str, Any]) -> None:
         self.started = event
         self.state = RUNNING
+        self.interrupt()  # what ran when the run was killed before
         for node in event["workflow"]["nodes"]:
             task = self.tasks.setdefault(node["name"], TaskState(node["name"]))
-            if task.state == RUNNING:  # the run was killed before
-                task.state = task.tries[-1].state = INTERRUPTED
-            if task.state != SUCCESS and node["name"] in event["tasks"]:
+            if node["name"] in event["tasks"]:
                 task.state = ""
+                self.nodes[node["name"]] = node

@@ -10,11 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
-from types import TracebackType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from dkist_processing_core.common.metadata import TaskMetadata
-from dkist_processing_core.exceptions import RecipeRunIdError
+from dkist_processing_core.exceptions import RecipeRunIdError, TaskNotRunError
 from dkist_processing_core.runtime.listeners import LISTENED, Listeners
 from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, AttributeValue, Span
 
@@ -38,6 +38,17 @@ def as_recipe_run_id(value: object) -> int:
     if isinstance(value, bool) or (not isinstance(value, (str, bytes)) and number != value):
         raise RecipeRunIdError(value)
     return int(number)
+
+
+def _check_that_it_ran(returned: object, name: str) -> None:
+    """Raise `TaskNotRunError` if a method has returned itself as a coroutine or generator, of which nothing has run."""
+    if isinstance(returned, CoroutineType):
+        returned.close()  # Python warns of one that was never awaited
+    elif not isinstance(returned, AsyncGeneratorType) and not (
+        isinstance(returned, GeneratorType) and returned.gi_code.co_name == name
+    ):
+        return
+    raise TaskNotRunError(name, type(returned).__name__)
 
 
 class TaskBase(ABC):
@@ -141,7 +152,7 @@ class TaskBase(ABC):
         logger.info("Task %s started", self.task_name, extra=LISTENED)
         for name, phase in (("Pre Run", self.pre_run), ("Run", self.run), ("Post Run", self.post_run)):
             with listeners.phase(name):
-                phase()
+                _check_that_it_ran(phase(), name.lower().replace(" ", "_"))
         logger.info("Task %s complete", self.task_name, extra=LISTENED)
 
     def apm_step(

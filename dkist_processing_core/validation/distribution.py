@@ -1,24 +1,20 @@
 """
-Rules for the release that a workflow runs from: its versions, its extras, and the wheel of it.
+Rules for the release that a workflow runs from: its versions and its extras.
 
 Runs in: author and CI.
 """
 
-import zipfile
 from collections.abc import Iterable, Iterator
-from email.parser import Parser
 from importlib.metadata import metadata
-from pathlib import Path, PurePosixPath
 
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.utils import canonicalize_name
 
 from dkist_processing_core.authoring.distributions import providing_distribution
 from dkist_processing_core.authoring.names import as_version
-from dkist_processing_core.common.settings import DEFAULT_BUILD_VERSION
 from dkist_processing_core.validation.discovery import Declaration
 from dkist_processing_core.validation.report import Fault
 
-__all__ = ["extras_faults", "missing_frozen", "version_faults", "wheel_faults"]
+__all__ = ["extras_faults", "extras_in", "missing_frozen", "version_faults"]
 
 FROZEN = "frozen"
 
@@ -50,7 +46,7 @@ def extras_faults(declarations: Iterable[Declaration]) -> Iterator[Fault]:
         name = providing_distribution(declaration.workflow.workflow_package)
         if name is None:
             continue
-        declared = _extras(metadata(name).get_all("Provides-Extra"))
+        declared = extras_in(metadata(name).get_all("Provides-Extra"))
         for node in declaration.workflow.nodes:
             for extra in node.pip_extras:
                 if extra != FROZEN and canonicalize_name(extra) not in declared:
@@ -69,59 +65,13 @@ def missing_frozen(declarations: Iterable[Declaration]) -> Iterator[Fault]:
         if name is None or name in seen:
             continue
         seen.add(name)
-        if FROZEN not in _extras(metadata(name).get_all("Provides-Extra")):
+        if FROZEN not in extras_in(metadata(name).get_all("Provides-Extra")):
             yield declaration.fault(
                 f"{name} has no extra {FROZEN!r}, so its tasks run with what is newest when an environment is built",
                 remedy="Add it to its pyproject.toml, with the versions of all that it needs",
             )
 
 
-def wheel_faults(wheel: Path, declarations: Iterable[Declaration]) -> Iterator[Fault]:
-    """Yield what a wheel lacks that the tasks of workflows need: its name, version, modules and extras."""
-    try:
-        name, version, _, _ = parse_wheel_filename(wheel.name)
-        with zipfile.ZipFile(wheel) as archive:
-            files = set(archive.namelist())
-            [info] = [each for each in files if PurePosixPath(each).match("*.dist-info/METADATA")]
-            content = Parser().parsestr(archive.read(info).decode())
-    except (InvalidWheelFilename, OSError, ValueError, zipfile.BadZipFile) as error:
-        yield Fault(where=str(wheel), what=f"it is no wheel that can be read: {error}", remedy="Build it anew")
-        return
-    declared = _extras(content.get_all("Provides-Extra"))
-    for declaration in declarations:
-        workflow = declaration.workflow
-        distribution = canonicalize_name(workflow.spec.distribution)
-        if distribution != name:
-            yield declaration.fault(
-                f"its tasks are installed from {distribution}, and the wheel is of {name}",
-                remedy="Name the wheel of the package that declares the workflow",
-            )
-            continue
-        if workflow.workflow_version != DEFAULT_BUILD_VERSION and as_version(workflow.workflow_version) != version:
-            yield declaration.fault(
-                f"its version is {workflow.workflow_version}, and that of the wheel is {version}",
-                remedy="Set BUILD_VERSION to the version of the wheel",
-            )
-        for node in workflow.nodes:
-            module = node.task.__module__.replace(".", "/")
-            if not {f"{module}.py", f"{module}/__init__.py"} & files and not _is_extension(module, files):
-                yield declaration.fault(
-                    f"the wheel does not contain the module {node.task.__module__} of its class",
-                    remedy="Let the build find all subpackages, for example packages.find of setuptools",
-                    task=node.name,
-                )
-            for extra in node.pip_extras:
-                if canonicalize_name(extra) not in declared:
-                    yield declaration.fault(
-                        f"the wheel has no extra {extra!r}",
-                        remedy="Declare it in [project.optional-dependencies] of pyproject.toml",
-                        task=node.name,
-                    )
-
-
-def _extras(names: Iterable[str] | None) -> set[str]:
+def extras_in(names: Iterable[str] | None) -> set[str]:
+    """Return names of extras as they are compared."""
     return {canonicalize_name(each) for each in names or ()}
-
-
-def _is_extension(module: str, files: Iterable[str]) -> bool:
-    return any(each.startswith(f"{module}.") and each.endswith((".so", ".pyd")) for each in files)

@@ -19,9 +19,10 @@ from dkist_processing_core.rendering.dag import dag_file
 from dkist_processing_core.validation.advice import advice, missing_pools
 from dkist_processing_core.validation.airflow import AirflowUnusableError, load_by_airflow
 from dkist_processing_core.validation.discovery import Declaration, Discovery
-from dkist_processing_core.validation.distribution import extras_faults, missing_frozen, version_faults, wheel_faults
+from dkist_processing_core.validation.distribution import extras_faults, missing_frozen, version_faults
 from dkist_processing_core.validation.report import Fault, Report
 from dkist_processing_core.validation.task_classes import class_faults
+from dkist_processing_core.validation.wheel import wheel_faults
 
 __all__ = ["check"]
 

@@ -16,6 +16,7 @@ class WrittenRun:
         self.folder = folder
         for each in ("logs", "spans"):
             (folder / each).mkdir(parents=True)
+        (folder / ".dkist-processing-core").touch()
         self.graph = graph
         self.executor = executor
         self.now = BEGIN
@@ -56,6 +57,7 @@ class WrittenRun:
             "python": "3.12.1",
             "prefix": "/opt/pipeline",
             "workflow": workflow,
+            "selection": None,
             "tasks": list(self.graph),
         }
         self.add("run_started", **{**values, **changes})

@@ -13,7 +13,7 @@ MARK = "@@@ end of a command @@@"
 VARYING = (
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d)?", "TIME"),
     (r"\b\d\d:\d\d:\d\d\b", "TIME"),
-    (r"-\d{8}T\d{6}-[0-9a-f]{4}\b", "-RUN"),
+    (r"-\d{8}T\d{6}-\d{6}\b", "-RUN"),
     (r"\b\d+(\.\d+)?( min \d+)? (ms|s|s ago|min|min ago)\b", "DURATION"),
     (r"\b\d+ M\b", "SIZE"),
     (r"-[0-9a-f]{12,}\b", "-KEY"),

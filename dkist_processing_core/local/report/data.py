@@ -18,7 +18,8 @@ from dkist_processing_core.local.state import RunState, TaskState, Try
 
 __all__ = ["FIGURES", "Session", "Told", "figures", "read", "task_details"]
 
-FIGURES = ("task", "try", "state", "started", "seconds", "cpu_seconds", "peak_memory_bytes", "exit_status")
+OF_TRY = ("state", "started", "seconds", "cpu_seconds", "peak_memory_bytes", "exit_status")  # attributes of `Try`
+FIGURES = ("task", "try", *OF_TRY)
 # What a page has of all tries together, and of one of them at least and at most.
 LOG_BYTES = (4_000_000, 4_000, 64_000)
 SPANS = (10_000, 50, 1_000)
@@ -84,16 +85,7 @@ def read(folder: Path) -> Told:
 def figures(told: Told) -> list[dict[str, Any]]:
     """Return the `FIGURES` of each try, in the order in which they began."""
     rows = [
-        {
-            "task": task.name,
-            "try": each.number,
-            "state": each.state,
-            "started": each.started,
-            "seconds": each.seconds,
-            "cpu_seconds": each.cpu_seconds,
-            "peak_memory_bytes": each.peak_memory_bytes,
-            "exit_status": each.exit_status,
-        }
+        {"task": task.name, "try": each.number, **{name: getattr(each, name) for name in OF_TRY}}
         for task, each in told.tries()
     ]
     return sorted(rows, key=lambda row: datetime.fromisoformat(row["started"]))
@@ -133,15 +125,7 @@ def task_details(told: Told, redact: Callable[[str], str]) -> dict[str, dict[str
 def _try(told: Told, task: TaskState, each: Try, node: Mapping[str, Any]) -> dict[str, Any]:
     started = told.sessions[told.session_of[task.name, each.number]].started
     return {
-        "number": each.number,
-        "state": each.state,
-        "started": each.started,
-        "seconds": each.seconds,
-        "cpu_seconds": each.cpu_seconds,
-        "peak_memory_bytes": each.peak_memory_bytes,
-        "exit_status": each.exit_status,
-        "summary": each.summary,
-        "error": each.error,
+        **{name: getattr(each, name) for name in ("number", *OF_TRY, "summary", "error")},
         "log_file": each.log,
         "executor": started["executor"],
         "environment": _environment(started, node),

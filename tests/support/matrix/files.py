@@ -142,7 +142,7 @@ def write_client(folder: Path) -> Path:
 
 
 def write_releases(folder: Path, core_wheel: Path, client: Path) -> None:
-    """Gather all that task environments are built from, so that no package index decides on what is run."""
+    """Gather the releases of this project and what they are pinned to; another Python needs other wheels of that."""
     make_index(folder, core_wheel, client, INSTRUMENT)
     for wheel in wheels_of_others().glob("*.whl"):
         shutil.copy(wheel, folder)

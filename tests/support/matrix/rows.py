@@ -80,7 +80,6 @@ def run_matrix(
     say(f"{len(files)} files were exported or found, in {time.monotonic() - began:.0f} s")
     worker = {
         "PATH": f"{environments.worker().parent}{os.pathsep}{os.environ['PATH']}",
-        "PIP_NO_INDEX": "1",
         "PIP_NO_COMPILE": "1",
         "PIP_FIND_LINKS": str(releases),
         "UV_FIND_LINKS": str(releases),
