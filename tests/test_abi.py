@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dkist_processing_core.common import log_lines, outcome
+from dkist_processing_core.common import log_lines, metadata, outcome
 from dkist_processing_core.common.environment import DESCRIPTION, identity_of
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
@@ -132,7 +132,8 @@ def test_the_variables_are_those_that_are_set():
 
     with workflow_dag(protocol=1, exported_by="8.0.0", name="w", version="1", distribution="d", tags=[]):
         operator = TaskOperator(task_id="t", task="m:T")
-    is_set = {*worker_variables(operator, {}), *TaskOutputHook().variables, outcome.OUTCOME_VARIABLE}
+    by_worker = {outcome.OUTCOME_VARIABLE, metadata.ENVIRONMENT_IDENTITY}
+    is_set = {*worker_variables(operator, {}), *TaskOutputHook().variables, *by_worker}
     promised = {names(row[0])[0] for row in rows("Variables")}
     # Which Python the constant command of the operator starts is between the operator and that command.
     assert is_set - {"DKIST_WORKER_PYTHON"} == promised

@@ -6,6 +6,7 @@ anything of rendering, and before a task starts neither a telemetry back end nor
 """
 
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -13,7 +14,7 @@ from functools import cached_property
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from dkist_processing_core.common.metadata import TaskMetadata
+from dkist_processing_core.common.metadata import ENVIRONMENT_IDENTITY, TaskMetadata
 from dkist_processing_core.exceptions import RecipeRunIdError, TaskNotRunError
 from dkist_processing_core.runtime.listeners import LISTENED, Listeners
 from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, AttributeValue, Span
@@ -215,7 +216,7 @@ class TaskBase(ABC):
         Examples
         --------
         >>> identity = task.environment.identity  # doctest: +SKIP
-        >>> header["HISTORY"] = f"environment {identity}"  # doctest: +SKIP
+        >>> header["HISTORY"] = f"ran in {identity}"  # doctest: +SKIP
         """
         from dkist_processing_core.runtime.environment import TaskEnvironment
 
@@ -255,6 +256,7 @@ class TaskBase(ABC):
             workflow_name=self.workflow_name,
             workflow_version=self.workflow_version,
             task_name=self.task_name,
+            environment_identity=os.environ.get(ENVIRONMENT_IDENTITY) or None,
         )
 
     def _listen(self) -> Listeners:

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from dkist_processing_core.common.clean_room import cleaned
-from dkist_processing_core.common.environment import identity_now, read_description, short
+from dkist_processing_core.common.environment import identity_now, read_description
+from dkist_processing_core.common.metadata import ENVIRONMENT_IDENTITY
 from dkist_processing_core.common.outcome import INCOMPLETE, OUTCOME_VARIABLE, Outcome, judged
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.worker import log
@@ -67,9 +68,12 @@ def _run(supervisor: Supervisor) -> Outcome:
     supervisor.is_watching_parent = bool(os.environ.get("AIRFLOW_CTX_DAG_ID"))
     _log_worker(request)
     variables = cleaned(os.environ)
-    environment, locks = _environment(request, variables, supervisor)
+    environment, identity, locks = _environment(request, variables, supervisor)
     try:
-        return _run_task(request, environment, variables, supervisor, locks)
+        outcome = _run_task(
+            request, environment, {**variables, ENVIRONMENT_IDENTITY: identity or ""}, supervisor, locks
+        )
+        return outcome._replace(environment_identity=identity)
     except OSError as error:
         raise WorkerError(
             UNAVAILABLE,
@@ -93,8 +97,8 @@ def _log_worker(request: Request) -> None:
 
 def _environment(
     request: Request, variables: Mapping[str, str], supervisor: Supervisor
-) -> tuple[Path, EnvironmentLocks]:
-    """Find the environment of the task, or build it; return it with its locks."""
+) -> tuple[Path, str | None, EnvironmentLocks]:
+    """Find the environment of the task, or build it; return it with its identity and its locks."""
     interpreter = find_interpreter(variables.get("DKIST_PYTHON", ""), variables.get("PATH"))
     settings = installer_variables(variables, interpreter.prefix)
     folder = open_cache(cache_folder(variables))
@@ -102,7 +106,7 @@ def _environment(
     locks = EnvironmentLocks(environment, patience=request.build_wait_seconds, check=supervisor.check)
     reason = damage(environment)
     if reason is None:
-        log.info(f"environment reused: {environment}{_identity(environment)}")
+        identity = _identity(environment, "")
         if wheel := changed_wheel(settings, request.name, request.version, environment, MARKER):
             log.warning(
                 f"{wheel} is newer than this environment of it, which is used as it is. To use the wheel, remove that: "
@@ -119,23 +123,23 @@ def _environment(
         locks.begin_build()
         reason = damage(environment)
         if reason is None:
-            log.info(f"environment reused: {environment}, built meanwhile{_identity(environment)}")
+            identity = _identity(environment, ", built meanwhile")
         else:
             if reason:
                 log.warning(f"the environment {environment} is damaged: {reason}; it is built again")
             if environment.exists():
                 locks.wait_for_users()
-            _build(environment, request, interpreter, settings, supervisor, locks)
+            identity = _build(environment, request, interpreter, settings, supervisor, locks)
     locks.end_build()
-    return environment, locks
+    return environment, identity, locks
 
 
-def _identity(environment: Path) -> str:
-    """Return what the log says of the identity of an environment."""
+def _identity(environment: Path, how: str) -> str | None:
+    """Log that an environment is reused, and return its identity; None if it is not known."""
     identity = identity_now(read_description(environment))
-    if identity is None:
-        return "; its identity is unknown, since an earlier version of this library built it"
-    return f", identity {short(identity)}"
+    shown = f"identity {identity}" if identity else "of an earlier version of this library, so without an identity"
+    log.info(f"environment reused: {environment}{how}, {shown}")
+    return identity
 
 
 def _build(  # noqa: PLR0913, PLR0917 - all that decides what is built, and by whom
@@ -145,14 +149,14 @@ def _build(  # noqa: PLR0913, PLR0917 - all that decides what is built, and by w
     settings: Mapping[str, str],
     supervisor: Supervisor,
     locks: EnvironmentLocks,
-) -> None:
+) -> str:
     from dkist_processing_core.worker.collector import collect
     from dkist_processing_core.worker.install import build
 
     run = partial(supervisor.run, name="the installer", descriptors=locks.descriptors)
     for variables in (settings, {**settings, **WITHOUT_CACHE}):
         try:
-            build(environment, request, interpreter, variables, run)
+            identity = build(environment, request, interpreter, variables, run)
             break
         except InstallerError as error:
             supervisor.check()  # an installer that was ended by a signal is not one that has failed
@@ -162,6 +166,7 @@ def _build(  # noqa: PLR0913, PLR0917 - all that decides what is built, and by w
             log.warning(f"{error} This is tried once more without the installer's cache; if that succeeds, empty it.")
     # There is more on the disk now, so it is time to remove what nobody uses any more.
     collect(environment.parent.parent, supervisor.check)
+    return identity
 
 
 def _run_task(

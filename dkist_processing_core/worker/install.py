@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from dkist_processing_core.common.environment import DESCRIPTION, short
+from dkist_processing_core.common.environment import DESCRIPTION
 from dkist_processing_core.common.redaction import redactor, without_credentials
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.cache import (
@@ -42,9 +42,9 @@ VERSION = re.compile(rb"^(?:uv|pip) (\S+)", re.MULTILINE)
 Run = Callable[[list[object], Mapping[str, str], Path, Callable[[bytes], None]], int]
 
 
-def build(path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str], run: Run) -> None:
+def build(path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str], run: Run) -> str:
     """
-    Build an environment; if that fails, nothing of it is left.
+    Build an environment and return its identity; if that fails, nothing of it is left.
 
     ``variables`` are those of the installer. ``run`` runs a command with them, in a folder, with a function that takes
     each line of its output, and returns the exit status.
@@ -89,7 +89,8 @@ def build(path: Path, request: Request, interpreter: Interpreter, variables: Map
         raise
     finally:
         os.umask(umask)
-    log.info(f"environment built in {time.monotonic() - began:.0f} s, identity {short(identity)}")
+    log.info(f"environment built in {time.monotonic() - began:.0f} s, identity {identity}")
+    return identity
 
 
 def _is_empty_folder(path: Path) -> bool:
