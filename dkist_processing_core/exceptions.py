@@ -20,12 +20,14 @@ __all__ = [
     "DuplicateTaskError",
     "EmptyWorkflowError",
     "EnvironmentDescriptionError",
+    "EnvironmentLockError",
     "FreezeError",
     "IllegalNameError",
     "LocalRunError",
     "MissingDistributionError",
     "MissingExtraError",
     "NamingSchemeError",
+    "NeededEnvironmentsError",
     "NewPackageFolderError",
     "NewPackageNameError",
     "NotATaskError",
@@ -187,6 +189,14 @@ class RunActiveError(LocalRunError):
 
 class EnvironmentDescriptionError(RemediableError):
     """What an environment contains is not known, or not in a form that this release knows."""
+
+
+class EnvironmentLockError(RemediableError):
+    """An environment has no lock file that would rebuild it."""
+
+
+class NeededEnvironmentsError(RemediableError):
+    """Which environments a deployment needs cannot be read."""
 
 
 class FreezeError(RemediableError):

@@ -17,7 +17,7 @@ from dkist_processing_core.worker.errors import WorkerError
 from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
 from dkist_processing_core.worker.pip_settings import for_pip, for_uv, installer_variables
-from dkist_processing_core.worker.request import Request
+from dkist_processing_core.worker.request import EnvironmentRequest
 
 # What this machine has set for pip does not count.
 NO_FILES = {"HOME": "/nobody", "PIP_CONFIG_FILE": os.devnull}
@@ -28,7 +28,9 @@ def describe(**environment):
     """Return the name of the folder that an environment has, and the variables of the installer."""
     variables = {"HOME": "/nobody", **NODE, **environment}
     settings = installer_variables(variables, "/nobody")
-    return environment_name(Request.from_environment(variables), Interpreter.own().identity, settings), settings
+    return environment_name(
+        EnvironmentRequest.from_environment(variables), Interpreter.own().identity, settings
+    ), settings
 
 
 @pytest.mark.parametrize(

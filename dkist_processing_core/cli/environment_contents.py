@@ -1,5 +1,5 @@
 """
-``dkist-processing-core environments show``, ``compare`` and ``verify``: what is in the environments of this worker.
+``dkist-processing-core environments show``, ``compare``, ``verify`` and ``lock``: what is in the environments.
 
 Runs in: worker.
 """
@@ -13,11 +13,12 @@ import click
 from dkist_processing_core.cli.environment_names import by_name, folder_option, label
 from dkist_processing_core.cli.options import json_option
 from dkist_processing_core.cli.tables import progress, say, table
+from dkist_processing_core.common.atomic import write_text
 from dkist_processing_core.common.environment import SCHEMA_VERSION, is_consistent, read_description, short
 from dkist_processing_core.exceptions import EnvironmentDescriptionError
 from dkist_processing_core.worker import collector
 
-__all__ = ["compare", "show", "verify"]
+__all__ = ["compare", "lock", "show", "verify"]
 
 SHOWN_FINDINGS = 50
 
@@ -54,6 +55,35 @@ def show(name: str, folder: Path | None, is_json: bool) -> None:
     click.echo()
     rows = [(each["name"], each["version"], _origin(each["origin"])) for each in description["distributions"]]
     table(("distribution", "version", "origin"), rows)
+
+
+@click.command(short_help="Write a lock file from which an environment can be rebuilt.")
+@click.argument("name")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    default="pylock.toml",
+    help="The file to write, pylock.toml by default; - for standard output.",
+)
+@folder_option
+def lock(name: str, output: Path, folder: Path | None) -> None:
+    """
+    Write a lock file from which exactly this environment can be rebuilt.
+
+    NAME is the name of an environment, or its beginning. The file has the address and the hash of each wheel (PEP 751).
+    Before it is written, the environment is built from it once, and compared. Give it to a workflow as constraints.
+    """
+    from dkist_processing_core.worker.locking import lock_file
+
+    environment = by_name(name, collector.environments(folder))
+    _, description = _described(environment.name, folder)
+    with progress(f"Locking {label(environment)}"):
+        text = lock_file(environment.path, description)
+    if str(output) == "-":
+        click.echo(text, nl=False)
+        return
+    write_text(output, text)
+    click.echo(f"wrote: {output}, {len(description['distributions'])} distributions")
 
 
 @click.command(short_help="Show what differs between two environments.")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from dkist_processing_core.cli.environment_contents import compare, show, verify
+from dkist_processing_core.cli.environment_builds import build
+from dkist_processing_core.cli.environment_contents import compare, lock, show, verify
 from dkist_processing_core.cli.environment_names import by_name, folder_option, label, name_strangers
 from dkist_processing_core.cli.options import json_option
 from dkist_processing_core.cli.tables import age, table
@@ -41,12 +42,12 @@ class Limit(click.ParamType):  # type: ignore[type-arg]
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 
 
-@click.group(short_help="List, compare, verify and remove the task environments of a worker.")
+@click.group(short_help="Build, list, compare, verify, lock and remove the task environments of a worker.")
 def environments() -> None:
-    """List, compare, verify and remove the task environments of this worker."""
+    """Build, list, compare, verify, lock and remove the task environments of this worker."""
 
 
-for each in (show, compare, verify):
+for each in (build, show, compare, verify, lock):
     environments.add_command(each)
 
 

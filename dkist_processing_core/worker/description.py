@@ -6,7 +6,7 @@ Runs in: worker.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from dkist_processing_core.common.environment import DESCRIPTION, SCHEMA_VERSION
 from dkist_processing_core.common.redaction import without_credentials
 from dkist_processing_core.worker.checkout import normalized
 from dkist_processing_core.worker.key import requirements
-from dkist_processing_core.worker.request import Request
+from dkist_processing_core.worker.request import EnvironmentRequest
 
 __all__ = ["Installation", "write_description"]
 
@@ -34,16 +34,16 @@ CONSTRAINT_SETTINGS = {"uv": "UV_CONSTRAINT", "pip": "PIP_CONSTRAINT"}
 
 
 class Installation(NamedTuple):
-    """By which installer an environment was built, since when (`time.monotonic`), and pip's report if it was pip."""
+    """By which installer an environment was built, since when (`time.monotonic`), and pip's reports if it was pip."""
 
     installer: str
     version: str
     began: float
-    report: Mapping[str, Any]
+    reports: Sequence[Mapping[str, Any]]
 
 
 def write_description(
-    environment: Path, request: Request, variables: Mapping[str, str], installation: Installation
+    environment: Path, request: EnvironmentRequest, variables: Mapping[str, str], installation: Installation
 ) -> str:
     """
     Complete ``environment.json``, in which `worker.inventory` has written what the environment contains.
@@ -51,9 +51,7 @@ def write_description(
     ``variables`` are those of the installer. The file is on the disk when this returns the identity.
     """
     inventory = json.loads((environment / DESCRIPTION).read_text(encoding="utf-8"))
-    downloads = {
-        normalized(each["metadata"]["name"]): each["download_info"] for each in installation.report.get("install", ())
-    }
+    downloads = {normalized(each["metadata"]["name"]): each["download_info"] for each in installation.reports}
     installer = installation.installer
     description = {
         "schema_version": SCHEMA_VERSION,
@@ -112,8 +110,10 @@ def _path(url: str) -> str:
     return unquote(urlsplit(url).path)
 
 
-def _constraints(request: Request, files: str) -> list[str]:
-    """Return the constraints of the workflow, and those in the files of the worker."""
-    texts = [request.constraints, *(text for each in files.split() for text in requirements(each))]
+def _constraints(request: EnvironmentRequest, files: str) -> list[str]:
+    """Return the constraints of the workflow, and those in the files of the worker unless the workflow has a lock."""
+    texts = [request.constraints]
+    if not request.lock:
+        texts += [text for each in files.split() for text in requirements(each)]
     lines = (line.strip() for text in texts for line in text.splitlines())
     return [line for line in lines if line and not line.startswith(("#", "-"))]

@@ -29,9 +29,9 @@ from dkist_processing_core.worker.causes import cause
 from dkist_processing_core.worker.description import Installation, write_description
 from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
 from dkist_processing_core.worker.installer_folders import installer_folders
-from dkist_processing_core.worker.installers import find_uv, pip_installer, uv_installer
+from dkist_processing_core.worker.installers import LOCK_FILE, find_uv, pip_installer, uv_installer
 from dkist_processing_core.worker.interpreter import Interpreter
-from dkist_processing_core.worker.request import Request
+from dkist_processing_core.worker.request import EnvironmentRequest
 
 __all__ = ["Run", "build"]
 
@@ -42,7 +42,9 @@ VERSION = re.compile(rb"^(?:uv|pip) (\S+)", re.MULTILINE)
 Run = Callable[[list[object], Mapping[str, str], Path, Callable[[bytes], None]], int]
 
 
-def build(path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str], run: Run) -> str:
+def build(
+    path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str], run: Run
+) -> str:
     """
     Build an environment and return its identity; if that fails, nothing of it is left.
 
@@ -98,7 +100,7 @@ def _is_empty_folder(path: Path) -> bool:
 
 
 def _install(
-    path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str], run: Run
+    path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str], run: Run
 ) -> Installation:
     began = time.monotonic()
     if program := find_uv(variables):
@@ -131,27 +133,39 @@ def _install(
         succeed(command, path.parent)
     # The installer works in this folder. An empty uv.toml keeps uv from looking for one in the folders above.
     (path / "uv.toml").touch()
-    constraints = {}
-    if request.constraints:
-        (path / CONSTRAINTS_FILE).write_text(f"{request.constraints}\n", encoding="utf-8")
-        # These come on top of those of the worker. The settings are lists that are split at spaces, so the file is
-        # named as it is seen from the working folder.
-        names = ("UV_CONSTRAINT", "PIP_CONSTRAINT")
-        constraints = {name: f"{variables.get(name, '')} {CONSTRAINTS_FILE}".strip() for name in names}
-    succeed(installer.install, path, **constraints)
+    constraints = _constraints(path, request, variables)
+    for command in installer.install:
+        succeed(command, path, **constraints)
     lines: list[bytes] = []
     run(installer.print_version, variables, path, lines.append)
     version = VERSION.search(b"".join(lines))
-    report = installer.report()
+    reports = installer.reports()
     if installer.seed:
         shutil.rmtree(installer.seed)
     for name, arguments in (("inventory.py", [DESCRIPTION]), ("verify.py", [])):
         checked = [path / "bin" / "python", "-I", Path(__file__).with_name(name), *arguments]
         succeed(checked, path, "was built, but cannot be used")
-    return Installation(installer.name, version[1].decode() if version else "unknown", began, report)
+    return Installation(installer.name, version[1].decode() if version else "unknown", began, reports)
 
 
-def _marker(path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str]) -> dict[str, object]:
+def _constraints(path: Path, request: EnvironmentRequest, variables: Mapping[str, str]) -> dict[str, str]:
+    """Write the constraints or the lock of the workflow into the environment, and return the settings for them."""
+    names = ("UV_CONSTRAINT", "PIP_CONSTRAINT")
+    if request.lock:
+        # It decides by itself what is installed, and the installers refuse a constraint without a hash beside it.
+        (path / LOCK_FILE).write_text(request.lock, encoding="utf-8")
+        return dict.fromkeys(names, "")
+    if not request.constraints:
+        return {}
+    (path / CONSTRAINTS_FILE).write_text(f"{request.constraints}\n", encoding="utf-8")
+    # These come on top of those of the worker. The settings are lists that are split at spaces, so the file is named as
+    # it is seen from the working folder.
+    return {name: f"{variables.get(name, '')} {CONSTRAINTS_FILE}".strip() for name in names}
+
+
+def _marker(
+    path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str]
+) -> dict[str, object]:
     """Return what the marker says."""
     packages = path.glob("lib/python*/site-packages/*.dist-info")
     return {

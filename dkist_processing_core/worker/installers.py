@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from dkist_processing_core.worker.interpreter import Interpreter
 from dkist_processing_core.worker.pip_settings import for_pip, for_uv
-from dkist_processing_core.worker.request import Request
+from dkist_processing_core.worker.request import EnvironmentRequest
 
-__all__ = ["Installer", "find_uv", "pip_installer", "uv_installer"]
+__all__ = ["LOCK_FILE", "Installer", "find_uv", "pip_installer", "uv_installer"]
 
 # In the environment, until it is built. The environment itself gets no pip, which no release has asked for.
 FOLDER_OF_PIP = ".pip"
-REPORT = "report.json"
+REPORTS = "report-*.json"
+LOCK_FILE = ".lock.txt"  # in the environment, in which the installer works
 
 
 class Installer(NamedTuple):
@@ -27,23 +28,21 @@ class Installer(NamedTuple):
     An installer, with the commands that make an environment, fill it, and print the installer's version.
 
     ``variables`` are what it is given of the variables of the installer, ``ignored`` the settings of pip that it is not
-    given. ``seed`` is the folder with the installer itself, which is removed at the end, and with its report.
+    given. ``seed`` is the folder with the installer itself, which is removed at the end, and with its reports.
     """
 
     name: str
     make: list[list[object]]
-    install: list[object]
+    install: list[list[object]]
     print_version: list[object]
     variables: Mapping[str, str]
     ignored: list[str]
     seed: Path | None = None
 
-    def report(self) -> dict[str, Any]:
+    def reports(self) -> list[dict[str, Any]]:
         """Return what pip reports of each distribution that it has installed; empty for uv, which reports nothing."""
-        if self.seed is None:
-            return {}
-        report: dict[str, Any] = json.loads((self.seed / REPORT).read_text(encoding="utf-8"))
-        return report
+        files = sorted(self.seed.glob(REPORTS)) if self.seed else []
+        return [each for file in files for each in json.loads(file.read_text(encoding="utf-8"))["install"]]
 
 
 def find_uv(variables: Mapping[str, str]) -> Path | None:
@@ -53,7 +52,7 @@ def find_uv(variables: Mapping[str, str]) -> Path | None:
 
 
 def uv_installer(
-    program: Path, path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str]
+    program: Path, path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str]
 ) -> Installer:
     """Return the commands of uv for an environment in a folder."""
     options, ignored = for_uv(variables)
@@ -64,25 +63,34 @@ def uv_installer(
     return Installer(
         name="uv",
         make=[[program, *new]],
-        install=[program, "pip", "install", "--no-progress", *target, *options, *_what(request)],
+        install=[
+            *([program, "pip", "install", "--no-progress", *target, *options, *each] for each in _what(request)),
+            *([[program, "pip", "check", *target]] if request.lock else []),
+        ],
         print_version=[program, "--version"],
         variables=variables,
         ignored=ignored,
     )
 
 
-def pip_installer(path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str]) -> Installer:
+def pip_installer(
+    path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str]
+) -> Installer:
     """Return the commands of venv and pip, which any Python has, for an environment in a folder."""
     variables, ignored = for_pip(variables)
     seed = path / FOLDER_OF_PIP
     venv = [interpreter.path, "-I", "-m", "venv"]
-    options = ["--no-input", "--no-compile", "--disable-pip-version-check", "--report", seed / REPORT]
+    options = ["--no-input", "--no-compile", "--disable-pip-version-check"]
+    reports = [["--report", seed / REPORTS.replace("*", str(number))] for number in range(2)]
     pip = [seed / "bin" / "python", "-P", "-m", "pip", "--python", path / "bin" / "python"]
 
     return Installer(
         name="pip",
         make=[[*venv, "--without-pip", path], [*venv, seed]],
-        install=[*pip, "install", *options, *_what(request)],
+        install=[
+            *([*pip, "install", *options, *to, *each] for to, each in zip(reports, _what(request), strict=False)),
+            *([[*pip, "check"]] if request.lock else []),
+        ],
         print_version=[seed / "bin" / "python", "-P", "-m", "pip", "--version"],
         variables=variables,
         ignored=ignored,
@@ -90,7 +98,11 @@ def pip_installer(path: Path, request: Request, interpreter: Interpreter, variab
     )
 
 
-def _what(request: Request) -> list[object]:
+def _what(request: EnvironmentRequest) -> list[list[object]]:
+    """Return the arguments of each installation; what is locked is installed without the release, which may not be."""
+    release: list[object] = [request.requirement]
     if request.dev_project:
-        return ["--editable", f"{request.dev_project}[{','.join(request.extras)}]"]
-    return [request.requirement]
+        release = ["--editable", f"{request.dev_project}[{','.join(request.extras)}]"]
+    if request.lock:
+        return [["--no-deps", "--require-hashes", "--requirement", LOCK_FILE], ["--no-deps", *release]]
+    return [release]

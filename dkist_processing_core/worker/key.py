@@ -14,7 +14,7 @@ from pathlib import Path
 from dkist_processing_core.common.redaction import without_credentials
 from dkist_processing_core.worker.checkout import deciding_files
 from dkist_processing_core.worker.errors import MISCONFIGURED, WorkerError
-from dkist_processing_core.worker.request import Request
+from dkist_processing_core.worker.request import EnvironmentRequest
 
 __all__ = ["environment_name", "requirements"]
 
@@ -34,7 +34,7 @@ NAMING_FILES = frozenset({*FILES_OF_REQUIREMENTS, "PIP_CONFIG_FILE", "UV_CONFIG_
 INCLUDE = re.compile(r"^\s*(?:-[cr]\s*|--(?:constraint|requirement)[ =]\s*)(\S+)", re.MULTILINE)
 
 
-def environment_name(request: Request, interpreter: list[str], settings: Mapping[str, str]) -> str:
+def environment_name(request: EnvironmentRequest, interpreter: list[str], settings: Mapping[str, str]) -> str:
     """
     Return the name of the folder of an environment.
 

@@ -11,7 +11,7 @@ from dkist_processing_core.common.environment import DESCRIPTION, read_descripti
 from dkist_processing_core.worker import inventory
 from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK, mark_as_ours, write_marker
 from dkist_processing_core.worker.description import Installation, write_description
-from dkist_processing_core.worker.request import Request
+from dkist_processing_core.worker.request import EnvironmentRequest
 from support.releases import run_uv
 
 
@@ -31,7 +31,7 @@ def build(cache: Path, name: str, *wheels: Path) -> Path:
     run_uv("venv", "--quiet", "--no-project", "--allow-existing", "--python", sys.executable, environment)
     run_uv("pip", "install", "--no-index", "--link-mode", "copy", "--python", python, *wheels)
     subprocess.run([python, "-I", inventory.__file__, environment / DESCRIPTION], check=True)
-    request = Request.from_environment(
+    request = EnvironmentRequest.from_environment(
         {
             "DKIST_TASK": "m:T",
             "DKIST_REQUIREMENT": f"{name}[frozen]==1.0",
@@ -41,7 +41,7 @@ def build(cache: Path, name: str, *wheels: Path) -> Path:
             "DKIST_CONSTRAINTS": "spectrum<3",
         }
     )
-    installation = Installation(installer="uv", version="1.2.3", began=time.monotonic(), report={})
+    installation = Installation(installer="uv", version="1.2.3", began=time.monotonic(), reports=[])
     write_description(environment, request, {"UV_DEFAULT_INDEX": "https://u:s3cret@h/simple"}, installation)
     write_marker(environment, {"requirement": request.requirement})
     return environment
