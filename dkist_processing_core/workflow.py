@@ -62,8 +62,9 @@ class Workflow:
         ``dev`` without that.
     constraints
         A constraints file that decides which versions of other packages are installed with the package, in the
-        environment of every node that has none of its own. It is read when the workflow is created. The extra
-        ``frozen`` does the same from within the release and is the usual way.
+        environment of every node that has none of its own; or a ``pylock.toml``, which states all files that are
+        installed by their hashes. It is read when the workflow is created. The extra ``frozen`` does the former from
+        within the release and is the usual way.
     operator
         Name of the Airflow operator that runs the nodes: ``bash``, or ``python_virtualenv``, Airflow's own. The page
         "Operators" of the documentation compares them.
