@@ -36,7 +36,7 @@ MODULE = """
         return Workflow(input_data="a", output_data="b", category="cam", detail=detail,
                         workflow_package=__package__, workflow_version="1.0", **arguments)
 
-    plain, own = new("plain"), new("own", operator="python_virtualenv")
+    plain, own = new("plain", requires_python=">=3.11"), new("own", operator="python_virtualenv")
     constrained = new("constrained", constraints=FILE)
     for each in (plain, own, constrained):
         each.add_node(Dark)
@@ -74,7 +74,7 @@ def test_the_manifest_says_what_the_files_need(tmp_path, form):
 
         getattr(build_utils, form)(needed_by_a_test, tmp_path / "dags")
     found = set(needed_by_dag_files(tmp_path / "dags"))
-    assert {each.constraints for each in found} == {"", "numpy<3"}
+    assert {(each.constraints, each.requires_python) for each in found} == {("", ">=3.11"), ("numpy<3", "")}
     assert {each.requirement for each in found} == {f"needed-by-a-test[{x}]==1.0" for x in ("frozen", "frozen,asdf")}
     if form != "export_archive":
         assert set(needed_by_manifest(tmp_path / "dags" / "manifest.json")) == found
@@ -113,7 +113,9 @@ def build(cache, releases, *arguments):
 def test_the_first_task_of_a_release_starts_warm(releases, tmp_path):
     """What cannot be built is one line with its log; what is there is left as it is."""
     manifest = {"schema_version": 1, "queues": [], "pools": [], "files": []}
-    manifest["files"] = [{"environments": [{"requirement": f"{NAME}[frozen]==1.0", "constraints": ""}]}]
+    manifest["files"] = [
+        {"environments": [{"requirement": f"{NAME}[frozen]==1.0", "constraints": "", "requires_python": ""}]}
+    ]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     arguments = (f"{NAME}[frozen]==9.9", "--manifest", tmp_path / "manifest.json")
     status, output = build(tmp_path / "cache", releases, *arguments)

@@ -1,11 +1,13 @@
 """Each environment says what is in it, where that came from, and how it was built."""
 
+import dataclasses
 import json
 import re
 import shutil
 import subprocess
 import sys
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from support.http_server import Response, http_server
@@ -59,6 +61,22 @@ def test_the_log_names_the_identity(releases, warm_cache, tmp_path):
     done = run("Good", releases, **settings)
     assert done.returncode == 0, done.stdout
     assert ", of an earlier version of this library, so without an identity\n" in done.stdout
+
+
+def test_a_workflow_may_require_another_python(releases, tmp_path):
+    """One that is on the worker."""
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    others = {each.name.rpartition(".")[0]: each for each in sorted(Path(sys.base_prefix).parent.glob("3.1[1-9].*"))}
+    others.pop(own, None)
+    if not others:
+        pytest.skip("there is no other Python beside that of the tests, as pyenv installs them")
+    version, folder = max(others.items())
+    spec = dataclasses.replace(new_spec(), requires_python=f"=={version}.*")
+    path = f"{Path(sys.executable).parent}:{folder / 'bin'}:/usr/bin:/bin"
+    done = run(spec, releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path), PATH=path)
+    assert done.returncode == 0, done.stdout
+    described = read_description(environments(tmp_path)[0])
+    assert described["interpreter"]["version"].startswith(f"{version}.")
 
 
 def test_a_description_that_is_damaged_is_built_anew(releases, warm_cache, tmp_path):

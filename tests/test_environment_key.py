@@ -290,6 +290,22 @@ def test_a_program_that_is_no_python_is_refused():
         find_interpreter("/bin/false", None)
 
 
+def test_a_python_that_matches_is_the_one_of_the_worker():
+    """No other one is looked for."""
+    assert find_interpreter("", "/nowhere", ">=3.11") == Interpreter.own()
+
+
+@pytest.mark.parametrize(
+    ("requires", "reason"), [("==3.1.*", "No interpreter found"), ("new", "Invalid specifier"), (">=99", "install")]
+)
+def test_a_python_that_is_not_there_is_named(requires, reason, monkeypatch):
+    """With what the workflow requires, what there is, and what to do."""
+    with pytest.raises(WorkerError, match=r"the workflow requires Python .* Install such a Python") as raised:
+        find_interpreter("", os.environ["PATH"], requires)
+    assert (raised.value.status, requires in str(raised.value)) == (78, True)
+    assert reason.lower() in str(raised.value).lower()
+
+
 def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):
     """As variables, from all of its files; paths hold in another folder, and what installs elsewhere is left out."""
     monkeypatch.chdir(tmp_path)

@@ -42,6 +42,12 @@ __all__ = ["build"]
     help="The constraints, or the pylock.toml, of the workflow of each REQUIREMENT.",
 )
 @click.option(
+    "--requires-python",
+    default="",
+    metavar="SPECIFIER",
+    help="The Python that the workflow of each REQUIREMENT requires, such as '>=3.12'.",
+)
+@click.option(
     "--parallel", type=click.IntRange(min=1), metavar="N", help="Build N at once; one a processor by default."
 )
 @folder_option
@@ -52,6 +58,7 @@ def build(  # noqa: PLR0913, PLR0917 - the options of a command
     manifests: tuple[Path, ...],
     folders: tuple[Path, ...],
     constraints: Path | None,
+    requires_python: str,
     parallel: int | None,
     folder: Path | None,
 ) -> None:
@@ -66,7 +73,7 @@ def build(  # noqa: PLR0913, PLR0917 - the options of a command
 
     text = read_constraints(constraints, workflow=", ".join(requirements))
     needed = {
-        **dict.fromkeys(Needed(each, text) for each in requirements),
+        **dict.fromkeys(Needed(each, text, requires_python) for each in requirements),
         **dict.fromkeys(each for manifest in manifests for each in needed_by_manifest(manifest)),
         **dict.fromkeys(each for dags in folders for each in needed_by_dag_files(dags)),
     }

@@ -39,7 +39,7 @@ def entry(file: str, workflow: WorkflowSpec, content: bytes) -> dict[str, Any]:
         "pools": sorted({node.pool for node in workflow.nodes}),
         # Airflow's own operator builds its environments by itself.
         "environments": [
-            {"requirement": requirement, "constraints": constraints}
+            {"requirement": requirement, "constraints": constraints, "requires_python": workflow.requires_python}
             for requirement, constraints in sorted(
                 {(workflow.requirement(each), each.constraints) for each in workflow.nodes}
             )

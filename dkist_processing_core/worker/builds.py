@@ -51,6 +51,7 @@ def build_all(needed: Iterable[Needed], variables: Mapping[str, str], *, paralle
                     **variables,
                     "DKIST_REQUIREMENT": each.requirement,
                     "DKIST_CONSTRAINTS": each.constraints,
+                    "DKIST_REQUIRES_PYTHON": each.requires_python,
                     OUTCOME_VARIABLE: f"/dev/fd/{file.fileno()}",
                 },
                 stdin=subprocess.DEVNULL,

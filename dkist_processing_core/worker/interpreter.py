@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 __all__ = ["Interpreter", "find_interpreter"]
 
+SECONDS = 60
+
 
 class Interpreter(NamedTuple):
     """A Python: where it is, the folder of its installation, and its file, version, ABI and platform."""
@@ -28,11 +30,29 @@ class Interpreter(NamedTuple):
         return cls(sys.executable, sys.prefix, identity)
 
 
-def find_interpreter(configured: str, search_path: str | None) -> Interpreter:
-    """Return the Python that is configured (``DKIST_PYTHON``) by its name or path, else the one that runs this."""
-    if not configured:
-        return Interpreter.own()
+def find_interpreter(configured: str, search_path: str | None, requires: str = "") -> Interpreter:
+    """
+    Return the Python to build environments with.
 
+    Parameters
+    ----------
+    configured
+        ``DKIST_PYTHON``, a name or a path; the Python that runs this if it is empty.
+    search_path
+        Where programs are searched for.
+    requires
+        The version specifier (:pep:`440`) that it must match. If it does not, uv is asked for one that does.
+
+    Raises
+    ------
+    WorkerError
+        If there is none.
+    """
+    found = _configured(configured, search_path) if configured else Interpreter.own()
+    return _matching(found, requires, search_path) if requires else found
+
+
+def _configured(configured: str, search_path: str | None) -> Interpreter:
     import shutil
     import subprocess
 
@@ -42,14 +62,47 @@ def find_interpreter(configured: str, search_path: str | None) -> Interpreter:
     try:
         if path is None:
             raise FileNotFoundError(f"no such program on PATH={search_path}")
-        done = subprocess.run([path, "-I", __file__], capture_output=True, check=True, timeout=60)  # noqa: S603
-        return Interpreter(*json.loads(done.stdout))
+        return _interpreter(path)
     except (OSError, subprocess.SubprocessError, TypeError, ValueError) as error:
         raise WorkerError(
             MISCONFIGURED,
             f"DKIST_PYTHON is {configured!r}, which cannot be used: {error}. "
             "Set it to a Python, or leave it unset to use the one that runs Airflow.",
         ) from error
+
+
+def _matching(found: Interpreter, requires: str, search_path: str | None) -> Interpreter:
+    """Return the Python that was found if it matches a version specifier, or another one of this machine."""
+    import subprocess
+
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    from dkist_processing_core.worker.errors import MISCONFIGURED, WorkerError
+    from dkist_processing_core.worker.installers import find_uv
+
+    version = found.identity[1].split()[0].rstrip("+")
+    try:
+        if SpecifierSet(requires).contains(version, prereleases=True):
+            return found
+        if not (uv := find_uv({"PATH": search_path or os.defpath})):
+            raise FileNotFoundError("there is no uv on PATH, which would find another one")
+        arguments = ["python", "find", "--system", "--no-project", "--no-config", "--no-python-downloads", requires]
+        asked = subprocess.run([uv, *arguments], capture_output=True, check=True, text=True, timeout=SECONDS)  # noqa: S603
+        return _interpreter(asked.stdout.strip())
+    except (InvalidSpecifier, OSError, subprocess.SubprocessError, TypeError, ValueError) as error:
+        what = getattr(error, "stderr", "") or error
+        raise WorkerError(
+            MISCONFIGURED,
+            f"the workflow requires Python {requires}, and {found.path} is {version}: {str(what).strip()}. "
+            "Install such a Python where uv finds it, or set DKIST_PYTHON to one.",
+        ) from error
+
+
+def _interpreter(path: str) -> Interpreter:
+    import subprocess
+
+    done = subprocess.run([path, "-I", __file__], capture_output=True, check=True, timeout=SECONDS)  # noqa: S603
+    return Interpreter(*json.loads(done.stdout))
 
 
 if __name__ == "__main__":

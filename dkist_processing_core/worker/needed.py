@@ -22,10 +22,11 @@ FROZEN = ("frozen",)
 
 
 class Needed(NamedTuple):
-    """The requirement and the constraints that an environment is built from."""
+    """The requirement and the constraints that an environment is built from, and which Python with."""
 
     requirement: str
     constraints: str = ""
+    requires_python: str = ""
 
 
 def needed_by_manifest(file: Path) -> Iterator[Needed]:
@@ -33,7 +34,7 @@ def needed_by_manifest(file: Path) -> Iterator[Needed]:
     try:
         for entry in json.loads(file.read_text(encoding="utf-8"))["files"]:
             for each in entry["environments"]:
-                yield Needed(str(each["requirement"]), str(each["constraints"]))
+                yield Needed(*(str(each[key]) for key in Needed._fields))
     except (KeyError, TypeError, ValueError) as error:
         raise NeededEnvironmentsError(
             f"{file} does not say which environments its files need: {type(error).__name__}: {error}",
@@ -85,10 +86,10 @@ def _needed_by(tree: ast.Module) -> Iterator[Needed]:
 
     for block in (each for each in ast.walk(tree) if isinstance(each, ast.With)):
         for workflow in _calls(block.items[0].context_expr, "workflow_dag"):
-            distribution, version = arguments(workflow, distribution=None, version=None)
+            distribution, version, python = arguments(workflow, distribution=None, version=None, requires_python="")
             for task in _calls(block, "TaskOperator"):
                 extras, constraints = arguments(task, extras=FROZEN, constraints="")
-                yield Needed(f"{distribution}[{','.join(extras)}]=={version}", constraints)
+                yield Needed(f"{distribution}[{','.join(extras)}]=={version}", constraints, python)
 
 
 def _calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:

@@ -42,7 +42,7 @@ class Prepared(NamedTuple):
 
 def prepare(request: EnvironmentRequest, variables: Mapping[str, str], supervisor: Supervisor) -> Prepared:
     """Find an environment, or build it; `WorkerError` if that is not possible."""
-    interpreter = find_interpreter(variables.get("DKIST_PYTHON", ""), variables.get("PATH"))
+    interpreter = find_interpreter(variables.get("DKIST_PYTHON", ""), variables.get("PATH"), request.requires_python)
     settings = installer_variables(variables, interpreter.prefix)
     folder = open_cache(cache_folder(variables))
     environment = folder / environment_name(request, interpreter.identity, settings)

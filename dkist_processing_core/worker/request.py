@@ -27,7 +27,8 @@ class EnvironmentRequest(NamedTuple):
 
     ``name``, ``extras`` and ``version`` are the parts of ``requirement``, normalized (:pep:`503`). ``constraints`` has
     one requirement a line, with hashes if they are a lock. The version ``dev`` is installed from the checkout
-    ``dev_project``, which releases have not. Another process that builds it is waited for, for ``build_wait_seconds``.
+    ``dev_project``, which releases have not. ``requires_python`` is a version specifier (:pep:`440`). Another process
+    that builds the environment is waited for, for ``build_wait_seconds``.
     """
 
     requirement: str
@@ -35,6 +36,7 @@ class EnvironmentRequest(NamedTuple):
     extras: tuple[str, ...]
     version: str
     constraints: str
+    requires_python: str
     dev_project: Path | None
     build_wait_seconds: int
 
@@ -63,6 +65,7 @@ class EnvironmentRequest(NamedTuple):
             extras=tuple(sorted({normalized(extra) for extra in match[2].split(",") if extra})),
             version=match[3],
             constraints=environment.get("DKIST_CONSTRAINTS", ""),
+            requires_python=environment.get("DKIST_REQUIRES_PYTHON", ""),
             dev_project=find_checkout(environment.get("DKIST_DEV_PROJECT", ""), name) if match[3] == DEV else None,
             build_wait_seconds=_seconds(
                 "DKIST_BUILD_WAIT_SECONDS", environment.get("DKIST_BUILD_WAIT_SECONDS") or "3600"
