@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from dkist_processing_core.authoring.lock_file import is_lock_file, locked_requirements
+from dkist_processing_core.common.lock_file import is_lock_file, locked_requirements
 from dkist_processing_core.exceptions import WorkflowError
 
 __all__ = ["read_constraints"]

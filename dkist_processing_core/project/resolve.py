@@ -24,7 +24,7 @@ from dkist_processing_core.exceptions import FreezeError, MissingExtraError
 from dkist_processing_core.project.arrays import editor
 from dkist_processing_core.project.pyproject import FROZEN, Pyproject
 from dkist_processing_core.project.pythons import Pythons
-from dkist_processing_core.worker.installers import find_uv
+from dkist_processing_core.worker.uv import find_uv
 from dkist_processing_core.worker.pip_settings import for_uv, installer_variables
 
 __all__ = ["Resolver", "resolver"]

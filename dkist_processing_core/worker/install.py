@@ -29,9 +29,10 @@ from dkist_processing_core.worker.causes import cause
 from dkist_processing_core.worker.description import Installation, write_description
 from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
 from dkist_processing_core.worker.installer_folders import installer_folders
-from dkist_processing_core.worker.installers import LOCK_FILE, find_uv, pip_installer, uv_installer
+from dkist_processing_core.worker.installers import LOCK_FILE, pip_installer, uv_installer
 from dkist_processing_core.worker.interpreter import Interpreter
 from dkist_processing_core.worker.request import EnvironmentRequest
+from dkist_processing_core.worker.uv import find_uv
 
 __all__ = ["Run", "build"]
 

@@ -5,8 +5,6 @@ Runs in: worker.
 """
 
 import json
-import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +13,7 @@ from dkist_processing_core.worker.interpreter import Interpreter
 from dkist_processing_core.worker.pip_settings import for_pip, for_uv
 from dkist_processing_core.worker.request import EnvironmentRequest
 
-__all__ = ["LOCK_FILE", "Installer", "find_uv", "pip_installer", "uv_installer"]
+__all__ = ["LOCK_FILE", "Installer", "pip_installer", "uv_installer"]
 
 # In the environment, until it is built. The environment itself gets no pip, which no release has asked for.
 FOLDER_OF_PIP = ".pip"
@@ -43,12 +41,6 @@ class Installer(NamedTuple):
         """Return what pip reports of each distribution that it has installed; empty for uv, which reports nothing."""
         files = sorted(self.seed.glob(REPORTS)) if self.seed else []
         return [each for file in files for each in json.loads(file.read_text(encoding="utf-8"))["install"]]
-
-
-def find_uv(variables: Mapping[str, str]) -> Path | None:
-    """Return the program uv: on PATH, or beside the Python that runs this, to which an extra brings it."""
-    found = shutil.which("uv", path=variables.get("PATH")) or shutil.which("uv", path=Path(sys.executable).parent)
-    return Path(found).absolute() if found else None
 
 
 def uv_installer(

@@ -78,7 +78,7 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     from dkist_processing_core.worker.errors import MISCONFIGURED, WorkerError
-    from dkist_processing_core.worker.installers import find_uv
+    from dkist_processing_core.worker.uv import find_uv
 
     version = found.identity[1].split()[0].rstrip("+")
     try:

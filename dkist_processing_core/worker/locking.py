@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from dkist_processing_core._version import __version__
-from dkist_processing_core.authoring.lock_file import locked_requirements
 from dkist_processing_core.common.environment import read_description
+from dkist_processing_core.common.lock_file import locked_requirements
 from dkist_processing_core.common.redaction import without_credentials
 from dkist_processing_core.exceptions import EnvironmentLockError
 from dkist_processing_core.worker.builds import build_all
 from dkist_processing_core.worker.cache import LAYOUT
 from dkist_processing_core.worker.comparison import differences
 from dkist_processing_core.worker.installer_folders import installer_folders
-from dkist_processing_core.worker.installers import find_uv
 from dkist_processing_core.worker.needed import Needed
 from dkist_processing_core.worker.pip_settings import for_uv, installer_variables
+from dkist_processing_core.worker.uv import find_uv
 
 __all__ = ["lock_file"]
 
