@@ -58,6 +58,7 @@ INTERNAL = {
     "HOME",
     "PATH",
     "PWD",
+    "TERM",
     "XDG_CACHE_HOME",
     "XDG_CONFIG_DIRS",
     "XDG_CONFIG_HOME",
