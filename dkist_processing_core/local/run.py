@@ -118,8 +118,8 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
     listener
         Is called with each event of the run, see ``dkist_processing_core.local.state``.
     forkserver
-        The process whose children the tasks are to be, if it was started before the workflow was imported, which saves
-        the time until it is ready. It is closed.
+        The process whose children the tasks are to be, an ``executors.ForkserverProcess``, if it was started before the
+        workflow was imported; that saves the time until it is ready. It is closed.
 
     Returns
     -------
