@@ -129,6 +129,20 @@ def test_a_lock_rebuilds_the_environment(index, locked, installer, tmp_path):
 
 
 @pytest.mark.network
+def test_an_environment_of_pip_knows_its_wheels(index, locked, tmp_path):
+    """Their hashes are those that uv learns from the index; nobody is asked."""
+    built(index, tmp_path / "cache", **worker_without_uv(tmp_path / "bin", "env"))
+    status, output = write_lock(index, tmp_path / "cache", tmp_path / "pylock.toml")
+    assert status == 0, output
+    assert locked_hashes(tmp_path / "pylock.toml") == locked_hashes(locked[1])
+
+
+def locked_hashes(file):
+    packages = tomllib.loads(file.read_text())["packages"]
+    return {each["name"]: [wheel["hashes"]["sha256"] for wheel in each["wheels"]] for each in packages}
+
+
+@pytest.mark.network
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_wheel_that_was_exchanged_is_refused(index, locked, installer, tmp_path):
     """With status 69 and its name, be it the release or what it needs."""
