@@ -12,8 +12,11 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from packaging.utils import parse_wheel_filename
 
 from dkist_processing_core._version import __version__
 from dkist_processing_core.common.environment import read_description
@@ -22,6 +25,7 @@ from dkist_processing_core.common.redaction import without_credentials
 from dkist_processing_core.exceptions import EnvironmentLockError
 from dkist_processing_core.worker.builds import build_all
 from dkist_processing_core.worker.cache import LAYOUT
+from dkist_processing_core.worker.checkout import normalized
 from dkist_processing_core.worker.comparison import differences
 from dkist_processing_core.worker.installer_folders import installer_folders
 from dkist_processing_core.worker.needed import Needed
@@ -106,11 +110,29 @@ def _asked(environment: Path, distributions: Mapping[str, Mapping[str, Any]]) ->
         )
     found: dict[str, dict[str, Any]] = {}
     for package in tomllib.loads(done.stdout)["packages"]:
-        kept = {key: package[key] for key in ("version", "archive", "wheels") if key in package}
-        if "wheels" not in package and "sdist" in package:
+        kept = {key: package[key] for key in ("version", "archive") if key in package}
+        if wheels := package.get("wheels"):
+            tags = _tags(environment, package["name"], package["version"])
+            kept["wheels"] = [each for each in wheels if tags & _tags_of(each)] or wheels
+        elif "sdist" in package:
             kept["sdist"] = package["sdist"]
         found[package["name"]] = kept
     return found
+
+
+def _tags(environment: Path, name: str, version: str) -> set[str]:
+    """Return the tags of the wheel that is installed (:pep:`427`), which tell it from the others of the release."""
+    for folder in environment.glob("lib/*/site-packages/*.dist-info"):
+        spelled, _, found = folder.name.removesuffix(".dist-info").partition("-")
+        if (normalized(spelled), found) == (name, version):
+            lines = (folder / "WHEEL").read_text(encoding="utf-8").splitlines()
+            return {line.partition(":")[2].strip() for line in lines if line.startswith("Tag:")}
+    return set()
+
+
+def _tags_of(wheel: Mapping[str, Any]) -> set[str]:
+    name = PurePosixPath(unquote(urlsplit(wheel.get("url") or wheel["path"]).path)).name
+    return set(map(str, parse_wheel_filename(name)[3]))
 
 
 def _pin(distribution: Mapping[str, Any]) -> str:
