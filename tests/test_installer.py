@@ -257,6 +257,8 @@ def test_the_cause_is_the_one_that_the_installer_names(line, remedy):
         ("cause: invalid peer certificate: UnknownIssuer", False),
         ("ERROR: HTTP error 403 while getting http://h/x.whl", False),
         ("error: Request failed after 5 retries in 40.0s", False),
+        ("this environment cannot run a task: No module named 'x'. The release that is installed", False),
+        ("cause: Hash mismatch for `x==1`", False),
         ("WARNING: The repository located at h is not a trusted or secure host and is being ignored.", False),
         ("error: failed to open file `uv/sdists-v9/.git`: Permission denied (os error 13)", True),
         ("ERROR: No matching distribution found for x==1", True),
