@@ -70,7 +70,7 @@ def test_nothing_but_the_cache_needs_to_be_writable(releases, tmp_path, installe
     """A read-only root file system, and no home: what installers write as well is in the cache."""
     cache = tmp_path / "cache"
     cache.mkdir()
-    settings = {"HOME": "/nonexistent", "DKIST_ENVIRONMENT_CACHE": str(cache)}
+    settings = {"HOME": "/nonexistent", "TMPDIR": "/tmp", "DKIST_ENVIRONMENT_CACHE": str(cache)}
     if installer == "pip":
         settings |= worker_without_uv(tmp_path / "tools", "mount", "touch")
     mounts = f"""
