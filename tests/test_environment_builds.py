@@ -51,11 +51,15 @@ def test_what_exported_files_need_is_read_without_running_them(tmp_path):
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "theirs.py").write_text("raise SystemExit('of another team' ")
     (tmp_path / "notes.zip").write_bytes(b"no archive")
+    (tmp_path / "below" / "above").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.py")
     with zipfile.ZipFile(tmp_path / "below" / "dags.zip", "w") as archive:
         archive.writestr("dag.py", (GOLDEN / "diamond_bash.py").read_text().replace('"support"', '"archived"'))
         archive.writestr("dag.txt", "dkist_processing_core.scheduling")
     constraints = "numpy==2.1.0\nscipy==1.14.1"
-    assert set(needed_by_dag_files(tmp_path)) == {
+    (tmp_path / "current").mkdir()
+    (tmp_path / "current" / "dags").symlink_to(tmp_path)  # as git-sync does
+    assert set(needed_by_dag_files(tmp_path / "current")) == {
         Needed(f"{name}[{extras}]==1.0", text)
         for name, text in (("support", ""), ("support", constraints), ("archived", ""))
         for extras in ("frozen", "frozen,asdf")
@@ -82,10 +86,25 @@ def test_the_manifest_says_what_the_files_need(tmp_path, form):
 
 def test_a_damaged_file_is_named(tmp_path):
     """With what to do."""
-    (tmp_path / "dag.py").write_text((GOLDEN / "diamond_bash.py").read_text()[:-20])
-    with pytest.raises(NeededEnvironmentsError, match=r"dag.py cannot be read .*SyntaxError.*\n.*Export it again"):
-        list(needed_by_dag_files(tmp_path))
-    for text in ("", "[]", '{"files": [{"file": "of an earlier release"}]}'):
+    golden = (GOLDEN / "diamond_bash.py").read_text()
+    for text, reason in (
+        (golden[:-20], "SyntaxError"),
+        (golden.replace('["frozen", "asdf"]', '"frozen"'), "ValueError"),
+        (golden.replace("distribution=", "package="), "ValueError"),
+    ):
+        (tmp_path / "dag.py").write_text(text)
+        with pytest.raises(NeededEnvironmentsError, match=rf"dag.py cannot be read .*{reason}(?s:.*)Export it again"):
+            list(needed_by_dag_files(tmp_path))
+    odd = {"requirement": "x[frozen]==1\0", "constraints": "", "requires_python": ""}
+    for text in (
+        "",
+        "[]",
+        "[" * 100_000,
+        '{"files": [{"file": "of an earlier release"}]}',
+        json.dumps({"files": [{"environments": [odd]}]}),
+        json.dumps({"files": [{"environments": [odd | {"requirement": "x", "constraints": "x" * 200_000}]}]}),
+        json.dumps({"files": [{"environments": [odd | {"requirement": 5}]}]}),
+    ):
         (tmp_path / "manifest.json").write_text(text)
         with pytest.raises(NeededEnvironmentsError, match=r"manifest.json does not say"):
             list(needed_by_manifest(tmp_path / "manifest.json"))
@@ -137,7 +156,11 @@ def test_nothing_to_build_is_an_error_of_the_command_line(command, tmp_path):
     status, _, error = command("environments", "build")
     assert (status, "give releases, --manifest or --dags" in error) == (2, True)
     (tmp_path / "dags").mkdir()
-    assert command("environments", "build", "--dags", tmp_path / "dags") == (0, "0 environments, 0 failed\n", "")
+    status, output, error = command("environments", "build", "--dags", tmp_path / "dags")
+    assert (status, output) == (0, "0 environments, 0 failed\n")
+    assert error == f"Warning: nothing that this library has exported is in {tmp_path / 'dags'}.\n"
+    status, _, error = command("environments", "build", "cam[frozen]")
+    assert (status, "'cam[frozen]' is no release with its extras" in error) == (2, True)
 
 
 def test_the_unit_in_the_documentation_is_one(tmp_path):

@@ -252,9 +252,9 @@ def test_what_is_verified_is_not_removed_meanwhile(command, environment, monkeyp
     [ours] = [each for each in collector.environments() if each.path == environment]
     removed = []
 
-    def take_inventory(path):
+    def take_inventory(path, checkouts):
         removed.append(collector.remove(ours))
-        return inventory.take_inventory(path)
+        return inventory.take_inventory(path, checkouts)
 
     monkeypatch.setattr(verification, "take_inventory", take_inventory)
     assert command("verify", "cam-a")[0] == 0

@@ -113,6 +113,36 @@ def test_what_python_compiles_is_no_part_of_it(wheels, tmp_path):
     assert take_inventory(environment) == before
 
 
+@pytest.mark.parametrize(
+    ("path", "shipped"),
+    [
+        ("camera.py", {"{info}/direct_url.json": '{"url": "file:///x", "dir_info": {"editable": true}}'}),
+        ("camera.py", {"{info}/direct_url.json": '{"url": "file:///x", "dir_info": "x"}'}),
+        ("camera/__pycache__/code.py", {}),
+        ("{info}/uv_notes.json", {}),
+    ],
+)
+def test_no_file_that_a_wheel_ships_is_overlooked(tmp_path, path, shipped):
+    """Whatever the wheel says of itself, and wherever the file is."""
+    found = set()
+    for content in ("X = 1\n", "X = 2\n"):
+        wheel = make_wheel_of(tmp_path / content[4], "camera", "1.0", {path: content, **shipped})
+        found.add(identity(install(tmp_path / f"venv{content[4]}", wheel)))
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("name", ["RECORD", "METADATA", "entry_points.txt", "direct_url.json"])
+def test_what_is_no_file_is_not_waited_for(wheels, tmp_path, name):
+    """A FIFO in the place of what is read of a distribution."""
+    environment = install(tmp_path / "venv", *wheels)
+    file = next(site_packages(environment).glob("camera-*.dist-info")) / name
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+    found = take_inventory(environment)
+    where = f"{file.relative_to(environment)}"
+    assert where in {*found.changed, *found.missing, *found.other_files}
+
+
 def test_a_file_of_two_distributions_counts_as_it_is(tmp_path):
     """The one that was installed last stays, which is no damage; another order is another environment."""
     first = make_wheel_of(tmp_path / "wheels", "first", "1.0", {"shared.py": "1\n"})

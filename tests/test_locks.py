@@ -37,12 +37,19 @@ sdist = { url = "https://h/c.tar.gz", hashes = { sha256 = "cc", md5 = "0" } }
 name = "lines"
 archive = { url = "https://h/lines-1.whl", hashes = { sha256 = "dd" } }
 """
+ZEROS = "0" * 62
+
+
+def write(folder, text, name="pylock.toml"):
+    """Write a lock file, whose hashes are completed."""
+    (folder / name).write_text(text.replace('sha256 = "', f'sha256 = "{ZEROS}'))
+    return folder / name
 
 
 def test_a_lock_file_becomes_requirements_with_hashes(tmp_path):
     """Of a distribution with wheels, the wheels count."""
-    (tmp_path / "pylock.cam.toml").write_text(LOCK)
-    assert read_constraints(tmp_path / "pylock.cam.toml", workflow="w").splitlines() == [
+    text = read_constraints(write(tmp_path, LOCK, "pylock.cam.toml"), workflow="w")
+    assert text.replace(ZEROS, "").splitlines() == [
         'camera==1.0; sys_platform == "linux" --hash=sha256:cc',
         "lines @ https://h/lines-1.whl --hash=sha256:dd",
         "spectrum-tools==2.0 --hash=sha256:aa --hash=sha256:bb",
@@ -62,15 +69,22 @@ def test_a_lock_file_becomes_requirements_with_hashes(tmp_path):
         ),
         (('sha256 = "aa"', 'md5 = "aa"'), "has no SHA-256 of a file of spectrum-tools"),
         (("sys_platform == 'linux'", "'x' in extras"), "a choice of extras or dependency groups: camera"),
-        (('version = "2.0"', 'version = "two"'), "spectrum"),
+        (('version = "2.0"', 'version = "two"'), "Invalid version: 'two'"),
+        (('version = "2.0"', 'version = "2.*"'), "Invalid version: '2.*'"),
+        (('sha256 = "aa"', 'sha256 = "aa --find-links https://h"'), "has no SHA-256 of a file of spectrum-tools"),
+        (('sha256 = "aa"', 'sha256 = "aaa"'), "has no SHA-256 of a file of spectrum-tools"),
+        (("https://h/lines", "https://me:secret99@h/lines"), "has an address of lines with what may be a password"),
+        (("lines-1.whl", "lines-1.whl?sig=secret99"), "has an address of lines with what may be a password"),
+        ((LOCK[LOCK.index("[[") :], "packages = []"), "states no distribution"),
     ],
 )
 def test_what_cannot_be_locked_is_refused(tmp_path, change, message):
     """With the file, and what is wrong with it."""
-    (tmp_path / "pylock.toml").write_text(LOCK.replace(*change))
-    with pytest.raises(WorkflowError, match=r"pylock.toml' ") as raised:
-        read_constraints(tmp_path / "pylock.toml", workflow="w")
+    file = write(tmp_path, LOCK.replace(*change))
+    with pytest.raises(WorkflowError, match=r"pylock.toml' are no lock file that can be used") as raised:
+        read_constraints(file, workflow="w")
     assert message in str(raised.value)
+    assert "secret99" not in str(raised.value)
 
 
 def test_a_constraints_file_with_hashes_is_no_lock(tmp_path):
@@ -83,15 +97,16 @@ def test_a_constraints_file_with_hashes_is_no_lock(tmp_path):
 def index(core_wheel, tmp_path_factory):
     """A folder with a release and what it needs."""
     folder = shutil.copytree(core_wheel, tmp_path_factory.mktemp("index") / "wheels")
-    make_wheel(folder, NAME, "1.0", f"dkist-processing-core=={VERSION}", "spectrograph", extras=("frozen",))
+    needs = (f"dkist-processing-core=={VERSION}", "spectrograph", "lines; extra == 'asdf'")
+    make_wheel(folder, NAME, "1.0", *needs, extras=("frozen", "asdf"))
     make_wheel(folder, "spectrograph", "2.0")
-    make_wheel_of(folder, "idle", "1.0", {"idle.py": "from dkist_processing_core import TaskBase\n"})
+    make_wheel(folder, "lines", "1.0")
     return folder
 
 
-def built(index, folder, constraints="", **environment):
+def built(index, folder, constraints="", *, version="1.0", extras=("frozen",), **environment):
     """Run a task that is not there in the environment of the release, with some constraints."""
-    spec = new_spec(name=NAME)
+    spec = new_spec(name=NAME, version=version, extras=extras)
     spec = replace(spec, nodes=(replace(spec.nodes[0], constraints=constraints),))
     return run(spec, index, DKIST_ENVIRONMENT_CACHE=str(folder), **environment)
 
@@ -145,15 +160,16 @@ def locked_hashes(file):
 @pytest.mark.network
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_wheel_that_was_exchanged_is_refused(index, locked, installer, tmp_path):
-    """With status 69 and its name, be it the release or what it needs."""
+    """With status 69 and its name, be it what the release needs, or the release, however its version is spelled."""
     _, file = locked
-    for name in ("spectrograph", NAME):
+    for name, version in (("spectrograph", "1.0"), (NAME, "1.0.0")):
         exchanged = shutil.copytree(index, tmp_path / name)
         [wheel] = exchanged.glob(f"{name}-*.whl")
         with wheel.open("ab") as archive:
             archive.write(b"\0")
         programs = {} if installer == "uv" else worker_without_uv(tmp_path / f"bin-{name}", "env")
-        done = built(exchanged, tmp_path / "cache", read_constraints(file, workflow="w"), **programs)
+        text = read_constraints(file, workflow="w")
+        done = built(exchanged, tmp_path / "cache", text, version=version, **programs)
         assert done.returncode == 69
         [error] = [line for line in done.stdout.splitlines() if " ERROR: " in line]
         assert "not the one in the lock" in error
@@ -162,14 +178,29 @@ def test_a_wheel_that_was_exchanged_is_refused(index, locked, installer, tmp_pat
 
 
 @pytest.mark.network
-def test_a_lock_that_lacks_something_is_refused(index, locked, tmp_path):
-    """Nothing is installed that it does not state."""
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_a_lock_that_lacks_something_is_refused(index, locked, installer, tmp_path):
+    """Be it a dependency, or one of an extra that only this task has; nothing is installed that it does not state."""
     _, file = locked
-    lines = [each for each in read_constraints(file, workflow="w").splitlines() if not each.startswith("spectrograph")]
-    done = built(index, tmp_path / "cache", "\n".join(lines))
-    assert done.returncode == 69
-    assert "lacks something" in done.stdout
-    assert "spectrograph" in done.stdout
+    programs = {} if installer == "uv" else worker_without_uv(tmp_path / "bin", "env")
+    whole = read_constraints(file, workflow="w")
+    part = "\n".join(each for each in whole.splitlines() if not each.startswith("spectrograph"))
+    for text, extras, missing in ((part, ("frozen",), "spectrograph"), (whole, ("frozen", "asdf"), "lines")):
+        done = built(index, tmp_path / "cache", text, extras=extras, **programs)
+        assert done.returncode == 69
+        [error] = [line for line in done.stdout.splitlines() if " ERROR: " in line]
+        assert "the lock of the workflow lacks something" in error
+        assert missing in error
+        assert environments(tmp_path / "cache") == []
+
+
+@pytest.mark.network
+def test_settings_of_the_worker_do_not_keep_a_lock_from_being_used(index, locked, tmp_path):
+    """Nothing but the lock decides what is installed."""
+    described, file = locked
+    built(index, tmp_path / "cache", read_constraints(file, workflow="w"), PIP_NO_DEPS="1")
+    [environment] = environments(tmp_path / "cache")
+    assert read_description(environment)["identity"] == described["identity"]
 
 
 @pytest.mark.network

@@ -43,7 +43,10 @@ def read_constraints(path: str | Path | None, *, workflow: str, task: str | None
         try:
             requirements = set(locked_requirements(content))
         except ValueError as reason:
-            raise error(str(reason), "Write it with uv pip compile, pip lock, or environments lock") from reason
+            raise error(
+                f"are no lock file that can be used ({reason})",
+                "Write it with uv pip compile, pip lock, or environments lock",
+            ) from reason
     else:
         requirements = set(_constraints(content, error))
     text = "\n".join(sorted(requirements, key=str.lower))

@@ -16,6 +16,7 @@ from dkist_processing_core.common.environment import short
 from dkist_processing_core.common.quantities import seconds
 from dkist_processing_core.worker.builds import Built, build_all
 from dkist_processing_core.worker.needed import Needed, needed_by_dag_files, needed_by_manifest
+from dkist_processing_core.worker.request import REQUIREMENT
 
 __all__ = ["build"]
 
@@ -73,12 +74,15 @@ def build(  # noqa: PLR0913, PLR0917 - the options of a command
 
     text = read_constraints(constraints, workflow=", ".join(requirements))
     needed = {
-        **dict.fromkeys(Needed(each, text, requires_python) for each in requirements),
+        **dict.fromkeys(Needed(_release(each), text, requires_python) for each in requirements),
         **dict.fromkeys(each for manifest in manifests for each in needed_by_manifest(manifest)),
         **dict.fromkeys(each for dags in folders for each in needed_by_dag_files(dags)),
     }
     if not (requirements or manifests or folders):
         raise click.UsageError("give releases, --manifest or --dags.")
+    if not needed:
+        named = ", ".join(map(str, (*manifests, *folders)))
+        say(f"Warning: nothing that this library has exported is in {named}.", err=True)
     variables = {**os.environ, **({"DKIST_ENVIRONMENT_CACHE": str(folder.absolute())} if folder else {})}
     failed = 0
     with progress(f"Building {len(needed)} environments"):
@@ -87,6 +91,14 @@ def build(  # noqa: PLR0913, PLR0917 - the options of a command
             _show(done)
     say(f"{len(needed)} environments, {failed} failed")
     context.exit(1 if failed else 0)
+
+
+def _release(text: str) -> str:
+    if not REQUIREMENT.fullmatch(text):
+        raise click.BadParameter(
+            f"{text!r} is no release with its extras, such as dkist-processing-cam[frozen]==1.1.0."
+        )
+    return text
 
 
 def _show(done: Built) -> None:

@@ -21,6 +21,10 @@ from dkist_processing_core.worker import collector
 __all__ = ["compare", "lock", "show", "verify"]
 
 SHOWN_FINDINGS = 50
+KEYS = {
+    *("requirement", "built", "seconds", "interpreter", "platform", "installer", "index", "constraints"),
+    "distributions",
+}
 
 
 @click.command(short_help="Show what an environment contains.")
@@ -75,6 +79,9 @@ def lock(name: str, output: Path, folder: Path | None) -> None:
     """
     from dkist_processing_core.worker.locking import lock_file
 
+    target = output.resolve()
+    if not target.parent.is_dir() or (target.exists() and not target.is_file()):  # before what takes a minute
+        raise click.BadParameter(f"{output} is no file, nor a new one in a folder that exists.", param_hint="--output")
     environment = by_name(name, collector.environments(folder))
     _, description = _described(environment.name, folder)
     with progress(f"Locking {label(environment)}"):
@@ -82,7 +89,7 @@ def lock(name: str, output: Path, folder: Path | None) -> None:
     if str(output) == "-":
         click.echo(text, nl=False)
         return
-    write_text(output, text)
+    write_text(target, text)
     click.echo(f"wrote: {output}, {len(description['distributions'])} distributions")
 
 
@@ -189,7 +196,7 @@ def _described(text: str, folder: Path | None) -> tuple[str, dict[str, Any]]:
 def _read(path: Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise EnvironmentDescriptionError(f"{path} is not JSON: {error}", remedy="Name an environment.json") from error
 
 
@@ -202,9 +209,9 @@ def _checked(name: str, description: object) -> dict[str, Any]:
             f"{name} has schema_version {version!r}, and this release knows {SCHEMA_VERSION}",
             remedy="Use the release of dkist-processing-core whose worker built the environment",
         )
-    if not is_consistent(description):
+    if not (is_consistent(description) and description.keys() >= KEYS):
         raise EnvironmentDescriptionError(
-            f"{name} was changed: its identity {description.get('identity')} is not that of its content",
+            f"{name} was changed: its identity {description.get('identity')} is not that of its content, or keys lack",
             remedy="Copy the file from its environment again, or remove that environment",
         )
     return description

@@ -29,9 +29,10 @@ SHORT = 12
 
 def read_description(environment: Path) -> dict[str, Any]:
     """Return what an environment says of itself; empty if it was built before there was this file."""
+    file = environment / DESCRIPTION
     try:
-        content = json.loads((environment / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # a FIFO would wait
+    except (OSError, RecursionError, ValueError):
         return {}
     return content if isinstance(content, dict) and "schema_version" in content else {}
 

@@ -9,12 +9,15 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 __all__ = ["is_lock_file", "locked_requirements"]
 
+SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"pylock(\.[^.]+)?\.toml")
 # What PEP 751 adds to the variables of markers; a requirement cannot have it.
 GROUPS = re.compile(r"\b(extras|dependency_groups)\b")
@@ -36,6 +39,8 @@ def locked_requirements(text: str) -> Iterator[str]:
         content = tomllib.loads(text)
         if content["lock-version"].partition(".")[0] != "1":
             raise ValueError(f"has lock-version {content['lock-version']!r}, and 1.0 is known")
+        if not content["packages"]:
+            raise ValueError("states no distribution")
         for package in content["packages"]:
             yield _requirement(package)
     except (AttributeError, KeyError, TypeError) as error:
@@ -49,9 +54,11 @@ def _requirement(package: Mapping[str, Any]) -> str:
     if archive := package.get("archive"):
         if not (url := archive.get("url")):
             raise ValueError(f"names no address of {name}, but a file on the machine that wrote it")
+        if "@" in urlsplit(url).netloc or "?" in url:
+            raise ValueError(f"has an address of {name} with what may be a password; a DAG must not contain one")
         release, files = f"{name} @ {url}", [archive]
     elif "version" in package and (files := package.get("wheels") or [*filter(None, [package.get("sdist")])]):
-        release = f"{name}=={package['version']}"
+        release = f"{name}=={Version(package['version'])}"
     else:
         raise ValueError(f"has {name} as a checkout or a folder, whose files have no hash")
     # A space, since a semicolon belongs to an address.
@@ -60,7 +67,7 @@ def _requirement(package: Mapping[str, Any]) -> str:
 
 
 def _hashes(name: str, files: Iterable[Mapping[str, Any]]) -> list[str]:
-    found = [each["hashes"].get("sha256") for each in files]
-    if not all(found):
+    found = [str(each["hashes"].get("sha256")) for each in files]
+    if not all(map(SHA256.fullmatch, found)):
         raise ValueError(f"has no SHA-256 of a file of {name}")
     return sorted(set(found))

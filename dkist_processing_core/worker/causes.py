@@ -23,9 +23,6 @@ NOT_BY_CACHE = {
         "A file on the package index is not the one in the lock of the workflow: it was replaced since. If that is "
         "right, lock the environment anew."
     ),
-    r"but it's not installed|which is not installed|but .* is installed|but you have": (
-        "The lock of the workflow lacks something, or has another version of it. Lock the environment anew."
-    ),
     r"this environment cannot run a task": "No other build of this release will do.",
     r"no space left|disk quota exceeded": (
         "The file system is full: it has no more space, or no more inodes (df -h, df -i). Run "

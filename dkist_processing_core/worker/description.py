@@ -5,6 +5,7 @@ Runs in: worker.
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from dkist_processing_core.worker.checkout import normalized
 from dkist_processing_core.worker.key import requirements
 from dkist_processing_core.worker.request import EnvironmentRequest
 
-__all__ = ["Installation", "write_description"]
+__all__ = ["Installation", "address", "write_description"]
 
 # Those that hold no credentials but in addresses.
 INDEX_SETTINGS = {
@@ -30,6 +31,7 @@ INDEX_SETTINGS = {
     ),
     "pip": ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_UPLOADED_PRIOR_TO"),
 }
+QUERY = re.compile(r"(?<=\S)\?[^\s,]*")
 CONSTRAINT_SETTINGS = {"uv": "UV_CONSTRAINT", "pip": "PIP_CONSTRAINT"}
 
 
@@ -62,11 +64,16 @@ def write_description(
         "interpreter": inventory["interpreter"],
         "platform": inventory["platform"],
         "installer": {"name": installer, "version": installation.version},
-        "index": {
-            name: without_credentials(variables[name]) for name in INDEX_SETTINGS[installer] if variables.get(name)
-        },
+        "index": {name: address(variables[name]) for name in INDEX_SETTINGS[installer] if variables.get(name)},
         "constraints": _constraints(request, variables.get(CONSTRAINT_SETTINGS[installer], "")),
-        "distributions": [_distribution(each, downloads.get(each["name"], {})) for each in inventory["distributions"]],
+        "distributions": [
+            _distribution(
+                each,
+                downloads.get(each["name"], {}),
+                is_checkout=bool(request.dev_project and each["name"] == request.name),
+            )
+            for each in inventory["distributions"]
+        ],
         "other_files": inventory["other_files"],
         "other_sha256": inventory["other_sha256"],
     }
@@ -75,7 +82,7 @@ def write_description(
     return identity
 
 
-def _distribution(found: Mapping[str, Any], download: Mapping[str, Any]) -> dict[str, Any]:
+def _distribution(found: Mapping[str, Any], download: Mapping[str, Any], *, is_checkout: bool) -> dict[str, Any]:
     """Return what is known of a distribution; ``download`` is what pip's report says of it."""
     direct_url = found["direct_url"] or {}
     archive = direct_url or download
@@ -84,26 +91,26 @@ def _distribution(found: Mapping[str, Any], download: Mapping[str, Any]) -> dict
     return {
         "name": found["name"],
         "version": found["version"],
-        "origin": _origin(direct_url, download.get("url", "")),
+        "origin": _origin(direct_url, download.get("url", ""), is_checkout=is_checkout),
         "record_sha256": found["record_sha256"],
         "wheel_sha256": hashes.get("sha256") if is_wheel else None,
         "files_sha256": found["files_sha256"],
     }
 
 
-def _origin(direct_url: Mapping[str, Any], downloaded: str) -> dict[str, Any] | None:
+def _origin(direct_url: Mapping[str, Any], downloaded: str, *, is_checkout: bool) -> dict[str, Any] | None:
     """Return where a distribution came from; None if the installer says nothing, as uv does of an index."""
-    if direct_url.get("dir_info", {}).get("editable"):
+    if is_checkout and direct_url.get("dir_info", {}).get("editable"):
         path = _path(direct_url["url"])
         return {"checkout": {"path": path, **checkout_state(Path(path))._asdict()}}
     if direct_url:
-        return {"direct_url": {**direct_url, "url": _address(direct_url["url"])}}
-    return {"url": _address(downloaded)} if downloaded else None
+        return {"direct_url": {**direct_url, "url": address(direct_url["url"])}}
+    return {"url": address(downloaded)} if downloaded else None
 
 
-def _address(url: str) -> str:
-    """Return an address without what may be secret in it: user and password, and the query, which may be signed."""
-    return without_credentials(url).partition("?")[0]
+def address(text: str) -> str:
+    """Return a text without what may be secret in its URLs: user and password, and the query, which may be signed."""
+    return QUERY.sub("", without_credentials(text))
 
 
 def _path(url: str) -> str:
@@ -113,7 +120,7 @@ def _path(url: str) -> str:
 def _constraints(request: EnvironmentRequest, files: str) -> list[str]:
     """Return the constraints of the workflow, and those in the files of the worker unless the workflow has a lock."""
     texts = [request.constraints]
-    if not request.lock:
+    if not request.is_locked:
         texts += [text for each in files.split() for text in requirements(each)]
     lines = (line.strip() for text in texts for line in text.splitlines())
     return [line for line in lines if line and not line.startswith(("#", "-"))]

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from dkist_processing_core.common.environment import DESCRIPTION
-from dkist_processing_core.common.redaction import redactor, without_credentials
+from dkist_processing_core.common.redaction import redactor
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.cache import (
     delete,
@@ -26,10 +26,10 @@ from dkist_processing_core.worker.cache import (
     write_marker,
 )
 from dkist_processing_core.worker.causes import cause
-from dkist_processing_core.worker.description import Installation, write_description
+from dkist_processing_core.worker.description import Installation, address, write_description
 from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
 from dkist_processing_core.worker.installer_folders import installer_folders
-from dkist_processing_core.worker.installers import LOCK_FILE, pip_installer, uv_installer
+from dkist_processing_core.worker.installers import LOCK_FILE, Installer, pip_installer, uv_installer
 from dkist_processing_core.worker.interpreter import Interpreter
 from dkist_processing_core.worker.request import EnvironmentRequest
 from dkist_processing_core.worker.uv import find_uv
@@ -104,11 +104,7 @@ def _install(
     path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str], run: Run
 ) -> Installation:
     began = time.monotonic()
-    if program := find_uv(variables):
-        installer = uv_installer(program, path, request, interpreter, variables)
-    else:
-        log.info("there is no uv on PATH; python -m venv and pip do the work, more slowly")
-        installer = pip_installer(path, request, interpreter, variables)
+    installer = _installer(path, request, interpreter, variables)
     variables = installer_folders(installer.variables, path.parent)
     if installer.ignored:
         log.info(f"settings of pip that {installer.name} is not given: {', '.join(installer.ignored)}")
@@ -137,24 +133,56 @@ def _install(
     constraints = _constraints(path, request, variables)
     for command in installer.install:
         succeed(command, path, **constraints)
-    lines: list[bytes] = []
-    run(installer.print_version, variables, path, lines.append)
-    version = VERSION.search(b"".join(lines))
+    if request.is_locked:
+        _check_lock(path, request, installer, variables, run)
+    version = _version(path, installer, variables, run)
     reports = installer.reports()
     if installer.seed:
         shutil.rmtree(installer.seed)
-    for name, arguments in (("inventory.py", [DESCRIPTION]), ("verify.py", [])):
+    checkouts = [request.name] if request.dev_project else []
+    for name, arguments in (("inventory.py", [DESCRIPTION, *checkouts]), ("verify.py", [])):
         checked = [path / "bin" / "python", "-I", Path(__file__).with_name(name), *arguments]
         succeed(checked, path, "was built, but cannot be used")
-    return Installation(installer.name, version[1].decode() if version else "unknown", began, reports)
+    return Installation(installer.name, version, began, reports)
+
+
+def _installer(
+    path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str]
+) -> Installer:
+    if program := find_uv(variables):
+        return uv_installer(program, path, request, interpreter, variables)
+    log.info("there is no uv on PATH; python -m venv and pip do the work, more slowly")
+    return pip_installer(path, request, interpreter, variables)
+
+
+def _version(path: Path, installer: Installer, variables: Mapping[str, str], run: Run) -> str:
+    lines: list[bytes] = []
+    run(installer.print_version, variables, path, lines.append)
+    found = VERSION.search(b"".join(lines))
+    return found[1].decode() if found else "unknown"
+
+
+def _check_lock(
+    path: Path, request: EnvironmentRequest, installer: Installer, variables: Mapping[str, str], run: Run
+) -> None:
+    """Raise an error if the release needs something that the lock does not state."""
+    output: deque[str] = deque(maxlen=OUTPUT_LINES)
+    nothing = dict.fromkeys(("UV_FIND_LINKS", "PIP_FIND_LINKS", "UV_CONSTRAINT", "PIP_CONSTRAINT"), "")
+    if run(installer.check, {**variables, **nothing}, path, partial(_show, output, redactor(variables))):
+        raise WorkerError(
+            UNAVAILABLE,
+            f"the environment for {request.requirement} could not be built: the lock of the workflow lacks something "
+            f"that it needs, or has another version of it. Lock the environment anew. {installer.name} says: "
+            f"{' '.join(filter(None, output))[-1000:]}",
+        )
 
 
 def _constraints(path: Path, request: EnvironmentRequest, variables: Mapping[str, str]) -> dict[str, str]:
     """Write the constraints or the lock of the workflow into the environment, and return the settings for them."""
     names = ("UV_CONSTRAINT", "PIP_CONSTRAINT")
-    if request.lock:
+    if request.is_locked:
         # It decides by itself what is installed, and the installers refuse a constraint without a hash beside it.
-        (path / LOCK_FILE).write_text(request.lock, encoding="utf-8")
+        (path / LOCK_FILE).write_text("".join(f"{each}\n" for each in request.locked), encoding="utf-8")
         return dict.fromkeys(names, "")
     if not request.constraints:
         return {}
@@ -172,7 +200,7 @@ def _marker(
     return {
         "requirement": request.requirement,
         "python": interpreter.identity,
-        "index": without_credentials(variables.get("UV_DEFAULT_INDEX") or variables.get("UV_INDEX_URL") or ""),
+        "index": address(variables.get("UV_DEFAULT_INDEX") or variables.get("UV_INDEX_URL") or ""),
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
         "distributions": sorted(each.name.removesuffix(".dist-info") for each in packages),
     }

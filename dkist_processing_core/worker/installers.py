@@ -19,11 +19,13 @@ __all__ = ["LOCK_FILE", "Installer", "pip_installer", "uv_installer"]
 FOLDER_OF_PIP = ".pip"
 REPORTS = "report-*.json"
 LOCK_FILE = ".lock.txt"  # in the environment, in which the installer works
+# It finds nothing to do where everything is there that a release needs, its extras included, and otherwise fails.
+CHECK = ("--no-index", "--dry-run")
 
 
 class Installer(NamedTuple):
     """
-    An installer, with the commands that make an environment, fill it, and print the installer's version.
+    An installer, with the commands that make an environment, fill it, check it, and print the installer's version.
 
     ``variables`` are what it is given of the variables of the installer, ``ignored`` the settings of pip that it is not
     given. ``seed`` is the folder with the installer itself, which is removed at the end, and with its reports.
@@ -32,6 +34,7 @@ class Installer(NamedTuple):
     name: str
     make: list[list[object]]
     install: list[list[object]]
+    check: list[object]
     print_version: list[object]
     variables: Mapping[str, str]
     ignored: list[str]
@@ -48,6 +51,8 @@ def uv_installer(
 ) -> Installer:
     """Return the commands of uv for an environment in a folder."""
     options, ignored = for_uv(variables)
+    if request.is_locked:
+        options = [each for each in options if each != "--no-deps"]  # uv takes no option twice
     new = ["venv", "--quiet", "--allow-existing", "--no-project", "--no-config", "--python", interpreter.path, path]
     # A release that was built again has the name that the cache of uv knows.
     options += ["--refresh-package", request.name]
@@ -57,8 +62,8 @@ def uv_installer(
         make=[[program, *new]],
         install=[
             *([program, "pip", "install", "--no-progress", *target, *options, *each] for each in _what(request)),
-            *([[program, "pip", "check", *target]] if request.lock else []),
         ],
+        check=[program, "pip", "install", "--no-progress", *target, "--no-config", *CHECK, _name(request)],
         print_version=[program, "--version"],
         variables=variables,
         ignored=ignored,
@@ -81,8 +86,8 @@ def pip_installer(
         make=[[*venv, "--without-pip", path], [*venv, seed]],
         install=[
             *([*pip, "install", *options, *to, *each] for to, each in zip(reports, _what(request), strict=False)),
-            *([[*pip, "check"]] if request.lock else []),
         ],
+        check=[*pip, "install", *options, *CHECK, _name(request)],
         print_version=[seed / "bin" / "python", "-P", "-m", "pip", "--version"],
         variables=variables,
         ignored=ignored,
@@ -90,11 +95,16 @@ def pip_installer(
     )
 
 
+def _name(request: EnvironmentRequest) -> str:
+    return f"{request.name}[{','.join(request.extras)}]"
+
+
 def _what(request: EnvironmentRequest) -> list[list[object]]:
     """Return the arguments of each installation; what is locked is installed without the release, which may not be."""
     release: list[object] = [request.requirement]
     if request.dev_project:
         release = ["--editable", f"{request.dev_project}[{','.join(request.extras)}]"]
-    if request.lock:
-        return [["--no-deps", "--require-hashes", "--requirement", LOCK_FILE], ["--no-deps", *release]]
+    if request.is_locked:
+        locked: list[object] = ["--no-deps", "--require-hashes", "--requirement", LOCK_FILE]
+        return [*([locked] if request.locked else []), ["--no-deps", *release]]
     return [release]

@@ -80,7 +80,7 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
     from dkist_processing_core.worker.errors import MISCONFIGURED, WorkerError
     from dkist_processing_core.worker.uv import find_uv
 
-    version = found.identity[1].split()[0].rstrip("+")
+    version = _version(found)
     try:
         if SpecifierSet(requires).contains(version, prereleases=True):
             return found
@@ -88,7 +88,10 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
             raise FileNotFoundError("there is no uv on PATH, which would find another one")
         arguments = ["python", "find", "--system", "--no-project", "--no-config", "--no-python-downloads", requires]
         asked = subprocess.run([uv, *arguments], capture_output=True, check=True, text=True, timeout=SECONDS)  # noqa: S603
-        return _interpreter(asked.stdout.strip())
+        other = _interpreter(asked.stdout.strip())
+        if not SpecifierSet(requires).contains(_version(other), prereleases=True):  # uv reads "==3.12" as "==3.12.*"
+            raise FileNotFoundError(f"uv finds {other.path}, which is {_version(other)}")
+        return other
     except (InvalidSpecifier, OSError, subprocess.SubprocessError, TypeError, ValueError) as error:
         what = getattr(error, "stderr", "") or error
         raise WorkerError(
@@ -96,6 +99,10 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
             f"the workflow requires Python {requires}, and {found.path} is {version}: {str(what).strip()}. "
             "Install such a Python where uv finds it, or set DKIST_PYTHON to one.",
         ) from error
+
+
+def _version(interpreter: Interpreter) -> str:
+    return interpreter.identity[1].split()[0].rstrip("+")
 
 
 def _interpreter(path: str) -> Interpreter:

@@ -9,6 +9,7 @@ distribution (``RECORD``).
 import configparser
 import csv
 import hashlib
+import io
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ import re
 import stat
 import sys
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,19 +25,20 @@ from typing import Any, NamedTuple
 __all__ = ["Inventory", "main", "take_inventory"]
 
 # What an installer writes about itself, in the folder of a distribution.
-OF_INSTALLER = re.compile(r"INSTALLER|RECORD|REQUESTED|direct_url\.json|uv_\w+\.json")
+OF_INSTALLER = re.compile(r"INSTALLER|RECORD|REQUESTED|direct_url\.json|uv_(?:build|cache)\.json")
 # What programs that make virtual environments put beside the distributions.
 OF_VENV = frozenset({"_virtualenv.pth", "_virtualenv.py"})
 # The lines by which a script finds its Python; the longer form is for a path that is too long for the kernel.
 INTERPRETER = re.compile(rb"#!(?:/bin/sh\n'''exec' [^\n]*\n' '''|[^\n]*)\n")
-COMPILED = "__pycache__"
+# Python imports these only in the place of their sources; whatever else is in such a folder can be imported as it is.
+COMPILED = re.compile(r"(?:.*/)?__pycache__/[^/]*\.pyc")
 
 
 class Inventory(NamedTuple):
     """
     The content of an environment.
 
-    Each of ``distributions`` has a normalized ``name``, a ``version``, its ``direct_url`` (:pep:`610`) or None,
+    Each of ``distributions`` has a normalized ``name``, a ``version``, a ``direct_url`` (:pep:`610`) or None,
     ``record_sha256``, and ``files_sha256``, the digest of those of its files that decide what it does. ``other_files``
     are those of no distribution, with their digests, or where they lead if they are links; ``other_sha256`` is the
     digest of those among them that Python could import, None if there are none. ``missing`` and ``changed`` are files
@@ -50,8 +52,13 @@ class Inventory(NamedTuple):
     changed: list[str]
 
 
-def take_inventory(environment: Path) -> Inventory:
-    """Return what an environment contains; each file is read."""
+def take_inventory(environment: Path, checkouts: Container[str] = ()) -> Inventory:
+    """
+    Return what an environment contains; each file is read.
+
+    ``checkouts`` are the distributions that were installed from one, which a distribution cannot say of itself: a wheel
+    may ship a ``direct_url.json``.
+    """
     root = os.path.realpath(environment)
     folders = sorted({os.path.realpath(each) for each in Path(root).glob("lib*/*/site-packages")})
     digests = Digests()
@@ -68,7 +75,7 @@ def take_inventory(environment: Path) -> Inventory:
                 listed.setdefault(os.path.normpath(f"{folder}/{path}" if path[:1] != "/" else path), set()).add(
                     expected
                 )
-            distributions.append(_distribution(root, folder, info, rows, digests))
+            distributions.append(_distribution(root, f"{folder}/{info}", rows, digests, checkouts))
     missing, changed = [], []
     for path, expectations in listed.items():
         if not os.path.exists(path):
@@ -120,25 +127,28 @@ def _digest(path: str, algorithm: str) -> bytes | None:
     return None
 
 
-def _distribution(root: str, folder: str, info: str, rows: dict[str, str], digests: Digests) -> dict[str, Any]:
-    direct_url = _object(f"{folder}/{info}/direct_url.json")
-    is_editable = bool(direct_url and direct_url.get("dir_info", {}).get("editable"))
-    scripts = _generated_scripts(f"{folder}/{info}/entry_points.txt")
+def _distribution(
+    root: str, path: str, rows: dict[str, str], digests: Digests, checkouts: Container[str]
+) -> dict[str, Any]:
+    folder, _, info = path.rpartition("/")
+    direct_url = _direct_url(f"{path}/direct_url.json")
+    name, version = _name_and_version(path)
+    is_editable = bool(name in checkouts and direct_url and direct_url.get("dir_info", {}).get("editable"))
+    scripts = _generated_scripts(f"{path}/entry_points.txt")
     files = {}
     for row in rows:
         path = os.path.normpath(f"{folder}/{row}" if row[:1] != "/" else row)
         relative = os.path.relpath(path, folder)
-        parent, _, name = relative.rpartition("/")
+        parent, _, base = relative.rpartition("/")
         is_script = os.path.dirname(path) == f"{root}/bin"
         # An editable checkout is described by its own state, and what leads to it by a path.
         is_left_out = (
-            (parent == info and OF_INSTALLER.fullmatch(name))
+            (parent == info and OF_INSTALLER.fullmatch(base))
             or (is_editable and not relative.startswith(f"{info}/"))
-            or (is_script and name in scripts)
+            or (is_script and base in scripts)
         )
         if not is_left_out and (digest := digests.of(path)):
             files[relative] = _digest_of_script(path) if is_script else digest.hex()
-    name, version = _name_and_version(f"{folder}/{info}")
     return {
         "name": name,
         "version": version,
@@ -155,28 +165,40 @@ def _digest_of(files: dict[str, str]) -> str:
 
 def _rows(record: str) -> dict[str, str]:
     """Return the files of a list with their digests, without those that Python compiles; empty if it is no list."""
-    with suppress(OSError, UnicodeDecodeError, csv.Error), open(record, encoding="utf-8", newline="") as file:
-        return {row[0]: row[1] for row in csv.reader(file) if len(row) > 1 and COMPILED not in row[0].split("/")}
+    with suppress(csv.Error):
+        rows = csv.reader(io.StringIO(_text(record), newline=""))
+        return {row[0]: row[1] for row in rows if len(row) > 1 and not COMPILED.fullmatch(row[0])}
     return {}
+
+
+def _text(path: str) -> str:
+    """Return the text of a regular file, empty for anything else; a FIFO would wait for its writer."""
+    with suppress(OSError, UnicodeDecodeError):
+        if stat.S_ISREG(os.stat(path).st_mode):
+            return Path(path).read_bytes().decode()
+    return ""
 
 
 def _name_and_version(info: str) -> tuple[str, str]:
     name, _, version = os.path.basename(info).removesuffix(".dist-info").partition("-")
     fields = {"name": name, "version": version}
-    with suppress(OSError, UnicodeDecodeError), open(f"{info}/METADATA", encoding="utf-8") as file:
-        for line in file:
-            key, _, value = line.partition(":")
-            if key.lower() in fields:
-                fields[key.lower()] = value.strip()
-            elif not line.strip():
-                break
+    for line in _text(f"{info}/METADATA").splitlines():
+        key, _, value = line.partition(":")
+        if key.lower() in fields:
+            fields[key.lower()] = value.strip()
+        elif not line.strip():
+            break
     return re.sub(r"[-_.]+", "-", fields["name"]).lower(), fields["version"]
 
 
-def _object(path: str) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
-        content = json.load(file)
-        return content if isinstance(content, dict) else None
+def _direct_url(path: str) -> dict[str, Any] | None:
+    """Return the content of a ``direct_url.json`` in the form that it must have, else None."""
+    with suppress(ValueError, RecursionError, AttributeError, KeyError):
+        content = json.loads(_text(path))
+        hashes = content.get("archive_info", {}).get("hashes", {})
+        parts = (content.get("dir_info", {}), content.get("vcs_info", {}), hashes)
+        if isinstance(content["url"], str) and all(isinstance(each, dict) for each in parts):
+            return dict(content)
     return None
 
 
@@ -184,10 +206,13 @@ def _generated_scripts(entry_points: str) -> set[str]:
     """Return the scripts that an installer generates, each in words of its own, from what a distribution says."""
     parser = configparser.RawConfigParser(delimiters=("=",), strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    with suppress(OSError, UnicodeDecodeError, configparser.Error):
-        parser.read(entry_points, encoding="utf-8")
+    with suppress(configparser.Error):
+        parser.read_string(_text(entry_points))
         sections = (each for each in ("console_scripts", "gui_scripts") if parser.has_section(each))
-        return {name for each in sections for name in parser.options(each)}
+        names = {name for each in sections for name in parser.options(each)}
+        # pip's own scripts exist for the version of Python as well, whatever its entry points say.
+        versions = ("3", f"3.{sys.version_info.minor}", f"-3.{sys.version_info.minor}")
+        return names | {f"{each}{version}" for each in names & {"pip", "easy_install"} for version in versions}
     return set()
 
 
@@ -200,10 +225,9 @@ def _digest_of_script(path: str) -> str:
 def _others(root: str, listed: Iterable[str], digests: Digests) -> Iterator[tuple[str, str]]:
     """Yield the files that no distribution lists, except for those that Python compiles."""
     for parent, folders, names in os.walk(root):
-        folders[:] = [each for each in folders if each != COMPILED]
         links = [each for each in folders if os.path.islink(f"{parent}/{each}")]
         for path in (f"{parent}/{each}" for each in (*names, *links)):
-            if path not in listed:
+            if path not in listed and not COMPILED.fullmatch(path):
                 content = f"-> {os.readlink(path)}" if os.path.islink(path) else _hex(digests.of(path))
                 yield os.path.relpath(path, root), content or "not a file"
 
@@ -213,8 +237,9 @@ def _hex(digest: bytes | None) -> str | None:
 
 
 def main() -> None:
-    """Write what the environment contains to a file; end with a message if that is not what was installed."""
-    found = take_inventory(Path(sys.prefix))
+    """Write what the environment contains to a file, the first argument; the others are the checkouts in it."""
+    target, *checkouts = sys.argv[1:]
+    found = take_inventory(Path(sys.prefix), checkouts)
     if faults := [*found.missing, *found.changed]:
         sys.exit(f"{len(faults)} files of the environment are missing or damaged, such as {sys.prefix}/{faults[0]}")
     description = {
@@ -227,7 +252,7 @@ def main() -> None:
         },
         "platform": platform.platform(),
     }
-    Path(sys.argv[1]).write_text(json.dumps(description), encoding="utf-8")
+    Path(target).write_text(json.dumps(description), encoding="utf-8")
 
 
 if __name__ == "__main__":

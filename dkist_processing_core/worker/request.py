@@ -12,12 +12,12 @@ from typing import NamedTuple
 from dkist_processing_core.worker.checkout import find_checkout, normalized
 from dkist_processing_core.worker.errors import INVALID_RECIPE_RUN_ID, MISCONFIGURED, WorkerError
 
-__all__ = ["EnvironmentRequest", "Request"]
+__all__ = ["REQUIREMENT", "EnvironmentRequest", "Request"]
 
 REQUIRED = ("DKIST_TASK", "DKIST_REQUIREMENT", "DKIST_WORKFLOW_NAME", "DKIST_WORKFLOW_VERSION")
 # Airflow and the services that the id is sent to keep it as a signed integer of 64 bits.
 LARGEST_RECIPE_RUN_ID = 2**63 - 1
-REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\[([A-Za-z0-9._,-]*)\]==([A-Za-z0-9._!+-]+)")
+REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\[([A-Za-z0-9._,-]*)\]==([A-Za-z0-9._!+-]+)")
 DEV = "dev"
 
 
@@ -41,15 +41,26 @@ class EnvironmentRequest(NamedTuple):
     build_wait_seconds: int
 
     @property
-    def lock(self) -> str:
-        """
-        All that is installed besides the release, with hashes, one requirement a line; empty if that is not locked.
+    def is_locked(self) -> bool:
+        """Whether the constraints state all that is installed besides the release."""
+        return " --hash=" in self.constraints
 
-        A lock may have the release itself, and, if it was made for another version, in that version.
+    @property
+    def locked(self) -> list[str]:
         """
-        lines = self.constraints.splitlines() if " --hash=" in self.constraints else []
-        own = re.compile(rf"{re.escape(self.name)}==(?!{re.escape(self.version)}[ ;])")
-        return "".join(f"{line}\n" for line in lines if not own.match(line))
+        What is locked, one requirement with hashes each.
+
+        A lock may have the release itself. If it was made for another version, that does not count.
+        """
+        return [line for line in self.constraints.splitlines() if not self._is_another_version(line)]
+
+    def _is_another_version(self, line: str) -> bool:
+        name, _, rest = line.partition("==")
+        if normalized(name) != self.name:
+            return False
+        from packaging.version import Version
+
+        return Version(re.split("[ ;]", rest, maxsplit=1)[0]) != Version(self.version)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "EnvironmentRequest":

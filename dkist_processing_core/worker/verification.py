@@ -47,14 +47,16 @@ def _in_use(environment: Path) -> Iterator[None]:
 
 def _findings(environment: Path, marker: Mapping[str, Any]) -> list[Finding]:
     described: dict[str, Any] = read_description(environment)
-    found = take_inventory(environment)
-    findings = {Finding("missing", each) for each in found.missing}
-    findings |= {Finding("changed", each) for each in found.changed}
+    findings: set[Finding] = set()
     if not is_consistent(described):
         is_known = described.get("schema_version", SCHEMA_VERSION) == SCHEMA_VERSION
         if is_known and DESCRIPTION in marker.get("files", {}):
             findings.add(Finding("changed", DESCRIPTION))
         described = {}
+    checkouts = [each["name"] for each in described.get("distributions", ()) if "checkout" in (each["origin"] or {})]
+    found = take_inventory(environment, checkouts)
+    findings |= {Finding("missing", each) for each in found.missing}
+    findings |= {Finding("changed", each) for each in found.changed}
     findings |= set(_other_files(found, described.get("other_files"), marker))
     if described:
         findings |= set(_distributions(described["distributions"], found.distributions))

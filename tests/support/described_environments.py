@@ -42,7 +42,9 @@ def build(cache: Path, name: str, *wheels: Path) -> Path:
         }
     )
     installation = Installation(installer="uv", version="1.2.3", began=time.monotonic(), reports=[])
-    write_description(environment, request, {"UV_DEFAULT_INDEX": "https://u:s3cret@h/simple"}, installation)
+    write_description(
+        environment, request, {"UV_DEFAULT_INDEX": "https://u:s3cret@h/simple?token=s3cret"}, installation
+    )
     write_marker(environment, {"requirement": request.requirement})
     return environment
 
