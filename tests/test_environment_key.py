@@ -295,8 +295,18 @@ def test_a_python_that_matches_is_the_one_of_the_worker():
     assert find_interpreter("", "/nowhere", ">=3.11") == Interpreter.own()
 
 
+# As PEP 440 reads it, 3.11 is 3.11.0.
+SHORT = f"=={sys.version_info.major}.{sys.version_info.minor}"
+
+
 @pytest.mark.parametrize(
-    ("requires", "reason"), [("==3.1.*", "No interpreter found"), ("new", "Invalid specifier"), (">=99", "install")]
+    ("requires", "reason"),
+    [
+        ("==3.1.*", "No interpreter found"),
+        ("new", "Invalid specifier"),
+        (">=99", "No interpreter"),
+        (SHORT, "uv finds"),
+    ],
 )
 def test_a_python_that_is_not_there_is_named(requires, reason, monkeypatch):
     """With what the workflow requires, what there is, and what to do."""

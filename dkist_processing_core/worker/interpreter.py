@@ -96,7 +96,7 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
         what = getattr(error, "stderr", "") or error
         raise WorkerError(
             MISCONFIGURED,
-            f"the workflow requires Python {requires}, and {found.path} is {version}: {str(what).strip()}. "
+            f"the workflow requires Python {requires}, and {found.path} is {version}: {' '.join(str(what).split())}. "
             "Install such a Python where uv finds it, or set DKIST_PYTHON to one.",
         ) from error
 
