@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from uv import find_uv_bin
 
 from dkist_processing_core.worker import pip_settings
 from dkist_processing_core.worker.checkout import find_checkout
@@ -295,8 +296,8 @@ def test_a_python_that_matches_is_the_one_of_the_worker():
     assert find_interpreter("", "/nowhere", ">=3.11") == Interpreter.own()
 
 
-# As PEP 440 reads it, 3.11 is 3.11.0.
-SHORT = f"=={sys.version_info.major}.{sys.version_info.minor}"
+# As PEP 440 reads it, 3.11 is 3.11.0, and as uv does, any 3.11.
+SHORT = [(f"=={sys.version_info.major}.{sys.version_info.minor}", "uv finds")] if sys.version_info.micro else []
 
 
 @pytest.mark.parametrize(
@@ -305,13 +306,13 @@ SHORT = f"=={sys.version_info.major}.{sys.version_info.minor}"
         ("==3.1.*", "No interpreter found"),
         ("new", "Invalid specifier"),
         (">=99", "No interpreter"),
-        (SHORT, "uv finds"),
+        *SHORT,
     ],
 )
-def test_a_python_that_is_not_there_is_named(requires, reason, monkeypatch):
+def test_a_python_that_is_not_there_is_named(requires, reason):
     """With what the workflow requires, what there is, and what to do."""
     with pytest.raises(WorkerError, match=r"the workflow requires Python .* Install such a Python") as raised:
-        find_interpreter("", os.environ["PATH"], requires)
+        find_interpreter("", f"{Path(find_uv_bin()).parent}:{Path(sys.base_prefix) / 'bin'}", requires)
     assert (raised.value.status, requires in str(raised.value)) == (78, True)
     assert reason.lower() in str(raised.value).lower()
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 __all__ = ["Interpreter", "find_interpreter"]
 
 SECONDS = 60
+FIND = ("python", "find", "--system", "--no-project", "--no-config", "--no-python-downloads")
 
 
 class Interpreter(NamedTuple):
@@ -84,10 +85,17 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
     try:
         if SpecifierSet(requires).contains(version, prereleases=True):
             return found
-        if not (uv := find_uv({"PATH": search_path or os.defpath})):
+        path = search_path or os.defpath
+        if not (uv := find_uv({"PATH": path})):
             raise FileNotFoundError("there is no uv on PATH, which would find another one")
-        arguments = ["python", "find", "--system", "--no-project", "--no-config", "--no-python-downloads", requires]
-        asked = subprocess.run([uv, *arguments], capture_output=True, check=True, text=True, timeout=SECONDS)  # noqa: S603
+        asked = subprocess.run(  # noqa: S603 - no shell
+            [uv, *FIND, requires],
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=SECONDS,
+        )
         other = _interpreter(asked.stdout.strip())
         if not SpecifierSet(requires).contains(_version(other), prereleases=True):  # uv reads "==3.12" as "==3.12.*"
             raise FileNotFoundError(f"uv finds {other.path}, which is {_version(other)}")
