@@ -19,12 +19,15 @@ __all__ = [
     "DamagedRunError",
     "DuplicateTaskError",
     "EmptyWorkflowError",
+    "EnvironmentDescriptionError",
+    "EnvironmentLockError",
     "FreezeError",
     "IllegalNameError",
     "LocalRunError",
     "MissingDistributionError",
     "MissingExtraError",
     "NamingSchemeError",
+    "NeededEnvironmentsError",
     "NewPackageFolderError",
     "NewPackageNameError",
     "NotATaskError",
@@ -182,6 +185,18 @@ class RunActiveError(LocalRunError):
         super().__init__(
             f"the run {run_id} is still active\n    -> Wait for its end, or stop it with Ctrl-C where it runs."
         )
+
+
+class EnvironmentDescriptionError(RemediableError):
+    """What an environment contains is not known, or not in a form that this release knows."""
+
+
+class EnvironmentLockError(RemediableError):
+    """An environment has no lock file that would rebuild it."""
+
+
+class NeededEnvironmentsError(RemediableError):
+    """Which environments a deployment needs cannot be read."""
 
 
 class FreezeError(RemediableError):

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from dkist_processing_core.authoring.constraints import read_constraints
 from dkist_processing_core.authoring.distributions import derived_name, providing_distribution
-from dkist_processing_core.authoring.names import check_name, dag_name
+from dkist_processing_core.authoring.names import check_name, check_requires_python, dag_name
 from dkist_processing_core.authoring.spec import OPERATORS, NodeSpec, WorkflowSpec
 from dkist_processing_core.exceptions import NotATaskError, TaskSettingError, WorkflowError, did_you_mean
 from dkist_processing_core.resource_queue import ResourceQueue
@@ -74,6 +74,8 @@ class Node:
         when the node is created.
     operator
         Name of the Airflow operator that runs the task: ``bash`` or ``python_virtualenv``.
+    requires_python
+        Which Python the environment of the task is built with, as a version specifier such as ``>=3.12``.
 
     Attributes
     ----------
@@ -104,6 +106,7 @@ class Node:
         pip_extras: Iterable[str] | str | None = None,
         constraints: str | Path | None = None,
         operator: str = OPERATORS[0],
+        requires_python: str | None = None,
     ) -> None:
         self.workflow_name = workflow_name
         self.workflow_version = workflow_version
@@ -117,12 +120,21 @@ class Node:
         self.pip_extras = self._check_extras(pip_extras)
         self.constraints = read_constraints(constraints, workflow=workflow_name, task=self.name)
         self.operator_kind = check_operator(operator, workflow=workflow_name)
+        self.requires_python = check_requires_python(requires_python, workflow=workflow_name)
         self._check_retries()
-        if self.constraints and self.operator_kind != OPERATORS[0]:
-            raise self._error(
-                f"the operator {self.operator_kind!r} takes no constraints",
-                f"Use the operator {OPERATORS[0]!r}, or pin the versions in the extra {BASE_EXTRA!r}",
-            )
+        if self.operator_kind != OPERATORS[0]:
+            self._refuse_what_airflow_does_not_know()
+
+    def _refuse_what_airflow_does_not_know(self) -> None:
+        """Raise an error for what Airflow's own operator cannot be told."""
+        remedies = {
+            "constraints": f"pin the versions in the extra {BASE_EXTRA!r}",
+            "requires_python": "let python on PATH of the worker be that Python",
+        }
+        for name, remedy in remedies.items():
+            if getattr(self, name):
+                what = f"the operator {self.operator_kind!r} takes no {name}"
+                raise self._error(what, f"Use the operator {OPERATORS[0]!r}, or {remedy}")
 
     def _error(self, what: str, remedy: str, kind: type[WorkflowError] = WorkflowError) -> WorkflowError:
         return kind(what, remedy=remedy, workflow=self.workflow_name, task=self.name)
@@ -181,6 +193,7 @@ class Node:
             distribution=distribution_name(self.workflow_package),
             tags=(),
             operator=self.operator_kind,
+            requires_python=self.requires_python,
             nodes=(self.spec,),
         )
 
@@ -257,6 +270,7 @@ class Node:
             name=workflow.name,
             version=workflow.version,
             distribution=workflow.distribution,
+            requires_python=workflow.requires_python,
             exported_by=__version__,
         )
         return made

@@ -12,6 +12,7 @@ from dkist_processing_core.authoring.constraints import read_constraints
 from dkist_processing_core.authoring.graph import order
 from dkist_processing_core.authoring.names import (
     check_name,
+    check_requires_python,
     check_workflow_name_length,
     dag_name,
     workflow_name_from_details,
@@ -62,8 +63,12 @@ class Workflow:
         ``dev`` without that.
     constraints
         A constraints file that decides which versions of other packages are installed with the package, in the
-        environment of every node that has none of its own. It is read when the workflow is created. The extra
-        ``frozen`` does the same from within the release and is the usual way.
+        environment of every node that has none of its own; or a ``pylock.toml``, which states all files that are
+        installed by their hashes. It is read when the workflow is created. The extra ``frozen`` does the former from
+        within the release and is the usual way.
+    requires_python
+        Which Python the task environments are built with, as a version specifier such as ``>=3.12``; by default the one
+        that runs Airflow on the worker, or that of ``DKIST_PYTHON``.
     operator
         Name of the Airflow operator that runs the nodes: ``bash``, or ``python_virtualenv``, Airflow's own. The page
         "Operators" of the documentation compares them.
@@ -111,6 +116,7 @@ class Workflow:
         process_category: str | None = None,
         process_name: str | None = None,
         constraints: str | Path | None = None,
+        requires_python: str | None = None,
         operator: str = OPERATORS[0],
     ) -> None:
         details = {"input_data": input_data, "output_data": output_data, "category": category}
@@ -139,6 +145,7 @@ class Workflow:
         self._check_package_and_tags()
         self.constraints = constraints
         read_constraints(constraints, workflow=self.workflow_name)
+        self.requires_python = check_requires_python(requires_python, workflow=self.workflow_name)
         self.operator = check_operator(operator, workflow=self.workflow_name)
         self.nodes: list[Node] = []
         self._nodes_by_name: dict[str, Node] = {}
@@ -199,6 +206,7 @@ class Workflow:
             pip_extras=pip_extras,
             constraints=self.constraints if constraints is None else constraints,
             operator=self.operator,
+            requires_python=self.requires_python,
         )
         if (other := self._node_named(node.name)) is not None:
             what = "it" if other.task is task else f"another task of that name, of {other.task.__module__},"
@@ -245,6 +253,7 @@ class Workflow:
             tags=tuple(self.dag_tags),
             category=self.category or self.process_category or "",
             operator=self.operator,
+            requires_python=self.requires_python,
             nodes=tuple(node.spec for node in self.topological_sort()),
         )
 

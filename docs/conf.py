@@ -28,7 +28,10 @@ nitpick_ignore = [("py:obj", "environment"), ("py:obj", "OPERATORS")]
 # Names of the standard library and of what we build upon: there is nothing to link them to without the network.
 nitpick_ignore_regex = [
     # Types of ours that signatures mention. The page "Python API" describes their attributes where a user meets them.
-    (r"py:.*", r"(.*\.)?(Envelope|Fault|ForkserverProcess|NodeSpec|Producer|Span|TaskOperator|VirtualenvTaskOperator|WorkflowSpec)"),
+    (
+        r"py:.*",
+        r"(.*\.)?(Envelope|Fault|ForkserverProcess|NodeSpec|Producer|Span|TaskOperator|VirtualenvTaskOperator|WorkflowSpec)",
+    ),
     (r"py:.*", r"(ast|collections|contextlib|datetime|enum|logging|pathlib|types|typing)\..*"),
     (r"py:.*", r"(airflow|pydantic|pydantic_settings)\..*"),
     (r"py:.*", r"[A-Z]\w*(Error|Exception|Exit)|BashOperator|DAG|PythonVirtualenvOperator"),

@@ -1,7 +1,9 @@
 """What exported files and task environments rely on across releases: docs/abi.rst and every golden file."""
 
 import ast
+import hashlib
 import inspect
+import json
 import os
 import re
 import shlex
@@ -13,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from dkist_processing_core.common import log_lines, outcome
+from dkist_processing_core.common import log_lines, metadata, outcome
+from dkist_processing_core.common.environment import DESCRIPTION, identity_of
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.worker import cache
@@ -129,7 +132,8 @@ def test_the_variables_are_those_that_are_set():
 
     with workflow_dag(protocol=1, exported_by="8.0.0", name="w", version="1", distribution="d", tags=[]):
         operator = TaskOperator(task_id="t", task="m:T")
-    is_set = {*worker_variables(operator, {}), *TaskOutputHook().variables, outcome.OUTCOME_VARIABLE}
+    by_worker = {outcome.OUTCOME_VARIABLE, metadata.ENVIRONMENT_IDENTITY}
+    is_set = {*worker_variables(operator, {}), *TaskOutputHook().variables, *by_worker}
     promised = {names(row[0])[0] for row in rows("Variables")}
     # Which Python the constant command of the operator starts is between the operator and that command.
     assert is_set - {"DKIST_WORKER_PYTHON"} == promised
@@ -157,7 +161,23 @@ def test_the_cache_has_the_layout_of_the_page():
     """The names of the folder, the marker and the locks."""
     promised = [names(row[0])[0] for row in rows("Cache of environments")]
     locks = [path.suffix for path in cache.lock_paths(Path("name-1-digest"))]
-    assert promised == [cache.LAYOUT, cache.OWNER_MARK, cache.MARKER, *locks]
+    assert promised == [cache.LAYOUT, cache.OWNER_MARK, cache.MARKER, DESCRIPTION, *locks]
+
+
+def test_the_identity_of_an_environment_is_for_ever():
+    """One that was written into a product years ago can be computed again, by what the documentation says."""
+    checkout = {"path": "/src", "commit": "c0", "dirty": False, "sources_sha256": None}
+    description = {
+        "distributions": [
+            {"name": "numpy", "version": "2.4", "files_sha256": "f1", "origin": {"url": "https://h/numpy.whl"}},
+            {"name": "cam", "version": "dev", "files_sha256": "f2", "origin": {"checkout": checkout}},
+        ],
+        "other_sha256": "f3",
+    }
+    rows = [["", "", "f3"], ["cam", "dev", "f2", "c0", None], ["numpy", "2.4", "f1"]]
+    identity = identity_of(description)
+    assert identity == hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    assert identity == "ef5a102f0bdd274c1e47c2d8ea37fbdf4554dae9275ce0c847ba04f1202c5229"
 
 
 def test_a_spooled_message_has_the_keys_of_the_page():

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.apm import SERVICE, intake
+from support.mesh import BUS, mesh_config
 from support.original_example import ORIGINAL_EXAMPLE
 
 from dkist_processing_core.isb import spool
@@ -180,10 +182,20 @@ def test_no_secret_of_airflow_reaches_a_task(deployed, detail):
 
 
 def test_a_failure_is_published_once(deployed, rabbitmq):
-    """The failed task publishes one message with the address of its log; its downstream tasks do not run."""
+    """
+    The failed task publishes one message with the address of its log; its downstream tasks do not run.
+
+    The message, the log, and the records of the tasks in Elastic APM name the same environment.
+    """
     rabbitmq.forget("recipe.run.failure.q")
-    settings = {"MESH_CONFIG": rabbitmq.mesh_config, "AIRFLOW__API__BASE_URL": "http://airflow.example:8080"}
-    done = deployed.run("a_to_b_air_failing_1.0", {"recipe_run_id": "43"}, **settings)
+    with intake() as elastic:
+        done = deployed.run(
+            "a_to_b_air_failing_1.0",
+            {"recipe_run_id": "43"},
+            MESH_CONFIG=mesh_config({BUS: rabbitmq.port, SERVICE: elastic.port}),
+            ELASTIC_APM_ENABLED="true",
+            AIRFLOW__API__BASE_URL="http://airflow.example:8080",
+        )
     assert done["state"] == "failed"
     assert done["tasks"] == {"One": "success", "Fails": "failed", "Two": "upstream_failed"}
     assert "RuntimeError: on purpose" in done["output"]
@@ -193,6 +205,11 @@ def test_a_failure_is_published_once(deployed, rabbitmq):
     assert (message["workflowName"], message["workflowVersion"]) == ("a_to_b_air_failing", "1.0")
     assert message["dagRunId"] == done["run_id"]
     assert message["logUrl"].startswith("http://airflow.example:8080/dags/a_to_b_air_failing_1.0/")
+    transactions = {each["name"]: each["context"]["tags"] for each in elastic.transactions}
+    assert set(transactions) == {"a_to_b_air_failing.One", "a_to_b_air_failing.Fails"}
+    logged = re.findall(r", identity ([0-9a-f]{64})", done["output"])
+    recorded = [each["environment_identity"] for each in transactions.values()]
+    assert {*logged, *recorded} == {message["environmentIdentity"]}
     assert list(spool.pending(Path(deployed.worker["DKIST_ISB_SPOOL"]))) == []
 
 

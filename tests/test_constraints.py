@@ -85,9 +85,21 @@ def test_those_of_a_node_take_the_place_of_the_workflows(tmp_path):
 
 def test_only_the_bash_operator_takes_them(tmp_path):
     """Airflow's own operator has no way to use them, so they are refused instead of being ignored."""
-    workflow = new_workflow(constraints=write(tmp_path, "numpy==2\n"), operator="python_virtualenv")
-    with pytest.raises(WorkflowError, match="the operator 'python_virtualenv' takes no constraints"):
-        workflow.add_node(First)
+    for name, value in (("constraints", write(tmp_path, "numpy==2\n")), ("requires_python", ">=3.12")):
+        workflow = new_workflow(**{name: value}, operator="python_virtualenv")
+        with pytest.raises(WorkflowError, match=f"the operator 'python_virtualenv' takes no {name}"):
+            workflow.add_node(First)
+
+
+def test_a_required_python_is_a_version_specifier():
+    """As in pyproject.toml; it is in the exported file, and in the script of each node."""
+    workflow = new_workflow(requires_python=">=3.12, <4")
+    workflow.add_node(First)
+    assert '    requires_python="<4,>=3.12",\n' in dag_file(workflow.spec)
+    assert "export DKIST_REQUIRES_PYTHON='<4,>=3.12'\n" in workflow.nodes[0].bash_script
+    for wrong in ("3.12", "newest", 3.12):
+        with pytest.raises(WorkflowError, match=f"requires_python is {wrong!r}, which is no version specifier"):
+            new_workflow(requires_python=wrong)
 
 
 def test_an_unknown_operator_is_refused():

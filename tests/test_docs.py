@@ -52,6 +52,7 @@ def variables_in_the_code():
 
 # Passed from one process of this library to the next, or set by the system.
 INTERNAL = {
+    "DKIST_ENVIRONMENT_IDENTITY",
     "DKIST_LOG_MARK",
     "DKIST_OUTCOME",
     "DKIST_WORKER_PYTHON",

@@ -53,7 +53,8 @@ def test_every_event_is_valid(source, validators):
 
 def test_a_task_is_one_transaction_with_the_spans_that_it_made():
     """Names, types, labels, parents and outcomes are those of the task, and nothing else arrives."""
-    done, received = record(NOMAD_ALLOC_ID="id", NOMAD_ALLOC_NAME="name", NOMAD_GROUP_NAME="group")
+    allocation = {"NOMAD_ALLOC_ID": "id", "NOMAD_ALLOC_NAME": "name", "NOMAD_GROUP_NAME": "group"}
+    done, received = record(**allocation, DKIST_ENVIRONMENT_IDENTITY="0a")
     assert_unchanged(done)
     transaction = received.transaction
     assert (transaction["name"], transaction["type"]) == ("l0_to_l1_cam.Calibrate", "Task")
@@ -66,6 +67,7 @@ def test_a_task_is_one_transaction_with_the_spans_that_it_made():
         "workflow_name": "l0_to_l1_cam",
         "workflow_version": "1.0",
         "task_name": "Calibrate",
+        "environment_identity": "0a",
         "nomad_allocation_id": "id",
         "nomad_allocation_name": "name",
         "nomad_allocation_group": "group",

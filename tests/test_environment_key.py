@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from uv import find_uv_bin
 
 from dkist_processing_core.worker import pip_settings
 from dkist_processing_core.worker.checkout import find_checkout
@@ -17,7 +18,7 @@ from dkist_processing_core.worker.errors import WorkerError
 from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
 from dkist_processing_core.worker.pip_settings import for_pip, for_uv, installer_variables
-from dkist_processing_core.worker.request import Request
+from dkist_processing_core.worker.request import EnvironmentRequest
 
 # What this machine has set for pip does not count.
 NO_FILES = {"HOME": "/nobody", "PIP_CONFIG_FILE": os.devnull}
@@ -28,7 +29,9 @@ def describe(**environment):
     """Return the name of the folder that an environment has, and the variables of the installer."""
     variables = {"HOME": "/nobody", **NODE, **environment}
     settings = installer_variables(variables, "/nobody")
-    return environment_name(Request.from_environment(variables), Interpreter.own().identity, settings), settings
+    return environment_name(
+        EnvironmentRequest.from_environment(variables), Interpreter.own().identity, settings
+    ), settings
 
 
 @pytest.mark.parametrize(
@@ -286,6 +289,32 @@ def test_a_program_that_is_no_python_is_refused():
     """With the variable and its value."""
     with pytest.raises(WorkerError, match="DKIST_PYTHON is '/bin/false', which cannot be used"):
         find_interpreter("/bin/false", None)
+
+
+def test_a_python_that_matches_is_the_one_of_the_worker():
+    """No other one is looked for."""
+    assert find_interpreter("", "/nowhere", ">=3.11") == Interpreter.own()
+
+
+# As PEP 440 reads it, 3.11 is 3.11.0, and as uv does, any 3.11.
+SHORT = [(f"=={sys.version_info.major}.{sys.version_info.minor}", "uv finds")] if sys.version_info.micro else []
+
+
+@pytest.mark.parametrize(
+    ("requires", "reason"),
+    [
+        ("==3.1.*", "No interpreter found"),
+        ("new", "Invalid specifier"),
+        (">=99", "No interpreter"),
+        *SHORT,
+    ],
+)
+def test_a_python_that_is_not_there_is_named(requires, reason):
+    """With what the workflow requires, what there is, and what to do."""
+    with pytest.raises(WorkerError, match=r"the workflow requires Python .* Install such a Python") as raised:
+        find_interpreter("", f"{Path(find_uv_bin()).parent}:{Path(sys.base_prefix) / 'bin'}", requires)
+    assert (raised.value.status, requires in str(raised.value)) == (78, True)
+    assert reason.lower() in str(raised.value).lower()
 
 
 def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):

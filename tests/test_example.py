@@ -1,6 +1,9 @@
 """The example package: a release like any other, with tests of its own."""
 
+import os
+import re
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -10,6 +13,12 @@ pytestmark = pytest.mark.network
 
 INSTRUMENT = REPOSITORY / "examples" / "instrument"
 PROJECT = tomllib.loads((INSTRUMENT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def links(core_wheel, tmp_path_factory):
+    """Return the settings by which installers find its release."""
+    return with_links(make_index(tmp_path_factory.mktemp("index"), core_wheel, INSTRUMENT))
 
 
 def test_its_frozen_extra_pins_every_dependency():
@@ -26,9 +35,35 @@ def test_its_frozen_extra_fits_its_dependencies(command, core_wheel):
     assert output.endswith(" (frozen 22), as before\n")
 
 
-def test_its_own_tests_pass_on_its_release(core_wheel, tmp_path):
+def test_its_products_name_the_environment_that_made_them(links, tmp_path):
+    """The identity in the header is that which the log of the task names."""
+    requirement = f"{PROJECT['name']}[frozen]=={PROJECT['version']}"
+    scratch = tmp_path / "scratch"
+    for task in ("simulate:SimulateFrames", "dark:MakeDark"):
+        variables = {
+            "DKIST_TASK": f"dkist_processing_example.tasks.{task}",
+            "DKIST_REQUIREMENT": requirement,
+            "DKIST_WORKFLOW_NAME": "raw_to_level1_example",
+            "DKIST_WORKFLOW_VERSION": PROJECT["version"],
+            "DKIST_RECIPE_RUN_ID": "42",
+            "DKIST_EXAMPLE_SCRATCH": str(scratch),
+        }
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "dkist_processing_core.worker"],
+            env={**os.environ, **links, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+    [identity] = re.findall(r", identity ([0-9a-f]{64})\n", done.stdout)
+    header = (scratch / "recipe_run_000042" / "calibration" / "master_dark.fits").read_bytes().decode(errors="replace")
+    assert f"HISTORY made by {requirement} " in header
+    assert f"HISTORY ran in {identity} " in header
+
+
+def test_its_own_tests_pass_on_its_release(links, tmp_path):
     """Its wheel is installed with the frozen dependencies, as in its own pipeline."""
-    links = with_links(make_index(tmp_path / "index", core_wheel, INSTRUMENT))
     release = f"{PROJECT['name']}[frozen,test]=={PROJECT['version']}"
     python = new_environment(tmp_path / "venv", release, **links)
     done = subprocess.run(

@@ -80,6 +80,7 @@ def test_the_manifest_tells_of_each_file(export, tmp_path):
         "tasks": ["MakeDark", "MakeFlat", "Calibrate"],
         "queues": ["default", "high_memory"],
         "pools": ["default_pool", "high_memory_pool"],
+        "environments": [{"requirement": "camera-of-a-test[frozen]==1.0.0", "constraints": "", "requires_python": ""}],
     }
     assert [each["file"] for each in manifest["files"]] == [first.name, second.name]
     assert manifest["files"][1]["sha256"] == hashlib.sha256(second.read_bytes()).hexdigest()

@@ -91,6 +91,7 @@ def test_the_message_has_the_keys_that_consumers_read(recorded):
         "error": None,
         "traceId": None,
         "transactionId": None,
+        "environmentIdentity": None,
     }
     assert list(spool.pending()) == []
 
@@ -159,6 +160,7 @@ OUTCOME = Outcome(
     exit_status=137,
     trace_id="abc",
     transaction_id="def",
+    environment_identity="0a",
 )
 
 
@@ -174,7 +176,7 @@ def test_the_message_holds_the_outcome_that_the_operator_has_set(recorded, holde
         context |= {"task": operator} if holder == "task" else {"task_instance": SimpleNamespace(task=operator)}
     body = notify(context).body
     assert (body.error, body.exitCode, body.signal) == (OUTCOME.error, 137, "SIGKILL")
-    assert (body.traceId, body.transactionId) == ("abc", "def")
+    assert (body.traceId, body.transactionId, body.environmentIdentity) == ("abc", "def", "0a")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_nothing_but_the_cache_needs_to_be_writable(releases, tmp_path, installe
     """A read-only root file system, and no home: what installers write as well is in the cache."""
     cache = tmp_path / "cache"
     cache.mkdir()
-    settings = {"HOME": "/nonexistent", "DKIST_ENVIRONMENT_CACHE": str(cache)}
+    settings = {"HOME": "/nonexistent", "TMPDIR": "/tmp", "DKIST_ENVIRONMENT_CACHE": str(cache)}
     if installer == "pip":
         settings |= worker_without_uv(tmp_path / "tools", "mount", "touch")
     mounts = f"""
@@ -232,6 +232,8 @@ def test_an_installer_that_cannot_run_is_not_the_index(releases, tmp_path, progr
         ("cause: failed to open file `x`: Too many open files (os error 24)", "A limit of the worker"),
         ('Os { code: 11, kind: WouldBlock, message: "Resource temporarily unavailable" }', "A limit of the worker"),
         ("memory allocation of 344064 bytes failed", "A limit of the worker"),
+        ("cause: Hash mismatch for `x==1`", "not the one in the lock"),
+        ("x==1 from https://h/x.whl (from -r .lock.txt (line 1)):", "not the one in the lock"),
         ("sed: can't read x", "Its exit status is 1, its last line: sed: can't read x"),
     ],
 )
@@ -251,6 +253,8 @@ def test_the_cause_is_the_one_that_the_installer_names(line, remedy):
         ("cause: invalid peer certificate: UnknownIssuer", False),
         ("ERROR: HTTP error 403 while getting http://h/x.whl", False),
         ("error: Request failed after 5 retries in 40.0s", False),
+        ("this environment cannot run a task: No module named 'x'. The release that is installed", False),
+        ("cause: Hash mismatch for `x==1`", False),
         ("WARNING: The repository located at h is not a trusted or secure host and is being ignored.", False),
         ("error: failed to open file `uv/sdists-v9/.git`: Permission denied (os error 13)", True),
         ("ERROR: No matching distribution found for x==1", True),

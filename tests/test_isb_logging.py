@@ -74,7 +74,11 @@ def sequences(records):
 def test_each_record_arrives_once_and_in_order(team, received):
     """Numbers have no gap, every record says of which task it is, and what the team logged is among them."""
     began = datetime.now(UTC)
-    context = {"AIRFLOW_CTX_DAG_RUN_ID": "manual__1", "AIRFLOW_CTX_TRY_NUMBER": "3"}
+    context = {
+        "AIRFLOW_CTX_DAG_RUN_ID": "manual__1",
+        "AIRFLOW_CTX_TRY_NUMBER": "3",
+        "DKIST_ENVIRONMENT_IDENTITY": "0a",
+    }
     status, _, stderr = run(team, "Good", **context)
     assert status == 0
     assert "did not reach the interservice bus" not in stderr
@@ -86,6 +90,7 @@ def test_each_record_arrives_once_and_in_order(team, received):
         "workflowName": "w",
         "workflowVersion": "1",
         "taskName": "Good",
+        "environmentIdentity": "0a",
         "dagRunId": "manual__1",
         "tryNumber": 3,
         "host": socket.gethostname(),

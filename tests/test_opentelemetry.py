@@ -40,7 +40,8 @@ def record(source=TASK, protocol="http", **environment):
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_a_task_is_one_root_span_with_the_spans_that_it_made(protocol):
     """By either protocol: names, attributes, parents, resource and status."""
-    done, received = record(protocol=protocol, NOMAD_ALLOC_ID="id", NOMAD_ALLOC_NAME="name", NOMAD_GROUP_NAME="group")
+    allocation = {"NOMAD_ALLOC_ID": "id", "NOMAD_ALLOC_NAME": "name", "NOMAD_GROUP_NAME": "group"}
+    done, received = record(protocol=protocol, **allocation, DKIST_ENVIRONMENT_IDENTITY="0a")
     assert_unchanged(done)
     [root] = received.roots
     assert (root.name, root.parent, root.status) == ("l0_to_l1_cam.Calibrate", "", OK)
@@ -49,6 +50,7 @@ def test_a_task_is_one_root_span_with_the_spans_that_it_made(protocol):
         "workflow.name": "l0_to_l1_cam",
         "workflow.version": "1.0",
         "task.name": "Calibrate",
+        "environment.identity": "0a",
         "host.name": root.attributes["host.name"],
         "nomad.allocation.id": "id",
         "nomad.allocation.name": "name",

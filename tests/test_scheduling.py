@@ -145,6 +145,14 @@ def test_no_value_of_an_author_or_a_run_is_a_template(operator, value, tmp_path,
     assert "read from a file" not in dag.doc_md
 
 
+def test_a_required_python_reaches_the_worker():
+    """Every task has it, and without one the worker decides."""
+    for required in (">=3.12", ""):
+        dag = load(dag_file(diamond(requires_python=required or None).spec))
+        for task in dag.tasks:
+            assert worker_variables(task, {})["DKIST_REQUIRES_PYTHON"] == required
+
+
 def test_constraints_reach_the_worker_as_they_are(tmp_path):
     """Airflow expands nothing in them, and a line that ends as the name of a script is no script."""
     (tmp_path / "constraints.txt").write_text("foo==={{7*7}}\nbar===1.sh\n")

@@ -56,6 +56,11 @@ class Dark(TaskBase):
         )
         self.frames.append(Path(*map(str, described)))
 
+    def post_run(self) -> None:
+        identity: str | None = self.environment.identity
+        versions: dict[str, str] = dict(self.environment.distributions)
+        self.frames.append(Path(f"{identity}-{self.environment.requirement}-{versions['numpy']}"))
+
     def rollback(self) -> None:
         self.frames.clear()
 

@@ -1,15 +1,17 @@
 """
-The constraints files of workflows.
+The constraints files and lock files of workflows.
 
 Runs in: author and CI. The contents become part of the exported DAG, so they are reduced to one requirement
-(:pep:`508`) a line, sorted. Options, such as the URL of a package index, which may hold a password, are refused, as is
-any other line that is not a requirement.
+(:pep:`508`) a line, sorted; those of a lock file have hashes. Options, such as the URL of a package index, which may
+hold a password, are refused, as is any other line that is not a requirement.
 """
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from dkist_processing_core.common.lock_file import is_lock_file, locked_requirements
 from dkist_processing_core.exceptions import WorkflowError
 
 __all__ = ["read_constraints"]
@@ -20,10 +22,11 @@ MAXIMUM_LENGTH = 100_000
 
 def read_constraints(path: str | Path | None, *, workflow: str, task: str | None = None) -> str:
     """
-    Read a constraints or lock file in the format of ``requirements.txt``; None stands for no constraints.
+    Read a constraints file in the format of ``requirements.txt``, or a ``pylock.toml``; None stands for no constraints.
 
-    The result has one requirement a line, sorted, without comments and hashes. A file that cannot be read, and a line
-    that is not a requirement with a name and a version, is a `WorkflowError` of this workflow and task.
+    The result has one requirement a line, sorted, without comments, and with hashes only if it is from a lock file. A
+    file that cannot be read, and a line that is not a requirement with a name and a version, is a `WorkflowError` of
+    this workflow and task.
     """
     if path is None:
         return ""
@@ -32,12 +35,28 @@ def read_constraints(path: str | Path | None, *, workflow: str, task: str | None
         return WorkflowError(f"the constraints {str(path)!r} {what}", remedy=remedy, workflow=workflow, task=task)
 
     try:
-        lines = Path(path).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+        content = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as reason:
         remedy = "Name a file in the format of requirements.txt, such as Path(__file__).parent / 'constraints.txt'"
         raise error(f"cannot be read: {reason}", remedy) from reason
-    requirements = set()
-    for number, line in enumerate(lines, start=1):
+    if is_lock_file(path):
+        try:
+            requirements = set(locked_requirements(content))
+        except ValueError as reason:
+            raise error(
+                f"are no lock file that can be used ({reason})",
+                "Write it with uv pip compile, pip lock, or environments lock",
+            ) from reason
+    else:
+        requirements = set(_constraints(content, error))
+    text = "\n".join(sorted(requirements, key=str.lower))
+    if len(text) > MAXIMUM_LENGTH:
+        raise error(f"are {len(text)} characters long", f"Use at most {MAXIMUM_LENGTH}")
+    return text
+
+
+def _constraints(content: str, error: Callable[[str, str], WorkflowError]) -> Iterator[str]:
+    for number, line in enumerate(content.replace("\\\n", " ").splitlines(), start=1):
         text = line.partition(" #")[0].partition(" --hash")[0].strip()
         if not text or text.startswith("#"):
             continue
@@ -50,8 +69,4 @@ def read_constraints(path: str | Path | None, *, workflow: str, task: str | None
                 f"have a line {number} that is not a requirement with a version: {text!r}",
                 "Write name==version; settings of the package index belong to the worker",
             )
-        requirements.add(str(requirement))
-    text = "\n".join(sorted(requirements, key=str.lower))
-    if len(text) > MAXIMUM_LENGTH:
-        raise error(f"are {len(text)} characters long", f"Use at most {MAXIMUM_LENGTH}")
-    return text
+        yield str(requirement)

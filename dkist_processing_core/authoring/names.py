@@ -7,13 +7,15 @@ quoting; Airflow itself allows the same characters in a dag id, and 250 of them.
 
 import string
 
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from dkist_processing_core.exceptions import IllegalNameError
+from dkist_processing_core.exceptions import IllegalNameError, WorkflowError
 
 __all__ = [
     "as_version",
     "check_name",
+    "check_requires_python",
     "check_workflow_name_length",
     "dag_name",
     "workflow_name_from_details",
@@ -37,6 +39,18 @@ def check_name(kind: str, name: object) -> str:
         )
     # A text alone: a member of an enum has another one for each way in which it is formatted.
     return _check_length(kind, str.__str__(name), MAXIMUM_ID_LENGTH)
+
+
+def check_requires_python(specifier: object, *, workflow: str) -> str:
+    """Return a version specifier (:pep:`440`) as it is normalized, empty for None, else raise a `WorkflowError`."""
+    try:
+        return str(SpecifierSet("" if specifier is None else specifier))  # type: ignore[arg-type]
+    except (AttributeError, InvalidSpecifier, TypeError):
+        raise WorkflowError(
+            f"requires_python is {specifier!r}, which is no version specifier",
+            remedy="Write it as in pyproject.toml, such as '>=3.12'",
+            workflow=workflow,
+        ) from None
 
 
 def check_workflow_name_length(name: str) -> str:

@@ -42,6 +42,7 @@ class WorkflowSpec:
     tags: tuple[str, ...]  # sorted
     category: str = ""  # what the workflow is for, such as the name of an instrument
     operator: str = "bash"  # one of OPERATORS
+    requires_python: str = ""  # version specifier (PEP 440) of the Python of its environments
     nodes: tuple[NodeSpec, ...]  # each after all of its upstreams, and by name where that leaves a choice
 
     def requirement(self, node: NodeSpec) -> str:

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import click
 
+from dkist_processing_core.cli.environment_builds import build
+from dkist_processing_core.cli.environment_contents import compare, lock, show, verify
+from dkist_processing_core.cli.environment_names import by_name, folder_option, label, name_strangers
 from dkist_processing_core.cli.options import json_option
 from dkist_processing_core.cli.tables import age, table
 from dkist_processing_core.common.quantities import size
 from dkist_processing_core.common.settings import cache_folder
-from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
+from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.worker import collector
 
 __all__ = ["environments"]
-
-NAMED = 20
 
 
 class Limit(click.ParamType):  # type: ignore[type-arg]
@@ -38,19 +39,16 @@ class Limit(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
-folder_option = click.option(
-    "--cache",
-    "folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=None,
-    help="The cache; by default that of DKIST_ENVIRONMENT_CACHE.",
-)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 
 
-@click.group(short_help="List and remove the task environments of a worker.")
+@click.group(short_help="Build, list, compare, verify, lock and remove the task environments of a worker.")
 def environments() -> None:
-    """List and remove the task environments of this worker."""
+    """Build, list, compare, verify, lock and remove the task environments of this worker."""
+
+
+for each in (build, show, compare, verify, lock):
+    environments.add_command(each)
 
 
 @environments.command("list")
@@ -59,14 +57,14 @@ def environments() -> None:
 def list_command(folder: Path | None, is_json: bool) -> None:
     """List all environments, least recently used first."""
     known = collector.environments(folder)
-    _name_strangers(folder)
+    name_strangers(folder)
     if is_json:
         click.echo(json.dumps([_as_data(each) for each in known], indent=2))
         return
     if not known:
         click.echo(f"There is no environment in {folder or cache_folder()}.")
         return
-    rows = [(size(each.size), age(each.last_used), _state(each), _label(each)) for each in known]
+    rows = [(size(each.size), age(each.last_used), _state(each), label(each)) for each in known]
     table(("size", "last used", "state", "environment"), rows)
     click.echo(f"{len(known)} in {folder or cache_folder()}, {size(sum(each.size for each in known))} in all")
 
@@ -96,14 +94,14 @@ def prune(
     Without a limit, only the remains of interrupted builds and removals are removed. An environment in use is never
     removed.
     """
-    _name_strangers(folder)
+    name_strangers(folder)
     removed = collector.prune(folder, older_than=older_than, max_size=max_size, is_dry_run=dry_run)
     if is_json:
         click.echo(json.dumps([_as_data(each) for each in removed], indent=2))
         return
     verb = "would be removed" if dry_run else "removed"
     for each in removed:
-        click.echo(f"{verb}: {_label(each)} ({size(each.size)}, last used {age(each.last_used)})")
+        click.echo(f"{verb}: {label(each)} ({size(each.size)}, last used {age(each.last_used)})")
     click.echo(f"{len(removed)} {verb}, {size(sum(each.size for each in removed))}")
 
 
@@ -118,9 +116,9 @@ def remove(context: click.Context, names: tuple[str, ...], folder: Path | None, 
 
     The beginning of a name is enough if no other name begins with it.
     """
-    _name_strangers(folder)
+    name_strangers(folder)
     known = collector.environments(folder)
-    chosen = {each.path: each for name in names for each in [_by_name(name, known)]}
+    chosen = {each.path: each for name in names for each in [by_name(name, known)]}
     in_use = 0
     for each in chosen.values():
         if each.is_in_use or not (dry_run or collector.remove(each)):
@@ -129,30 +127,6 @@ def remove(context: click.Context, names: tuple[str, ...], folder: Path | None, 
         else:
             click.echo(f"{'would be removed' if dry_run else 'removed'}: {each.name}")
     context.exit(1 if in_use else 0)
-
-
-def _name_strangers(folder: Path | None) -> None:
-    """Name what is in the folder of the environments without being one; it is never removed."""
-    found = collector.strangers(folder)
-    for each in found[:NAMED]:
-        click.echo(f"not an environment of this program, left as it is: {each}", err=True)
-    if len(found) > NAMED:
-        click.echo(f"and {len(found) - NAMED} more in {found[0].parent}", err=True)
-
-
-def _by_name(name: str, known: list[collector.Environment]) -> collector.Environment:
-    if not name:
-        raise click.UsageError("the name of an environment is empty.")
-    found = [each for each in known if each.name.startswith(name)]
-    exact = [each for each in found if each.name == name]
-    if len(exact or found) == 1:
-        return (exact or found)[0]
-    if found:
-        raise click.UsageError(f"{name!r} is the beginning of {len(found)} names; give more of it.")
-    raise click.UsageError(
-        f"there is no environment {name!r}{did_you_mean(name, [each.name for each in known])}. "
-        'See "dkist-processing-core environments list".'
-    )
 
 
 def _as_data(environment: collector.Environment) -> dict[str, object]:
@@ -165,12 +139,6 @@ def _as_data(environment: collector.Environment) -> dict[str, object]:
         "is_in_use": environment.is_in_use,
         "is_ready": environment.is_ready,
     }
-
-
-def _label(environment: collector.Environment) -> str:
-    """Return as much of the name as tells environments apart: the release, and the beginning of the hash."""
-    release, _, digest = environment.name.rpartition("-")
-    return f"{release}-{digest[:12]}"
 
 
 def _state(environment: collector.Environment) -> str:

@@ -83,7 +83,8 @@ def show(workflow: str, task: str | None, is_json: bool) -> None:
     elif is_json:
         click.echo(json.dumps(spec.to_dict(), indent=2))
     else:
-        say(f"{spec.name}, version {spec.version}, from {spec.distribution}, operator {spec.operator}")
+        python = f", Python {spec.requires_python}" if spec.requires_python else ""
+        say(f"{spec.name}, version {spec.version}, from {spec.distribution}, operator {spec.operator}{python}")
         rows = [
             (
                 node.name,

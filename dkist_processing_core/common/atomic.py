@@ -23,7 +23,13 @@ RANDOM_BYTES = 4  # they distinguish two writers of the same file
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a file as `write_files` does, as UTF-8 with the line ends as they are, and return its path."""
+    """
+    Write a file as `write_files` does, as UTF-8 with the line ends as they are, and return its path.
+
+    What is there and is no file, such as a device, is not replaced; that is an `OSError`.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FileExistsError(errno.EEXIST, "it is no regular file, and is not replaced by one", str(path))
     write_files(path.parent, {path.name: text.encode()})
     return path
 

@@ -6,16 +6,19 @@ Runs in: task environment.
 
 from typing import NamedTuple
 
-__all__ = ["TaskMetadata"]
+__all__ = ["ENVIRONMENT_IDENTITY", "TaskMetadata"]
+
+ENVIRONMENT_IDENTITY = "DKIST_ENVIRONMENT_IDENTITY"  # set by the worker program
 
 
 class TaskMetadata(NamedTuple):
-    """Which task of which workflow runs, and for which recipe run."""
+    """Which task of which workflow runs, for which recipe run, and in which environment."""
 
     recipe_run_id: int
     workflow_name: str
     workflow_version: str
     task_name: str  # of its class
+    environment_identity: str | None = None  # None if the worker program does not run it, or does not know it
 
     @property
     def transaction_name(self) -> str:

@@ -34,6 +34,8 @@ class Outcome(NamedTuple):
         Exit status of the task; only the worker program knows it.
     trace_id, transaction_id
         Ids of the trace and of the transaction, or root span, with telemetry.
+    environment_identity
+        What the environment that it ran in contained, as a digest; only the worker program knows it.
     """
 
     state: str
@@ -42,6 +44,7 @@ class Outcome(NamedTuple):
     exit_status: int | None = None
     trace_id: str | None = None
     transaction_id: str | None = None
+    environment_identity: str | None = None
 
     @property
     def is_success(self) -> bool:

@@ -37,6 +37,14 @@ def entry(file: str, workflow: WorkflowSpec, content: bytes) -> dict[str, Any]:
         "tasks": [node.name for node in workflow.nodes],
         "queues": sorted({node.queue for node in workflow.nodes}),
         "pools": sorted({node.pool for node in workflow.nodes}),
+        # Airflow's own operator builds its environments by itself.
+        "environments": [
+            {"requirement": requirement, "constraints": constraints, "requires_python": workflow.requires_python}
+            for requirement, constraints in sorted(
+                {(workflow.requirement(each), each.constraints) for each in workflow.nodes}
+            )
+            if workflow.operator == "bash"
+        ],
     }
 
 

@@ -38,6 +38,7 @@ def reporter(spec: WorkflowSpec, recipe_run_id: int, folder: Path, stack: ExitSt
             error=last_lines(outcome.error or outcome.summary or ""),
             trace_id=outcome.trace_id,
             transaction_id=outcome.transaction_id,
+            environment_identity=outcome.environment_identity,
         )
         report(failure, message_of(failure), recipe_run_failure_message_producer_factory)
 

@@ -24,8 +24,8 @@ from dkist_processing_core.exceptions import FreezeError, MissingExtraError
 from dkist_processing_core.project.arrays import editor
 from dkist_processing_core.project.pyproject import FROZEN, Pyproject
 from dkist_processing_core.project.pythons import Pythons
-from dkist_processing_core.worker.install import find_uv
 from dkist_processing_core.worker.pip_settings import for_uv, installer_variables
+from dkist_processing_core.worker.uv import find_uv
 
 __all__ = ["Resolver", "resolver"]
 

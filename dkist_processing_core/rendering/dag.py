@@ -76,6 +76,7 @@ def _dag(workflow: WorkflowSpec, constants: Mapping[str, str]) -> Iterator[str]:
         f"    version={literal(workflow.version)},",
         f"    distribution={literal(workflow.distribution)},",
         f"    tags={literal(workflow.tags)},",
+        *([f"    requires_python={literal(workflow.requires_python)},"] if workflow.requires_python else []),
         ") as dag:",
         "    nodes = {}",
     )

@@ -89,7 +89,9 @@ def dockerfile(workflows: Sequence[WorkflowSpec], *, category: str, notebooks: I
     """
     first = workflows[0]
     extras = dict.fromkeys(["frozen", *sorted({extra for each in workflows for extra in each.extras})])
-    constraints = sorted({line for each in workflows for node in each.nodes for line in node.constraints.splitlines()})
+    # The files of a lock, by their hashes, are those of the Python of the workers.
+    lines = (line for each in workflows for node in each.nodes for line in node.constraints.splitlines())
+    constraints = sorted({line.partition(" --hash=")[0] for line in lines})
     packages = [f"{first.distribution}[{','.join(extras)}]=={first.version}", *TOOLS]
     text = TEMPLATE.format(
         category=category,

@@ -30,6 +30,7 @@ def node_variables(workflow: WorkflowSpec, node: NodeSpec) -> dict[str, str]:
         "DKIST_TASK": node.task,
         "DKIST_REQUIREMENT": workflow.requirement(node),
         "DKIST_CONSTRAINTS": node.constraints,
+        "DKIST_REQUIRES_PYTHON": workflow.requires_python,
         "DKIST_WORKFLOW_NAME": workflow.name,
         "DKIST_WORKFLOW_VERSION": workflow.version,
     }

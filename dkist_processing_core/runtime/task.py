@@ -6,16 +6,21 @@ anything of rendering, and before a task starts neither a telemetry back end nor
 """
 
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import cached_property
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from dkist_processing_core.common.metadata import TaskMetadata
+from dkist_processing_core.common.metadata import ENVIRONMENT_IDENTITY, TaskMetadata
 from dkist_processing_core.exceptions import RecipeRunIdError, TaskNotRunError
 from dkist_processing_core.runtime.listeners import LISTENED, Listeners
 from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, AttributeValue, Span
+
+if TYPE_CHECKING:
+    from dkist_processing_core.runtime.environment import TaskEnvironment
 
 __all__ = ["TaskBase", "as_recipe_run_id"]
 
@@ -200,6 +205,23 @@ class TaskBase(ABC):
         options |= {key: value for key, value in (("context", context), ("kind", kind)) if value is not None}
         return (self._listeners or self._listen()).telemetry.span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)
 
+    @cached_property
+    def environment(self) -> "TaskEnvironment":
+        """
+        The environment that the task runs in, for a header or a database: its identity, requirement and distributions.
+
+        Nothing is read before it is asked for. In an environment that the worker program did not build, as in a test
+        or a notebook, ``identity`` and ``requirement`` are None and ``distributions`` are those that are installed.
+
+        Examples
+        --------
+        >>> identity = task.environment.identity  # doctest: +SKIP
+        >>> header["HISTORY"] = f"ran in {identity}"  # doctest: +SKIP
+        """
+        from dkist_processing_core.runtime.environment import TaskEnvironment
+
+        return TaskEnvironment()
+
     @property
     def base_telemetry_attributes(self) -> dict[str, str | int]:
         """The attributes that are recorded for the task; use them for a team's own metrics."""
@@ -234,6 +256,7 @@ class TaskBase(ABC):
             workflow_name=self.workflow_name,
             workflow_version=self.workflow_version,
             task_name=self.task_name,
+            environment_identity=os.environ.get(ENVIRONMENT_IDENTITY) or None,
         )
 
     def _listen(self) -> Listeners:

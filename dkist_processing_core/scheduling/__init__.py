@@ -73,6 +73,8 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
         Name of the distribution that the task environments install.
     tags
         Airflow's tags.
+    requires_python
+        Version specifier of the Python that the environments are built with; empty for that of the worker.
 
     Raises
     ------
@@ -92,6 +94,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
         version: str,
         distribution: str,
         tags: Sequence[str],
+        requires_python: str = "",
         **unknown: object,
     ) -> None:
         if protocol != PROTOCOL or unknown:
@@ -103,6 +106,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
         self.distribution = distribution
         self.exported_by = exported_by
         self.tags = tags
+        self.requires_python = requires_python
         # Airflow takes the file that calls DAG(...) for the DAG's own, which is this one.
         self.file = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - documented, and all that inspect would do
         self._dag: Any = None
@@ -257,6 +261,7 @@ class TaskOperator(BashOperator):
     requirement: str
     recipe_run_id = ""
     constraints: str
+    requires_python: str
     workflow_version: str
     workflow_name: str
     outcome: Outcome | None = None
@@ -310,6 +315,7 @@ def _init(
         requirement=workflow.requirement(extras),
         workflow=f"{workflow.name} {workflow.version}",
         constraints=constraints,
+        requires_python=workflow.requires_python,
         workflow_name=workflow.name,
         workflow_version=workflow.version,
     )

@@ -63,6 +63,7 @@ def worker_variables(operator: Any, context: Mapping[str, Any]) -> dict[str, str
         "DKIST_TASK": operator.task,
         "DKIST_REQUIREMENT": operator.requirement,
         "DKIST_CONSTRAINTS": operator.constraints,
+        "DKIST_REQUIRES_PYTHON": operator.requires_python,
         "DKIST_WORKFLOW_NAME": operator.workflow_name,
         "DKIST_WORKFLOW_VERSION": operator.workflow_version,
         "DKIST_RECIPE_RUN_ID": operator.recipe_run_id,

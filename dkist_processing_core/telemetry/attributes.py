@@ -45,11 +45,13 @@ ALLOCATION = {
 
 def task_attributes(metadata: TaskMetadata) -> dict[str, str | int]:
     """Return the attributes of a task and of the worker that it runs on, by their names in OpenTelemetry."""
+    identity = metadata.environment_identity
     return {
         "recipe.run.id": metadata.recipe_run_id,
         "workflow.name": metadata.workflow_name,
         "workflow.version": metadata.workflow_version,
         "task.name": metadata.task_name,
+        **({"environment.identity": identity} if identity else {}),
         "host.name": os.uname().nodename,
         **{name: os.environ[variable] for variable, name in ALLOCATION.items() if os.environ.get(variable)},
     }

@@ -10,20 +10,14 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from functools import partial
-from pathlib import Path
 
 from dkist_processing_core.common.clean_room import cleaned
-from dkist_processing_core.common.outcome import INCOMPLETE, OUTCOME_VARIABLE, Outcome, judged
-from dkist_processing_core.common.settings import cache_folder
+from dkist_processing_core.common.metadata import ENVIRONMENT_IDENTITY
+from dkist_processing_core.common.outcome import OUTCOME_VARIABLE, Outcome, judged
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import MARKER, EnvironmentLocks, damage, is_writable, open_cache
-from dkist_processing_core.worker.checkout import changed_wheel
-from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
-from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
-from dkist_processing_core.worker.key import environment_name
-from dkist_processing_core.worker.pip_settings import installer_variables
+from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError
+from dkist_processing_core.worker.preparation import Prepared, prepare
+from dkist_processing_core.worker.program import run_program
 from dkist_processing_core.worker.request import Request
 from dkist_processing_core.worker.supervise import Supervisor
 
@@ -36,27 +30,11 @@ LIMITS = {
     "processes": resource.RLIMIT_NPROC,
     "core files": resource.RLIMIT_CORE,
 }
-WITHOUT_CACHE = {"UV_NO_CACHE": "1", "UV_LINK_MODE": "copy", "PIP_NO_CACHE_DIR": "1"}
 
 
 def main() -> int:
     """Run the task that the environment variables name, and return the exit status."""
-    supervisor = Supervisor()
-    try:
-        outcome = _run(supervisor)
-    except WorkerError as error:
-        log.error(str(error))
-        outcome = Outcome(state="failed", summary=str(error), exit_status=error.status)
-    except Exception as error:
-        import traceback
-
-        log.error(f"the worker program failed; please report this.\n{''.join(traceback.format_exception(error))}")
-        outcome = Outcome(state="failed", summary=f"the worker program failed: {error!r}", exit_status=INCOMPLETE)
-    log.outcome(outcome.to_json())
-    if path := os.environ.get(OUTCOME_VARIABLE):
-        with suppress(OSError):
-            Path(path).write_text(outcome.to_json(), encoding="utf-8")
-    return outcome.exit_status or 0
+    return run_program(_run)
 
 
 def _run(supervisor: Supervisor) -> Outcome:
@@ -66,9 +44,9 @@ def _run(supervisor: Supervisor) -> Outcome:
     supervisor.is_watching_parent = bool(os.environ.get("AIRFLOW_CTX_DAG_ID"))
     _log_worker(request)
     variables = cleaned(os.environ)
-    environment, locks = _environment(request, variables, supervisor)
+    prepared = prepare(request.environment, variables, supervisor)
     try:
-        return _run_task(request, environment, variables, supervisor, locks)
+        return _run_task(request, prepared, variables, supervisor)
     except OSError as error:
         raise WorkerError(
             UNAVAILABLE,
@@ -90,78 +68,8 @@ def _log_worker(request: Request) -> None:
     log.info("limits: " + ", ".join(f"{what} {limit}" for what, limit in shown.items()))
 
 
-def _environment(
-    request: Request, variables: Mapping[str, str], supervisor: Supervisor
-) -> tuple[Path, EnvironmentLocks]:
-    """Find the environment of the task, or build it; return it with its locks."""
-    interpreter = find_interpreter(variables.get("DKIST_PYTHON", ""), variables.get("PATH"))
-    settings = installer_variables(variables, interpreter.prefix)
-    folder = open_cache(cache_folder(variables))
-    environment = folder / environment_name(request, interpreter.identity, settings)
-    locks = EnvironmentLocks(environment, patience=request.build_wait_seconds, check=supervisor.check)
-    reason = damage(environment)
-    if reason is None:
-        log.info(f"environment reused: {environment}")
-        if wheel := changed_wheel(settings, request.name, request.version, environment, MARKER):
-            log.warning(
-                f"{wheel} is newer than this environment of it, which is used as it is. To use the wheel, remove that: "
-                f"dkist-processing-core environments remove {environment.name}"
-            )
-    elif not is_writable(folder):
-        raise WorkerError(
-            MISCONFIGURED,
-            f"the environment cache {folder} can only be read, and the environment {environment.name} for "
-            f"{request.requirement} in it is {f'damaged ({reason})' if reason else 'missing'}. Build it where "
-            "the cache is made, or set DKIST_ENVIRONMENT_CACHE to a folder that can be written.",
-        )
-    else:
-        locks.begin_build()
-        reason = damage(environment)
-        if reason is None:
-            log.info(f"environment reused: {environment}, built meanwhile")
-        else:
-            if reason:
-                log.warning(f"the environment {environment} is damaged: {reason}; it is built again")
-            if environment.exists():
-                locks.wait_for_users()
-            _build(environment, request, interpreter, settings, supervisor, locks)
-    locks.end_build()
-    return environment, locks
-
-
-def _build(  # noqa: PLR0913, PLR0917 - all that decides what is built, and by whom
-    environment: Path,
-    request: Request,
-    interpreter: Interpreter,
-    settings: Mapping[str, str],
-    supervisor: Supervisor,
-    locks: EnvironmentLocks,
-) -> None:
-    from dkist_processing_core.worker.collector import collect
-    from dkist_processing_core.worker.install import build
-
-    run = partial(supervisor.run, name="the installer", descriptors=locks.descriptors)
-    for variables in (settings, {**settings, **WITHOUT_CACHE}):
-        try:
-            build(environment, request, interpreter, variables, run)
-            break
-        except InstallerError as error:
-            supervisor.check()  # an installer that was ended by a signal is not one that has failed
-            if not error.may_be_its_cache or variables is not settings:
-                raise
-            # A power cut may have damaged the installer's own cache, which no installer checks.
-            log.warning(f"{error} This is tried once more without the installer's cache; if that succeeds, empty it.")
-    # There is more on the disk now, so it is time to remove what nobody uses any more.
-    collect(environment.parent.parent, supervisor.check)
-
-
-def _run_task(
-    request: Request,
-    environment: Path,
-    variables: Mapping[str, str],
-    supervisor: Supervisor,
-    locks: EnvironmentLocks,
-) -> Outcome:
+def _run_task(request: Request, prepared: Prepared, variables: Mapping[str, str], supervisor: Supervisor) -> Outcome:
+    environment = prepared.path
     # A file in memory: it takes no room on a disk, nothing of it is left, and writing to it never blocks.
     with os.fdopen(os.memfd_create("outcome"), "rb") as file:
         began = time.monotonic()
@@ -174,6 +82,7 @@ def _run_task(
             {
                 **variables,
                 OUTCOME_VARIABLE: f"/dev/fd/{file.fileno()}",
+                ENVIRONMENT_IDENTITY: prepared.identity or "",
                 "DKIST_RECIPE_RUN_ID": request.recipe_run_id,
                 "PATH": f"{environment / 'bin'}{os.pathsep}{variables.get('PATH', os.defpath)}",
                 "PYTHONNOUSERSITE": "1",
@@ -181,7 +90,7 @@ def _run_task(
                 "VIRTUAL_ENV": str(environment),
             },
             name="the task",
-            descriptors=[*locks.descriptors, file.fileno()],
+            descriptors=[*prepared.locks.descriptors, file.fileno()],
         )
         file.seek(0)
         limit = supervisor.grace_seconds if supervisor.has_killed else None
@@ -189,7 +98,7 @@ def _run_task(
             written = Outcome.from_json(file.read().decode(errors="replace"))
         except ValueError:
             written = None
-        outcome = judged(written, status, grace_seconds=limit)
+        outcome = judged(written, status, grace_seconds=limit)._replace(environment_identity=prepared.identity)
         if not written or outcome.summary != written.summary:
             log.error(outcome.summary or "")
     seconds = time.monotonic() - began

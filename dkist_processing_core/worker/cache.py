@@ -201,9 +201,10 @@ def damage(environment: Path) -> str | None:
 
 def read_marker(environment: Path) -> dict[str, object]:
     """Return what the marker of an environment says; empty if the environment was never completed."""
+    file = environment / MARKER
     try:
-        content = json.loads((environment / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # a FIFO would wait
+    except (OSError, RecursionError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -18,6 +18,12 @@ LINE_CHARACTERS = 300
 # one whose index did not answer. The second half are those that a cache which is damaged, or another user's, can cause.
 # None matches a part of a name with hyphens, since a message may name packages such as async-timeout.
 NOT_BY_CACHE = {
+    # pip names the file in the line after its message.
+    r"hash mismatch for|^[^ ]+==[^ ]+ from .*:$": (
+        "A file on the package index is not the one in the lock of the workflow: it was replaced since. If that is "
+        "right, lock the environment anew."
+    ),
+    r"this environment cannot run a task": "No other build of this release will do.",
     r"no space left|disk quota exceeded": (
         "The file system is full: it has no more space, or no more inodes (df -h, df -i). Run "
         "dkist-processing-core environments prune with a limit."

@@ -5,8 +5,8 @@ Runs in: worker.
 """
 
 import os
+import re
 import shutil
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from dkist_processing_core.common.redaction import redactor, without_credentials
+from dkist_processing_core.common.environment import DESCRIPTION
+from dkist_processing_core.common.redaction import redactor
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.cache import (
     delete,
@@ -25,23 +26,28 @@ from dkist_processing_core.worker.cache import (
     write_marker,
 )
 from dkist_processing_core.worker.causes import cause
+from dkist_processing_core.worker.description import Installation, address, write_description
 from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
 from dkist_processing_core.worker.installer_folders import installer_folders
+from dkist_processing_core.worker.installers import LOCK_FILE, Installer, pip_installer, uv_installer
 from dkist_processing_core.worker.interpreter import Interpreter
-from dkist_processing_core.worker.pip_settings import for_pip, for_uv
-from dkist_processing_core.worker.request import Request
+from dkist_processing_core.worker.request import EnvironmentRequest
+from dkist_processing_core.worker.uv import find_uv
 
-__all__ = ["Run", "build", "find_uv"]
+__all__ = ["Run", "build"]
 
 CONSTRAINTS_FILE = ".constraints.txt"
 OUTPUT_LINES = 200
+VERSION = re.compile(rb"^(?:uv|pip) (\S+)", re.MULTILINE)
 
 Run = Callable[[list[object], Mapping[str, str], Path, Callable[[bytes], None]], int]
 
 
-def build(path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str], run: Run) -> None:
+def build(
+    path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str], run: Run
+) -> str:
     """
-    Build an environment; if that fails, nothing of it is left.
+    Build an environment and return its identity; if that fails, nothing of it is left.
 
     ``variables`` are those of the installer. ``run`` runs a command with them, in a folder, with a function that takes
     each line of its output, and returns the exit status.
@@ -74,8 +80,9 @@ def build(path: Path, request: Request, interpreter: Interpreter, variables: Map
             delete(path)
         path.mkdir(exist_ok=True)
         mark_as_ours(path)  # before anything else is in it
-        _install(path, request, interpreter, variables, run)
-        write_marker(path, _description(path, request, interpreter, variables))
+        installation = _install(path, request, interpreter, variables, run)
+        identity = write_description(path, request, variables, installation)
+        write_marker(path, _marker(path, request, interpreter, variables))
     except BaseException as error:
         shutil.rmtree(path, ignore_errors=True)
         if isinstance(error, OSError):
@@ -85,49 +92,22 @@ def build(path: Path, request: Request, interpreter: Interpreter, variables: Map
         raise
     finally:
         os.umask(umask)
-    log.info(f"environment built in {time.monotonic() - began:.0f} s")
-
-
-def find_uv(variables: Mapping[str, str]) -> Path | None:
-    """Return the program uv: on PATH, or beside the Python that runs this, to which an extra brings it."""
-    found = shutil.which("uv", path=variables.get("PATH")) or shutil.which("uv", path=Path(sys.executable).parent)
-    return Path(found).absolute() if found else None
+    log.info(f"environment built in {time.monotonic() - began:.0f} s, identity {identity}")
+    return identity
 
 
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
-def _install(path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str], run: Run) -> None:
-    python = path / "bin" / "python"
-    what = [request.requirement]
-    if request.dev_project:
-        what = ["--editable", f"{request.dev_project}[{','.join(request.extras)}]"]
-    if program := find_uv(variables):
-        options, ignored = for_uv(variables)
-        new = [
-            program,
-            "venv",
-            "--quiet",
-            "--allow-existing",
-            "--no-project",
-            "--no-config",
-            "--python",
-            interpreter.path,
-            path,
-        ]
-        # A release that was built again has the name that the cache of uv knows.
-        options += ["--refresh-package", request.name]
-        install = [program, "pip", "install", "--no-progress", "--python", python, *options, *what]
-    else:
-        log.info("there is no uv on PATH; python -m venv and pip do the work, more slowly")
-        variables, ignored = for_pip(variables)
-        new = [interpreter.path, "-I", "-m", "venv", path]
-        options = ["--no-input", "--no-compile", "--disable-pip-version-check"]
-        install = [python, "-P", "-m", "pip", "install", *options, *what]
-    variables = installer_folders(variables, path.parent)
-    if ignored:
-        log.info(f"settings of pip that {'uv' if program else 'pip'} is not given: {', '.join(ignored)}")
+def _install(
+    path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str], run: Run
+) -> Installation:
+    began = time.monotonic()
+    installer = _installer(path, request, interpreter, variables)
+    variables = installer_folders(installer.variables, path.parent)
+    if installer.ignored:
+        log.info(f"settings of pip that {installer.name} is not given: {', '.join(installer.ignored)}")
 
     redact = redactor(variables)
 
@@ -146,29 +126,81 @@ def _install(path: Path, request: Request, interpreter: Interpreter, variables: 
                 may_be_its_cache=why.may_be_its_cache,
             )
 
-    succeed(new, path.parent)
+    for command in installer.make:
+        succeed(command, path.parent)
     # The installer works in this folder. An empty uv.toml keeps uv from looking for one in the folders above.
     (path / "uv.toml").touch()
-    constraints = {}
-    if request.constraints:
-        (path / CONSTRAINTS_FILE).write_text(f"{request.constraints}\n", encoding="utf-8")
-        # These come on top of those of the worker. The settings are lists that are split at spaces, so the file is
-        # named as it is seen from the working folder.
-        names = ("UV_CONSTRAINT", "PIP_CONSTRAINT")
-        constraints = {name: f"{variables.get(name, '')} {CONSTRAINTS_FILE}".strip() for name in names}
-    succeed(install, path, **constraints)
-    succeed([python, "-I", Path(__file__).with_name("verify.py")], path, "was built, but cannot be used")
+    constraints = _constraints(path, request, variables)
+    for command in installer.install:
+        succeed(command, path, **constraints)
+    if request.is_locked:
+        _check_lock(path, request, installer, variables, run)
+    version = _version(path, installer, variables, run)
+    reports = installer.reports()
+    if installer.seed:
+        shutil.rmtree(installer.seed)
+    checkouts = [request.name] if request.dev_project else []
+    for name, arguments in (("inventory.py", [DESCRIPTION, *checkouts]), ("verify.py", [])):
+        checked = [path / "bin" / "python", "-I", Path(__file__).with_name(name), *arguments]
+        succeed(checked, path, "was built, but cannot be used")
+    return Installation(installer.name, version, began, reports)
 
 
-def _description(
-    path: Path, request: Request, interpreter: Interpreter, variables: Mapping[str, str]
+def _installer(
+    path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str]
+) -> Installer:
+    if program := find_uv(variables):
+        return uv_installer(program, path, request, interpreter, variables)
+    log.info("there is no uv on PATH; python -m venv and pip do the work, more slowly")
+    return pip_installer(path, request, interpreter, variables)
+
+
+def _version(path: Path, installer: Installer, variables: Mapping[str, str], run: Run) -> str:
+    lines: list[bytes] = []
+    run(installer.print_version, variables, path, lines.append)
+    found = VERSION.search(b"".join(lines))
+    return found[1].decode() if found else "unknown"
+
+
+def _check_lock(
+    path: Path, request: EnvironmentRequest, installer: Installer, variables: Mapping[str, str], run: Run
+) -> None:
+    """Raise an error if the release needs something that the lock does not state."""
+    output: deque[str] = deque(maxlen=OUTPUT_LINES)
+    nothing = dict.fromkeys(("UV_FIND_LINKS", "PIP_FIND_LINKS", "UV_CONSTRAINT", "PIP_CONSTRAINT"), "")
+    if run(installer.check, {**variables, **nothing}, path, partial(_show, output, redactor(variables))):
+        raise WorkerError(
+            UNAVAILABLE,
+            f"the environment for {request.requirement} could not be built: the lock of the workflow lacks something "
+            f"that it needs, or has another version of it. Lock the environment anew. {installer.name} says: "
+            f"{' '.join(filter(None, output))[-1000:]}",
+        )
+
+
+def _constraints(path: Path, request: EnvironmentRequest, variables: Mapping[str, str]) -> dict[str, str]:
+    """Write the constraints or the lock of the workflow into the environment, and return the settings for them."""
+    names = ("UV_CONSTRAINT", "PIP_CONSTRAINT")
+    if request.is_locked:
+        # It decides by itself what is installed, and the installers refuse a constraint without a hash beside it.
+        (path / LOCK_FILE).write_text("".join(f"{each}\n" for each in request.locked), encoding="utf-8")
+        return dict.fromkeys(names, "")
+    if not request.constraints:
+        return {}
+    (path / CONSTRAINTS_FILE).write_text(f"{request.constraints}\n", encoding="utf-8")
+    # These come on top of those of the worker. The settings are lists that are split at spaces, so the file is named as
+    # it is seen from the working folder.
+    return {name: f"{variables.get(name, '')} {CONSTRAINTS_FILE}".strip() for name in names}
+
+
+def _marker(
+    path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str]
 ) -> dict[str, object]:
     """Return what the marker says."""
     packages = path.glob("lib/python*/site-packages/*.dist-info")
     return {
         "requirement": request.requirement,
         "python": interpreter.identity,
-        "index": without_credentials(variables.get("UV_DEFAULT_INDEX") or variables.get("UV_INDEX_URL") or ""),
+        "index": address(variables.get("UV_DEFAULT_INDEX") or variables.get("UV_INDEX_URL") or ""),
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
         "distributions": sorted(each.name.removesuffix(".dist-info") for each in packages),
     }

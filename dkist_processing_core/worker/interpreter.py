@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 __all__ = ["Interpreter", "find_interpreter"]
 
+SECONDS = 60
+FIND = ("python", "find", "--system", "--no-project", "--no-config", "--no-python-downloads")
+
 
 class Interpreter(NamedTuple):
     """A Python: where it is, the folder of its installation, and its file, version, ABI and platform."""
@@ -28,11 +31,29 @@ class Interpreter(NamedTuple):
         return cls(sys.executable, sys.prefix, identity)
 
 
-def find_interpreter(configured: str, search_path: str | None) -> Interpreter:
-    """Return the Python that is configured (``DKIST_PYTHON``) by its name or path, else the one that runs this."""
-    if not configured:
-        return Interpreter.own()
+def find_interpreter(configured: str, search_path: str | None, requires: str = "") -> Interpreter:
+    """
+    Return the Python to build environments with.
 
+    Parameters
+    ----------
+    configured
+        ``DKIST_PYTHON``, a name or a path; the Python that runs this if it is empty.
+    search_path
+        Where programs are searched for.
+    requires
+        The version specifier (:pep:`440`) that it must match. If it does not, uv is asked for one that does.
+
+    Raises
+    ------
+    WorkerError
+        If there is none.
+    """
+    found = _configured(configured, search_path) if configured else Interpreter.own()
+    return _matching(found, requires, search_path) if requires else found
+
+
+def _configured(configured: str, search_path: str | None) -> Interpreter:
     import shutil
     import subprocess
 
@@ -42,14 +63,61 @@ def find_interpreter(configured: str, search_path: str | None) -> Interpreter:
     try:
         if path is None:
             raise FileNotFoundError(f"no such program on PATH={search_path}")
-        done = subprocess.run([path, "-I", __file__], capture_output=True, check=True, timeout=60)  # noqa: S603
-        return Interpreter(*json.loads(done.stdout))
+        return _interpreter(path)
     except (OSError, subprocess.SubprocessError, TypeError, ValueError) as error:
         raise WorkerError(
             MISCONFIGURED,
             f"DKIST_PYTHON is {configured!r}, which cannot be used: {error}. "
             "Set it to a Python, or leave it unset to use the one that runs Airflow.",
         ) from error
+
+
+def _matching(found: Interpreter, requires: str, search_path: str | None) -> Interpreter:
+    """Return the Python that was found if it matches a version specifier, or another one of this machine."""
+    import subprocess
+
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    from dkist_processing_core.worker.errors import MISCONFIGURED, WorkerError
+    from dkist_processing_core.worker.uv import find_uv
+
+    version = _version(found)
+    try:
+        if SpecifierSet(requires).contains(version, prereleases=True):
+            return found
+        path = search_path or os.defpath
+        if not (uv := find_uv({"PATH": path})):
+            raise FileNotFoundError("there is no uv on PATH, which would find another one")
+        asked = subprocess.run(  # noqa: S603 - no shell
+            [uv, *FIND, requires],
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        other = _interpreter(asked.stdout.strip())
+        if not SpecifierSet(requires).contains(_version(other), prereleases=True):  # uv reads "==3.12" as "==3.12.*"
+            raise FileNotFoundError(f"uv finds {other.path}, which is {_version(other)}")
+        return other
+    except (InvalidSpecifier, OSError, subprocess.SubprocessError, TypeError, ValueError) as error:
+        what = getattr(error, "stderr", "") or error
+        raise WorkerError(
+            MISCONFIGURED,
+            f"the workflow requires Python {requires}, and {found.path} is {version}: {' '.join(str(what).split())}. "
+            "Install such a Python where uv finds it, or set DKIST_PYTHON to one.",
+        ) from error
+
+
+def _version(interpreter: Interpreter) -> str:
+    return interpreter.identity[1].split()[0].rstrip("+")
+
+
+def _interpreter(path: str) -> Interpreter:
+    import subprocess
+
+    done = subprocess.run([path, "-I", __file__], capture_output=True, check=True, timeout=SECONDS)  # noqa: S603
+    return Interpreter(*json.loads(done.stdout))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from pathlib import Path
 from dkist_processing_core.common.redaction import without_credentials
 from dkist_processing_core.worker.checkout import deciding_files
 from dkist_processing_core.worker.errors import MISCONFIGURED, WorkerError
-from dkist_processing_core.worker.request import Request
+from dkist_processing_core.worker.request import EnvironmentRequest
 
-__all__ = ["environment_name"]
+__all__ = ["environment_name", "requirements"]
 
 INSTALLER_PREFIXES = ("PIP_", "UV_")
 # Settings of installers that decide how files are fetched and written. Whatever else they know, also in a later
@@ -34,7 +34,7 @@ NAMING_FILES = frozenset({*FILES_OF_REQUIREMENTS, "PIP_CONFIG_FILE", "UV_CONFIG_
 INCLUDE = re.compile(r"^\s*(?:-[cr]\s*|--(?:constraint|requirement)[ =]\s*)(\S+)", re.MULTILINE)
 
 
-def environment_name(request: Request, interpreter: list[str], settings: Mapping[str, str]) -> str:
+def environment_name(request: EnvironmentRequest, interpreter: list[str], settings: Mapping[str, str]) -> str:
     """
     Return the name of the folder of an environment.
 
@@ -48,9 +48,7 @@ def environment_name(request: Request, interpreter: list[str], settings: Mapping
         "interpreter": interpreter,
         "settings": {key: without_credentials(value) for key, value in settings.items() if _is_in_key(key)},
         "constraints": request.constraints.split("\n"),
-        "files": {
-            key: [_requirements(each) for each in settings.get(key, "").split()] for key in FILES_OF_REQUIREMENTS
-        },
+        "files": {key: [requirements(each) for each in settings.get(key, "").split()] for key in FILES_OF_REQUIREMENTS},
         "uv": [_content(str(file)) for file in _uv_files(settings) if os.path.isfile(file)],  # noqa: PTH113 - does not raise
     }
     if request.dev_project:
@@ -65,13 +63,13 @@ def _is_in_key(name: str) -> bool:
     return name.startswith(INSTALLER_PREFIXES) and name not in NAMING_FILES and not NOT_IN_KEY.search(name)
 
 
-def _requirements(path: str, including: tuple[str, ...] = ()) -> list[str]:
+def requirements(path: str, including: tuple[str, ...] = ()) -> list[str]:
     """Return the text of a file with requirements, and of all files that it names."""
     text = _content(path)
     found = [text]
     for name in INCLUDE.findall(text) if path not in including else ():
         nested = name if "://" in name or "://" in path else str(Path(path).parent / name)
-        found += _requirements(nested, (*including, path))
+        found += requirements(nested, (*including, path))
     return found
 
 

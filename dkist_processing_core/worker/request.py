@@ -1,5 +1,5 @@
 """
-The environment variables that say which task to run, checked.
+The environment variables that say which task to run, and in which environment, checked.
 
 Runs in: worker. These variables are part of the ABI: exported DAGs set them.
 """
@@ -12,35 +12,87 @@ from typing import NamedTuple
 from dkist_processing_core.worker.checkout import find_checkout, normalized
 from dkist_processing_core.worker.errors import INVALID_RECIPE_RUN_ID, MISCONFIGURED, WorkerError
 
-__all__ = ["Request"]
+__all__ = ["REQUIREMENT", "EnvironmentRequest", "Request"]
 
 REQUIRED = ("DKIST_TASK", "DKIST_REQUIREMENT", "DKIST_WORKFLOW_NAME", "DKIST_WORKFLOW_VERSION")
 # Airflow and the services that the id is sent to keep it as a signed integer of 64 bits.
 LARGEST_RECIPE_RUN_ID = 2**63 - 1
-REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\[([A-Za-z0-9._,-]*)\]==([A-Za-z0-9._!+-]+)")
+REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\[([A-Za-z0-9._,-]*)\]==([A-Za-z0-9._!+-]+)")
 DEV = "dev"
 
 
-class Request(NamedTuple):
+class EnvironmentRequest(NamedTuple):
     """
-    One task to run.
+    The environment of one release.
 
     ``name``, ``extras`` and ``version`` are the parts of ``requirement``, normalized (:pep:`503`). ``constraints`` has
-    one requirement a line. The version ``dev`` is installed from the checkout ``dev_project``, which releases have not.
+    one requirement a line, with hashes if they are a lock. The version ``dev`` is installed from the checkout
+    ``dev_project``, which releases have not. ``requires_python`` is a version specifier (:pep:`440`). Another process
+    that builds the environment is waited for, for ``build_wait_seconds``.
     """
 
-    task: str
     requirement: str
     name: str
     extras: tuple[str, ...]
     version: str
     constraints: str
+    requires_python: str
+    dev_project: Path | None
+    build_wait_seconds: int
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether the constraints state all that is installed besides the release."""
+        return " --hash=" in self.constraints
+
+    @property
+    def locked(self) -> list[str]:
+        """
+        What is locked, one requirement with hashes each.
+
+        A lock may have the release itself. If it was made for another version, that does not count.
+        """
+        return [line for line in self.constraints.splitlines() if not self._is_another_version(line)]
+
+    def _is_another_version(self, line: str) -> bool:
+        name, _, rest = line.partition("==")
+        if normalized(name) != self.name:
+            return False
+        from packaging.version import Version
+
+        return Version(re.split("[ ;]", rest, maxsplit=1)[0]) != Version(self.version)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "EnvironmentRequest":
+        """Return what environment variables ask for; `WorkerError` if one is missing or cannot be used."""
+        requirement = environment.get("DKIST_REQUIREMENT", "")
+        match = REQUIREMENT.fullmatch(requirement)
+        if match is None:
+            raise _misconfigured(f"DKIST_REQUIREMENT is {requirement!r}; it must read name[extra,...]==version.")
+        name = normalized(match[1])
+        return cls(
+            requirement=requirement,
+            name=name,
+            extras=tuple(sorted({normalized(extra) for extra in match[2].split(",") if extra})),
+            version=match[3],
+            constraints=environment.get("DKIST_CONSTRAINTS", ""),
+            requires_python=environment.get("DKIST_REQUIRES_PYTHON", ""),
+            dev_project=find_checkout(environment.get("DKIST_DEV_PROJECT", ""), name) if match[3] == DEV else None,
+            build_wait_seconds=_seconds(
+                "DKIST_BUILD_WAIT_SECONDS", environment.get("DKIST_BUILD_WAIT_SECONDS") or "3600"
+            ),
+        )
+
+
+class Request(NamedTuple):
+    """One task to run."""
+
+    task: str
+    environment: EnvironmentRequest
     workflow_name: str
     workflow_version: str
     recipe_run_id: str
-    dev_project: Path | None
     grace_seconds: int
-    build_wait_seconds: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Request":
@@ -55,26 +107,13 @@ class Request(NamedTuple):
                 f"recipe_run_id must be an integer, not {run[:80]!r}. Trigger the run with conf "
                 '{"recipe_run_id": <integer>}, or set DKIST_RECIPE_RUN_ID=<integer> when you run this by hand.',
             )
-        requirement = environment["DKIST_REQUIREMENT"]
-        match = REQUIREMENT.fullmatch(requirement)
-        if match is None:
-            raise _misconfigured(f"DKIST_REQUIREMENT is {requirement!r}; it must read name[extra,...]==version.")
-        name = normalized(match[1])
         return cls(
             task=environment["DKIST_TASK"],
-            requirement=requirement,
-            name=name,
-            extras=tuple(sorted({normalized(extra) for extra in match[2].split(",") if extra})),
-            version=match[3],
-            constraints=environment.get("DKIST_CONSTRAINTS", ""),
+            environment=EnvironmentRequest.from_environment(environment),
             workflow_name=environment["DKIST_WORKFLOW_NAME"],
             workflow_version=environment["DKIST_WORKFLOW_VERSION"],
             recipe_run_id=run,
-            dev_project=find_checkout(environment.get("DKIST_DEV_PROJECT", ""), name) if match[3] == DEV else None,
             grace_seconds=_seconds("DKIST_GRACE_SECONDS", environment.get("DKIST_GRACE_SECONDS") or "10"),
-            build_wait_seconds=_seconds(
-                "DKIST_BUILD_WAIT_SECONDS", environment.get("DKIST_BUILD_WAIT_SECONDS") or "3600"
-            ),
         )
 
 

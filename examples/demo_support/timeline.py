@@ -14,9 +14,9 @@ __all__ = ["Run", "Task", "Timeline"]
 # What the worker program of the library logs.
 SAID_BY_WORKER = re.compile(r"dkist: (.*)")
 STARTED = re.compile(r"task \S+:(\w+) of (\S+) (\S+), recipe run (\d+)")
-REUSED = re.compile(r"environment reused: (.+?)(, built meanwhile)?")
+REUSED = re.compile(r"environment reused: (.+?)(, built meanwhile)?([,;] .*identity .*)?")
 BUILDING = re.compile(r"building the environment (.+) for (\S+) with .+")
-BUILT = re.compile(r"environment built in (\d+) s")
+BUILT = re.compile(r"environment built in (\d+) s(, identity \w+)?")
 ENDED = re.compile(r"task \S+ ended with exit status (\d+) after \d+ s")
 SAID_BY_UV = re.compile(r"(Resolved|Downloading|Prepared|Installed|Bytecode compiled) .*")
 SAID_BY_TASK = re.compile(r"dkist_processing_example[.\w]*: (.*)")

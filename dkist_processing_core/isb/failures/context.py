@@ -71,6 +71,7 @@ def failed_task(context: Context, workflow_name: str, workflow_version: str, tas
         error=error and last_lines(error),
         trace_id=outcome.trace_id,
         transaction_id=outcome.transaction_id,
+        environment_identity=outcome.environment_identity,
         is_lost=is_lost,
         **_run(context),
         **{"host": None if is_lost else socket.gethostname(), **_try(context)},

@@ -49,6 +49,7 @@ class Failure:
     error: str | None = None
     trace_id: str | None = None
     transaction_id: str | None = None
+    environment_identity: str | None = None
     is_lost: bool = False  # the DAG processor reports it because the task's own process could not
     reported_id: str | None = None  # of the message that an XCom of the task says was sent
 

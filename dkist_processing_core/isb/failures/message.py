@@ -62,6 +62,7 @@ class RecipeRunFailureMessageBody(BaseModel):
     error: str | None = Field(default=None, description="Last lines of the error.")
     traceId: str | None = Field(default=None, description="Id of the trace, with telemetry.")
     transactionId: str | None = Field(default=None, description="Id of the transaction, or root span, with telemetry.")
+    environmentIdentity: str | None = Field(default=None, description="Identity of the environment of the task.")
 
 
 class RecipeRunFailureMessage:
@@ -173,6 +174,7 @@ def message_of(failure: Failure) -> RecipeRunFailureMessage:
             "error": failure.error,
             "traceId": failure.trace_id,
             "transactionId": failure.transaction_id,
+            "environmentIdentity": failure.environment_identity,
         }
     )
 

@@ -40,6 +40,7 @@ class TaskLog:
                 "workflowName": metadata.workflow_name,
                 "workflowVersion": metadata.workflow_version,
                 "taskName": metadata.task_name,
+                "environmentIdentity": metadata.environment_identity,
                 "dagRunId": os.environ.get("AIRFLOW_CTX_DAG_RUN_ID") or None,
                 "tryNumber": int(try_number) if try_number.isdecimal() else None,
                 "host": os.uname().nodename,

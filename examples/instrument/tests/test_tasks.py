@@ -1,5 +1,7 @@
 import hashlib
+import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -101,6 +103,16 @@ def test_fits_files_say_what_they_are(processed, name):
     assert (header["WKFLNAME"], header["WKFLVERS"]) == ("raw_to_level1_example", "1.0.0")
     assert header["EXPTIME"] == pytest.approx(0.02)
     assert Time(header["DATE"], scale="utc").isot.startswith("2025-07-13T18:")
+
+
+def test_fits_files_say_what_their_task_ran_with(processed, run, monkeypatch, tmp_path):
+    """The worker program describes each environment in a file in its folder."""
+    described = {"schema_version": 1, "identity": "0a" * 32, "requirement": "dkist-processing-example[frozen]==1.0.0"}
+    (tmp_path / "environment.json").write_text(json.dumps(described))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    run(MakeDark)
+    history = list(fits.getheader(processed / "calibration/master_dark.fits")["HISTORY"])
+    assert history == ["made by dkist-processing-example[frozen]==1.0.0", f"ran in {'0a' * 32}"]
 
 
 def test_preview_shows_both_frames(processed):

@@ -83,7 +83,8 @@ class ExampleTask(TaskBase, ABC):
         data
             The image.
         cards
-            What its header says besides the recipe run and the workflow: keyword, and value and comment.
+            What its header says besides the recipe run, the workflow, and what the task ran with: keyword, and value
+            and comment.
         """
         origin: Cards = {
             "RRUNID": (self.recipe_run_id, "recipe run"),
@@ -91,7 +92,11 @@ class ExampleTask(TaskBase, ABC):
             "WKFLVERS": (self.workflow_version, "version of it"),
             "WKFLTASK": (self.task_name, "task of it"),
         }
-        image = fits.PrimaryHDU(data, header=fits.Header([(key, *card) for key, card in (cards | origin).items()]))
+        header = fits.Header([(key, *card) for key, card in (cards | origin).items()])
+        if self.environment.identity:  # not in a test or a notebook
+            header.add_history(f"made by {self.environment.requirement}")
+            header.add_history(f"ran in {self.environment.identity}")
+        image = fits.PrimaryHDU(data, header=header)
         with replaced(self.scratch / name) as path:
             image.writeto(path)
         logger.debug("Wrote %s, %s %s", name, "x".join(map(str, data.shape)), data.dtype)

@@ -1,0 +1,73 @@
+"""
+Lock files, which state each file of an environment by its hash.
+
+Runs in: author and CI, worker. Source of the format: ``pylock.toml``, :pep:`751`.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+__all__ = ["is_lock_file", "locked_requirements"]
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+NAME = re.compile(r"pylock(\.[^.]+)?\.toml")
+# What PEP 751 adds to the variables of markers; a requirement cannot have it.
+GROUPS = re.compile(r"\b(extras|dependency_groups)\b")
+
+
+def is_lock_file(path: str | Path) -> bool:
+    """Return whether a file has the name of a lock file, such as ``pylock.toml`` or ``pylock.cam.toml``."""
+    return NAME.fullmatch(Path(path).name) is not None
+
+
+def locked_requirements(text: str) -> Iterator[str]:
+    """
+    Yield each distribution of a lock file as a requirement with hashes, in the format of ``requirements.txt``.
+
+    Of a distribution with wheels, the wheels alone count. `ValueError` if something cannot be locked so: a checkout, a
+    folder, a file without SHA-256, or a choice of extras or dependency groups.
+    """
+    try:
+        content = tomllib.loads(text)
+        if content["lock-version"].partition(".")[0] != "1":
+            raise ValueError(f"has lock-version {content['lock-version']!r}, and 1.0 is known")
+        if not content["packages"]:
+            raise ValueError("states no distribution")
+        for package in content["packages"]:
+            yield _requirement(package)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"is not in the format of PEP 751: {type(error).__name__}: {error}") from error
+
+
+def _requirement(package: Mapping[str, Any]) -> str:
+    name, marker = canonicalize_name(package["name"]), package.get("marker", "")
+    if GROUPS.search(marker):
+        raise ValueError(f"leaves a choice of extras or dependency groups: {name} has the marker {marker!r}")
+    if archive := package.get("archive"):
+        if not (url := archive.get("url")):
+            raise ValueError(f"names no address of {name}, but a file on the machine that wrote it")
+        if "@" in urlsplit(url).netloc or "?" in url:
+            raise ValueError(f"has an address of {name} with what may be a password; a DAG must not contain one")
+        release, files = f"{name} @ {url}", [archive]
+    elif "version" in package and (files := package.get("wheels") or [*filter(None, [package.get("sdist")])]):
+        release = f"{name}=={Version(package['version'])}"
+    else:
+        raise ValueError(f"has {name} as a checkout or a folder, whose files have no hash")
+    # A space, since a semicolon belongs to an address.
+    requirement = Requirement(f"{release} ; {marker}" if marker else release)
+    return f"{requirement}{''.join(f' --hash=sha256:{each}' for each in _hashes(name, files))}"
+
+
+def _hashes(name: str, files: Iterable[Mapping[str, Any]]) -> list[str]:
+    found = [str(each["hashes"].get("sha256")) for each in files]
+    if not all(map(SHA256.fullmatch, found)):
+        raise ValueError(f"has no SHA-256 of a file of {name}")
+    return sorted(set(found))

@@ -1,0 +1,42 @@
+"""
+What differs between two environments, by what they say of themselves.
+
+Runs in: worker.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dkist_processing_core.common.environment import identity_rows
+
+__all__ = ["Difference", "differences"]
+
+
+class Difference(NamedTuple):
+    """
+    A distribution that differs, with its versions, of which an empty one stands for an environment that lacks it.
+
+    If they are the same, its files differ. The name is empty for modules that belong to no distribution.
+    """
+
+    name: str
+    first: str
+    second: str
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
+    """Return what makes the identities of two environments different, sorted by name."""
+    one, other = (_by_name(each) for each in (first, second))
+    return [
+        Difference(name, *(", ".join(row[0] for row in rows) for rows in (one.get(name, []), other.get(name, []))))
+        for name in sorted({*one, *other})
+        if one.get(name) != other.get(name)
+    ]
+
+
+def _by_name(description: Mapping[str, Any]) -> dict[str, list[list[Any]]]:
+    """Return versions and digests by name; after an interrupted upgrade a distribution may be there twice."""
+    found: dict[str, list[list[Any]]] = {}
+    for name, *rest in sorted(identity_rows(description), key=str):
+        found.setdefault(str(name), []).append(rest)
+    return found

@@ -1,0 +1,110 @@
+"""
+The commands of uv, and of venv and pip, that make an environment.
+
+Runs in: worker.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dkist_processing_core.worker.interpreter import Interpreter
+from dkist_processing_core.worker.pip_settings import for_pip, for_uv
+from dkist_processing_core.worker.request import EnvironmentRequest
+
+__all__ = ["LOCK_FILE", "Installer", "pip_installer", "uv_installer"]
+
+# In the environment, until it is built. The environment itself gets no pip, which no release has asked for.
+FOLDER_OF_PIP = ".pip"
+REPORTS = "report-*.json"
+LOCK_FILE = ".lock.txt"  # in the environment, in which the installer works
+# It finds nothing to do where everything is there that a release needs, its extras included, and otherwise fails.
+CHECK = ("--no-index", "--dry-run")
+
+
+class Installer(NamedTuple):
+    """
+    An installer, with the commands that make an environment, fill it, check it, and print the installer's version.
+
+    ``variables`` are what it is given of the variables of the installer, ``ignored`` the settings of pip that it is not
+    given. ``seed`` is the folder with the installer itself, which is removed at the end, and with its reports.
+    """
+
+    name: str
+    make: list[list[object]]
+    install: list[list[object]]
+    check: list[object]
+    print_version: list[object]
+    variables: Mapping[str, str]
+    ignored: list[str]
+    seed: Path | None = None
+
+    def reports(self) -> list[dict[str, Any]]:
+        """Return what pip reports of each distribution that it has installed; empty for uv, which reports nothing."""
+        files = sorted(self.seed.glob(REPORTS)) if self.seed else []
+        return [each for file in files for each in json.loads(file.read_text(encoding="utf-8"))["install"]]
+
+
+def uv_installer(
+    program: Path, path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str]
+) -> Installer:
+    """Return the commands of uv for an environment in a folder."""
+    options, ignored = for_uv(variables)
+    if request.is_locked:
+        options = [each for each in options if each != "--no-deps"]  # uv takes no option twice
+    new = ["venv", "--quiet", "--allow-existing", "--no-project", "--no-config", "--python", interpreter.path, path]
+    # A release that was built again has the name that the cache of uv knows.
+    options += ["--refresh-package", request.name]
+    target = ["--python", path / "bin" / "python"]
+    return Installer(
+        name="uv",
+        make=[[program, *new]],
+        install=[
+            *([program, "pip", "install", "--no-progress", *target, *options, *each] for each in _what(request)),
+        ],
+        check=[program, "pip", "install", "--no-progress", *target, "--no-config", *CHECK, _name(request)],
+        print_version=[program, "--version"],
+        variables=variables,
+        ignored=ignored,
+    )
+
+
+def pip_installer(
+    path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str]
+) -> Installer:
+    """Return the commands of venv and pip, which any Python has, for an environment in a folder."""
+    variables, ignored = for_pip(variables)
+    seed = path / FOLDER_OF_PIP
+    venv = [interpreter.path, "-I", "-m", "venv"]
+    options = ["--no-input", "--no-compile", "--disable-pip-version-check"]
+    reports = [["--report", seed / REPORTS.replace("*", str(number))] for number in range(2)]
+    pip = [seed / "bin" / "python", "-P", "-m", "pip", "--python", path / "bin" / "python"]
+
+    return Installer(
+        name="pip",
+        make=[[*venv, "--without-pip", path], [*venv, seed]],
+        install=[
+            *([*pip, "install", *options, *to, *each] for to, each in zip(reports, _what(request), strict=False)),
+        ],
+        check=[*pip, "install", *options, *CHECK, _name(request)],
+        print_version=[seed / "bin" / "python", "-P", "-m", "pip", "--version"],
+        variables=variables,
+        ignored=ignored,
+        seed=seed,
+    )
+
+
+def _name(request: EnvironmentRequest) -> str:
+    return f"{request.name}[{','.join(request.extras)}]"
+
+
+def _what(request: EnvironmentRequest) -> list[list[object]]:
+    """Return the arguments of each installation; what is locked is installed without the release, which may not be."""
+    release: list[object] = [request.requirement]
+    if request.dev_project:
+        release = ["--editable", f"{request.dev_project}[{','.join(request.extras)}]"]
+    if request.is_locked:
+        locked: list[object] = ["--no-deps", "--require-hashes", "--requirement", LOCK_FILE]
+        return [*([locked] if request.locked else []), ["--no-deps", *release]]
+    return [release]

@@ -1,0 +1,202 @@
+"""
+A lock file of an environment: the wheel of each distribution in it, by its hash.
+
+Runs in: worker. Target format: ``pylock.toml``, :pep:`751`. Environments that pip has built know their wheels; those of
+another one are asked of the package index, by uv, which does not say what it has installed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from packaging.utils import parse_wheel_filename
+
+from dkist_processing_core._version import __version__
+from dkist_processing_core.common.environment import read_description
+from dkist_processing_core.common.lock_file import locked_requirements
+from dkist_processing_core.common.redaction import without_credentials
+from dkist_processing_core.exceptions import EnvironmentLockError
+from dkist_processing_core.worker.builds import build_all
+from dkist_processing_core.worker.cache import LAYOUT
+from dkist_processing_core.worker.checkout import normalized
+from dkist_processing_core.worker.comparison import differences
+from dkist_processing_core.worker.installer_folders import installer_folders
+from dkist_processing_core.worker.needed import Needed
+from dkist_processing_core.worker.pip_settings import for_uv, installer_variables
+from dkist_processing_core.worker.uv import find_uv
+
+__all__ = ["lock_file"]
+
+COMPILE = ("pip", "compile", "--quiet", "--no-deps", "--no-header", "--no-annotate", "--format", "pylock.toml")
+SECONDS = 600
+
+
+def lock_file(environment: Path, description: Mapping[str, Any]) -> str:
+    """
+    Return a lock file that rebuilds an environment; that it does was tried before this returns.
+
+    Parameters
+    ----------
+    environment
+        Folder of the environment.
+    description
+        What it says of itself.
+
+    Raises
+    ------
+    EnvironmentLockError
+        If a distribution has no file that could be locked, the index cannot be asked, or what it has today is not what
+        is in the environment.
+    """
+    for each in description["distributions"]:
+        if "checkout" in (each["origin"] or {}):
+            raise EnvironmentLockError(
+                f"{each['name']} is installed from a checkout, which has no hash",
+                remedy="Release it, and lock an environment of that release",
+            )
+    packages = _known(description)
+    unknown = {each["name"]: each for each in description["distributions"] if each["name"] not in packages}
+    if unknown:
+        packages |= _asked(environment, unknown)
+    text = _toml(description, packages)
+    _try(text, description)
+    return text
+
+
+def _known(description: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the files of which the installer has told address and hash."""
+    found: dict[str, dict[str, Any]] = {}
+    for each in description["distributions"]:
+        origin = each["origin"] or {}
+        if not each["wheel_sha256"]:
+            continue
+        if direct_url := origin.get("direct_url"):
+            found[each["name"]] = {"archive": _file(direct_url["url"], each["wheel_sha256"])}
+        else:
+            found[each["name"]] = {"version": each["version"], "wheels": [_file(origin["url"], each["wheel_sha256"])]}
+    return found
+
+
+def _asked(environment: Path, distributions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Ask the package index for the files of distributions."""
+    variables = installer_folders(installer_variables(os.environ, sys.prefix), environment.parent)
+    if not (uv := find_uv(variables)):
+        raise EnvironmentLockError(
+            "uv, which asks the package index for hashes, is not on PATH", remedy="pip install uv, and lock again"
+        )
+    options, _ = for_uv(variables)
+    pins = "".join(f"{_pin(each)}\n" for each in distributions.values())
+    done = subprocess.run(  # noqa: S603 - no shell
+        [uv, *COMPILE, "--python", environment / "bin" / "python", *options, "-"],
+        input=pins,
+        env=variables,
+        cwd=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    if done.returncode:
+        raise EnvironmentLockError(
+            f"the package index does not have what is in the environment: {without_credentials(done.stderr).strip()}",
+            remedy="Run this with the settings of the worker that has built the environment",
+        )
+    found: dict[str, dict[str, Any]] = {}
+    for package in tomllib.loads(done.stdout)["packages"]:
+        kept = {key: package[key] for key in ("version", "archive") if key in package}
+        if wheels := package.get("wheels"):
+            tags = _tags(environment, package["name"], package["version"])
+            kept["wheels"] = [each for each in wheels if tags & _tags_of(each)] or wheels
+        elif "sdist" in package:
+            kept["sdist"] = package["sdist"]
+        found[package["name"]] = kept
+    return found
+
+
+def _tags(environment: Path, name: str, version: str) -> set[str]:
+    """Return the tags of the wheel that is installed (:pep:`427`), which tell it from the others of the release."""
+    for folder in environment.glob("lib/*/site-packages/*.dist-info"):
+        spelled, _, found = folder.name.removesuffix(".dist-info").partition("-")
+        if (normalized(spelled), found) == (name, version):
+            lines = (folder / "WHEEL").read_text(encoding="utf-8").splitlines()
+            return {line.partition(":")[2].strip() for line in lines if line.startswith("Tag:")}
+    return set()
+
+
+def _tags_of(wheel: Mapping[str, Any]) -> set[str]:
+    name = PurePosixPath(unquote(urlsplit(wheel.get("url") or wheel["path"]).path)).name
+    return set(map(str, parse_wheel_filename(name)[3]))
+
+
+def _pin(distribution: Mapping[str, Any]) -> str:
+    if direct_url := (distribution["origin"] or {}).get("direct_url"):
+        return f"{distribution['name']} @ {direct_url['url']}"
+    return f"{distribution['name']}=={distribution['version']}"
+
+
+def _file(url: str, sha256: str) -> dict[str, Any]:
+    return {"url": url, "hashes": {"sha256": sha256}}
+
+
+def _toml(description: Mapping[str, Any], packages: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the text of a lock file; each file has its address, without credentials, its size and its hashes."""
+    lines = [
+        'lock-version = "1.0"',
+        f"created-by = {_value(f'dkist-processing-core {__version__}')}",
+        f"requires-python = {_value('==' + '.'.join(description['interpreter']['version'].split('.')[:2]) + '.*')}",
+    ]
+    for name, package in sorted(packages.items()):
+        lines += ["", "[[packages]]", f"name = {_value(name)}"]
+        lines += [f"{key} = {_value(value)}" for key, value in package.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_value(each)}' for key, each in _told(value))} }}"
+    # A string of JSON is one of TOML as well, but for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def _told(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key in ("url", "path", "size", "hashes", "sha256"):
+        if key in table:
+            yield key, without_credentials(table[key]) if key == "url" else table[key]
+
+
+def _try(text: str, description: Mapping[str, Any]) -> None:
+    """Build an environment from a lock file in an empty cache, and compare."""
+    requirement = description["requirement"]
+    try:
+        needed = Needed(requirement, "\n".join(sorted(locked_requirements(text))))
+    except ValueError as error:
+        raise EnvironmentLockError(f"the lock {error}", remedy="Use a package index that states hashes") from error
+    with tempfile.TemporaryDirectory(prefix="dkist-lock-") as cache:
+        variables = {
+            **os.environ,
+            "DKIST_ENVIRONMENT_CACHE": cache,
+            "DKIST_PYTHON": description["interpreter"]["executable"],
+        }
+        [built] = build_all([needed], variables, parallel=1)
+        if not built.outcome.is_success:
+            raise EnvironmentLockError(
+                f"{requirement} cannot be built from its lock: {built.outcome.summary}",
+                remedy=f"Its log ends with: {built.log.decode(errors='replace')[-2000:]}",
+            )
+        [folder] = Path(cache, LAYOUT).glob("*/")
+        if names := [
+            each.name or "modules of no distribution" for each in differences(description, read_description(folder))
+        ]:
+            raise EnvironmentLockError(
+                f"what the package index has today is not what is in the environment: {', '.join(names)} differ",
+                remedy="Remove the environment, let it be built from what is there now, and lock that",
+            )

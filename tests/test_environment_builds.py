@@ -1,0 +1,234 @@
+"""Environments that are built before a task needs them."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from support.command_line import PROGRAM
+from support.releases import VERSION, with_links
+from support.script_package import NAME
+from support.script_runs import environments, new_spec, run
+from support.sources import imported_sources
+from support.waiting import PATIENCE_SECONDS, wait_until
+from support.wheels import make_wheel
+
+from dkist_processing_core.exceptions import NeededEnvironmentsError
+from dkist_processing_core.worker.needed import Needed, needed_by_dag_files, needed_by_manifest
+from dkist_processing_core.worker.verification import verify
+
+GOLDEN = Path(__file__).parent / "golden" / "protocol_1"
+MODULE = """
+    from dkist_processing_core import TaskBase, Workflow
+
+    class Dark(TaskBase):
+        def run(self): pass
+    class Flat(Dark): pass
+
+    def new(detail, **arguments):
+        return Workflow(input_data="a", output_data="b", category="cam", detail=detail,
+                        workflow_package=__package__, workflow_version="1.0", **arguments)
+
+    plain, own = new("plain", requires_python=">=3.11"), new("own", operator="python_virtualenv")
+    constrained = new("constrained", constraints=FILE)
+    for each in (plain, own, constrained):
+        each.add_node(Dark)
+        each.add_node(Flat, upstreams=Dark, pip_extras=["asdf"])
+"""
+
+
+def test_what_exported_files_need_is_read_without_running_them(tmp_path):
+    """Each environment once; files and archives of anybody else are passed over."""
+    for name in ("diamond_bash", "diamond_bash_constrained", "diamond_python_virtualenv"):
+        shutil.copy(GOLDEN / f"{name}.py", tmp_path)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "theirs.py").write_text("raise SystemExit('of another team' ")
+    (tmp_path / "notes.zip").write_bytes(b"no archive")
+    (tmp_path / "below" / "above").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.py")
+    with zipfile.ZipFile(tmp_path / "below" / "dags.zip", "w") as archive:
+        archive.writestr("dag.py", (GOLDEN / "diamond_bash.py").read_text().replace('"support"', '"archived"'))
+        archive.writestr("dag.txt", "dkist_processing_core.scheduling")
+    constraints = "numpy==2.1.0\nscipy==1.14.1"
+    (tmp_path / "current").mkdir()
+    (tmp_path / "current" / "dags").symlink_to(tmp_path)  # as git-sync does
+    assert set(needed_by_dag_files(tmp_path / "current")) == {
+        Needed(f"{name}[{extras}]==1.0", text)
+        for name, text in (("support", ""), ("support", constraints), ("archived", ""))
+        for extras in ("frozen", "frozen,asdf")
+    }
+
+
+@pytest.mark.parametrize("form", ["export_dags", "export_one_file", "export_archive"])
+def test_the_manifest_says_what_the_files_need(tmp_path, form):
+    """Whatever the form of the export is; Airflow's own operator builds its environments by itself."""
+    from dkist_processing_core import build_utils
+
+    (tmp_path / "constraints.txt").write_text("numpy<3\n")
+    source = MODULE.replace("FILE", repr(str(tmp_path / "constraints.txt")))
+    with imported_sources(tmp_path / "sources", {"flow.py": source}, name="needed_by_a_test"):
+        import needed_by_a_test
+
+        getattr(build_utils, form)(needed_by_a_test, tmp_path / "dags")
+    found = set(needed_by_dag_files(tmp_path / "dags"))
+    assert {(each.constraints, each.requires_python) for each in found} == {("", ">=3.11"), ("numpy<3", "")}
+    assert {each.requirement for each in found} == {f"needed-by-a-test[{x}]==1.0" for x in ("frozen", "frozen,asdf")}
+    if form != "export_archive":
+        assert set(needed_by_manifest(tmp_path / "dags" / "manifest.json")) == found
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    """With what to do."""
+    golden = (GOLDEN / "diamond_bash.py").read_text()
+    for text, reason in (
+        (golden[:-20], "SyntaxError"),
+        (golden.replace('["frozen", "asdf"]', '"frozen"'), "ValueError"),
+        (golden.replace("distribution=", "package="), "ValueError"),
+    ):
+        (tmp_path / "dag.py").write_text(text)
+        with pytest.raises(NeededEnvironmentsError, match=rf"dag.py cannot be read .*{reason}(?s:.*)Export it again"):
+            list(needed_by_dag_files(tmp_path))
+    odd = {"requirement": "x[frozen]==1\0", "constraints": "", "requires_python": ""}
+    for text in (
+        "",
+        "[]",
+        "[" * 100_000,
+        '{"files": [{"file": "of an earlier release"}]}',
+        json.dumps({"files": [{"environments": [odd]}]}),
+        json.dumps({"files": [{"environments": [odd | {"requirement": "x", "constraints": "x" * 200_000}]}]}),
+        json.dumps({"files": [{"environments": [odd | {"requirement": 5}]}]}),
+    ):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(NeededEnvironmentsError, match=r"manifest.json does not say"):
+            list(needed_by_manifest(tmp_path / "manifest.json"))
+
+
+def start_build(cache, releases, *arguments, **options):
+    """Start the command in the environment of a worker."""
+    return subprocess.Popen(
+        [PROGRAM, "environments", "build", *map(str, arguments)],
+        env={**os.environ, **with_links(releases), "DKIST_ENVIRONMENT_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def build(cache, releases, *arguments):
+    process = start_build(cache, releases, *arguments)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    return process.returncode, output
+
+
+@pytest.mark.network
+def test_the_first_task_of_a_release_starts_warm(releases, tmp_path):
+    """What cannot be built is one line with its log; what is there is left as it is."""
+    manifest = {"schema_version": 1, "queues": [], "pools": [], "files": []}
+    manifest["files"] = [
+        {"environments": [{"requirement": f"{NAME}[frozen]==1.0", "constraints": "", "requires_python": ""}]}
+    ]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    arguments = (f"{NAME}[frozen]==9.9", "--manifest", tmp_path / "manifest.json")
+    status, output = build(tmp_path / "cache", releases, *arguments)
+    assert status == 1, output
+    [failed] = re.findall(rf"^failed: {re.escape(NAME)}\[frozen\]==9\.9: (.*) Its log: (.*)$", output, re.MULTILINE)
+    assert "Check that this release is on the package index" in failed[0]
+    assert f"{NAME}[frozen]==9.9" in Path(failed[1]).read_text()
+    Path(failed[1]).unlink()
+    [identity] = re.findall(rf"^built: {re.escape(NAME)}\[frozen\]==1\.0, .*, identity (\w+)$", output, re.MULTILINE)
+    assert output.endswith("2 environments, 1 failed\n")
+    done = run(new_spec(), releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"))
+    assert re.search(rf"environment reused: .*, identity {identity}", done.stdout)
+    status, output = build(tmp_path / "cache", releases, f"{NAME}[frozen]==1.0")
+    assert (status, output.partition(":")[0]) == (0, "there already")
+
+
+def test_nothing_to_build_is_an_error_of_the_command_line(command, tmp_path):
+    """A folder without exported files needs nothing."""
+    status, _, error = command("environments", "build")
+    assert (status, "give releases, --manifest or --dags" in error) == (2, True)
+    (tmp_path / "dags").mkdir()
+    status, output, error = command("environments", "build", "--dags", tmp_path / "dags")
+    assert (status, output) == (0, "0 environments, 0 failed\n")
+    assert error == f"Warning: nothing that this library has exported is in {tmp_path / 'dags'}.\n"
+    status, _, error = command("environments", "build", "cam[frozen]")
+    assert (status, "'cam[frozen]' is no release with its extras" in error) == (2, True)
+
+
+def test_the_unit_in_the_documentation_is_one(tmp_path):
+    """The tool of systemd has no complaint; the program is where this one is."""
+    if not (tool := shutil.which("systemd-analyze")):
+        pytest.skip("systemd is not installed (apt install systemd)")
+    source = Path(__file__).parents[1] / "docs" / "examples" / "dkist-environments.service"
+    unit = tmp_path / source.name
+    unit.write_text(source.read_text().replace("/opt/airflow/bin/dkist-processing-core", str(PROGRAM)))
+    done = subprocess.run([tool, "verify", unit], capture_output=True, text=True)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    for name in re.findall(r"environments build (.*)", unit.read_text())[0].split()[::2]:
+        assert name in subprocess.run([PROGRAM, "environments", "build", "-h"], capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def ten(core_wheel, tmp_path_factory):
+    """Ten releases, in a folder."""
+    folder = shutil.copytree(core_wheel, tmp_path_factory.mktemp("ten") / "wheels")
+    needs = f"dkist-processing-core=={VERSION}"
+    for number in range(10):
+        make_wheel(folder, f"cam{number}", "1.0", needs, extras=("frozen",))
+    return folder
+
+
+RELEASES = [f"cam{number}[frozen]==1.0" for number in range(10)]
+
+
+def builders(cache):
+    """Return the processes that build in a cache."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"DKIST_ENVIRONMENT_CACHE={cache}\0" in (process / "environ").read_text(errors="replace"):
+                found.append(process.name)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.network
+def test_an_interrupted_build_leaves_nothing_half(ten, tmp_path):
+    """Ctrl-C ends all that builds."""
+    cache = tmp_path / "cache"
+    process = start_build(cache, ten, *RELEASES, "--parallel", "3", start_new_session=True)
+    wait_until(lambda: len(environments(cache)) >= 3, "nothing was built")
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (process.returncode, "Aborted!" in output) == (1, True), output
+    assert builders(cache) == []
+    assert all((each / ".ready").exists() for each in environments(cache))
+
+
+@pytest.mark.kills
+@pytest.mark.network
+def test_killed_builds_leave_no_half_environment(ten, tmp_path):
+    """However often the command is killed, what is complete is whole, and in the end all ten are."""
+    cache, seed = tmp_path / "cache", random.randrange(2**32)
+    moments = random.Random(seed)
+    print("seed", seed)
+    for _ in range(20):
+        process = start_build(cache, ten, *RELEASES, "--parallel", "10", start_new_session=True)
+        time.sleep(moments.uniform(0.2, 4))
+        process.kill()
+        process.communicate()
+        wait_until(lambda: builders(cache) == [], "a process is left")
+        for each in environments(cache):
+            assert verify(each) in ([], None), each
+    status, output = build(cache, ten, *RELEASES, "--parallel", "10")
+    assert status == 0, output
+    assert [verify(each) for each in environments(cache)] == [[]] * 10

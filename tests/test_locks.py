@@ -1,0 +1,230 @@
+"""Lock files: what a workflow states by the hash of each file, and what is written for an environment."""
+
+import shutil
+import tomllib
+from dataclasses import replace
+
+import pytest
+from support.command_line import run_program
+from support.releases import VERSION, with_links
+from support.script_runs import environments, new_spec, run, worker_without_uv
+from support.wheels import make_wheel, make_wheel_of
+
+from dkist_processing_core.authoring.constraints import read_constraints
+from dkist_processing_core.common.environment import read_description
+from dkist_processing_core.exceptions import WorkflowError
+
+NAME = "camlock"
+LOCK = """
+lock-version = "1.0"
+created-by = "a test"
+[[packages]]
+name = "Spectrum_Tools"
+version = "2.0"
+sdist = { url = "https://h/s.tar.gz", hashes = { sha256 = "00" } }
+[[packages.wheels]]
+url = "https://h/b.whl"
+hashes = { sha256 = "bb" }
+[[packages.wheels]]
+url = "https://h/a.whl"
+hashes = { sha256 = "aa" }
+[[packages]]
+name = "camera"
+version = "1.0"
+marker = "sys_platform == 'linux'"
+sdist = { url = "https://h/c.tar.gz", hashes = { sha256 = "cc", md5 = "0" } }
+[[packages]]
+name = "lines"
+archive = { url = "https://h/lines-1.whl", hashes = { sha256 = "dd" } }
+"""
+ZEROS = "0" * 62
+
+
+def write(folder, text, name="pylock.toml"):
+    """Write a lock file, whose hashes are completed."""
+    (folder / name).write_text(text.replace('sha256 = "', f'sha256 = "{ZEROS}'))
+    return folder / name
+
+
+def test_a_lock_file_becomes_requirements_with_hashes(tmp_path):
+    """Of a distribution with wheels, the wheels count."""
+    text = read_constraints(write(tmp_path, LOCK, "pylock.cam.toml"), workflow="w")
+    assert text.replace(ZEROS, "").splitlines() == [
+        'camera==1.0; sys_platform == "linux" --hash=sha256:cc',
+        "lines @ https://h/lines-1.whl --hash=sha256:dd",
+        "spectrum-tools==2.0 --hash=sha256:aa --hash=sha256:bb",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("lock-version", "version"), "is not in the format of PEP 751: KeyError: 'lock-version'"),
+        (('lock-version = "1.0"', 'lock-version = "2.0"'), "has lock-version '2.0', and 1.0 is known"),
+        (("[[packages]]", "[packages]"), "Cannot declare"),
+        (('archive = { url = "https://h/lines-1.whl"', 'archive = { path = "x.whl"'), "no address of lines"),
+        (
+            ('archive = { url = "https://h/lines-1.whl", hashes = { sha256 = "dd" } }', 'directory = { path = "." }'),
+            "lines",
+        ),
+        (('sha256 = "aa"', 'md5 = "aa"'), "has no SHA-256 of a file of spectrum-tools"),
+        (("sys_platform == 'linux'", "'x' in extras"), "a choice of extras or dependency groups: camera"),
+        (('version = "2.0"', 'version = "two"'), "Invalid version: 'two'"),
+        (('version = "2.0"', 'version = "2.*"'), "Invalid version: '2.*'"),
+        (('sha256 = "aa"', 'sha256 = "aa --find-links https://h"'), "has no SHA-256 of a file of spectrum-tools"),
+        (('sha256 = "aa"', 'sha256 = "aaa"'), "has no SHA-256 of a file of spectrum-tools"),
+        (("https://h/lines", "https://me:secret99@h/lines"), "has an address of lines with what may be a password"),
+        (("lines-1.whl", "lines-1.whl?sig=secret99"), "has an address of lines with what may be a password"),
+        ((LOCK[LOCK.index("[[") :], "packages = []"), "states no distribution"),
+    ],
+)
+def test_what_cannot_be_locked_is_refused(tmp_path, change, message):
+    """With the file, and what is wrong with it."""
+    file = write(tmp_path, LOCK.replace(*change))
+    with pytest.raises(WorkflowError, match=r"pylock.toml' are no lock file that can be used") as raised:
+        read_constraints(file, workflow="w")
+    assert message in str(raised.value)
+    assert "secret99" not in str(raised.value)
+
+
+def test_a_constraints_file_with_hashes_is_no_lock(tmp_path):
+    """It constrains what is installed, as before."""
+    (tmp_path / "constraints.txt").write_text("camera==1.0 --hash=sha256:aa\n")
+    assert read_constraints(tmp_path / "constraints.txt", workflow="w") == "camera==1.0"
+
+
+@pytest.fixture(scope="module")
+def index(core_wheel, tmp_path_factory):
+    """A folder with a release and what it needs."""
+    folder = shutil.copytree(core_wheel, tmp_path_factory.mktemp("index") / "wheels")
+    needs = (f"dkist-processing-core=={VERSION}", "spectrograph", "lines; extra == 'asdf'")
+    make_wheel(folder, NAME, "1.0", *needs, extras=("frozen", "asdf"))
+    make_wheel(folder, "spectrograph", "2.0")
+    make_wheel(folder, "lines", "1.0")
+    return folder
+
+
+def built(index, folder, constraints="", *, version="1.0", extras=("frozen",), **environment):
+    """Run a task that is not there in the environment of the release, with some constraints."""
+    spec = new_spec(name=NAME, version=version, extras=extras)
+    spec = replace(spec, nodes=(replace(spec.nodes[0], constraints=constraints),))
+    return run(spec, index, DKIST_ENVIRONMENT_CACHE=str(folder), **environment)
+
+
+@pytest.fixture(scope="module")
+def locked(index, tmp_path_factory):
+    """The environment of the release, and its lock file."""
+    folder = tmp_path_factory.mktemp("locked")
+    built(index, folder / "cache")
+    [environment] = environments(folder / "cache")
+    status, output = write_lock(index, folder / "cache", folder / "pylock.toml")
+    assert status == 0, output
+    return read_description(environment), folder / "pylock.toml"
+
+
+def write_lock(index, cache, file, **environment):
+    arguments = ("environments", "lock", NAME, "--cache", cache, "--output", file)
+    status, output, error = run_program(*arguments, **with_links(index), **environment)
+    return status, output + error
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_a_lock_rebuilds_the_environment(index, locked, installer, tmp_path):
+    """In an empty cache, by either installer, with the same identity."""
+    described, file = locked
+    content = tomllib.loads(file.read_text())
+    assert {each["name"] for each in content["packages"]} == {each["name"] for each in described["distributions"]}
+    programs = {} if installer == "uv" else worker_without_uv(tmp_path / "bin", "env")
+    done = built(index, tmp_path / "cache", read_constraints(file, workflow="w"), **programs)
+    assert "was built, but" not in done.stdout
+    [environment] = environments(tmp_path / "cache")
+    again = read_description(environment)
+    assert (again["identity"], again["installer"]["name"]) == (described["identity"], installer)
+
+
+@pytest.mark.network
+def test_an_environment_of_pip_knows_its_wheels(index, locked, tmp_path):
+    """Their hashes are those that uv learns from the index; nobody is asked."""
+    built(index, tmp_path / "cache", **worker_without_uv(tmp_path / "bin", "env"))
+    status, output = write_lock(index, tmp_path / "cache", tmp_path / "pylock.toml")
+    assert status == 0, output
+    assert locked_hashes(tmp_path / "pylock.toml") == locked_hashes(locked[1])
+
+
+def locked_hashes(file):
+    packages = tomllib.loads(file.read_text())["packages"]
+    return {each["name"]: [wheel["hashes"]["sha256"] for wheel in each["wheels"]] for each in packages}
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_a_wheel_that_was_exchanged_is_refused(index, locked, installer, tmp_path):
+    """With status 69 and its name, be it what the release needs, or the release, however its version is spelled."""
+    _, file = locked
+    for name, version in (("spectrograph", "1.0"), (NAME, "1.0.0")):
+        exchanged = shutil.copytree(index, tmp_path / name)
+        [wheel] = exchanged.glob(f"{name}-*.whl")
+        with wheel.open("ab") as archive:
+            archive.write(b"\0")
+        programs = {} if installer == "uv" else worker_without_uv(tmp_path / f"bin-{name}", "env")
+        text = read_constraints(file, workflow="w")
+        done = built(exchanged, tmp_path / "cache", text, version=version, **programs)
+        assert done.returncode == 69
+        [error] = [line for line in done.stdout.splitlines() if " ERROR: " in line]
+        assert "not the one in the lock" in error
+        assert f"{name}==" in error
+        assert environments(tmp_path / "cache") == []
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_a_lock_that_lacks_something_is_refused(index, locked, installer, tmp_path):
+    """Be it a dependency, or one of an extra that only this task has; nothing is installed that it does not state."""
+    _, file = locked
+    programs = {} if installer == "uv" else worker_without_uv(tmp_path / "bin", "env")
+    whole = read_constraints(file, workflow="w")
+    part = "\n".join(each for each in whole.splitlines() if not each.startswith("spectrograph"))
+    for text, extras, missing in ((part, ("frozen",), "spectrograph"), (whole, ("frozen", "asdf"), "lines")):
+        done = built(index, tmp_path / "cache", text, extras=extras, **programs)
+        assert done.returncode == 69
+        [error] = [line for line in done.stdout.splitlines() if " ERROR: " in line]
+        assert "the lock of the workflow lacks something" in error
+        assert missing in error
+        assert environments(tmp_path / "cache") == []
+
+
+@pytest.mark.network
+def test_settings_of_the_worker_do_not_keep_a_lock_from_being_used(index, locked, tmp_path):
+    """Nothing but the lock decides what is installed."""
+    described, file = locked
+    built(index, tmp_path / "cache", read_constraints(file, workflow="w"), PIP_NO_DEPS="1")
+    [environment] = environments(tmp_path / "cache")
+    assert read_description(environment)["identity"] == described["identity"]
+
+
+@pytest.mark.network
+def test_a_lock_of_the_release_before_fits(index, locked, tmp_path):
+    """The release itself is that of the workflow; a constraint of the worker does not count beside a lock."""
+    described, file = locked
+    text = read_constraints(file, workflow="w").replace(f"{NAME}==1.0", f"{NAME}==0.9")
+    (tmp_path / "worker.txt").write_text("spectrograph<2\n")
+    built(index, tmp_path / "cache", text, UV_CONSTRAINT=str(tmp_path / "worker.txt"))
+    [environment] = environments(tmp_path / "cache")
+    assert read_description(environment)["identity"] == described["identity"]
+
+
+@pytest.mark.network
+def test_what_is_not_on_the_index_any_more_is_not_locked(index, locked, tmp_path):
+    """Nothing is written if the lock would build something else."""
+    cache = tmp_path / "cache"
+    built(index, cache)
+    exchanged = shutil.copytree(index, tmp_path / "exchanged")
+    make_wheel_of(exchanged, "spectrograph", "2.0", {"spectrograph.py": "VERSION = 'another'\n"})
+    status, output = write_lock(exchanged, cache, tmp_path / "pylock.toml")
+    assert status == 1
+    assert "what the package index has today is not what is in the environment: spectrograph differ" in output
+    (exchanged / "spectrograph-2.0-py3-none-any.whl").unlink()
+    status, output = write_lock(exchanged, cache, tmp_path / "pylock.toml")
+    assert (status, "does not have what is in the environment" in output) == (1, True)
+    assert not (tmp_path / "pylock.toml").exists()
