@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from support.command_line import run_program
-from support.releases import VERSION, with_links
+from support.releases import VERSION, with_links, write_package
 from support.script_runs import environments, new_spec, run, worker_without_uv
 from support.wheels import make_wheel, make_wheel_of
 
@@ -195,12 +195,33 @@ def test_a_lock_that_lacks_something_is_refused(index, locked, installer, tmp_pa
 
 
 @pytest.mark.network
-def test_settings_of_the_worker_do_not_keep_a_lock_from_being_used(index, locked, tmp_path):
-    """Nothing but the lock decides what is installed."""
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_settings_of_the_worker_do_not_decide_beside_a_lock(index, locked, installer, tmp_path):
+    """What it lacks is noticed, and what it has is installed, also where dependencies are not to be."""
     described, file = locked
-    built(index, tmp_path / "cache", read_constraints(file, workflow="w"), PIP_NO_DEPS="1")
+    settings = {} if installer == "uv" else worker_without_uv(tmp_path / "bin", "env")
+    settings["PIP_NO_DEPS"] = "1"
+    whole = read_constraints(file, workflow="w")
+    part = "\n".join(each for each in whole.splitlines() if not each.startswith("spectrograph"))
+    assert "the lock of the workflow lacks something" in built(index, tmp_path / "cache", part, **settings).stdout
+    built(index, tmp_path / "cache", whole, **settings)
     [environment] = environments(tmp_path / "cache")
     assert read_description(environment)["identity"] == described["identity"]
+
+
+@pytest.mark.network
+def test_a_checkout_is_installed_beside_the_lock_of_its_release(index, locked, tmp_path):
+    """Which has the release as well."""
+    _, file = locked
+    project = write_package(tmp_path / "project", {"tasks.py": ""}, name=NAME)
+    done = built(
+        index, tmp_path / "cache", read_constraints(file, workflow="w"), version="dev", DKIST_DEV_PROJECT=str(project)
+    )
+    assert done.returncode == 1, done.stdout  # it has no such task
+    [environment] = environments(tmp_path / "cache")
+    distributions = {each["name"]: each for each in read_description(environment)["distributions"]}
+    assert distributions[NAME]["origin"]["checkout"]["path"] == str(project)
+    assert distributions["spectrograph"]["version"] == "2.0"
 
 
 @pytest.mark.network

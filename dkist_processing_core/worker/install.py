@@ -167,7 +167,8 @@ def _check_lock(
 ) -> None:
     """Raise an error if the release needs something that the lock does not state."""
     output: deque[str] = deque(maxlen=OUTPUT_LINES)
-    nothing = dict.fromkeys(("UV_FIND_LINKS", "PIP_FIND_LINKS", "UV_CONSTRAINT", "PIP_CONSTRAINT"), "")
+    names = ("UV_FIND_LINKS", "PIP_FIND_LINKS", "UV_CONSTRAINT", "PIP_CONSTRAINT", "PIP_NO_DEPS")
+    nothing = dict.fromkeys(names, "")
     if run(installer.check, {**variables, **nothing}, path, partial(_show, output, redactor(variables))):
         raise WorkerError(
             UNAVAILABLE,

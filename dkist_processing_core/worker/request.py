@@ -50,7 +50,8 @@ class EnvironmentRequest(NamedTuple):
         """
         What is locked, one requirement with hashes each.
 
-        A lock may have the release itself. If it was made for another version, that does not count.
+        A lock may have the release itself. If it was made for another version, or this is a checkout, that does not
+        count.
         """
         return [line for line in self.constraints.splitlines() if not self._is_another_version(line)]
 
@@ -58,9 +59,12 @@ class EnvironmentRequest(NamedTuple):
         name, _, rest = line.partition("==")
         if normalized(name) != self.name:
             return False
-        from packaging.version import Version
+        from packaging.version import InvalidVersion, Version
 
-        return Version(re.split("[ ;]", rest, maxsplit=1)[0]) != Version(self.version)
+        try:
+            return Version(re.split("[ ;]", rest, maxsplit=1)[0]) != Version(self.version)
+        except InvalidVersion:  # dev, for one
+            return True
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "EnvironmentRequest":
