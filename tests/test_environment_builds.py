@@ -205,7 +205,9 @@ def builders(cache):
 def test_an_interrupted_build_leaves_nothing_half(ten, tmp_path):
     """Ctrl-C ends all that builds."""
     cache = tmp_path / "cache"
-    process = start_build(cache, ten, *RELEASES, "--parallel", "3", start_new_session=True)
+    # A shell that starts the tests in the background has SIGINT ignored.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = start_build(cache, ten, *RELEASES, "--parallel", "3", start_new_session=True, **heard)
     wait_until(lambda: len(environments(cache)) >= 3, "nothing was built")
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=PATIENCE_SECONDS)

@@ -475,7 +475,9 @@ def test_lines_keep_their_level_and_the_outcome_comes_last(releases, warm_cache)
     assert outcome.summary == "RuntimeError: the flat is missing"
     done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), DKIST_LOG_MARK=MARK)
     last = marked(done)[-1]
-    assert (last.kind, Outcome.from_json(last.text)) == (OUTCOME, Outcome(state="succeeded", exit_status=0))
+    [identity] = re.findall(r", identity ([0-9a-f]{64})", done.stdout)
+    succeeded = Outcome(state="succeeded", exit_status=0, environment_identity=identity)
+    assert (last.kind, Outcome.from_json(last.text)) == (OUTCOME, succeeded)
 
 
 @pytest.mark.parametrize(
