@@ -16,6 +16,7 @@ from dkist_processing_core.authoring.constraints import read_constraints
 from dkist_processing_core.authoring.distributions import derived_name, providing_distribution
 from dkist_processing_core.authoring.names import check_name, check_requires_python, dag_name
 from dkist_processing_core.authoring.spec import OPERATORS, NodeSpec, WorkflowSpec
+from dkist_processing_core.common.lock_file import for_release
 from dkist_processing_core.exceptions import NotATaskError, TaskSettingError, WorkflowError, did_you_mean
 from dkist_processing_core.resource_queue import ResourceQueue
 from dkist_processing_core.task import TaskBase
@@ -176,11 +177,17 @@ class Node:
             queue=self.resource_queue.value,
             pool=self.pool,
             extras=tuple(self.pip_extras),
-            constraints=self.constraints,
+            constraints=self._constraints,
             retries=self.task.retries,
             retry_delay_seconds=self.task.retry_delay_seconds,
             doc=inspect.cleandoc(self.task.__dict__.get("__doc__") or ""),
         )
+
+    @property
+    def _constraints(self) -> str:
+        if not self.constraints:
+            return ""
+        return for_release(self.constraints, distribution_name(self.workflow_package), self.workflow_version)
 
     @property
     def _workflow_spec(self) -> WorkflowSpec:

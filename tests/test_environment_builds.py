@@ -129,6 +129,7 @@ def build(cache, releases, *arguments):
 
 
 @pytest.mark.network
+@pytest.mark.once
 def test_the_first_task_of_a_release_starts_warm(releases, tmp_path):
     """What cannot be built is one line with its log; what is there is left as it is."""
     manifest = {"schema_version": 1, "queues": [], "pools": [], "files": []}
@@ -202,6 +203,7 @@ def builders(cache):
 
 
 @pytest.mark.network
+@pytest.mark.once
 def test_an_interrupted_build_leaves_nothing_half(ten, tmp_path):
     """Ctrl-C ends all that builds."""
     cache = tmp_path / "cache"
@@ -218,6 +220,7 @@ def test_an_interrupted_build_leaves_nothing_half(ten, tmp_path):
 
 @pytest.mark.kills
 @pytest.mark.network
+@pytest.mark.once
 def test_killed_builds_leave_no_half_environment(ten, tmp_path):
     """However often the command is killed, what is complete is whole, and in the end all ten are."""
     cache, seed = tmp_path / "cache", random.randrange(2**32)

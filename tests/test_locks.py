@@ -12,6 +12,7 @@ from support.wheels import make_wheel, make_wheel_of
 
 from dkist_processing_core.authoring.constraints import read_constraints
 from dkist_processing_core.common.environment import read_description
+from dkist_processing_core.common.lock_file import for_release
 from dkist_processing_core.exceptions import WorkflowError
 
 NAME = "camlock"
@@ -93,6 +94,18 @@ def test_a_constraints_file_with_hashes_is_no_lock(tmp_path):
     assert read_constraints(tmp_path / "constraints.txt", workflow="w") == "camera==1.0"
 
 
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("2.0", True), ("2", True), ("2.0.0", True), ("02.0", True), ("2.1", False), ("2.0rc1", False), ("dev", False)],
+)
+def test_the_release_counts_in_its_own_version_alone(tmp_path, version, expected):
+    """However that is spelled; a checkout has none."""
+    text = read_constraints(write(tmp_path, LOCK), workflow="w")
+    kept = for_release(text, "Spectrum.Tools", version)
+    assert ("spectrum-tools==2.0 " in kept) == expected
+    assert len(kept.splitlines()) == 2 + expected
+
+
 @pytest.fixture(scope="module")
 def index(core_wheel, tmp_path_factory):
     """A folder with a release and what it needs."""
@@ -129,6 +142,7 @@ def write_lock(index, cache, file, **environment):
 
 
 @pytest.mark.network
+@pytest.mark.once
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_lock_rebuilds_the_environment(index, locked, installer, tmp_path):
     """In an empty cache, by either installer, with the same identity."""
@@ -144,6 +158,7 @@ def test_a_lock_rebuilds_the_environment(index, locked, installer, tmp_path):
 
 
 @pytest.mark.network
+@pytest.mark.once
 def test_an_environment_of_pip_knows_its_wheels(index, locked, tmp_path):
     """Their hashes are those that uv learns from the index; nobody is asked."""
     built(index, tmp_path / "cache", **worker_without_uv(tmp_path / "bin", "env"))
@@ -158,6 +173,7 @@ def locked_hashes(file):
 
 
 @pytest.mark.network
+@pytest.mark.once
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_wheel_that_was_exchanged_is_refused(index, locked, installer, tmp_path):
     """With status 69 and its name, be it what the release needs, or the release, however its version is spelled."""
@@ -178,6 +194,7 @@ def test_a_wheel_that_was_exchanged_is_refused(index, locked, installer, tmp_pat
 
 
 @pytest.mark.network
+@pytest.mark.once
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_lock_that_lacks_something_is_refused(index, locked, installer, tmp_path):
     """Be it a dependency, or one of an extra that only this task has; nothing is installed that it does not state."""
@@ -195,6 +212,7 @@ def test_a_lock_that_lacks_something_is_refused(index, locked, installer, tmp_pa
 
 
 @pytest.mark.network
+@pytest.mark.once
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_settings_of_the_worker_do_not_decide_beside_a_lock(index, locked, installer, tmp_path):
     """What it lacks is noticed, and what it has is installed, also where dependencies are not to be."""
@@ -210,6 +228,7 @@ def test_settings_of_the_worker_do_not_decide_beside_a_lock(index, locked, insta
 
 
 @pytest.mark.network
+@pytest.mark.once
 def test_a_checkout_is_installed_beside_the_lock_of_its_release(index, locked, tmp_path):
     """Which has the release as well."""
     _, file = locked
@@ -225,10 +244,12 @@ def test_a_checkout_is_installed_beside_the_lock_of_its_release(index, locked, t
 
 
 @pytest.mark.network
+@pytest.mark.once
 def test_a_lock_of_the_release_before_fits(index, locked, tmp_path):
     """The release itself is that of the workflow; a constraint of the worker does not count beside a lock."""
     described, file = locked
-    text = read_constraints(file, workflow="w").replace(f"{NAME}==1.0", f"{NAME}==0.9")
+    before = read_constraints(file, workflow="w").replace(f"{NAME}==1.0", f"{NAME}==0.9")
+    text = for_release(before, NAME, "1.0")
     (tmp_path / "worker.txt").write_text("spectrograph<2\n")
     built(index, tmp_path / "cache", text, UV_CONSTRAINT=str(tmp_path / "worker.txt"))
     [environment] = environments(tmp_path / "cache")
@@ -236,6 +257,7 @@ def test_a_lock_of_the_release_before_fits(index, locked, tmp_path):
 
 
 @pytest.mark.network
+@pytest.mark.once
 def test_what_is_not_on_the_index_any_more_is_not_locked(index, locked, tmp_path):
     """Nothing is written if the lock would build something else."""
     cache = tmp_path / "cache"

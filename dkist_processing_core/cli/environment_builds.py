@@ -74,7 +74,7 @@ def build(  # noqa: PLR0913, PLR0917 - the options of a command
 
     text = read_constraints(constraints, workflow=", ".join(requirements))
     needed = {
-        **dict.fromkeys(Needed(_release(each), text, requires_python) for each in requirements),
+        **dict.fromkeys(_needed(each, text, requires_python) for each in requirements),
         **dict.fromkeys(each for manifest in manifests for each in needed_by_manifest(manifest)),
         **dict.fromkeys(each for dags in folders for each in needed_by_dag_files(dags)),
     }
@@ -93,12 +93,14 @@ def build(  # noqa: PLR0913, PLR0917 - the options of a command
     context.exit(1 if failed else 0)
 
 
-def _release(text: str) -> str:
-    if not REQUIREMENT.fullmatch(text):
+def _needed(text: str, constraints: str, requires_python: str) -> Needed:
+    from dkist_processing_core.common.lock_file import for_release
+
+    if not (match := REQUIREMENT.fullmatch(text)):
         raise click.BadParameter(
             f"{text!r} is no release with its extras, such as dkist-processing-cam[frozen]==1.1.0."
         )
-    return text
+    return Needed(text, for_release(constraints, match[1], match[3]), requires_python)
 
 
 def _show(done: Built) -> None:

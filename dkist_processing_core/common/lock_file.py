@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
-__all__ = ["is_lock_file", "locked_requirements"]
+__all__ = ["for_release", "is_lock_file", "locked_requirements"]
 
+HASH = " --hash="
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"pylock(\.[^.]+)?\.toml")
 # What PEP 751 adds to the variables of markers; a requirement cannot have it.
@@ -47,6 +48,28 @@ def locked_requirements(text: str) -> Iterator[str]:
         raise ValueError(f"is not in the format of PEP 751: {type(error).__name__}: {error}") from error
 
 
+def for_release(requirements: str, name: str, version: str) -> str:
+    """
+    Return what a lock states, one requirement a line, for a release of a distribution.
+
+    The release itself counts if it is in the lock in that version, however it is spelled. In any other version, as in a
+    lock of the release before, it does not.
+    """
+    if HASH not in requirements:
+        return requirements
+    return "\n".join(line for line in requirements.split("\n") if not _is_another_version(line, name, version))
+
+
+def _is_another_version(line: str, name: str, version: str) -> bool:
+    requirement = Requirement(line.partition(HASH)[0])
+    if canonicalize_name(requirement.name) != canonicalize_name(name):
+        return False
+    try:
+        return Version(str(requirement.specifier).removeprefix("==")) != Version(version)
+    except InvalidVersion:  # dev, or an address
+        return True
+
+
 def _requirement(package: Mapping[str, Any]) -> str:
     name, marker = canonicalize_name(package["name"]), package.get("marker", "")
     if GROUPS.search(marker):
@@ -63,7 +86,7 @@ def _requirement(package: Mapping[str, Any]) -> str:
         raise ValueError(f"has {name} as a checkout or a folder, whose files have no hash")
     # A space, since a semicolon belongs to an address.
     requirement = Requirement(f"{release} ; {marker}" if marker else release)
-    return f"{requirement}{''.join(f' --hash=sha256:{each}' for each in _hashes(name, files))}"
+    return f"{requirement}{''.join(f'{HASH}sha256:{each}' for each in _hashes(name, files))}"
 
 
 def _hashes(name: str, files: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -76,11 +76,17 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
     """Return the Python that was found if it matches a version specifier, or another one of this machine."""
     import subprocess
 
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
     from dkist_processing_core.worker.errors import MISCONFIGURED, WorkerError
     from dkist_processing_core.worker.uv import find_uv
 
+    try:
+        from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    except ImportError as error:  # the worker program itself needs nothing but the standard library
+        raise WorkerError(
+            MISCONFIGURED,
+            f"the workflow requires Python {requires}, and {sys.executable} has no packaging, which knows what that "
+            "means. Install this library there with its dependencies.",
+        ) from error
     version = _version(found)
     try:
         if SpecifierSet(requires).contains(version, prereleases=True):

@@ -47,24 +47,9 @@ class EnvironmentRequest(NamedTuple):
 
     @property
     def locked(self) -> list[str]:
-        """
-        What is locked, one requirement with hashes each.
-
-        A lock may have the release itself. If it was made for another version, or this is a checkout, that does not
-        count.
-        """
-        return [line for line in self.constraints.splitlines() if not self._is_another_version(line)]
-
-    def _is_another_version(self, line: str) -> bool:
-        name, _, rest = line.partition("==")
-        if normalized(name) != self.name:
-            return False
-        from packaging.version import InvalidVersion, Version
-
-        try:
-            return Version(re.split("[ ;]", rest, maxsplit=1)[0]) != Version(self.version)
-        except InvalidVersion:  # dev, for one
-            return True
+        """What is locked, one requirement with hashes each; without the release if that is a checkout."""
+        lines = self.constraints.splitlines()
+        return [each for each in lines if not (self.dev_project and normalized(each.partition("==")[0]) == self.name)]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "EnvironmentRequest":
