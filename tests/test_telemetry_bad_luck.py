@@ -599,7 +599,8 @@ def test_forks_while_many_spans_are_sent_do_not_hang(recorded):
     often = {"ELASTIC_APM_API_REQUEST_TIME": "10ms", "ELASTIC_APM_TRANSACTION_MAX_SPANS": "5000"}
     done = run_task(source, **recorded.on, **often, OTEL_BSP_SCHEDULE_DELAY="10")
     assert_unchanged(done)
-    assert len(recorded.roots) == 1
+    # gRPC says of itself that it may not work any more after a fork at such a moment; it must not hang then.
+    assert len(recorded.roots) == 1 or "skipping fork() handlers" in done.stderr
     assert len(set(recorded.span_ids)) == len(recorded.span_ids)
 
 
