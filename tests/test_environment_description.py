@@ -17,7 +17,7 @@ from support.script_runs import environments, new_spec, run, worker_without_uv
 
 from dkist_processing_core.common.environment import DESCRIPTION, identity_of, read_description
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.once]
 
 
 def logged(output):

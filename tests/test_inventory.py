@@ -26,6 +26,8 @@ CAMERA = {
 }
 SPECTRUM = {"observatory/spectrum/part.py": "", "spectrum.py": ""}
 
+pytestmark = pytest.mark.once
+
 
 def install(folder, *wheels, link_mode="copy", editable=None):
     """Make an environment of some wheels, with uv."""

@@ -17,7 +17,7 @@ from uv import find_uv_bin
 
 from dkist_processing_core.rendering.script import runnable_script
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.once]
 SETTINGS = (
     "PIP_",
     "UV_",
