@@ -225,6 +225,8 @@ def test_settings_of_the_worker_do_not_decide_beside_a_lock(index, locked, insta
     built(index, tmp_path / "cache", whole, **settings)
     [environment] = environments(tmp_path / "cache")
     assert read_description(environment)["identity"] == described["identity"]
+    assert write_lock(index, tmp_path / "cache", tmp_path / "pylock.toml", PIP_NO_DEPS="1")[0] == 0
+    assert locked_hashes(tmp_path / "pylock.toml") == locked_hashes(file)
 
 
 @pytest.mark.network

@@ -57,15 +57,15 @@ def for_release(requirements: str, name: str, version: str) -> str:
     """
     if HASH not in requirements:
         return requirements
+    name = canonicalize_name(name)  # as `locked_requirements` writes it
     return "\n".join(line for line in requirements.split("\n") if not _is_another_version(line, name, version))
 
 
 def _is_another_version(line: str, name: str, version: str) -> bool:
-    requirement = Requirement(line.partition(HASH)[0])
-    if canonicalize_name(requirement.name) != canonicalize_name(name):
+    if not line.startswith((f"{name}==", f"{name} @")):
         return False
     try:
-        return Version(str(requirement.specifier).removeprefix("==")) != Version(version)
+        return Version(str(Requirement(line.partition(HASH)[0]).specifier).removeprefix("==")) != Version(version)
     except InvalidVersion:  # dev, or an address
         return True
 

@@ -111,7 +111,7 @@ class Resolver:
         result.write_text("\n".join(preferred), encoding="utf-8")  # uv prefers what is there
         command: list[str | Path] = [self.program, "pip", "compile", *OPTIONS, *options]
         # Without its dependencies nothing is frozen.
-        command += [each for each in for_uv(self.variables)[0] if each != "--no-deps"]
+        command += for_uv(self.variables, decided={"no-deps"})[0]
         command += ["--python", sys.executable, "--python-version", self.pythons.lowest, "--output-file", result]
         command += [f"--extra={each}" for each in (FROZEN, *extras)]  # what the author wrote in "frozen" as well
         command += [self.folder / "pyproject.toml", self.folder / "settings.in"]

@@ -15,9 +15,9 @@ from dkist_processing_core.common.clean_room import cleaned
 from dkist_processing_core.common.metadata import ENVIRONMENT_IDENTITY
 from dkist_processing_core.common.outcome import OUTCOME_VARIABLE, Outcome, judged
 from dkist_processing_core.worker import log
+from dkist_processing_core.worker.ending import run_to_outcome
 from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError
 from dkist_processing_core.worker.preparation import Prepared, prepare
-from dkist_processing_core.worker.program import run_program
 from dkist_processing_core.worker.request import Request
 from dkist_processing_core.worker.supervise import Supervisor
 
@@ -34,7 +34,7 @@ LIMITS = {
 
 def main() -> int:
     """Run the task that the environment variables name, and return the exit status."""
-    return run_program(_run)
+    return run_to_outcome(_run)
 
 
 def _run(supervisor: Supervisor) -> Outcome:

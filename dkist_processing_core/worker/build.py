@@ -10,8 +10,8 @@ import os
 
 from dkist_processing_core.common.clean_room import cleaned
 from dkist_processing_core.common.outcome import Outcome
+from dkist_processing_core.worker.ending import run_to_outcome
 from dkist_processing_core.worker.preparation import prepare
-from dkist_processing_core.worker.program import run_program
 from dkist_processing_core.worker.request import EnvironmentRequest
 from dkist_processing_core.worker.supervise import Supervisor
 
@@ -20,7 +20,7 @@ __all__ = ["main"]
 
 def main() -> int:
     """Build the environment that the environment variables name, and return the exit status."""
-    return run_program(_build)
+    return run_to_outcome(_build)
 
 
 def _build(supervisor: Supervisor) -> Outcome:

@@ -50,9 +50,7 @@ def uv_installer(
     program: Path, path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str]
 ) -> Installer:
     """Return the commands of uv for an environment in a folder."""
-    options, ignored = for_uv(variables)
-    if request.is_locked:
-        options = [each for each in options if each != "--no-deps"]  # uv takes no option twice
+    options, ignored = for_uv(variables, decided={"no-deps"} if request.is_locked else ())
     new = ["venv", "--quiet", "--allow-existing", "--no-project", "--no-config", "--python", interpreter.path, path]
     # A release that was built again has the name that the cache of uv knows.
     options += ["--refresh-package", request.name]

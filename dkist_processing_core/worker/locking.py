@@ -21,7 +21,8 @@ from packaging.utils import parse_wheel_filename
 from dkist_processing_core._version import __version__
 from dkist_processing_core.common.environment import read_description
 from dkist_processing_core.common.lock_file import locked_requirements
-from dkist_processing_core.common.redaction import without_credentials
+from dkist_processing_core.common.programs import run_program
+from dkist_processing_core.common.redaction import redactor, without_credentials
 from dkist_processing_core.exceptions import EnvironmentLockError
 from dkist_processing_core.worker.builds import build_all
 from dkist_processing_core.worker.cache import LAYOUT
@@ -66,7 +67,7 @@ def lock_file(environment: Path, description: Mapping[str, Any]) -> str:
     if unknown:
         packages |= _asked(environment, unknown)
     text = _toml(description, packages)
-    _try(text, description)
+    _check_by_building(text, description)
     return text
 
 
@@ -91,33 +92,33 @@ def _asked(environment: Path, distributions: Mapping[str, Mapping[str, Any]]) ->
         raise EnvironmentLockError(
             "uv, which asks the package index for hashes, is not on PATH", remedy="pip install uv, and lock again"
         )
-    options, _ = for_uv(variables)
-    pins = "".join(f"{_pin(each)}\n" for each in distributions.values())
-    done = subprocess.run(  # noqa: S603 - no shell
-        [uv, *COMPILE, "--python", environment / "bin" / "python", *options, "-"],
-        input=pins,
-        env=variables,
-        cwd=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
-    if done.returncode:
-        raise EnvironmentLockError(
-            f"the package index does not have what is in the environment: {without_credentials(done.stderr).strip()}",
-            remedy="Run this with the settings of the worker that has built the environment",
-        )
-    found: dict[str, dict[str, Any]] = {}
-    for package in tomllib.loads(done.stdout)["packages"]:
-        kept = {key: package[key] for key in ("version", "archive") if key in package}
-        if wheels := package.get("wheels"):
-            tags = _tags(environment, package["name"], package["version"])
-            kept["wheels"] = [each for each in wheels if tags & _tags_of(each)] or wheels
-        elif "sdist" in package:
-            kept["sdist"] = package["sdist"]
-        found[package["name"]] = kept
-    return found
+    options, _ = for_uv(variables, decided={"no-deps"})
+    with tempfile.TemporaryDirectory(prefix="dkist-lock-") as name:
+        folder = Path(name)
+        (folder / "uv.toml").touch()  # keeps uv from looking for one in the folders above
+        (folder / "pins.txt").write_text("\n".join(map(_pin, distributions.values())), encoding="utf-8")
+        command: list[str | Path] = [uv, *COMPILE, "--python", environment / "bin" / "python", *options]
+        command += ["--output-file", folder / "pylock.toml", folder / "pins.txt"]
+        try:
+            status, output = run_program(command, environment=variables, seconds=SECONDS, folder=folder)
+        except subprocess.TimeoutExpired:
+            status, output = 1, f"it took more than {SECONDS} s"
+        if status:
+            raise EnvironmentLockError(
+                f"the package index does not have what is in the environment: {redactor(variables)(output).strip()}",
+                remedy="Run this with the settings of the worker that has built the environment",
+            )
+        packages = tomllib.loads((folder / "pylock.toml").read_text(encoding="utf-8"))["packages"]
+    return {each["name"]: _chosen(environment, each) for each in packages}
+
+
+def _chosen(environment: Path, package: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a lock states of a distribution: of its wheels the one that is installed."""
+    kept = {key: package[key] for key in ("version", "archive") if key in package}
+    if wheels := package.get("wheels"):
+        tags = _tags(environment, package["name"], package["version"])
+        return {**kept, "wheels": [each for each in wheels if tags & _tags_of(each)] or wheels}
+    return {**kept, "sdist": package["sdist"]} if "sdist" in package else kept
 
 
 def _tags(environment: Path, name: str, version: str) -> set[str]:
@@ -173,7 +174,7 @@ def _told(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, without_credentials(table[key]) if key == "url" else table[key]
 
 
-def _try(text: str, description: Mapping[str, Any]) -> None:
+def _check_by_building(text: str, description: Mapping[str, Any]) -> None:
     """Build an environment from a lock file in an empty cache, and compare."""
     requirement = description["requirement"]
     try:

@@ -7,7 +7,7 @@ made it. So they are read here and given to both as environment variables.
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from dkist_processing_core.common.settings import is_true
@@ -108,13 +108,17 @@ def for_pip(variables: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     return {name: value for name, value in variables.items() if names.get(name) not in NOT_FOR_PIP}, ignored
 
 
-def for_uv(variables: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return the arguments of ``uv pip install`` for settings of pip, and the settings that uv is not given."""
+def for_uv(variables: Mapping[str, str], *, decided: Container[str] = ()) -> tuple[list[str], list[str]]:
+    """
+    Return the arguments of ``uv pip install`` for settings of pip, and the settings that uv is not given.
+
+    Options that the caller has ``decided``, such as ``no-deps``, are not among the arguments: uv takes none twice.
+    """
     settings = {_key(name): value for name, value in variables.items() if name.startswith("PIP_")}
     del settings["config-file"]
     arguments = []
     for key in ARGUMENTS_FOR_UV:
-        value = settings.get(key, "")
+        value = "" if key in decided else settings.get(key, "")
         if key in {"no-deps", "no-index"}:
             arguments += [f"--{key}"] if is_true(value) else []
         elif key == "config-settings":

@@ -1,5 +1,5 @@
 """
-What the programs of a worker have in common: an outcome and an exit status, whatever happens.
+How the programs of a worker end: with an outcome and an exit status, whatever happens.
 
 Runs in: worker.
 """
@@ -14,10 +14,10 @@ from dkist_processing_core.worker import log
 from dkist_processing_core.worker.errors import WorkerError
 from dkist_processing_core.worker.supervise import Supervisor
 
-__all__ = ["run_program"]
+__all__ = ["run_to_outcome"]
 
 
-def run_program(work: Callable[[Supervisor], Outcome]) -> int:
+def run_to_outcome(work: Callable[[Supervisor], Outcome]) -> int:
     """Do the work of a program, write its outcome to the log and to ``DKIST_OUTCOME``, and return the exit status."""
     supervisor = Supervisor()
     try:
