@@ -22,7 +22,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup rabbitmq chromium demo airflow test test-kills test-pythons matrix client client-compare check docs benchmarks constraints clean
+.PHONY: help setup rabbitmq postgresql chromium demo airflow test test-kills test-pythons matrix client client-compare check docs benchmarks constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -56,6 +56,10 @@ setup: $(DONE) ## Set up a local environment for development
 # Where it cannot be installed this says so, and the tests that need RabbitMQ are skipped with that reason.
 rabbitmq: ## Install RabbitMQ, if it is missing (as root on Debian)
 	@tests/support/install_rabbitmq.sh
+
+# Likewise.
+postgresql: ## Install PostgreSQL, if it is missing (as root on Debian)
+	@tests/support/install_postgresql.sh
 
 # Likewise.
 chromium: ## Install Chromium, if it is missing (as root on Debian)
