@@ -340,6 +340,12 @@ def run(team, task, **environment):
     return process.returncode, stdout, stderr
 
 
+def terminate(process):
+    """Send SIGTERM, and SIGCONT until the process has ended, as the worker program does."""
+    process.send_signal(signal.SIGTERM)
+    wait_until(lambda: process.send_signal(signal.SIGCONT) or process.poll() is not None, "the task has not ended")
+
+
 def test_a_pool_of_processes_ends_with_its_with_statement(team):
     """A worker that waits for work ends by SIGTERM, so the task does not wait for it for ever; ten times."""
     for _ in range(10):
@@ -696,7 +702,7 @@ def test_sigterm_ends_a_task_in_order(team):
     """Its teardown runs to the end even if the signal comes again, and the exit status is that of the signal."""
     process = start(team, "team_tasks:Waits")
     assert process.stdout.readline() == "waiting\n"
-    process.send_signal(signal.SIGTERM)
+    terminate(process)
     stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert stdout == "torn down Terminated\n"
     assert process.returncode == 143
@@ -748,6 +754,6 @@ def test_a_teardown_runs_to_its_end_although_nobody_reads(team):
     while b"waiting" not in seen:
         seen += os.read(read, 4096)
     os.close(read)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(PATIENCE_SECONDS) == 143
+    terminate(process)
+    assert process.returncode == 143
     assert done.exists()

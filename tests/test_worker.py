@@ -261,10 +261,11 @@ def test_the_exit_status_of_a_task_that_dies_at_once_is_not_lost(releases, warm_
         assert process.returncode == 1, stdout
 
 
-def test_sigterm_ends_the_task_in_order(releases, warm_cache, tmp_path):
-    """What Airflow sends to the group ends the task: its teardown runs, and nothing is left."""
+@pytest.mark.parametrize("task", ["Waits", "WaitsUnaware", "WaitsStopped"])
+def test_sigterm_ends_the_task_in_order(releases, warm_cache, tmp_path, task):
+    """What Airflow sends to the group ends the task: its teardown runs, and nothing is left, also if it looked away."""
     facts = tmp_path / "facts"
-    process = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts))
+    process = start(new_spec(task), releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts))
     pids = wait_for(facts)
     os.killpg(process.pid, signal.SIGTERM)
     stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)

@@ -137,6 +137,9 @@ def _end_on_sigterm() -> None:
         raise Terminated(TERMINATED)
 
     signal.signal(signal.SIGTERM, end)
+    # A system call that began in the moment in which SIGTERM came, or while another thread got it, goes on, and the
+    # handler waits for its end. The worker program sends SIGCONT from then on, which interrupts the call.
+    signal.signal(signal.SIGCONT, lambda *_: None)
     _give_forked_processes_the_default(end)
 
 

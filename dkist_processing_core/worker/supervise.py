@@ -120,6 +120,9 @@ class Supervisor:
             if now >= deadline:
                 self.has_killed = True
                 _kill(pid, _trackers(pid))
+            elif deadline < math.inf:
+                # What is stopped would not see SIGTERM, nor would Python in a system call that it came too early for.
+                _signal_group(pid, signal.SIGCONT)
             self._sleep(POLL_SECONDS if now >= deadline else min(PARENT_POLL_SECONDS, deadline - now))
 
     def _end_remainder(self, group: int, name: str) -> None:

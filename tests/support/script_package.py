@@ -10,6 +10,7 @@ TASKS = '''
     import subprocess
     import sys
     import textwrap
+    import threading
     import time
     from pathlib import Path
 
@@ -82,6 +83,23 @@ TASKS = '''
             super().__exit__(*error)
             print("torn down", flush=True)
             Path(os.environ["FACTS"] + ".torn_down").touch()
+
+
+    class WaitsUnaware(Waits):
+        """Wait while another thread gets the signals."""
+
+        def run(self):
+            threading.Thread(target=time.sleep, args=[600], daemon=True).start()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            super().run()
+
+
+    class WaitsStopped(Waits):
+        """Wait as a process that is stopped."""
+
+        def run(self):
+            Path(os.environ["FACTS"]).write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
 
 
     class Stubborn(TaskBase):
