@@ -9,7 +9,7 @@ import tomllib
 import pytest
 from support.releases import REPOSITORY, VERSION, make_index, new_environment, with_links
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.once]
 
 INSTRUMENT = REPOSITORY / "examples" / "instrument"
 PROJECT = tomllib.loads((INSTRUMENT / "pyproject.toml").read_text())["project"]
@@ -35,7 +35,6 @@ def test_its_frozen_extra_fits_its_dependencies(command, core_wheel):
     assert output.endswith(" (frozen 22), as before\n")
 
 
-@pytest.mark.once
 def test_its_products_name_the_environment_that_made_them(links, tmp_path):
     """The identity in the header is that which the log of the task names."""
     requirement = f"{PROJECT['name']}[frozen]=={PROJECT['version']}"

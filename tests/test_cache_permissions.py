@@ -1,0 +1,179 @@
+"""Who may write to the cache of environments, and what a worker does with one that it can only read."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from support.processes import wait_for
+from support.releases import with_links
+from support.script_package import NAME
+from support.script_runs import environments, new_spec, run, start
+from support.waiting import PATIENCE_SECONDS
+
+from dkist_processing_core.rendering.script import runnable_script
+from dkist_processing_core.worker import collector
+from dkist_processing_core.worker.cache import LAYOUT
+
+pytestmark = pytest.mark.network
+
+
+def test_a_cache_that_others_can_write_is_refused(releases, tmp_path):
+    """They would decide what the tasks run."""
+    folder = tmp_path / "cache" / LAYOUT
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(folder.parent))
+    assert done.returncode == 78
+    assert f"the environment cache {folder} belongs to user {os.getuid()} and has mode 777" in done.stdout
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("mode", "owner"), [(0o777, 0), (0o770, 0), (0o755, 65534), (0o1777, 65534), (0o1777, 0)])
+def test_a_folder_in_which_others_can_replace_the_cache_is_named(releases, tmp_path, mode, owner):
+    """They could do so while a task runs; a container has no others, so the task runs."""
+    if owner and os.geteuid():
+        pytest.skip("only root can give a folder to another user")
+    folder = tmp_path / "shared"
+    (folder / "own").mkdir(parents=True)
+    folder.chmod(mode)
+    if owner:
+        os.chown(folder, owner, owner)
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(folder / "own" / "cache"))
+    assert done.returncode == 0, done.stdout
+    is_named = f"WARNING: {folder} is a folder in which other users could replace the environment cache" in done.stdout
+    assert is_named is ((mode, owner) != (0o1777, 0))
+
+
+NOBODY = 65534
+
+
+@pytest.mark.parametrize("name", ["", ".ready"])
+@pytest.mark.parametrize("kind", ["world", "group", "owner"])
+def test_an_environment_that_others_could_write_is_refused(releases, warm_cache, tmp_path, name, kind):
+    """Although its folder is right, as after a chmod; nothing of it is started, and the error says what to do."""
+    if kind == "owner" and os.geteuid():
+        pytest.skip("only root can give a file to another user")
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    [environment] = environments(cache)
+    planted = environment / name
+    if kind == "owner":
+        os.chown(planted, NOBODY, NOBODY)
+    else:
+        planted.chmod(planted.stat().st_mode | (0o002 if kind == "world" else 0o020))
+    (environment / "bin/python").unlink()
+    (environment / "bin/python").write_text(f"#!/bin/sh\ntouch {tmp_path}/owned\n")
+    (environment / "bin/python").chmod(0o755)
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    assert done.returncode == 78, done.stdout
+    assert f"ERROR: the environment {planted} belongs to user" in done.stdout
+    assert f"Remove {environment}; it will be built again." in done.stdout
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o002, 0o022, 0o027, 0o077])
+def test_what_is_built_is_private_whatever_the_umask(releases, tmp_path, mask):
+    """The next start uses it; the task itself has the umask of the worker."""
+    cache = tmp_path / "cache"
+    previous = os.umask(mask)
+    try:
+        first = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+        second = run("ShowsItsMask", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    finally:
+        os.umask(previous)
+    assert (first.returncode, second.returncode) == (0, 0), first.stdout + second.stdout
+    assert "environment reused" in second.stdout
+    assert f"umask {mask:o}\n" in second.stdout
+    [environment] = environments(cache)
+    for each in (cache / LAYOUT, environment, environment / ".ready", environment / "bin"):
+        assert not each.stat().st_mode & 0o022, each
+
+
+def run_without_privileges(spec, releases, cache):
+    """Run a task as a user to whom permissions apply; as root, without the capabilities that override them."""
+    variables = {"DKIST_ENVIRONMENT_CACHE": str(cache), "DKIST_RECIPE_RUN_ID": "42"}
+    command = ["bash", "-c", runnable_script(spec, spec.nodes[0])]
+    if not os.geteuid():
+        command = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", *command]
+        if subprocess.run([*command[:3], "true"], capture_output=True).returncode:
+            pytest.skip("root cannot give up its capabilities here")
+    return subprocess.run(
+        command,
+        env={**os.environ, **with_links(releases), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+
+
+@pytest.fixture
+def image(warm_cache, tmp_path):
+    """A ready cache that an image has brought: it can be read, and not be written."""
+    cache = shutil.copytree(warm_cache, tmp_path / "image", symlinks=True)
+    (cache / LAYOUT).chmod(0o555)
+    yield cache
+    (cache / LAYOUT).chmod(0o700)
+
+
+@pytest.mark.parametrize("locks", [0o600, 0o200, None], ids=["locks", "unreadable-locks", "no-locks"])
+def test_a_cache_that_can_only_be_read_is_used(releases, image, locks):
+    """What is not in it, or damaged, is an error that says so."""
+    for lock in [*(image / LAYOUT).glob("*.use"), *(image / LAYOUT).glob("*.build")]:
+        (image / LAYOUT).chmod(0o700)
+        lock.unlink() if locks is None else lock.chmod(locks)
+        (image / LAYOUT).chmod(0o555)
+    before = sorted((image / LAYOUT).iterdir())
+    done = run_without_privileges(new_spec(), releases, image)
+    assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
+    assert "environment reused" in done.stdout
+    done = run_without_privileges(new_spec(extras=("frozen", "more")), releases, image)
+    assert (done.returncode, f"for {NAME}[frozen,more]==1.0 in it is missing" in done.stdout) == (78, True), done.stdout
+    [environment] = environments(image)
+    [task] = environment.glob("lib/*/site-packages/dkist_script_test/tasks.py")
+    task.unlink()
+    task.touch()  # and not the file that the cache of uv has linked
+    done = run_without_privileges(new_spec(), releases, image)
+    assert (done.returncode, "in it is damaged (lib/" in done.stdout) == (78, True), done.stdout
+    assert sorted((image / LAYOUT).iterdir()) == before
+
+
+def test_a_running_task_keeps_the_lock_of_a_cache_that_it_can_only_read(releases, image, tmp_path):
+    """So whoever may write to the cache does not remove the environment meanwhile."""
+    facts = tmp_path / "facts"
+    if not os.geteuid():
+        mounted = [["mount", "--bind", image, image], ["mount", "-o", "remount,ro,bind", image]]
+        if any(subprocess.run(each, capture_output=True).returncode for each in mounted):
+            pytest.skip("a folder cannot be mounted here")
+    process = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(image), FACTS=str(facts))
+    try:
+        wait_for(facts)
+        [listed] = collector.environments(image)
+        assert listed.is_in_use
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE_SECONDS)
+        if not os.geteuid():
+            subprocess.run(["umount", image], check=True)
+
+
+@pytest.mark.parametrize("owner", [0, 1234])
+def test_a_cache_on_a_file_system_that_is_read_only_is_used(releases, image, owner):
+    """By root as well, whoever owns it, since nobody can write there; it can be listed."""
+    if os.geteuid():
+        pytest.skip("only root can mount a folder")
+    for each in (image / LAYOUT, *(image / LAYOUT).iterdir()):
+        os.chown(each, owner, owner)
+    for options in (["--bind", image, image], ["-o", "remount,ro,bind", image]):
+        done = subprocess.run(["mount", *options], capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"a folder cannot be mounted here: {done.stderr.strip()}")
+    try:
+        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(image))
+        assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
+        done = run(new_spec(extras=("frozen", "more")), releases, DKIST_ENVIRONMENT_CACHE=str(image))
+        assert (done.returncode, "can only be read, and the environment" in done.stdout) == (78, True), done.stdout
+        [listed] = collector.environments(image)
+        assert (listed.is_ready, listed.is_in_use) == (True, False)
+    finally:
+        subprocess.run(["umount", image], check=True)

@@ -1,0 +1,118 @@
+"""An environment that has been damaged is built anew before a task runs in it."""
+
+import json
+import shutil
+
+import pytest
+from support.processes import wait_for
+from support.releases import VERSION
+from support.script_package import NAME
+from support.script_runs import environments, new_spec, run, start
+from support.waiting import PATIENCE_SECONDS
+
+from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
+
+pytestmark = pytest.mark.network
+REQUIREMENT = f"{NAME}[frozen]==1.0"
+
+
+def test_a_half_built_environment_is_built_anew(releases, warm_cache, tmp_path):
+    """Without the ready marker nothing of it is trusted."""
+    cache = tmp_path / "cache"
+    [ready] = environments(warm_cache)
+    half = cache / LAYOUT / ready.name
+    (cache / LAYOUT).mkdir(parents=True)
+    (cache / LAYOUT).chmod(0o700)
+    (half / "bin").mkdir(parents=True)
+    (half / OWNER_MARK).touch()
+    (half / "bin" / "python").write_text("#!/bin/sh\nexit 0\n")
+    (half / "bin" / "python").chmod(0o755)
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    assert done.returncode == 0, done.stdout
+    assert "INFO team: good, recipe run 42" in done.stdout
+    marker = json.loads((half / ".ready").read_text())
+    assert marker["requirement"] == REQUIREMENT
+    assert {"dkist_script_test-1.0", f"dkist_processing_core-{VERSION}"} <= set(marker["distributions"])
+
+
+def empty(*files):
+    for file in files:
+        # Not the file that uv's cache has linked.
+        file.unlink()
+        file.touch()
+
+
+def shorten(file):
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content[: len(content) // 2])
+
+
+DAMAGES = {
+    "all-modules": lambda path: empty(*path.rglob("*.py")),
+    "all-files": lambda path: empty(*(each for each in path.rglob("*") if each.is_file() and not each.is_symlink())),
+    "what-is-started": lambda path: empty(*path.glob("lib/*/site-packages/dkist_processing_core/runtime/__main__.py")),
+    "the-task": lambda path: empty(*path.glob("lib/*/site-packages/dkist_script_test/tasks.py")),
+    "half-a-module": lambda path: shorten(next(path.glob("lib/*/site-packages/pika/spec.py"))),
+    "metadata": lambda path: empty(*path.glob("lib/*/site-packages/*.dist-info/METADATA")),
+    "a-library": lambda path: empty(*path.glob("lib/*/site-packages/**/*.so")),
+    "pyvenv.cfg": lambda path: empty(path / "pyvenv.cfg"),
+    "a-missing-file": lambda path: next(path.glob("lib/*/site-packages/pika/spec.py")).unlink(),
+    "a-missing-folder": lambda path: shutil.rmtree(next(path.glob("lib/*/site-packages"))),
+    "no-python": lambda path: (path / "bin/python").unlink(),
+    "empty-marker": lambda path: empty(path / ".ready"),
+    "half-a-marker": lambda path: shorten(path / ".ready"),
+    "marker-of-another-kind": lambda path: (path / ".ready").write_text("[]"),
+    "marker-that-is-no-text": lambda path: (path / ".ready").write_bytes(b"\xff" * 100),
+    "nothing-but-a-mark": lambda path: [
+        shutil.rmtree(each) if each.is_dir() else each.unlink() for each in path.iterdir() if each.name != OWNER_MARK
+    ],
+    "an-empty-folder": lambda path: (shutil.rmtree(path), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_environment_is_built_anew(releases, warm_cache, tmp_path, damage):
+    """It is noticed before anything is started, and never again."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    damage(environments(cache)[0])
+    for text in ("dkist: building the environment", "dkist: environment reused"):
+        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+        assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
+        assert text in done.stdout
+
+
+def test_what_a_task_adds_to_its_environment_is_no_damage(releases, warm_cache, tmp_path):
+    """Such as what is compiled, or a file that has grown; nobody builds again what others may run in."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    [environment] = environments(cache)
+    [modules] = environment.glob("lib/*/site-packages")
+    (modules / "another.py").touch()
+    with (modules / "dkist_script_test/__init__.py").open("a") as file:
+        file.write("# grown")
+    for each in modules.rglob("*.pyc"):
+        each.unlink()
+    assert "environment reused" in run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).stdout
+
+
+def test_a_damaged_environment_is_not_built_under_a_task_that_runs_in_it(releases, warm_cache, tmp_path):
+    """Those that need it wait for the end of that task, and then one of them builds it."""
+    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    [environment] = environments(cache)
+    running = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(cache), FACTS=str(tmp_path / "facts"))
+    wait_for(tmp_path / "facts")
+    DAMAGES["the-task"](environment)
+    waiting = [start(new_spec("Good"), releases, DKIST_ENVIRONMENT_CACHE=str(cache)) for _ in range(3)]
+    logs = [""] * len(waiting)
+    for number, process in enumerate(waiting):
+        while "waiting for it" not in logs[number]:
+            line = process.stdout.readline()
+            assert line, logs[number]
+            logs[number] += line
+    assert running.poll() is None
+    running.terminate()
+    running.communicate(timeout=PATIENCE_SECONDS)
+    ends = [process.communicate(timeout=PATIENCE_SECONDS)[0] for process in waiting]
+    assert [process.returncode for process in waiting] == [0, 0, 0], (logs, ends)
+    assert sum("building the environment" in each for each in (*logs, *ends)) == 1
+    assert sum("another task runs in this environment" in each for each in logs) == 1
