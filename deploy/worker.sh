@@ -15,15 +15,18 @@ end() {
 }
 
 drain() {
-    trap : TERM
+    is_stopping=yes
+    trap 'is_stopping=yes' TERM
     # To Celery's main process alone: it takes no more tasks, and ends when those that run have ended.
     kill -TERM "$worker"
     timeout "${DKIST_DRAIN_SECONDS:-1800}" tail --pid="$worker" -f /dev/null || end "$worker"
 }
 
 trap drain TERM
-while kill -0 "$worker" 2>/dev/null; do
-    wait "$worker"
+is_stopping=yes
+while [ "$is_stopping" ]; do
+    is_stopping=
+    wait "$worker"  # which a signal ends early
     status=$?
 done
 exit "$status"
