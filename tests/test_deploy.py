@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from support.dockerfile_replay import instructions
@@ -231,6 +232,26 @@ def test_nomad_has_every_field_of_the_job():
     assert {"kill_timeout", "readonly_rootfs", "volume_mount", "content"} <= seen
 
 
+def test_nomad_mounts_the_volumes_that_persist():
+    """Where the images have them; the worker has the cache, and who sends messages has the spool."""
+    places = {"airflow-dags": "/srv/airflow/dags", "airflow-logs": "/var/log/airflow"}
+    places |= {"dkist-cache": "/var/cache/dkist", "dkist-spool": "/var/lib/dkist"}
+    mounted = {
+        name: {text_of(each["volume"]): text_of(each["destination"]) for each in task.get("volume_mount", [])}
+        for name, task in tasks().items()
+    }
+    assert mounted["worker"] == places
+    assert "dkist-spool" in mounted["dag-processor"]
+    for each in mounted.values():
+        assert each.items() <= places.items()
+    [job] = parsed_job()["job"]
+    for group in job['"airflow"']["group"]:
+        [body] = blocks(group).values()
+        declared = {text_of(name) for volume in body["volume"] for name in blocks(volume)}
+        used = {name for task in body["task"] for each in blocks(task) for name in mounted[text_of(each)]}
+        assert declared == used
+
+
 @pytest.mark.parametrize("name", ["setup", "scheduler", "dag-processor", "api-server", "worker"])
 def test_a_task_of_nomad_is_confined_as_the_unit_is(name):
     """Another user than root, a root file system that is read-only, no capabilities, the same command and secrets."""
@@ -267,14 +288,47 @@ def test_the_guide_lists_every_secret_with_its_users():
         assert {secret for secret, users in listed if component in users.split(", ")} == secrets(name)
 
 
-def test_the_guide_installs_what_the_units_start():
-    """Each program of a unit is put in its place by a command of the guide."""
-    commands = " ".join(value for file in FILES for value in settings(file)["ExecStart"])
-    for path in re.findall(r"/opt/dkist/(\S+)", commands):
-        assert re.search(rf"install -m 755 .*\b{re.escape(path)}\b.* /opt/dkist/", README)
-    assert {"/opt/airflow/bin/airflow", "/opt/airflow/bin/dkist-processing-core"} == {
-        *re.findall(r"/opt/airflow/bin/\S+", commands)
+# What needs root, the network, or a running systemd: it is written down what it was asked to do. A virtual environment
+# has the programs of the tests' own.
+STAND_INS = {
+    "useradd": "",
+    "systemctl": "",
+    "python3": 'mkdir -p "$3/bin"; ln -s "$BIN"/airflow "$BIN"/dkist-processing-core "$PIP" "$3/bin"',
+    "pip/python": "",
+}
+
+
+def test_the_commands_of_the_guide_install_the_units(tmp_path):
+    """Below another folder than the root; each unit that they enable is there, with its programs and settings."""
+    section = README.partition("\nMachines with systemd\n")[2].partition("\nDocker\n")[0]
+    blocks = re.findall(r"^\.\. code-block:: bash\n\n((?:   .*\n|\n)+)", section, re.MULTILINE)
+    for name, action in STAND_INS.items():
+        file = tmp_path / "bin" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f'#!/bin/sh\necho "$(basename "$0") $*" >>"$LOG"\n{action}\n')
+        file.chmod(0o755)
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    folder = shutil.copytree(DEPLOY, tmp_path / "copy")
+    environment = {
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+        "LOG": str(tmp_path / "log"),
+        "BIN": str(Path(sys.executable).parent),
+        "PIP": str(tmp_path / "bin/pip/python"),
     }
+    script = re.sub(r"(?<![\w./-])/(?=(?:opt|etc|srv)/)", f"{tmp_path}/", textwrap.dedent("".join(blocks)))
+    done = subprocess.run(["sh", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "etc/dkist/secrets").stat().st_mode & 0o777 == 0o700
+    enabled = re.findall(r"^systemctl enable --now (.*)", (tmp_path / "log").read_text(), re.MULTILINE)
+    for name in " ".join(enabled).split():
+        unit = settings(tmp_path / f"etc/systemd/system/{name}.service")
+        for command in unit["ExecStart"]:
+            for program in re.findall(r"/opt/\S+", command):
+                assert os.access(f"{tmp_path}{program}", os.X_OK), program
+    for each in settings(tmp_path / "etc/systemd/system/airflow-.service.d/common.conf")["EnvironmentFile"]:
+        assert (tmp_path / each.removeprefix("/")).is_file()
+    assert (tmp_path / "etc/dkist/pools.json").is_file()
+    assert f"dkist-processing-core[airflow]=={VERSION}\n" in (tmp_path / "log").read_text()
 
 
 FOLDERS = ["CREDENTIALS_DIRECTORY", "NOMAD_SECRETS_DIR"]

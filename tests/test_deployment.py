@@ -19,7 +19,7 @@ from support.messages import QUEUE
 from support.ports import free_ports
 from support.processes import is_alive, wait_for, wait_until_dead
 from support.releases import EXPORT, REPOSITORY, make_index, write_package
-from support.units import DEPLOY, Machine, confined, give
+from support.units import DEPLOY, Machine, can_confine, confined, give
 from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.common.programs import end, family
@@ -114,6 +114,7 @@ def settle(machine, rabbitmq):
     here = f"127.0.0.1:{machine.port}"
     text = (DEPLOY / "airflow.env").read_text().replace("airflow.example.org:8080", here)
     text += f"AIRFLOW__API__HOST=127.0.0.1\nAIRFLOW__API__PORT={machine.port}\nAIRFLOW__API__WORKERS=1\n"
+    text += "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT=40\n"
     text += f"ISB_USERNAME=guest\nMESH_CONFIG={mesh_config(rabbitmq.port)}\nFACTS={machine.root}/var/lib/dkist/facts\n"
     etc = machine.root / "etc/dkist"
     (etc / "airflow.env").write_text(text)
@@ -210,6 +211,34 @@ def test_tasks_that_do_not_end_in_time_are_ended_and_reported_once(machine, sche
     assert scheduler_side.wait_for_end(task)["state"] == "failed"
     [(_, body)] = rabbitmq.take_all(QUEUE)
     assert json.loads(body)["taskName"] == "Lasts"
+
+
+def test_tasks_of_a_killed_worker_are_reported_once(scheduler_side, running, rabbitmq):
+    """As when a time-out has passed: the DAG processor reports them, with its own secrets."""
+    rabbitmq.forget(QUEUE)
+    _, processes, task = running()
+    for each in processes:
+        os.kill(each, signal.SIGKILL)
+    assert scheduler_side.wait_for_end(task)["state"] == "failed"
+    wait_until(lambda: rabbitmq.count(QUEUE), "the task was not reported")
+    [(_, body)] = rabbitmq.take_all(QUEUE)
+    assert json.loads(body)["taskName"] == "Lasts"
+
+
+def test_what_runs_here_is_confined_as_in_production(reachable):
+    """Another user than root, who can write to the folders of the deployment and to nothing else."""
+    if not can_confine():
+        pytest.skip("optional: only root, who may mount, can show a read-only root (not in most containers)")
+    root = reachable / "confined"
+    root.mkdir()
+    give(root)
+    program = 'id -u; touch "$1/written" "$2/written" 2>&1; grep CapBnd /proc/self/status'
+    command = confined(root, ["sh", "-c", program, "sh", root, REPOSITORY])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    user, refused, capabilities = done.stdout.splitlines()
+    assert (user, capabilities.split()[1].strip("0")) == ("50000", "")
+    assert "Read-only file system" in refused
+    assert [each.name for each in root.iterdir() if each.is_file()] == ["written"]
 
 
 def test_a_worker_gets_no_more_secrets_than_it_needs(machine):

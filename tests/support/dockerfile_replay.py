@@ -88,6 +88,7 @@ class Replay:
 
     def _copy(self, arguments):
         *sources, target = [word for word in arguments.split() if not word.startswith("--")]
+        (Path(target) if target.endswith("/") else Path(target).parent).mkdir(parents=True, exist_ok=True)
         for source in sources:
             shutil.copy(self.context / source, target)
 

@@ -2,13 +2,15 @@
 The units of systemd in ``deploy/``: their settings, and what they start, without systemd.
 
 A unit is started with its own command, variables and secrets, and nothing else. The folders that it names are below one
-of a test. Where root runs the tests, it runs as another user, who has no capabilities and can write to that folder
-alone.
+of a test. Where root runs the tests, and may mount, it runs as another user, who has no capabilities and can write to
+that folder alone.
 """
 
+import functools
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -62,9 +64,20 @@ def variables(file):
     return dict(line.split("=", 1) for line in lines)
 
 
+@functools.cache
+def can_confine():
+    """Return whether this user may mount, in a namespace of its own; root of a container usually may not."""
+    tried = ["unshare", "--mount", "mount", "-o", "remount,bind,ro", "/"]
+    return (
+        os.getuid() == 0
+        and bool(shutil.which("setpriv"))
+        and subprocess.run(tried, stderr=subprocess.DEVNULL).returncode == 0
+    )
+
+
 def give(root):
     """Give everything below a folder to the user of the units."""
-    if os.getuid() == 0:
+    if can_confine():
         for path in [root, *root.rglob("*")]:
             os.chown(path, USER, USER, follow_symlinks=False)
 
@@ -72,7 +85,7 @@ def give(root):
 def confined(root, command):
     """Return a command that confines another one as the units and the images do, as far as this user can."""
     (root / "python").mkdir(exist_ok=True)
-    if os.getuid():
+    if not can_confine():
         return command
     return ["unshare", "--mount", "sh", "-c", CONFINE, "sh", str(root), sys.base_prefix, *map(str, command)]
 
