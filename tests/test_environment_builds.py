@@ -164,19 +164,6 @@ def test_nothing_to_build_is_an_error_of_the_command_line(command, tmp_path):
     assert (status, "'cam[frozen]' is no release with its extras" in error) == (2, True)
 
 
-def test_the_unit_in_the_documentation_is_one(tmp_path):
-    """The tool of systemd has no complaint; the program is where this one is."""
-    if not (tool := shutil.which("systemd-analyze")):
-        pytest.skip("systemd is not installed (apt install systemd)")
-    source = Path(__file__).parents[1] / "docs" / "examples" / "dkist-environments.service"
-    unit = tmp_path / source.name
-    unit.write_text(source.read_text().replace("/opt/airflow/bin/dkist-processing-core", str(PROGRAM)))
-    done = subprocess.run([tool, "verify", unit], capture_output=True, text=True)
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
-    for name in re.findall(r"environments build (.*)", unit.read_text())[0].split()[::2]:
-        assert name in subprocess.run([PROGRAM, "environments", "build", "-h"], capture_output=True, text=True).stdout
-
-
 @pytest.fixture(scope="module")
 def ten(core_wheel, tmp_path_factory):
     """Ten releases, in a folder."""

@@ -14,11 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOLDERS = ("/opt/", "/notebooks", "/etc/pip.conf", "/var/cache/pip")
+FOLDERS = ("/opt/", "/notebooks", "/etc/pip.conf", "/var/cache/", "/var/lib/", "/var/log/")
 STAND_IN = """\
 #!/bin/sh
 echo "$(basename "$0") $*" >> {log}
-case "$0 $*" in *"/install --directory "*) for last; do :; done; mkdir -p "$last";; esac
+case "$0 $*" in *"/install --directory "*) for each; do case $each in /*) mkdir -p "$each";; esac; done;; esac
 """
 
 
@@ -37,6 +37,7 @@ class Replay:
         self.log = root / "stand-ins.log"
         self.environment = {**os.environ, "HOME": str(root / "home")}
         self.command = self.health = self.user = self.folder = None
+        self.entrypoint = []
         self.labels = {}
         self.steps = instructions(file.read_text())
         for folder in ("bin", "home"):
@@ -65,6 +66,10 @@ class Replay:
             name, _, value = word.partition("=")
             self.environment[name] = value.replace("$PATH", self.environment["PATH"])
 
+    def _arg(self, arguments):
+        name, _, value = arguments.partition("=")
+        self.environment[name] = value
+
     def _run(self, arguments):
         command = re.sub(r"--mount=\S+\s+", "", arguments)
         done = subprocess.run(
@@ -83,6 +88,7 @@ class Replay:
 
     def _copy(self, arguments):
         *sources, target = [word for word in arguments.split() if not word.startswith("--")]
+        (Path(target) if target.endswith("/") else Path(target).parent).mkdir(parents=True, exist_ok=True)
         for source in sources:
             shutil.copy(self.context / source, target)
 
@@ -94,6 +100,9 @@ class Replay:
 
     def _healthcheck(self, arguments):
         self.health = json.loads(arguments[arguments.index("[") :])
+
+    def _entrypoint(self, arguments):
+        self.entrypoint = json.loads(arguments)
 
     def _cmd(self, arguments):
         self.command = json.loads(arguments)

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Runs Airflow's Celery worker, and stops it in two steps. systemd, Docker and Nomad send one SIGTERM, and SIGKILL after a
+# time-out. Here SIGTERM lets the running tasks end by themselves first, for DKIST_DRAIN_SECONDS. What is left then gets
+# SIGTERM as well, so that tasks end in order within DKIST_GRACE_SECONDS, and the worker reports them before it ends.
+set -u
+"$@" &
+worker=$!
+
+# Sends SIGTERM to a process and to all that it has started, in whatever session or process group that is.
+end() {
+    for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
+        end "$child"
+    done
+    kill -TERM "$1" 2>/dev/null
+}
+
+drain() {
+    is_stopping=yes
+    trap 'is_stopping=yes' TERM
+    # To Celery's main process alone: it takes no more tasks, and ends when those that run have ended.
+    kill -TERM "$worker"
+    timeout "${DKIST_DRAIN_SECONDS:-1800}" tail --pid="$worker" -f /dev/null || end "$worker"
+}
+
+trap drain TERM
+is_stopping=yes
+while [ "$is_stopping" ]; do
+    is_stopping=
+    wait "$worker"  # which a signal ends early
+    status=$?
+done
+exit "$status"
