@@ -22,7 +22,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup rabbitmq postgresql chromium demo airflow test test-kills test-pythons matrix client client-compare check docs benchmarks constraints clean
+.PHONY: help setup rabbitmq postgresql chromium demo airflow test test-kills test-pythons matrix deployment client client-compare check docs benchmarks constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -89,7 +89,7 @@ test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every sup
 	  $(UV) venv --quiet --allow-existing --python "$$python" "$$venv" && \
 	  $(UV) pip install --quiet --python "$$venv/bin/python" --constraint constraints.txt uv --editable '.[build,test]' && \
 	  PATH="$$venv/bin:$(CURDIR)/$(UV_HOME)/bin:$$PATH" "$$venv/bin/pytest" $(SPREAD) --quiet \
-	    -m 'not airflow and not rabbitmq and not client and not client_comparison and not kills and not once' --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
+	    -m 'not airflow and not rabbitmq and not client and not client_comparison and not deployment and not kills and not once' --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
 	done
 
 test-kills: $(DONE) ## Kill 200 builds and 100 exports, cut the power 40 times, run 200 tasks where nobody waits for orphans
@@ -98,6 +98,9 @@ test-kills: $(DONE) ## Kill 200 builds and 100 exports, cut the power 40 times, 
 matrix: $(DONE) rabbitmq ## Try exported files on every Airflow from 2.10 on (AIRFLOWS="2.10.5 3.3.2": on these)
 	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) DKIST_MATRIX_AIRFLOW="$(AIRFLOWS)" \
 	  DKIST_MATRIX_PUBLISHED="$(PUBLISHED)" $(BIN)/pytest -m matrix $(PYTEST_ARGUMENTS)
+
+deployment: $(DONE) rabbitmq ## Start the units of deploy/ and replay the steps of its images, without systemd and Docker
+	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m deployment $(PYTEST_ARGUMENTS)
 
 client: $(DONE) rabbitmq ## Run real client packages on this library: their workflow tests, exports, and workflows
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m client $(PYTEST_ARGUMENTS)

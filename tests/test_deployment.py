@@ -26,8 +26,8 @@ from dkist_processing_core.common.programs import end, family
 
 pytestmark = [
     pytest.mark.airflow,
+    pytest.mark.deployment,
     pytest.mark.network,
-    pytest.mark.once,
     pytest.mark.rabbitmq,
     pytest.mark.timeout(1200),
 ]
