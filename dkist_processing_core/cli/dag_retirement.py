@@ -67,24 +67,16 @@ def retire(  # noqa: PLR0913 - one for each option
     with the command that removes them. The exit status is 1 if a release is in use.
     """
     from dkist_processing_core.deployment import retirement
-    from dkist_processing_core.deployment.archive import archive_of, records
+    from dkist_processing_core.deployment.archive import archive_of
     from dkist_processing_core.deployment.belongings import belongings
     from dkist_processing_core.deployment.releases import deployed
 
-    if bool(address) == airflow_is_stopped:
-        raise click.UsageError(
-            "without Airflow's API it is not known what runs: give its address with --airflow, or, if the scheduler is "
-            "stopped, --airflow-is-stopped."
-            if not address
-            else "--airflow and --airflow-is-stopped exclude each other."
-        )
+    _check(address, airflow_is_stopped=airflow_is_stopped)
     place = archive_of(dags, archive)
     api = connected(address)
     say_aside = partial(say, err=True)
     if dry_run:
-        unfinished = [each for each in records(place) if not each.is_complete]
-        for each in unfinished:
-            say_aside(f"Warning: {_label(each)} was left half done, and would be put back first")
+        _name_unfinished(place)
     else:
         for each in retirement.recover(place, dags, api, say_aside):
             say_aside(f"put back, since this was left half done: {_label(each)}")
@@ -96,7 +88,7 @@ def retire(  # noqa: PLR0913 - one for each option
         if dry_run:
             seen = retirement.plan(release, found, api)
             report = _report(release, "refused" if seen.hindrances else "possible", seen.hindrances)
-            report["would_be_paused"] = list(seen.to_pause)
+            report |= {"would_be_paused": list(seen.to_pause), "manifests": list(map(str, seen.manifests))}
         else:
             try:
                 record = retirement.retire(release, found, api, archive=place, reason=reason)
@@ -149,6 +141,24 @@ def restore(names: tuple[str, ...], dags: Path, address: str | None, archive: Pa
         return
     for each in files:
         click.echo(plain(f"restored: {each}"))
+
+
+def _check(address: str | None, *, airflow_is_stopped: bool) -> None:
+    if airflow_is_stopped and address:
+        raise click.UsageError("--airflow and --airflow-is-stopped exclude each other.")
+    if not (airflow_is_stopped or address):
+        raise click.UsageError(
+            "it is not known what runs: name Airflow's API with --airflow or, if its scheduler does not run, give "
+            "--airflow-is-stopped."
+        )
+
+
+def _name_unfinished(archive: Path) -> None:
+    from dkist_processing_core.deployment.archive import records
+
+    for each in records(archive):
+        if not each.is_complete:
+            say(f"Warning: {_label(each)} was left half done, and would be put back first", err=True)
 
 
 def _report(release: "Release", state: str, hindrances: Iterable[str] = ()) -> dict[str, Any]:
@@ -251,7 +261,8 @@ def _print(report: dict[str, Any], release: "Release", dags: Path, archive: Path
         lines += [f"{release.name} is in {report['archived_as']}"]
     else:
         lines = [f"would be retired: {dags / each}" for each in report["files"]]
-        lines += [f"would be paused: {each}" for each in report["would_be_paused"]]
+        lines += [f"would be taken out of {each}: its entries" for each in report["manifests"]]
+        lines += [f"would be paused in Airflow: {each}" for each in report["would_be_paused"]]
         lines += [f"{release.name} would be moved to {archive}"]
     for each in lines:
         click.echo(plain(each))

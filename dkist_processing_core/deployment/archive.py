@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ from dkist_processing_core.deployment.dag_files import fingerprint
 from dkist_processing_core.deployment.releases import Release
 from dkist_processing_core.exceptions import RetirementError
 
-__all__ = ["Record", "archive_of", "begin", "locked", "records", "remove_remains"]
+__all__ = ["Record", "archive_of", "begin", "by_parent", "locked", "records", "remove_remains"]
 
 RECORD, FILES = "retired.json", "files"
 SCHEMA_VERSION = 1
@@ -71,7 +71,7 @@ class Record:
         """Move the files out of the DAG folder into the archive, and take them out of the manifests."""
         for path in self.files:
             _move(dags / path, self.archived(path))
-        for parent, names in self.by_parent.items():
+        for parent, names in by_parent(self.files).items():
             if self.manifests.get(parent, {}).get("entries"):
                 manifests.remove(dags / parent, names)
 
@@ -85,7 +85,7 @@ class Record:
             _move(self.archived(path), dags / path)
         for path in self.files:  # between two file systems, it may be in both places
             self.archived(path).unlink(missing_ok=True)
-        for parent, names in self.by_parent.items():
+        for parent, names in by_parent(self.files).items():
             if self.manifests.get(parent, {}).get("entries"):
                 manifests.add(dags / parent, names, self.manifests[parent])
         return [dags / path for path in moves]
@@ -108,13 +108,13 @@ class Record:
             )
         return is_archived and not is_there
 
-    @property
-    def by_parent(self) -> dict[str, set[str]]:
-        """The names of the files, by the folder that they are in."""
-        found: dict[str, set[str]] = {}
-        for path in map(Path, self.files):
-            found.setdefault(str(path.parent), set()).add(path.name)
-        return found
+
+def by_parent(paths: Iterable[str]) -> dict[str, set[str]]:
+    """Return the names of files by the folder that they are in."""
+    found: dict[str, set[str]] = {}
+    for path in map(Path, paths):
+        found.setdefault(str(path.parent), set()).add(path.name)
+    return found
 
 
 def archive_of(dags: Path, archive: Path | None) -> Path:
@@ -143,9 +143,9 @@ def begin(archive: Path, dags: Path, release: Release, *, unpause: list[str], re
         unpause=unpause,
         retired_at=now.isoformat(timespec="seconds"),
         reason=reason,
-        dag_folder=str(dags),
+        dag_folder=str(dags.resolve()),
     )
-    for parent, names in record.by_parent.items():
+    for parent, names in by_parent(record.files).items():
         described = manifests.described(dags / parent, names)
         if described["entries"]:
             manifests.check(dags / parent)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from dkist_processing_core.deployment import activity, manifests
 from dkist_processing_core.deployment.airflow_api import AirflowApi
-from dkist_processing_core.deployment.archive import Record, begin, locked, records, remove_remains
+from dkist_processing_core.deployment.archive import Record, begin, by_parent, locked, records, remove_remains
 from dkist_processing_core.deployment.dag_files import fingerprint
 from dkist_processing_core.deployment.releases import Deployed, Release
 from dkist_processing_core.exceptions import AirflowApiError, RetirementError
+from dkist_processing_core.export import manifest
 
 __all__ = ["Plan", "plan", "recover", "restore", "retire"]
 
@@ -25,24 +26,30 @@ AGAIN = "Correct that, then run the same command again, which puts back what is 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What keeps a release from being retired, if anything does, and which of its DAGs are not paused."""
+    """What keeps a release from being retired, which of its DAGs are not paused, and which manifests have it."""
 
     hindrances: tuple[str, ...]
     to_pause: tuple[str, ...]
+    manifests: tuple[Path, ...]
 
 
 def plan(release: Release, deployed: Deployed, api: AirflowApi | None) -> Plan:
     """Look whether a release can be retired; nothing is changed. Without an API, Airflow is known to be stopped."""
     looks = [activity.look(api, each) for each in release.dag_ids] if api else []
     hindrances = [each for look in looks for each in activity.reasons(look)]
-    for parent in sorted({(deployed.folder / each.path).parent for each in release.files}):
+    changed = []
+    for parent, names in by_parent(each.path for each in release.files).items():
+        folder = deployed.folder / parent
         try:
-            manifests.check(parent)
+            manifests.check(folder)
         except RetirementError as error:
             hindrances.append(error.what)
+        if manifests.described(folder, names)["entries"]:
+            changed.append(folder / manifest.MANIFEST)
     return Plan(
         hindrances=tuple(hindrances),
         to_pause=tuple(look.dag_id for look in looks if look.is_known and not look.is_paused),
+        manifests=tuple(changed),
     )
 
 
