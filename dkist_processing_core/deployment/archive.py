@@ -33,6 +33,7 @@ RECORD, FILES = "retired.json", "files"
 SCHEMA_VERSION = 1
 ODD = re.compile(r"[^A-Za-z0-9._+-]+")
 NAME = re.compile(r".+-\d{8}T\d{6}-[0-9a-f]{4}")
+UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part")  # a copy that was interrupted
 LONGEST = 100
 
 
@@ -92,8 +93,8 @@ class Record:
 
     def delete(self) -> None:
         """Remove it from the archive, which must not hold its files any more."""
-        for parent, _, names in os.walk(self.folder / FILES):
-            if names:
+        for parent, _, held in os.walk(self.folder / FILES):
+            if names := [each for each in held if not UNFINISHED.fullmatch(each)]:
                 raise RetirementError(f"{parent} still holds {', '.join(names)}", remedy="Move them away")
         shutil.rmtree(self.folder)
 

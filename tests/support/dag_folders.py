@@ -43,5 +43,5 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    """Return the content of each file in a folder."""
-    return {path: content for path, (content, _) in contents(folder).items()}
+    """Return the content of each file in a folder, but for what a killed writer has left, which an export removes."""
+    return {path: content for path, (content, _) in contents(folder).items() if not path.endswith(".part")}
