@@ -258,7 +258,7 @@ def _print(report: dict[str, Any], release: "Release", dags: Path, archive: Path
             lines = [f"cannot be retired: {release.name}", *(f"    {each}" for each in report["hindrances"])]
     elif report["state"] == "retired":
         lines = [f"retired: {dags / each}" for each in report["files"]]
-        lines += [f"{release.name} is in {report['archived_as']}"]
+        lines.append(f"archived in: {report['archived_as']}")
     else:
         lines = [f"would be retired: {dags / each}" for each in report["files"]]
         lines += [f"would be taken out of {each}: its entries" for each in report["manifests"]]

@@ -105,7 +105,7 @@ def _print(found: "Deployed", looks: "Mapping[str, Activity] | None", owned: "Be
             row.append("\n".join(wheel.name for wheel in owned.wheels_of(each.files)) or "-")
         rows.append([*map(plain, row), plain("\n".join(each.requirements))])
     table([*header, "requirement"], rows)
-    click.echo(f"{len(found.releases)} releases, {len(found.dag_ids)} DAGs, {len(found.files)} files in {found.folder}")
+    click.echo(f"{len(found.releases)} in {found.folder}, {len(found.dag_ids)} DAGs in {len(found.files)} files")
 
 
 def _activity(release: "Release", looks: "Mapping[str, Activity]") -> list[str]:

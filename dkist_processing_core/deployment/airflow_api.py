@@ -28,6 +28,8 @@ PAGE = 100
 MOST_PAGES = 100_000
 MOST_BYTES = 1 << 26
 SHOWN_CHARACTERS = 300
+# Without the bound, PostgreSQL puts those without an end first.
+LAST_ENDED_FIRST = {"order_by": "-end_date", "end_date_gte": "1970-01-01T00:00:00Z"}
 CREDENTIALS = "Set AIRFLOW_CLI_TOKEN, or name a file with user:password in DKIST_AIRFLOW_CREDENTIALS_FILE"
 NOT_AIRFLOW = "Give the address of Airflow's API server, such as http://localhost:8080"
 
@@ -78,10 +80,13 @@ class AirflowApi:
         path = f"/dags/{quote(dag_id, safe='~')}/dagRuns"
         yield from self._pages(path, "dag_runs", {"state": list(states), "order_by": "id"})
 
+    def ended(self) -> Iterator[dict[str, Any]]:
+        """Yield the runs of all DAGs that have ended, the last ones first."""
+        yield from self._pages("/dags/~/dagRuns", "dag_runs", LAST_ENDED_FIRST)
+
     def last_ended(self, dag_id: str, *states: str) -> dict[str, Any] | None:
         """Return the run of a DAG that has ended last, None if none has."""
-        # Without the bound, PostgreSQL puts those without an end first.
-        query = {"order_by": "-end_date", "end_date_gte": "1970-01-01T00:00:00Z", "limit": 1, "state": list(states)}
+        query = {**LAST_ENDED_FIRST, "limit": 1, "state": list(states)}
         _, answer = self._call("GET", f"/dags/{quote(dag_id, safe='')}/dagRuns?{urlencode(query, doseq=True)}")
         found = self._expect(answer, "dag_runs", list)
         return found[0] if found and isinstance(found[0], dict) else None
@@ -158,8 +163,8 @@ class AirflowApi:
         try:
             return status, json.loads(content)
         except (ValueError, RecursionError):
-            text = content[:SHOWN_CHARACTERS].decode(errors="replace")
-            raise self._odd(f"{where} gives no JSON but {text!r}") from None
+            text = " ".join(content[:SHOWN_CHARACTERS].decode(errors="replace").split())
+            raise self._odd(f"{where} gives no JSON but {text[:40]!r}") from None
 
     def _refused(self, where: str, error: HTTPError) -> AirflowApiError:
         try:
@@ -170,7 +175,7 @@ class AirflowApi:
         if error.code == HTTPStatus.UNAUTHORIZED:
             return AirflowApiError(f"Airflow's API refuses the credentials: {shown}", remedy=CREDENTIALS)
         if error.code == HTTPStatus.FORBIDDEN:
-            remedy = "Let this user read and edit the DAGs, and read their runs"
+            remedy = "Use a token that is valid, of a user who may read and edit the DAGs and read their runs"
             return AirflowApiError(f"Airflow's API does not permit this: {shown}", remedy=remedy)
         if error.code in range(300, 400):
             place = self._shown(error.headers.get("Location") or "")

@@ -21,6 +21,7 @@ from dkist_processing_core.export import manifest
 __all__ = ["Plan", "plan", "recover", "restore", "retire"]
 
 WAIT = "Wait for the end of what is going on, then try again"
+LISTED = 20
 AGAIN = "Correct that, then run the same command again, which puts back what is missing"
 
 
@@ -145,7 +146,9 @@ def _folders(record: Record, dags: Path) -> set[Path]:
 
 def _refuse(release: Release, hindrances: Iterable[str]) -> None:
     if hindrances := list(hindrances):
-        listed = "".join(f"\n    {each}" for each in hindrances)
+        listed = "".join(f"\n    {each}" for each in hindrances[:LISTED])
+        if len(hindrances) > LISTED:
+            listed += f"\n    and {len(hindrances) - LISTED} more"
         raise RetirementError(f"{release.name} is not retired, since it is in use:{listed}", remedy=WAIT)
 
 
