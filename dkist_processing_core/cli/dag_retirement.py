@@ -93,7 +93,7 @@ def retire(  # noqa: PLR0913 - one for each option
             try:
                 record = retirement.retire(release, found, api, archive=place, reason=reason)
                 report = _report(release, "retired") | {"archived_as": str(record.folder)}
-            except (OSError, RetirementError) as error:
+            except RetirementError as error:
                 say_aside(plain(f"Error: {error}"))
                 report = _report(release, "refused", [str(error)])
         if report["state"] != "refused":

@@ -82,7 +82,7 @@ def list_command(dags: Path, address: str | None, archive: Path | None, folder: 
     _print_retired(place, archived)
     lines = [f"{file}: {reason}" for file, reason in found.others.items()]
     for each in [*lines[:NAMED], *found.remarks[:NAMED]]:
-        say(plain(each), err=True)
+        say(plain(each).replace("\n", "\\n"), err=True)
     if (more := len(lines[NAMED:]) + len(found.remarks[NAMED:])) > 0:
         say(f"and {more} more, see --json", err=True)
 

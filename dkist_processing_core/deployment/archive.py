@@ -152,7 +152,11 @@ def begin(archive: Path, dags: Path, release: Release, *, unpause: list[str], re
             manifests.check(dags / parent)
             record.manifests[parent] = described
     folder.mkdir()
-    record.write()
+    try:
+        record.write()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return record
 
 

@@ -65,6 +65,16 @@ def retire(release: Release, deployed: Deployed, api: AirflowApi | None, *, arch
     AirflowApiError
         If Airflow's API does not say whether anything runs; likewise.
     """
+    try:
+        return _retire(release, deployed, api, archive=archive, reason=reason)
+    except OSError as error:
+        raise RetirementError(
+            f"{release.name} is not retired, and all is as it was: {error}",
+            remedy=f"Make sure that you may write to {deployed.folder} and {archive}, and that there is space",
+        ) from error
+
+
+def _retire(release: Release, deployed: Deployed, api: AirflowApi | None, *, archive: Path, reason: str) -> Record:
     dags = deployed.folder
     # Before anything is paused, so that a run that goes on does not even notice.
     seen = plan(release, deployed, api)
