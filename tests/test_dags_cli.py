@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.command_line import PROGRAM, run_program
 from support.dag_folders import bytes_of, contents, killed_before
+from support.http_server import Response, http_server
 from support.sources import flow, imported_sources
 from support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -415,3 +416,81 @@ def test_an_environment_or_a_wheel_that_others_need_is_not_offered_for_removal(e
     assert f"wheel: {wheel}, no longer needed here" in output
     assert environment.exists()
     assert wheel.exists()
+
+
+def test_two_dag_folders_can_have_one_archive(export, dags, command, tmp_path):
+    """What was taken out of one of them goes to the other one only by the name of its folder in the archive."""
+    for folder in ("dags", "others"):
+        export("1.0", folder=folder)
+    archive = tmp_path / "archive"
+    assert dags("retire", release("1.0"), STOPPED, "--archive", archive)[0] == 0
+    [record] = records(archive)
+    others = ["--dags", tmp_path / "others", "--archive", archive]
+    status, _, errors = command("dags", "restore", release("1.0"), *others)
+    assert status == 2
+    assert f"was retired from {tmp_path / 'dags'}" in errors
+    (record.folder / "retired.json").write_text(
+        (record.folder / "retired.json").read_text().replace('"is_complete": true', '"is_complete": false')
+    )
+    assert (
+        command("dags", "retire", release("1.0"), STOPPED, "--dags", tmp_path / "others", "--archive", archive)[0] == 0
+    )
+    assert list((tmp_path / "dags").glob("*.py")) == list((tmp_path / "others").glob("*.py")) == []
+    (tmp_path / "new").mkdir()
+    assert command("dags", "restore", record.name, "--dags", tmp_path / "new", "--archive", archive)[0] == 0
+    assert len(list((tmp_path / "new").glob("*.py"))) == 2
+
+
+def test_an_api_that_fails_on_the_way_costs_nothing_but_a_second_command(export, dags, tmp_path, monkeypatch):
+    """The files are back at once; that the DAGs are no longer paused is made up for by the next command."""
+    monkeypatch.setenv("AIRFLOW_CLI_TOKEN", "t0ken-of-a-test")
+    before = bytes_of(export("1.0"))
+    paused, broken = dict.fromkeys((dag("one", "1.0"), dag("two", "1.0")), False), False
+
+    def answer(request):
+        nonlocal broken
+        path = request.path.partition("?")[0].removeprefix("/api/v2")
+        dag_id = path.split("/")[2] if path.startswith("/dags/") else ""
+        moved = not (tmp_path / "dags" / f"{dag_id}.py").exists()
+        broken = broken or (path.endswith("/dagRuns") and moved)
+        if broken:
+            return Response(500, b"the database is gone")
+        if request.method == "PATCH":
+            paused[dag_id] = json.loads(request.body)["is_paused"]
+        data = {"version": "3.3.2", "is_paused": paused.get(dag_id), "dag_runs": [], "total_entries": 0}
+        return Response(200, json.dumps(data).encode())
+
+    with http_server(answer) as port:
+        words = [release("1.0"), "--airflow", f"http://127.0.0.1:{port}"]
+        status, _, errors = dags("retire", *words)
+        assert status == 1
+        assert "500" in errors
+        assert "could not be put back completely" in errors
+        assert bytes_of(tmp_path / "dags") == before
+        assert set(paused.values()) == {True}
+        assert "was interrupted" in dags("list")[2]
+        broken = False
+        assert dags("restore", *words)[0] == 0
+    assert bytes_of(tmp_path / "dags") == before
+    assert set(paused.values()) == {False}
+    assert list((tmp_path / "dags-retired").iterdir()) == []
+
+
+def test_a_user_who_may_not_pause_a_dag_leaves_nothing_half_done(export, dags, tmp_path, monkeypatch):
+    """The error says what is not permitted, and the next command has nothing to make up for."""
+    monkeypatch.setenv("AIRFLOW_CLI_TOKEN", "t0ken-of-a-test")
+    before = contents(export("1.0"))
+
+    def answer(request):
+        data = {"version": "3.3.2", "is_paused": False, "dag_runs": [], "total_entries": 0}
+        return Response(403 if request.method == "PATCH" else 200, json.dumps(data).encode())
+
+    with http_server(answer) as port:
+        status, _, errors = dags("retire", release("1.0"), "--airflow", f"http://127.0.0.1:{port}")
+    assert status == 1
+    assert "does not permit this: PATCH" in errors
+    assert "could not be put back" not in errors
+    assert {name: each for name, each in contents(tmp_path / "dags").items() if name.endswith(".py")} == {
+        name: each for name, each in before.items() if name.endswith(".py")
+    }
+    assert list((tmp_path / "dags-retired").iterdir()) == []

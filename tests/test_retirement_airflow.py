@@ -9,6 +9,7 @@ from support.dag_folders import bytes_of, contents, killed_before
 from support.releases import EXPORT
 from support.waiting import wait_until
 
+from dkist_processing_core.deployment import activity
 from dkist_processing_core.deployment.airflow_api import AirflowApi
 from dkist_processing_core.deployment.archive import Record, records
 from dkist_processing_core.deployment.releases import deployed as deployed_in
@@ -161,6 +162,17 @@ def test_a_run_that_appears_while_the_files_are_moved_puts_them_back(deployed, a
     assert not is_paused(api, SLOW)
     assert not is_paused(api, QUICK)
     assert api.wait_for_end(runs[0])["state"] == "success"
+
+
+def test_the_last_runs_are_the_same_whether_they_are_asked_for_at_once_or_one_by_one(api, monkeypatch):
+    """If there are many runs, those that are not among the newest ones are asked for by DAG."""
+    monkeypatch.setenv("AIRFLOW_CLI_TOKEN", api.token)
+    for dag_id in (SLOW, QUICK):
+        assert api.wait_for_end(api.trigger(dag_id, {"recipe_run_id": 45}))["state"] == "success"
+    at_once = activity.activities(AirflowApi(api.address), [SLOW, QUICK, "unknown"])
+    monkeypatch.setattr(activity, "NEWEST", 1)
+    assert activity.activities(AirflowApi(api.address), [SLOW, QUICK, "unknown"]) == at_once
+    assert [each.last is None for each in at_once.values()] == [False, False, True]
 
 
 @pytest.mark.once

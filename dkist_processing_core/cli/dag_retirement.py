@@ -25,7 +25,7 @@ from dkist_processing_core.cli.options import json_option
 from dkist_processing_core.cli.tables import plain, say
 from dkist_processing_core.common.quantities import size
 from dkist_processing_core.common.settings import cache_folder
-from dkist_processing_core.exceptions import RetirementError, did_you_mean
+from dkist_processing_core.exceptions import AirflowApiError, RetirementError, did_you_mean
 
 if TYPE_CHECKING:
     from dkist_processing_core.deployment.archive import Record
@@ -76,14 +76,14 @@ def retire(  # noqa: PLR0913 - one for each option
     api = connected(address)
     say_aside = partial(say, err=True)
     if dry_run:
-        _name_unfinished(place)
+        _name_unfinished(dags, place)
     else:
         for each in retirement.recover(place, dags, api, say_aside):
             say_aside(f"put back, since this was left half done: {_label(each)}")
     found = deployed(dags)
     chosen = _chosen(names, found)
     owned = belongings(folder or cache_folder())
-    done = []
+    done, is_answered = [], True
     for release in chosen:
         if dry_run:
             seen = retirement.plan(release, found, api)
@@ -93,15 +93,18 @@ def retire(  # noqa: PLR0913 - one for each option
             try:
                 record = retirement.retire(release, found, api, archive=place, reason=reason)
                 report = _report(release, "retired") | {"archived_as": str(record.folder)}
-            except RetirementError as error:
+            except (AirflowApiError, RetirementError) as error:
                 say_aside(plain(f"Error: {error}"))
                 report = _report(release, "refused", [str(error)])
+                is_answered = not isinstance(error, AirflowApiError)
         if report["state"] != "refused":
             found = found.without(release)
             report |= _left(release, found, owned)
         if not is_json:
             _print(report, release, dags, place)
         done.append(report)
+        if not is_answered:  # each further question may take as long as a time-out
+            break
     if is_json:
         click.echo(json.dumps(done, indent=2))
     context.exit(1 if any(each["state"] == "refused" for each in done) else 0)
@@ -121,7 +124,7 @@ def restore(names: tuple[str, ...], dags: Path, address: str | None, archive: Pa
     paused before are no longer paused. A file that exists and is another one is never replaced.
     """
     from dkist_processing_core.deployment import retirement
-    from dkist_processing_core.deployment.archive import archive_of, records
+    from dkist_processing_core.deployment.archive import archive_of
 
     place = archive_of(dags, archive)
     api = connected(address)
@@ -132,7 +135,7 @@ def restore(names: tuple[str, ...], dags: Path, address: str | None, archive: Pa
         if any(_is_named(name, each) for each in finished):
             files += [dags / path for each in finished if _is_named(name, each) for path in each.files]
             continue
-        chosen += _archived(name, records(place), place)
+        chosen += _archived(name, dags, place)
     chosen = [*{each.name: each for each in chosen}.values()]
     _check_once(chosen)
     files += retirement.restore(chosen, place, dags, api, say_aside)
@@ -153,10 +156,10 @@ def _check(address: str | None, *, airflow_is_stopped: bool) -> None:
         )
 
 
-def _name_unfinished(archive: Path) -> None:
-    from dkist_processing_core.deployment.archive import records
+def _name_unfinished(dags: Path, archive: Path) -> None:
+    from dkist_processing_core.deployment.archive import records_of
 
-    for each in records(archive):
+    for each in records_of(dags, archive):
         if not each.is_complete:
             say(f"Warning: {_label(each)} was left half done, and would be put back first", err=True)
 
@@ -202,9 +205,16 @@ def _is_named(name: str, record: "Record") -> bool:
     return name == record.name or name in record.releases or name in record.dag_ids
 
 
-def _archived(name: str, known: "list[Record]", archive: Path) -> "list[Record]":
-    found = [each for each in known if _is_named(name, each)]
+def _archived(name: str, dags: Path, archive: Path) -> "list[Record]":
+    from dkist_processing_core.deployment.archive import records, records_of
+
+    known, everything = records_of(dags, archive), records(archive)
+    found = [each for each in known if _is_named(name, each)] or [each for each in everything if each.name == name]
     if not found:
+        if others := [each for each in everything if _is_named(name, each)]:
+            raise click.UsageError(
+                f"{name!r} was retired from {others[-1].dag_folder}; to restore it to {dags}, name {others[-1].name}."
+            )
         names = [one for each in known for one in (*each.releases, *each.dag_ids)]
         raise click.UsageError(
             f"{name!r} is not in the archive {archive}{did_you_mean(name, names)}. "

@@ -56,7 +56,7 @@ def list_command(dags: Path, address: str | None, archive: Path | None, folder: 
     when the last one was. Files that this library has not exported are named at the end.
     """
     from dkist_processing_core.deployment.activity import activities
-    from dkist_processing_core.deployment.archive import archive_of, records
+    from dkist_processing_core.deployment.archive import archive_of, records_of
     from dkist_processing_core.deployment.belongings import belongings
     from dkist_processing_core.deployment.releases import deployed
 
@@ -66,7 +66,7 @@ def list_command(dags: Path, address: str | None, archive: Path | None, folder: 
         found = deployed(dags)
         looks = activities(api, found.dag_ids) if api else None
         owned = belongings(folder or cache_folder())
-    archived = records(place)
+    archived = records_of(dags, place)
     if is_json:
         releases = [_as_data(each, looks, owned) for each in found.releases]
         retired = [

@@ -27,7 +27,7 @@ from dkist_processing_core.deployment.dag_files import fingerprint
 from dkist_processing_core.deployment.releases import Release
 from dkist_processing_core.exceptions import RetirementError
 
-__all__ = ["Record", "archive_of", "begin", "by_parent", "locked", "records", "remove_remains"]
+__all__ = ["Record", "archive_of", "begin", "by_parent", "locked", "records", "records_of", "remove_remains"]
 
 RECORD, FILES = "retired.json", "files"
 SCHEMA_VERSION = 1
@@ -120,14 +120,19 @@ def by_parent(paths: Iterable[str]) -> dict[str, set[str]]:
 
 def archive_of(dags: Path, archive: Path | None) -> Path:
     """Return the archive of a DAG folder, by default one beside it; `RetirementError` if Airflow would look into it."""
-    dags = dags.resolve()
-    place = (archive or dags.with_name(f"{dags.name}-retired")).resolve()
-    if place == dags or place.is_relative_to(dags):
+    named = Path(_identity(dags))
+    place = archive or named.with_name(f"{named.name}-retired")
+    if place.resolve().is_relative_to(dags.resolve()):
         raise RetirementError(
             f"the archive {place} is in the DAG folder {dags}, where Airflow would load what is in it",
             remedy="Name a folder outside of it with --archive",
         )
-    return place
+    return place.absolute()
+
+
+def _identity(dags: Path) -> str:
+    """Return the path of a DAG folder; a link may lead to another folder each time that something is deployed."""
+    return os.path.abspath(dags)  # noqa: PTH100 - does not follow links
 
 
 def begin(archive: Path, dags: Path, release: Release, *, unpause: list[str], reason: str) -> Record:
@@ -144,7 +149,7 @@ def begin(archive: Path, dags: Path, release: Release, *, unpause: list[str], re
         unpause=unpause,
         retired_at=now.isoformat(timespec="seconds"),
         reason=reason,
-        dag_folder=str(dags.resolve()),
+        dag_folder=_identity(dags),
     )
     for parent, names in by_parent(record.files).items():
         described = manifests.described(dags / parent, names)
@@ -158,6 +163,11 @@ def begin(archive: Path, dags: Path, release: Release, *, unpause: list[str], re
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return record
+
+
+def records_of(dags: Path, archive: Path) -> list[Record]:
+    """Return what was taken out of a DAG folder; another one may have the same archive."""
+    return [each for each in records(archive) if each.dag_folder == _identity(dags)]
 
 
 def records(archive: Path) -> list[Record]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dkist_processing_core.deployment import activity, manifests
 from dkist_processing_core.deployment.airflow_api import AirflowApi
-from dkist_processing_core.deployment.archive import Record, begin, by_parent, locked, records, remove_remains
+from dkist_processing_core.deployment.archive import Record, begin, by_parent, locked, records_of, remove_remains
 from dkist_processing_core.deployment.dag_files import fingerprint
 from dkist_processing_core.deployment.releases import Deployed, Release
 from dkist_processing_core.exceptions import AirflowApiError, RetirementError
@@ -109,7 +109,7 @@ def recover(archive: Path, dags: Path, api: AirflowApi | None, say: Callable[[st
     if not archive.is_dir():
         return []
     with locked(archive):
-        unfinished = [each for each in records(archive) if not each.is_complete]
+        unfinished = [each for each in records_of(dags, archive) if not each.is_complete]
         for each in unfinished:
             with locked(*_folders(each, dags)):
                 each.bring_back(dags)
@@ -171,7 +171,10 @@ def _pause(api: AirflowApi | None, dag_ids: Iterable[str]) -> None:
 def _unpause(api: AirflowApi | None, dag_ids: Iterable[str]) -> None:
     if api:
         for each in dag_ids:
-            api.pause(each, is_paused=False)
+            # A user who may not pause a DAG has not paused it, and is not to fail a second time.
+            dag = api.dag(each)
+            if dag and dag["is_paused"]:
+                api.pause(each, is_paused=False)
 
 
 def _unpause_or_say(record: Record, api: AirflowApi | None, say: Callable[[str], object]) -> None:

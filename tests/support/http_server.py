@@ -81,7 +81,7 @@ def http_server(
             if self.command != "HEAD":
                 self.wfile.write(response.body)
 
-        do_GET = do_HEAD = do_POST  # noqa: N815 - the names that http.server calls
+        do_GET = do_HEAD = do_PATCH = do_POST  # noqa: N815 - the names that http.server calls
 
         def whole_body(self):
             if "chunked" not in self.headers.get("Transfer-Encoding", ""):
