@@ -8,8 +8,7 @@ import json
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,16 +19,15 @@ from dkist_processing_core.cli.dag_options import (
     dags_option,
     release_arguments,
 )
+from dkist_processing_core.cli.dag_report import left_behind, print_report, report
 from dkist_processing_core.cli.environment_names import folder_option
 from dkist_processing_core.cli.options import json_option
 from dkist_processing_core.cli.tables import plain, say
-from dkist_processing_core.common.quantities import size
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.exceptions import AirflowApiError, RetirementError, did_you_mean
 
 if TYPE_CHECKING:
     from dkist_processing_core.deployment.archive import Record
-    from dkist_processing_core.deployment.belongings import Belongings
     from dkist_processing_core.deployment.releases import Deployed, Release
 
 __all__ = ["restore", "retire"]
@@ -68,7 +66,7 @@ def retire(  # noqa: PLR0913 - one for each option
     """
     from dkist_processing_core.deployment import retirement
     from dkist_processing_core.deployment.archive import archive_of
-    from dkist_processing_core.deployment.belongings import belongings
+    from dkist_processing_core.deployment.artifacts import artifacts
     from dkist_processing_core.deployment.releases import deployed
 
     _check(address, airflow_is_stopped=airflow_is_stopped)
@@ -82,27 +80,27 @@ def retire(  # noqa: PLR0913 - one for each option
             say_aside(f"put back, since this was left half done: {_label(each)}")
     found = deployed(dags)
     chosen = _chosen(names, found)
-    owned = belongings(folder or cache_folder())
+    owned = artifacts(folder or cache_folder())
     done, is_answered = [], True
     for release in chosen:
         if dry_run:
             seen = retirement.plan(release, found, api)
-            report = _report(release, "refused" if seen.hindrances else "possible", seen.hindrances)
-            report |= {"would_be_paused": list(seen.to_pause), "manifests": list(map(str, seen.manifests))}
+            said = report(release, "refused" if seen.reasons else "possible", seen.reasons)
+            said |= {"would_be_paused": list(seen.to_pause), "manifests": list(map(str, seen.manifests))}
         else:
             try:
                 record = retirement.retire(release, found, api, archive=place, reason=reason)
-                report = _report(release, "retired") | {"archived_as": str(record.folder)}
+                said = report(release, "retired") | {"archived_as": str(record.folder)}
             except (AirflowApiError, RetirementError) as error:
                 say_aside(plain(f"Error: {error}"))
-                report = _report(release, "refused", [str(error)])
+                said = report(release, "refused", [str(error)])
                 is_answered = not isinstance(error, AirflowApiError)
-        if report["state"] != "refused":
+        if said["state"] != "refused":
             found = found.without(release)
-            report |= _left(release, found, owned)
+            said |= left_behind(release, found, owned)
         if not is_json:
-            _print(report, release, dags, place)
-        done.append(report)
+            print_report(said, release, dags, place)
+        done.append(said)
         if not is_answered:  # each further question may take as long as a time-out
             break
     if is_json:
@@ -164,16 +162,6 @@ def _name_unfinished(dags: Path, archive: Path) -> None:
             say(f"Warning: {_label(each)} was left half done, and would be put back first", err=True)
 
 
-def _report(release: "Release", state: str, hindrances: Iterable[str] = ()) -> dict[str, Any]:
-    return {
-        "releases": list(release.names),
-        "dag_ids": release.dag_ids,
-        "files": [each.path for each in release.files],
-        "state": state,
-        "hindrances": list(hindrances),
-    }
-
-
 def _label(record: "Record") -> str:
     return plain(", ".join(record.releases))
 
@@ -231,70 +219,3 @@ def _check_once(chosen: "list[Record]") -> None:
     for path, holders in by_path.items():
         if len(holders) > 1:
             raise click.UsageError(f"{path} was retired more than once; name one of {', '.join(holders)}.")
-
-
-def _left(release: "Release", remaining: "Deployed", owned: "Belongings") -> dict[str, Any]:
-    """Return what belongs to a release outside of the folder, and whether anything else still needs it."""
-    from dkist_processing_core.deployment.belongings import normalized
-
-    needed = {each.path for each in owned.environments_of(remaining.files)}
-    requirements = {normalized(one) for each in remaining.releases for one in each.requirements}
-    wheels = set(owned.wheels_of(remaining.files))
-    return {
-        "environments": [
-            {
-                "name": each.name,
-                "size": each.size,
-                "is_in_use": each.is_in_use,
-                "is_needed_by_others": each.path in needed,
-            }
-            for each in owned.environments_of(release.files)
-        ],
-        "wheels": [
-            {"path": str(each), "is_needed_by_others": each in wheels} for each in owned.wheels_of(release.files)
-        ],
-        "requirements": [
-            {"requirement": each, "is_needed_by_others": normalized(each) in requirements}
-            for each in release.requirements
-        ],
-    }
-
-
-def _print(report: dict[str, Any], release: "Release", dags: Path, archive: Path) -> None:
-    """Print what was, or would be, done with one release."""
-    lines = []
-    if report["state"] == "refused":
-        if "would_be_paused" in report:
-            lines = [f"cannot be retired: {release.name}", *(f"    {each}" for each in report["hindrances"])]
-    elif report["state"] == "retired":
-        lines = [f"retired: {dags / each}" for each in report["files"]]
-        lines.append(f"archived in: {report['archived_as']}")
-    else:
-        lines = [f"would be retired: {dags / each}" for each in report["files"]]
-        lines += [f"would be taken out of {each}: its entries" for each in report["manifests"]]
-        lines += [f"would be paused in Airflow: {each}" for each in report["would_be_paused"]]
-        lines += [f"{release.name} would be moved to {archive}"]
-    for each in lines:
-        click.echo(plain(each))
-    for line in _left_lines(report):
-        click.echo(plain(line))
-
-
-def _left_lines(report: dict[str, Any]) -> Iterable[str]:
-    removable = []
-    for each in report.get("environments", ()):
-        needed = "still needed by other files" if each["is_needed_by_others"] else None
-        use = "in use" if each["is_in_use"] else None
-        yield f"environment: {each['name']}, {size(each['size'])}, {needed or use or 'no longer needed here'}"
-        removable += [] if needed or use else [each["name"]]
-    if removable:
-        yield f"to remove it: dkist-processing-core environments remove {' '.join(map(quote, removable))}"
-    for each in report.get("wheels", ()):
-        needed = "still needed by other files" if each["is_needed_by_others"] else "no longer needed here"
-        yield f"wheel: {each['path']}, {needed}"
-    for each in report.get("requirements", ()):
-        if not each["is_needed_by_others"]:
-            yield (
-                f"on the workers, environments of {each['requirement']} are removed by: "
-                "dkist-processing-core environments prune --older-than 30d"
-            )

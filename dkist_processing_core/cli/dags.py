@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dkist_processing_core.deployment.activity import Activity
     from dkist_processing_core.deployment.archive import Record
-    from dkist_processing_core.deployment.belongings import Belongings
+    from dkist_processing_core.deployment.artifacts import Artifacts
     from dkist_processing_core.deployment.releases import Deployed, Release
 
 __all__ = ["dags"]
@@ -57,7 +57,7 @@ def list_command(dags: Path, address: str | None, archive: Path | None, folder: 
     """
     from dkist_processing_core.deployment.activity import activities
     from dkist_processing_core.deployment.archive import archive_of, records_of
-    from dkist_processing_core.deployment.belongings import belongings
+    from dkist_processing_core.deployment.artifacts import artifacts
     from dkist_processing_core.deployment.releases import deployed
 
     api = connected(address)
@@ -65,7 +65,7 @@ def list_command(dags: Path, address: str | None, archive: Path | None, folder: 
     with progress(f"Reading {dags}"):
         found = deployed(dags)
         looks = activities(api, found.dag_ids) if api else None
-        owned = belongings(folder or cache_folder())
+        owned = artifacts(folder or cache_folder())
     archived = records_of(dags, place)
     if is_json:
         releases = [_as_data(each, looks, owned) for each in found.releases]
@@ -87,7 +87,7 @@ def list_command(dags: Path, address: str | None, archive: Path | None, folder: 
         say(f"and {more} more, see --json", err=True)
 
 
-def _print(found: "Deployed", looks: "Mapping[str, Activity] | None", owned: "Belongings") -> None:
+def _print(found: "Deployed", looks: "Mapping[str, Activity] | None", owned: "Artifacts") -> None:
     if not found.releases:
         click.echo(f"There is no exported DAG file in {found.folder}.")
         return
@@ -129,7 +129,7 @@ def _last(release: "Release", looks: "Mapping[str, Activity]") -> datetime | Non
     return max(filter(None, (looks[each].last for each in release.dag_ids)), default=None)
 
 
-def _as_data(release: "Release", looks: "Mapping[str, Activity] | None", owned: "Belongings") -> dict[str, Any]:
+def _as_data(release: "Release", looks: "Mapping[str, Activity] | None", owned: "Artifacts") -> dict[str, Any]:
     data: dict[str, Any] = {
         "releases": list(release.names),
         "dag_ids": release.dag_ids,

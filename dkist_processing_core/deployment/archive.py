@@ -27,7 +27,7 @@ from dkist_processing_core.deployment.dag_files import fingerprint
 from dkist_processing_core.deployment.releases import Release
 from dkist_processing_core.exceptions import RetirementError
 
-__all__ = ["Record", "archive_of", "begin", "by_parent", "locked", "records", "records_of", "remove_remains"]
+__all__ = ["Record", "archive_of", "begin", "by_parent", "locked", "records", "records_of", "remove_leftovers"]
 
 RECORD, FILES = "retired.json", "files"
 SCHEMA_VERSION = 1
@@ -192,7 +192,7 @@ def _check_paths(*paths: str) -> None:
             raise ValueError(f"{each} leads out of the DAG folder")
 
 
-def remove_remains(archive: Path) -> None:
+def remove_leftovers(archive: Path) -> None:
     """Remove the folders in which a program that was killed had no record yet, or no longer one, and so no file."""
     for folder in archive.iterdir():
         if NAME.fullmatch(folder.name) and folder.is_dir() and not (folder / RECORD).exists():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dkist_processing_core.deployment import activity, manifests
 from dkist_processing_core.deployment.airflow_api import AirflowApi
-from dkist_processing_core.deployment.archive import Record, begin, by_parent, locked, records_of, remove_remains
+from dkist_processing_core.deployment.archive import Record, begin, by_parent, locked, records_of, remove_leftovers
 from dkist_processing_core.deployment.dag_files import fingerprint
 from dkist_processing_core.deployment.releases import Deployed, Release
 from dkist_processing_core.exceptions import AirflowApiError, RetirementError
@@ -29,7 +29,7 @@ AGAIN = "Correct that, then run the same command again, which puts back what is 
 class Plan:
     """What keeps a release from being retired, which of its DAGs are not paused, and which manifests have it."""
 
-    hindrances: tuple[str, ...]
+    reasons: tuple[str, ...]
     to_pause: tuple[str, ...]
     manifests: tuple[Path, ...]
 
@@ -37,18 +37,18 @@ class Plan:
 def plan(release: Release, deployed: Deployed, api: AirflowApi | None) -> Plan:
     """Look whether a release can be retired; nothing is changed. Without an API, Airflow is known to be stopped."""
     looks = [activity.look(api, each) for each in release.dag_ids] if api else []
-    hindrances = [each for look in looks for each in activity.reasons(look)]
+    reasons = [each for look in looks for each in activity.reasons(look)]
     changed = []
     for parent, names in by_parent(each.path for each in release.files).items():
         folder = deployed.folder / parent
         try:
             manifests.check(folder)
         except RetirementError as error:
-            hindrances.append(error.what)
+            reasons.append(error.what)
         if manifests.described(folder, names)["entries"]:
             changed.append(folder / manifest.MANIFEST)
     return Plan(
-        hindrances=tuple(hindrances),
+        reasons=tuple(reasons),
         to_pause=tuple(look.dag_id for look in looks if look.is_known and not look.is_paused),
         manifests=tuple(changed),
     )
@@ -78,7 +78,7 @@ def _retire(release: Release, deployed: Deployed, api: AirflowApi | None, *, arc
     dags = deployed.folder
     # Before anything is paused, so that a run that goes on does not even notice.
     seen = plan(release, deployed, api)
-    _refuse(release, seen.hindrances)
+    _refuse(release, seen.reasons)
     archive.mkdir(parents=True, exist_ok=True)
     with locked(archive), locked(*{(dags / each.path).parent for each in release.files}):
         for file in release.files:
@@ -87,9 +87,9 @@ def _retire(release: Release, deployed: Deployed, api: AirflowApi | None, *, arc
         record = begin(archive, dags, release, unpause=list(seen.to_pause), reason=reason)
         try:
             _pause(api, seen.to_pause)
-            _refuse(release, plan(release, deployed, api).hindrances)
+            _refuse(release, plan(release, deployed, api).reasons)
             record.take(dags)
-            _refuse(release, plan(release, deployed, api).hindrances)
+            _refuse(release, plan(release, deployed, api).reasons)
             # What another file still has goes on.
             others = deployed.without(release).dag_ids
             if remaining := [each for each in record.unpause if each in others]:
@@ -115,7 +115,7 @@ def recover(archive: Path, dags: Path, api: AirflowApi | None, say: Callable[[st
                 each.bring_back(dags)
             _unpause_or_say(each, api, say)
             each.delete()
-        remove_remains(archive)
+        remove_leftovers(archive)
     return unfinished
 
 
@@ -154,11 +154,11 @@ def _folders(record: Record, dags: Path) -> set[Path]:
     return folders
 
 
-def _refuse(release: Release, hindrances: Iterable[str]) -> None:
-    if hindrances := list(hindrances):
-        listed = "".join(f"\n    {each}" for each in hindrances[:LISTED])
-        if len(hindrances) > LISTED:
-            listed += f"\n    and {len(hindrances) - LISTED} more"
+def _refuse(release: Release, reasons: Iterable[str]) -> None:
+    if reasons := list(reasons):
+        listed = "".join(f"\n    {each}" for each in reasons[:LISTED])
+        if len(reasons) > LISTED:
+            listed += f"\n    and {len(reasons) - LISTED} more"
         raise RetirementError(f"{release.name} is not retired, since it is in use:{listed}", remedy=WAIT)
 
 

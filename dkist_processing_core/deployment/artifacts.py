@@ -14,11 +14,11 @@ from dkist_processing_core.deployment.dag_files import DagFile
 from dkist_processing_core.worker.collector import Environment, environments
 from dkist_processing_core.worker.request import REQUIREMENT
 
-__all__ = ["Belongings", "belongings", "normalized"]
+__all__ = ["Artifacts", "artifacts", "normalized"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Belongings:
+class Artifacts:
     """Environments by the normalized requirement that they are built from, and wheels by release."""
 
     environments: dict[str, list[Environment]]
@@ -35,7 +35,7 @@ class Belongings:
         return [wheel for name in sorted(names) for wheel in self.wheels.get(name, ())]
 
 
-def belongings(cache: Path) -> Belongings:
+def artifacts(cache: Path) -> Artifacts:
     """Return what is in a cache of environments, and in the local folders that ``PIP_FIND_LINKS`` names."""
     by_requirement: dict[str, list[Environment]] = {}
     for each in environments(cache):
@@ -43,7 +43,7 @@ def belongings(cache: Path) -> Belongings:
     wheels: dict[str, list[Path]] = {}
     for name, path in _wheels():
         wheels.setdefault(name, []).append(path)
-    return Belongings(environments=by_requirement, wheels=wheels)
+    return Artifacts(environments=by_requirement, wheels=wheels)
 
 
 def normalized(requirement: str) -> str:
