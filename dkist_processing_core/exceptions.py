@@ -12,6 +12,7 @@ from typing import Any
 from dkist_processing_core._version import __version__
 
 __all__ = [
+    "AirflowApiError",
     "ChangedFileError",
     "ConfigurationError",
     "CycleError",
@@ -35,6 +36,7 @@ __all__ = [
     "ReleasedFileError",
     "RemediableError",
     "ResumeError",
+    "RetirementError",
     "RunActiveError",
     "SelectionError",
     "TaskImportError",
@@ -197,6 +199,14 @@ class EnvironmentLockError(RemediableError):
 
 class NeededEnvironmentsError(RemediableError):
     """Which environments a deployment needs cannot be read."""
+
+
+class AirflowApiError(RemediableError):
+    """Airflow's REST API cannot be reached, refuses a request, or gives an answer that is none of its own."""
+
+
+class RetirementError(RemediableError):
+    """A release cannot be taken out of a DAG folder, or be put back."""
 
 
 class FreezeError(RemediableError):

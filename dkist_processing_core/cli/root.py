@@ -26,6 +26,7 @@ COMMANDS = {
     "dockerfile": "export:dockerfile",
     "freeze": "freeze:freeze",
     "rollback": "rollback:rollback",
+    "dags": "dags:dags",
     "environments": "environments:environments",
     "messages": "messages:messages",
 }

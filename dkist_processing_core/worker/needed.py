@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from dkist_processing_core.exceptions import NeededEnvironmentsError
 
-__all__ = ["Needed", "needed_by_dag_files", "needed_by_manifest"]
+__all__ = ["Exported", "Needed", "candidates", "exported_in", "needed_by_dag_files", "needed_by_manifest", "sources"]
 
 MARK = b"dkist_processing_core.scheduling"
 MOST_BYTES = 120_000
@@ -31,6 +31,15 @@ class Needed(NamedTuple):
     requirement: str
     constraints: str = ""
     requires_python: str = ""
+
+
+class Exported(NamedTuple):
+    """A workflow of an exported file; ``needed`` is what its tasks need, once for each of them."""
+
+    name: str
+    version: str
+    distribution: str
+    needed: tuple[Needed, ...]
 
 
 def needed_by_manifest(file: Path) -> Iterator[Needed]:
@@ -48,14 +57,21 @@ def needed_by_manifest(file: Path) -> Iterator[Needed]:
 
 def needed_by_dag_files(folder: Path) -> Iterator[Needed]:
     """Yield what the exported files and archives in a folder need; `NeededEnvironmentsError` if one is damaged."""
-    for name, text in _sources(folder):
-        try:
-            yield from _needed_by(ast.parse(text))
-        except (KeyError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
-            raise NeededEnvironmentsError(
-                f"{name} cannot be read as an exported DAG file: {type(error).__name__}: {error}",
-                remedy="Export it again, or move it out of the folder",
-            ) from error
+    for path in candidates(folder):
+        for name, text in sources(path):
+            for workflow in exported_in(name, text):
+                yield from workflow.needed
+
+
+def exported_in(name: str, text: str) -> list[Exported]:
+    """Return the workflows in the text of an exported file; `NeededEnvironmentsError` if it is damaged."""
+    try:
+        return list(_workflows(ast.parse(text)))
+    except (KeyError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
+        raise NeededEnvironmentsError(
+            f"{name} cannot be read as an exported DAG file: {type(error).__name__}: {error}",
+            remedy="Export it again, or move it out of the folder",
+        ) from error
 
 
 def _checked(requirement: object, constraints: object, requires_python: object) -> Needed:
@@ -67,8 +83,8 @@ def _checked(requirement: object, constraints: object, requires_python: object) 
     return Needed(str(requirement), str(constraints), str(requires_python))
 
 
-def _sources(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield name and text of each file that this library has exported; Airflow follows links as well."""
+def candidates(folder: Path) -> Iterator[Path]:
+    """Yield each file that Airflow would look for DAGs in; it follows links as well."""
     seen = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         identity = Path(parent).stat()
@@ -78,13 +94,17 @@ def _sources(folder: Path) -> Iterator[tuple[str, str]]:
         seen.add((identity.st_dev, identity.st_ino))
         folders.sort()
         for path in (Path(parent, each) for each in sorted(names)):
-            if path.suffix == ".py" and path.is_file():
-                contents = [(str(path), path.read_bytes())]
-            elif path.suffix == ".zip" and path.is_file() and zipfile.is_zipfile(path):
-                contents = list(_archived(path))
-            else:
-                continue
-            yield from ((name, data.decode(errors="replace")) for name, data in contents if MARK in data)
+            if path.suffix in {".py", ".zip"} and path.is_file():
+                yield path
+
+
+def sources(path: Path) -> list[tuple[str, str]]:
+    """Return name and text of what this library has exported in a file: one, several in an archive, or none."""
+    if path.suffix == ".py":
+        contents = [(str(path), path.read_bytes())]
+    else:
+        contents = list(_archived(path)) if zipfile.is_zipfile(path) else []
+    return [(name, data.decode(errors="replace")) for name, data in contents if MARK in data]
 
 
 def _archived(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -100,7 +120,7 @@ def _archived(path: Path) -> Iterator[tuple[str, bytes]]:
         ) from error
 
 
-def _needed_by(tree: ast.Module) -> Iterator[Needed]:
+def _workflows(tree: ast.Module) -> Iterator[Exported]:
     texts = {
         target.id: node.value
         for node in tree.body
@@ -119,12 +139,16 @@ def _needed_by(tree: ast.Module) -> Iterator[Needed]:
 
     for block in (each for each in ast.walk(tree) if isinstance(each, ast.With)):
         for workflow in (call for item in block.items for call in _calls(item.context_expr, "workflow_dag")):
-            distribution, version, python = arguments(workflow, distribution=None, version=None, requires_python="")
+            name, distribution, version, python = arguments(
+                workflow, name="", distribution=None, version=None, requires_python=""
+            )
+            needed = []
             for task in _calls(block, "TaskOperator"):
                 extras, constraints = arguments(task, extras=FROZEN, constraints="")
                 if not (distribution and version and isinstance(extras, (list, tuple))):
                     raise ValueError(f"{distribution=}, {version=}, {extras=}")
-                yield _checked(f"{distribution}[{','.join(extras)}]=={version}", constraints, python)
+                needed.append(_checked(f"{distribution}[{','.join(extras)}]=={version}", constraints, python))
+            yield Exported(str(name), str(version), str(distribution), tuple(needed))
 
 
 def _calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:

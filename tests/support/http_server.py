@@ -38,6 +38,7 @@ class Response:
     status: int = 200
     body: bytes = b""
     content_type: str = "application/octet-stream"
+    location: str = ""
 
 
 def files_in(folder: Path) -> Callable[[Request], Response]:
@@ -53,6 +54,14 @@ def files_in(folder: Path) -> Callable[[Request], Response]:
     return answer
 
 
+def decompressed(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return the body of a request as it was before it was compressed."""
+    encoding = headers.get("Content-Encoding")
+    if encoding == "gzip":
+        return gzip.decompress(body)
+    return zlib.decompress(body) if encoding == "deflate" else body
+
+
 @contextlib.contextmanager
 def http_server(
     answer: Callable[[Request], Response], port: int = 0, tls: ssl.SSLContext | None = None
@@ -61,15 +70,18 @@ def http_server(
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            response = answer(Request(self.command, self.path, self.headers, self.decompressed(self.whole_body())))
+            body = decompressed(self.whole_body(), self.headers)
+            response = answer(Request(self.command, self.path, self.headers, body))
             self.send_response(response.status)
             self.send_header("Content-Type", response.content_type)
             self.send_header("Content-Length", str(len(response.body)))
+            if response.location:
+                self.send_header("Location", response.location)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(response.body)
 
-        do_GET = do_HEAD = do_POST  # noqa: N815 - the names that http.server calls
+        do_GET = do_HEAD = do_PATCH = do_POST  # noqa: N815 - the names that http.server calls
 
         def whole_body(self):
             if "chunked" not in self.headers.get("Transfer-Encoding", ""):
@@ -80,12 +92,6 @@ def http_server(
                 self.rfile.readline()
             self.rfile.readline()
             return body
-
-        def decompressed(self, body):
-            encoding = self.headers.get("Content-Encoding")
-            if encoding == "gzip":
-                return gzip.decompress(body)
-            return zlib.decompress(body) if encoding == "deflate" else body
 
         def log_message(self, *arguments):
             pass

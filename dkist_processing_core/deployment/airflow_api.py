@@ -1,0 +1,253 @@
+"""
+A client of Airflow's REST API: version 2, of Airflow 3, and version 1, of Airflow 2.
+
+Runs in: terminal of the scheduler's machine. Nothing that the API sends is trusted to be complete: a list is read page
+by page, and an answer of another form is an error. User name, password and token are in no argument and no text.
+"""
+
+import json
+import os
+import time
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from dkist_processing_core.common.redaction import REDACTED, redact_urls
+from dkist_processing_core.exceptions import AirflowApiError
+
+__all__ = ["AirflowApi"]
+
+SECONDS = 30.0
+PAGE = 100
+MOST_PAGES = 100_000
+MOST_BYTES = 1 << 26
+SHOWN_CHARACTERS = 300
+# Without the bound, PostgreSQL puts those without an end first.
+LAST_ENDED_FIRST = {"order_by": "-end_date", "end_date_gte": "1970-01-01T00:00:00Z"}
+CREDENTIALS = "Set AIRFLOW_CLI_TOKEN, or name a file with user:password in DKIST_AIRFLOW_CREDENTIALS_FILE"
+NOT_AIRFLOW = "Give the address of Airflow's API server, such as http://localhost:8080"
+
+
+class AirflowApi:
+    """
+    Airflow's REST API at an address, such as ``http://localhost:8080``.
+
+    The credentials are a token in ``AIRFLOW_CLI_TOKEN``, or a line ``user:password``, or a token, in the file that
+    ``DKIST_AIRFLOW_CREDENTIALS_FILE`` names.
+
+    Raises
+    ------
+    AirflowApiError
+        If the address cannot be used, or there are no credentials, or the API refuses them.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = _checked(address)
+        self._opener = build_opener(_NoRedirect)
+        self._secrets: tuple[str, ...] = ()
+        user, secret = _credentials()
+        self._secrets = (secret,)
+        self._headers: dict[str, str] = {}
+        self.base = f"{self.address}/api/v2"
+        self._is_version_2 = self._has_version(self.base)
+        if not self._is_version_2:
+            self.base = f"{self.address}/api/v1"
+            if not self._has_version(self.base):
+                raise AirflowApiError(f"there is no API of Airflow at {self.address}", remedy=NOT_AIRFLOW)
+        self._log_in(user, secret)
+
+    def dag(self, dag_id: str) -> dict[str, Any] | None:
+        """Return what Airflow knows of a DAG, None if it knows none of that id."""
+        status, answer = self._call("GET", f"/dags/{quote(dag_id, safe='')}", missing=True)
+        if status == HTTPStatus.NOT_FOUND:
+            return None
+        self._expect(answer, "is_paused", bool)
+        return dict(answer)
+
+    def dags(self) -> Iterator[dict[str, Any]]:
+        """Yield every DAG that Airflow lets this user see."""
+        option = {"exclude_stale": "false"} if self._is_version_2 else {"only_active": "false"}
+        yield from self._pages("/dags", "dags", {**option, "order_by": "dag_id"})
+
+    def runs(self, dag_id: str, *states: str) -> Iterator[dict[str, Any]]:
+        """Yield the runs of a DAG, or of all DAGs if that is ``~``, that are in one of some states."""
+        path = f"/dags/{quote(dag_id, safe='~')}/dagRuns"
+        yield from self._pages(path, "dag_runs", {"state": list(states), "order_by": "id"})
+
+    def ended(self) -> Iterator[dict[str, Any]]:
+        """Yield the runs of all DAGs that have ended, the last ones first."""
+        yield from self._pages("/dags/~/dagRuns", "dag_runs", LAST_ENDED_FIRST)
+
+    def last_ended(self, dag_id: str, *states: str) -> dict[str, Any] | None:
+        """Return the run of a DAG that has ended last, None if none has."""
+        query = {**LAST_ENDED_FIRST, "limit": 1, "state": list(states)}
+        _, answer = self._call("GET", f"/dags/{quote(dag_id, safe='')}/dagRuns?{urlencode(query, doseq=True)}")
+        found = self._expect(answer, "dag_runs", list)
+        return found[0] if found and isinstance(found[0], dict) else None
+
+    def pause(self, dag_id: str, *, is_paused: bool) -> bool:
+        """Pause a DAG, or end its pause; return whether Airflow knows it."""
+        path = f"/dags/{quote(dag_id, safe='')}?update_mask=is_paused"
+        status, answer = self._call("PATCH", path, {"is_paused": is_paused}, missing=True)
+        if status == HTTPStatus.NOT_FOUND:
+            return False
+        if self._expect(answer, "is_paused", bool) is not is_paused:
+            raise self._odd(f"it says that is_paused of {dag_id} is {not is_paused} after it was set to {is_paused}")
+        return True
+
+    def _pages(self, path: str, key: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        count = 0
+        for _ in range(MOST_PAGES):
+            text = urlencode({**query, "limit": PAGE, "offset": count}, doseq=True)
+            _, answer = self._call("GET", f"{path}?{text}")
+            found = self._expect(answer, key, list)
+            total = self._expect(answer, "total_entries", int)
+            if any(not isinstance(each, dict) for each in found):
+                raise self._odd(f"an entry of {key} is no object")
+            if not found and total > count:
+                raise self._odd(f"it says that there are {total} {key}, and gives {count}")
+            yield from found
+            count += len(found)
+            if count >= total:
+                return
+        raise self._odd(f"its list of {key} has no end")
+
+    def _has_version(self, base: str) -> bool:
+        self.base = base
+        status, answer = self._call("GET", "/version", missing=True)
+        if status == HTTPStatus.NOT_FOUND:
+            return False
+        self._expect(answer, "version", str)
+        return True
+
+    def _log_in(self, user: str, secret: str) -> None:
+        if user and self._is_version_2:
+            request = {"username": user, "password": secret}
+            base, self.base = self.base, self.address
+            _, answer = self._call("POST", "/auth/token", request)
+            self.base = base
+            secret = self._expect(answer, "access_token", str)
+            self._secrets = (*self._secrets, secret)
+            user = ""
+        basic = b64encode(f"{user}:{secret}".encode()).decode()
+        self._secrets = (*self._secrets, basic)
+        self._headers = {"Authorization": f"Basic {basic}" if user else f"Bearer {secret}"}
+
+    def _call(self, method: str, path: str, body: object = None, *, missing: bool = False) -> tuple[int, Any]:
+        """Return status and answer of a request; what was not found is an error unless it may be ``missing``."""
+        headers = {"Accept": "application/json", "Content-Type": "application/json", **self._headers}
+        data = None if body is None else json.dumps(body).encode()
+        # The scheme was looked at.
+        request = Request(self.base + path, data=data, headers=headers, method=method)  # noqa: S310
+        where = f"{method} {(self.base + path).partition('?')[0]}"
+        try:
+            with self._opener.open(request, timeout=SECONDS) as answer:
+                content, status = _read(answer), answer.status
+        except HTTPError as error:
+            with error:
+                if error.code == HTTPStatus.NOT_FOUND and missing:
+                    return error.code, None
+                raise self._refused(where, error) from None
+        except (HTTPException, OSError, URLError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise AirflowApiError(
+                f"Airflow's API does not answer: {where}: {self._shown(str(reason) or type(reason).__name__)}",
+                remedy="Make sure that the API server runs, and that this machine reaches it at that address",
+            ) from None
+        try:
+            return status, json.loads(content)
+        except (ValueError, RecursionError):
+            text = " ".join(content[:SHOWN_CHARACTERS].decode(errors="replace").split())
+            raise self._odd(f"{where} gives no JSON but {text[:40]!r}") from None
+
+    def _refused(self, where: str, error: HTTPError) -> AirflowApiError:
+        try:
+            text = _read(error).decode(errors="replace")
+        except (HTTPException, OSError):
+            text = ""
+        shown = f"{where}: {error.code} {error.reason}: {self._shown(text[:SHOWN_CHARACTERS])}".rstrip(": ")
+        if error.code == HTTPStatus.UNAUTHORIZED:
+            return AirflowApiError(f"Airflow's API refuses the credentials: {shown}", remedy=CREDENTIALS)
+        if error.code == HTTPStatus.FORBIDDEN:
+            remedy = "Use a token that is valid, of a user who may read and edit the DAGs and read their runs"
+            return AirflowApiError(f"Airflow's API does not permit this: {shown}", remedy=remedy)
+        if error.code in range(300, 400):
+            place = self._shown(error.headers.get("Location") or "")
+            return AirflowApiError(f"Airflow's API sends us to another address, {place}: {where}", remedy=NOT_AIRFLOW)
+        return AirflowApiError(
+            f"Airflow's API answers with an error: {shown}", remedy="See the log of the API server, then try again"
+        )
+
+    def _expect(self, answer: Any, key: str, kind: type) -> Any:
+        if not isinstance(answer, dict) or not isinstance(answer.get(key), kind):
+            raise self._odd(f"there is no {key}, or one of another type, in {json.dumps(answer)[:SHOWN_CHARACTERS]}")
+        return answer[key]
+
+    def _odd(self, what: str) -> AirflowApiError:
+        return AirflowApiError(
+            f"what answers at {self.address} is not Airflow's API, or one of an unknown version: {self._shown(what)}",
+            remedy=NOT_AIRFLOW,
+        )
+
+    def _shown(self, text: str) -> str:
+        for each in sorted(filter(None, self._secrets), key=len, reverse=True):
+            text = text.replace(each, REDACTED)
+        return redact_urls(text)
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """Follow nobody: the request has credentials, and another answer than Airflow's says nothing of runs."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Return no request."""
+
+
+def _checked(address: str) -> str:
+    try:
+        parts = urlsplit(address)
+        is_usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or not address.isprintable() or " " in address:
+        raise AirflowApiError(f"{redact_urls(address)!r} is not the address of an API of Airflow", remedy=NOT_AIRFLOW)
+    if "@" in parts.netloc:
+        raise AirflowApiError("the address of Airflow's API has a user name or a password in it", remedy=CREDENTIALS)
+    return address.rstrip("/")
+
+
+def _credentials() -> tuple[str, str]:
+    """Return user and password, or an empty user and a token."""
+    place, text = "AIRFLOW_CLI_TOKEN", os.environ.get("AIRFLOW_CLI_TOKEN")
+    file = os.environ.get("DKIST_AIRFLOW_CREDENTIALS_FILE")
+    if not (text or file):
+        raise AirflowApiError("there are no credentials for Airflow's API", remedy=CREDENTIALS)
+    if not text and file:
+        place = f"{file}, of DKIST_AIRFLOW_CREDENTIALS_FILE,"
+        try:
+            text = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise AirflowApiError(f"{place} cannot be read: {reason}", remedy=CREDENTIALS) from None
+    text = (text or "").strip()
+    user, colon, secret = text.partition(":")  # a token has no colon in it
+    user, secret = (user, secret) if colon else ("", text)
+    if not secret or not text.isprintable():
+        raise AirflowApiError(f"{place} is not one line with a token or user:password", remedy=CREDENTIALS)
+    return user, secret
+
+
+def _read(answer: Any) -> bytes:
+    """Return the body of an answer; one that comes byte by byte, or has no end, is an error."""
+    deadline = time.monotonic() + SECONDS
+    content = b""
+    while chunk := answer.read1(1 << 20):
+        content += chunk
+        if time.monotonic() > deadline or len(content) > MOST_BYTES:
+            raise TimeoutError(f"its answer is not complete after {SECONDS:g} s or {MOST_BYTES} bytes")
+    return content

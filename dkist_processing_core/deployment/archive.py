@@ -1,0 +1,241 @@
+"""
+The archive of retired releases: what was taken out of a DAG folder, and all that is needed to put it back.
+
+Runs in: terminal of the scheduler's machine. Each retired release has a folder in the archive, with its files in
+``files`` and a record. The record is written first, and says that it ``is_complete`` last, so a record that does not
+is that of a program that was killed. `bring_back` undoes whatever that one had done: a file is where it was, or in the
+archive, never in part. Between two file systems it is copied completely before it is removed, so it may be in both.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dkist_processing_core._version import __version__
+from dkist_processing_core.common import atomic
+from dkist_processing_core.deployment import manifests
+from dkist_processing_core.deployment.dag_files import fingerprint
+from dkist_processing_core.deployment.releases import Release
+from dkist_processing_core.exceptions import RetirementError
+
+__all__ = ["Record", "archive_of", "begin", "by_parent", "locked", "records", "records_of", "remove_leftovers"]
+
+RECORD, FILES = "retired.json", "files"
+SCHEMA_VERSION = 1
+ODD = re.compile(r"[^A-Za-z0-9._+-]+")
+NAME = re.compile(r".+-\d{8}T\d{6}-[0-9a-f]{4}")
+UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part")  # a copy that was interrupted
+LONGEST = 100
+
+
+@dataclass(kw_only=True)
+class Record:
+    """One retired release in an archive; ``folder`` is where it is, the rest is in its file."""
+
+    folder: Path
+    releases: list[str]
+    dag_ids: list[str]
+    files: dict[str, str]  # the paths, relative to the DAG folder, and what each is
+    manifests: dict[str, Any]  # what these say, by the folder they are in
+    unpause: list[str] = field(default_factory=list)  # what was not paused before
+    is_complete: bool = False
+    retired_at: str = ""
+    reason: str = ""
+    dag_folder: str = ""
+    library_version: str = __version__
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return self.folder.name
+
+    def archived(self, path: str) -> Path:
+        """Return where a file is in the archive."""
+        return self.folder / FILES / path
+
+    def write(self) -> None:
+        """Write it to its folder."""
+        content = {key: value for key, value in asdict(self).items() if key != "folder"}
+        atomic.write_text(self.folder / RECORD, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+    def take(self, dags: Path) -> None:
+        """Move the files out of the DAG folder into the archive, and take them out of the manifests."""
+        for path in self.files:
+            _move(dags / path, self.archived(path))
+        for parent, names in by_parent(self.files).items():
+            if self.manifests.get(parent, {}).get("entries"):
+                manifests.remove(dags / parent, names)
+
+    def bring_back(self, dags: Path) -> list[Path]:
+        """Put all files that are in the archive back, and their entries; `RetirementError` if one is in the way."""
+        moves = [path for path in self.files if self._must_move(dags / path, self.archived(path), self.files[path])]
+        for parent, held in self.manifests.items():
+            if held["entries"]:
+                manifests.check(dags / parent)
+        for path in moves:
+            _move(self.archived(path), dags / path)
+        for path in self.files:  # between two file systems, it may be in both places
+            self.archived(path).unlink(missing_ok=True)
+        for parent, names in by_parent(self.files).items():
+            if self.manifests.get(parent, {}).get("entries"):
+                manifests.add(dags / parent, names, self.manifests[parent])
+        return [dags / path for path in moves]
+
+    def delete(self) -> None:
+        """Remove it from the archive, which must not hold its files any more."""
+        for parent, _, held in os.walk(self.folder / FILES):
+            if names := [each for each in held if not UNFINISHED.fullmatch(each)]:
+                raise RetirementError(f"{parent} still holds {', '.join(names)}", remedy="Move them away")
+        shutil.rmtree(self.folder)
+
+    def _must_move(self, place: Path, archived: Path, expected: str) -> bool:
+        is_there, is_archived = os.path.lexists(place), os.path.lexists(archived)
+        if not is_there and not is_archived:
+            raise RetirementError(f"{place} is missing, and so is {archived}", remedy="Export the release again")
+        if is_there and is_archived and fingerprint(place) != expected:
+            raise RetirementError(
+                f"{place} exists, and is not the file that was retired, which is {archived}",
+                remedy="Move one of them away",
+            )
+        return is_archived and not is_there
+
+
+def by_parent(paths: Iterable[str]) -> dict[str, set[str]]:
+    """Return the names of files by the folder that they are in."""
+    found: dict[str, set[str]] = {}
+    for path in map(Path, paths):
+        found.setdefault(str(path.parent), set()).add(path.name)
+    return found
+
+
+def archive_of(dags: Path, archive: Path | None) -> Path:
+    """Return the archive of a DAG folder, by default one beside it; `RetirementError` if Airflow would look into it."""
+    named = Path(_identity(dags))
+    place = archive or named.with_name(f"{named.name}-retired")
+    if place.resolve().is_relative_to(dags.resolve()):
+        raise RetirementError(
+            f"the archive {place} is in the DAG folder {dags}, where Airflow would load what is in it",
+            remedy="Name a folder outside of it with --archive",
+        )
+    return place.absolute()
+
+
+def _identity(dags: Path) -> str:
+    """Return the path of a DAG folder; a link may lead to another folder each time that something is deployed."""
+    return os.path.abspath(dags)  # noqa: PTH100 - does not follow links
+
+
+def begin(archive: Path, dags: Path, release: Release, *, unpause: list[str], reason: str) -> Record:
+    """Write the record of a release that is about to be moved into the archive."""
+    now = datetime.now(UTC)
+    label = ODD.sub("_", "_".join(release.names).replace("==", "-"))[:LONGEST].strip("._") or "release"
+    folder = archive / f"{label}-{now:%Y%m%dT%H%M%S}-{os.urandom(2).hex()}"
+    record = Record(
+        folder=folder,
+        releases=list(release.names),
+        dag_ids=release.dag_ids,
+        files={each.path: each.fingerprint for each in release.files},
+        manifests={},
+        unpause=unpause,
+        retired_at=now.isoformat(timespec="seconds"),
+        reason=reason,
+        dag_folder=_identity(dags),
+    )
+    for parent, names in by_parent(record.files).items():
+        described = manifests.described(dags / parent, names)
+        if described["entries"]:
+            manifests.check(dags / parent)
+            record.manifests[parent] = described
+    folder.mkdir()
+    try:
+        record.write()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return record
+
+
+def records_of(dags: Path, archive: Path) -> list[Record]:
+    """Return what was taken out of a DAG folder; another one may have the same archive."""
+    return [each for each in records(archive) if each.dag_folder == _identity(dags)]
+
+
+def records(archive: Path) -> list[Record]:
+    """Return what is in an archive, the oldest first; `RetirementError` if a record is damaged."""
+    found = []
+    for file in sorted(archive.glob(f"*/{RECORD}")):
+        try:
+            record = Record(folder=file.parent, **json.loads(file.read_text(encoding="utf-8")))
+            _check_paths(*record.files, *record.manifests)
+            found.append(record)
+        except (OSError, RecursionError, TypeError, ValueError) as error:
+            raise RetirementError(
+                f"{file} is damaged, or of a later release of this library: {type(error).__name__}: {error}",
+                remedy="Move its folder out of the archive; the DAG files are in it",
+            ) from error
+    return sorted(found, key=lambda each: (each.retired_at, each.name))
+
+
+def _check_paths(*paths: str) -> None:
+    for each in map(Path, paths):
+        if each.is_absolute() or ".." in each.parts:
+            raise ValueError(f"{each} leads out of the DAG folder")
+
+
+def remove_leftovers(archive: Path) -> None:
+    """Remove the folders in which a program that was killed had no record yet, or no longer one, and so no file."""
+    for folder in archive.iterdir():
+        if NAME.fullmatch(folder.name) and folder.is_dir() and not (folder / RECORD).exists():
+            held = [name for _, _, names in os.walk(folder) for name in names]
+            if all(each.startswith(f".{RECORD}.") for each in held):
+                shutil.rmtree(folder)
+
+
+@contextmanager
+def locked(*folders: Path) -> Iterator[None]:
+    """Hold the locks of folders, which an export takes too."""
+    with ExitStack() as stack:
+        for each in sorted({each.resolve() for each in folders}):
+            stack.enter_context(atomic.lock(each))
+        yield
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file, or a symbolic link as it is, such that the target is complete or not there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(source, target)
+        source.unlink()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file to another file system, with its times and mode."""
+    # No name that Airflow would load, and the same each time, so that what a kill leaves is replaced.
+    temporary = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.part")
+    try:
+        temporary.unlink(missing_ok=True)
+        shutil.copy2(source, temporary, follow_symlinks=False)
+        if not temporary.is_symlink():
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        temporary.rename(target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise

@@ -1,0 +1,85 @@
+"""
+A file in a DAG folder: which workflows are in it, and whether all of it was exported by this library.
+
+Runs in: terminal of the scheduler's machine. No file is run.
+"""
+
+import ast
+import hashlib
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from dkist_processing_core.exceptions import NeededEnvironmentsError
+from dkist_processing_core.rendering.dag import is_generated
+from dkist_processing_core.worker.needed import Exported, exported_in, sources
+
+__all__ = ["DagFile", "fingerprint", "read"]
+
+SCHEDULING = "dkist_processing_core.scheduling"
+FOREIGN = "not exported by this library"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DagFile:
+    """An exported file; ``path`` is relative to the DAG folder."""
+
+    path: str
+    fingerprint: str
+    workflows: tuple[Exported, ...]
+
+    @property
+    def dag_ids(self) -> list[str]:
+        """The DAGs that Airflow finds in it."""
+        return [f"{each.name}_{each.version}" for each in self.workflows]
+
+    @property
+    def releases(self) -> set[str]:
+        """The releases that its tasks install."""
+        return {f"{each.distribution}=={each.version}" for each in self.workflows}
+
+
+def fingerprint(path: Path) -> str:
+    """Return what tells a file from any other one: its content or, of a symbolic link, where that leads."""
+    if path.is_symlink():
+        return f"link:{path.readlink()}"
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def read(folder: Path, path: Path) -> DagFile | str:
+    """Return what is in a file, or why it cannot be dealt with as an exported one."""
+    try:
+        found = fingerprint(path)
+        texts = sources(path)
+        if not texts:
+            return FOREIGN
+        if path.suffix == ".zip" and len(texts) != _modules(path):
+            return "an archive with files that this library has not exported"
+        workflows = [each for name, text in texts for each in exported_in(name, text)]
+        if not (workflows and all(_is_as_exported(text) for _, text in texts)):
+            return "not as exported: it has other statements, or was written by hand"
+    except NeededEnvironmentsError as error:
+        return error.what
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
+    return DagFile(path=os.path.relpath(path, folder), fingerprint=found, workflows=tuple(workflows))
+
+
+def _modules(path: Path) -> int:
+    with zipfile.ZipFile(path) as archive:
+        return sum(each.endswith(".py") for each in archive.namelist())
+
+
+def _is_as_exported(text: str) -> bool:
+    """Return whether a text has nothing but what an export writes; else it may have DAGs that nobody looks for."""
+    return is_generated(text.encode(errors="replace")) and all(map(_is_exported_statement, ast.parse(text).body))
+
+
+def _is_exported_statement(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.ImportFrom):
+        return (statement.module or "").startswith(SCHEDULING)
+    if isinstance(statement, ast.With):
+        calls = [each.context_expr for each in statement.items]
+        return all(isinstance(each, ast.Call) and getattr(each.func, "id", "") == "workflow_dag" for each in calls)
+    return isinstance(statement, ast.Assign)

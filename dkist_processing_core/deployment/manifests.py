@@ -1,0 +1,49 @@
+"""
+The manifest and the pools beside exported files, when files are taken away or put back.
+
+Runs in: terminal of the scheduler's machine. Whoever calls these holds the lock of the folder, as an export does.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from dkist_processing_core.common import atomic
+from dkist_processing_core.exceptions import RetirementError
+from dkist_processing_core.export import manifest
+
+__all__ = ["add", "check", "described", "remove"]
+
+
+def check(folder: Path) -> None:
+    """Raise `RetirementError` if the manifest or the pools of a folder cannot be brought up to date."""
+    for name, is_ours in manifest.RECOGNIZED.items():
+        content = atomic.read(folder / name)
+        if content and not is_ours(content):
+            raise RetirementError(
+                f"{folder / name} is damaged, or no export wrote it, so it cannot be brought up to date",
+                remedy="Move it out of the folder, or export again",
+            )
+
+
+def described(folder: Path, names: Collection[str]) -> dict[str, Any]:
+    """Return the entries of some files, and the definitions of the pools that these need."""
+    entries = [each for each in manifest.read_entries(folder) if each["file"] in names]
+    needed = {pool for each in entries for pool in each["pools"]}
+    changed = {name: pool for name, pool in manifest.read_pools(folder).items() if name in needed}
+    return {"entries": entries, "pools": json.loads(manifest.companions(entries, changed)[manifest.POOLS])}
+
+
+def remove(folder: Path, names: Collection[str]) -> None:
+    """Take the entries of some files out of a manifest."""
+    entries = manifest.read_entries(folder)
+    kept = [each for each in entries if each["file"] not in names]
+    atomic.write_files(folder, manifest.companions(kept, manifest.read_pools(folder)))
+
+
+def add(folder: Path, names: Collection[str], held: Mapping[str, Any]) -> None:
+    """Put what `described` has returned back into a manifest; a pool that somebody has changed stays as it is."""
+    others = [each for each in manifest.read_entries(folder) if each["file"] not in names]
+    pools = {**held["pools"], **manifest.read_pools(folder)}
+    atomic.write_files(folder, manifest.companions([*others, *held["entries"]], pools))

@@ -1,0 +1,135 @@
+"""
+The releases in a DAG folder.
+
+Runs in: terminal of the scheduler's machine. What is in a file is read from the file itself: often the files alone are
+copied to the scheduler, without their manifest, or the manifest is older than a file.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dkist_processing_core.authoring.names import as_version
+from dkist_processing_core.common import atomic
+from dkist_processing_core.deployment.dag_files import DagFile, read
+from dkist_processing_core.export import manifest
+from dkist_processing_core.worker.needed import candidates
+
+__all__ = ["Deployed", "Release", "deployed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What can only be deployed, or taken away, as a whole: some files, and the release that they belong to."""
+
+    names: tuple[str, ...]  # more than one if a file has workflows of several releases
+    files: tuple[DagFile, ...]
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return ", ".join(self.names)
+
+    @property
+    def dag_ids(self) -> list[str]:
+        """The DAGs in its files."""
+        return sorted({dag_id for file in self.files for dag_id in file.dag_ids})
+
+    @property
+    def requirements(self) -> list[str]:
+        """The requirements that its environments are built from."""
+        return sorted({need.requirement for file in self.files for flow in file.workflows for need in flow.needed})
+
+    def part(self, dag_id: str) -> "Release":
+        """Return the part of it that is in the files with a DAG."""
+        files = tuple(each for each in self.files if dag_id in each.dag_ids)
+        names = sorted({name for each in files for name in each.releases})
+        return Release(names=tuple(names), files=files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """What is in a DAG folder; of the ``others``, which are no whole exported files, it says why."""
+
+    folder: Path
+    releases: tuple[Release, ...]
+    others: dict[str, str]
+    remarks: tuple[str, ...]  # on files that are not as a manifest says
+
+    @property
+    def dag_ids(self) -> set[str]:
+        """All DAGs in exported files."""
+        return {dag_id for each in self.releases for dag_id in each.dag_ids}
+
+    def without(self, release: Release) -> "Deployed":
+        """Return what stays when the files of a release, or of a part of one, go."""
+        gone = {each.path for each in release.files}
+        kept = [file for each in self.releases for file in each.files if file.path not in gone]
+        return replace(self, releases=tuple(_grouped(kept)))
+
+    @property
+    def files(self) -> list[DagFile]:
+        """All exported files."""
+        return [file for each in self.releases for file in each.files]
+
+
+def deployed(folder: Path) -> Deployed:
+    """Return what is in a DAG folder and, as Airflow looks there too, in the folders in it."""
+    files, others = [], {}
+    for path in candidates(folder):
+        found = read(folder, path)
+        if isinstance(found, DagFile):
+            files.append(found)
+        else:
+            others[os.path.relpath(path, folder)] = found
+    return Deployed(
+        folder=folder, releases=tuple(_grouped(files)), others=others, remarks=tuple(_remarks(folder, files))
+    )
+
+
+def _grouped(files: Iterable[DagFile]) -> list[Release]:
+    by_name: dict[str, tuple[set[str], list[DagFile]]] = {}
+    for file in files:
+        known = {id(by_name[name]): by_name[name] for name in file.releases if name in by_name}
+        names, held = group = next(iter(known.values()), (set(), []))
+        for each in [*known.values()][1:]:
+            names.update(each[0])
+            held.extend(each[1])
+        names.update(file.releases)
+        held.append(file)
+        by_name.update(dict.fromkeys(names, group))
+    releases = [
+        Release(names=tuple(sorted(names, key=_order)), files=tuple(held))
+        for names, held in {id(each): each for each in by_name.values()}.values()
+    ]
+    return sorted(releases, key=lambda each: _order(each.names[0]))
+
+
+def _order(name: str) -> tuple[object, ...]:
+    distribution, _, version = name.partition("==")
+    parsed = as_version(version)
+    # Two versions that are none can be compared as texts alone.
+    return (distribution, parsed is not None, parsed or version)
+
+
+def _remarks(folder: Path, files: Iterable[DagFile]) -> Iterable[str]:
+    by_parent: dict[str, list[DagFile]] = {}
+    for file in files:
+        if not file.path.endswith(".zip"):  # an archive has its manifest in it
+            by_parent.setdefault(os.path.dirname(file.path), []).append(file)  # noqa: PTH120 - a text
+    for parent, held in by_parent.items():
+        place = folder / parent / manifest.MANIFEST
+        content = atomic.read(place)
+        if not content:
+            yield f"there is no {place}; what is here was read from the DAG files"
+        elif not manifest.is_manifest(content):
+            yield f"{place} is damaged; what is here was read from the DAG files"
+        else:
+            digests = {each["file"]: each.get("sha256") for each in manifest.read_entries(folder / parent)}
+            for file in held:
+                name = Path(file.path).name
+                if name not in digests:
+                    yield f"{file.path} is in no manifest"
+                elif file.fingerprint.startswith("sha256:") and f"sha256:{digests[name]}" != file.fingerprint:
+                    yield f"{file.path} is not the file that the manifest describes"

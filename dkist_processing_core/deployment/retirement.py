@@ -1,0 +1,194 @@
+"""
+Take a release out of a DAG folder, unless anything of it runs, and put it back.
+
+Runs in: terminal of the scheduler's machine. Somebody may start a run at any moment. So the DAGs are paused first, so
+that a new run waits, and Airflow is asked for runs before the files are moved and again after that; if there is one,
+all is put back. A run that comes later waits, until the release is restored, for a DAG that is paused.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dkist_processing_core.deployment import activity, manifests
+from dkist_processing_core.deployment.airflow_api import AirflowApi
+from dkist_processing_core.deployment.archive import Record, begin, by_parent, locked, records_of, remove_leftovers
+from dkist_processing_core.deployment.dag_files import fingerprint
+from dkist_processing_core.deployment.releases import Deployed, Release
+from dkist_processing_core.exceptions import AirflowApiError, RetirementError
+from dkist_processing_core.export import manifest
+
+__all__ = ["Plan", "plan", "recover", "restore", "retire"]
+
+WAIT = "Wait for the end of what is going on, then try again"
+LISTED = 20
+AGAIN = "Correct that, then run the same command again, which puts back what is missing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What keeps a release from being retired, which of its DAGs are not paused, and which manifests have it."""
+
+    reasons: tuple[str, ...]
+    to_pause: tuple[str, ...]
+    manifests: tuple[Path, ...]
+
+
+def plan(release: Release, deployed: Deployed, api: AirflowApi | None) -> Plan:
+    """Look whether a release can be retired; nothing is changed. Without an API, Airflow is known to be stopped."""
+    looks = [activity.look(api, each) for each in release.dag_ids] if api else []
+    reasons = [each for look in looks for each in activity.reasons(look)]
+    changed = []
+    for parent, names in by_parent(each.path for each in release.files).items():
+        folder = deployed.folder / parent
+        try:
+            manifests.check(folder)
+        except RetirementError as error:
+            reasons.append(error.what)
+        if manifests.described(folder, names)["entries"]:
+            changed.append(folder / manifest.MANIFEST)
+    return Plan(
+        reasons=tuple(reasons),
+        to_pause=tuple(look.dag_id for look in looks if look.is_known and not look.is_paused),
+        manifests=tuple(changed),
+    )
+
+
+def retire(release: Release, deployed: Deployed, api: AirflowApi | None, *, archive: Path, reason: str = "") -> Record:
+    """
+    Move the files of a release into an archive, and pause its DAGs.
+
+    Raises
+    ------
+    RetirementError
+        If anything of it runs, or it cannot be moved. Everything is then as it was, unless the error says otherwise.
+    AirflowApiError
+        If Airflow's API does not say whether anything runs; likewise.
+    """
+    try:
+        return _retire(release, deployed, api, archive=archive, reason=reason)
+    except OSError as error:
+        raise RetirementError(
+            f"{release.name} is not retired, and all is as it was: {error}",
+            remedy=f"Make sure that you may write to {deployed.folder} and {archive}, and that there is space",
+        ) from error
+
+
+def _retire(release: Release, deployed: Deployed, api: AirflowApi | None, *, archive: Path, reason: str) -> Record:
+    dags = deployed.folder
+    # Before anything is paused, so that a run that goes on does not even notice.
+    seen = plan(release, deployed, api)
+    _refuse(release, seen.reasons)
+    archive.mkdir(parents=True, exist_ok=True)
+    with locked(archive), locked(*{(dags / each.path).parent for each in release.files}):
+        for file in release.files:
+            if fingerprint(dags / file.path) != file.fingerprint:
+                raise RetirementError(f"{dags / file.path} has changed meanwhile", remedy="Try again")
+        record = begin(archive, dags, release, unpause=list(seen.to_pause), reason=reason)
+        try:
+            _pause(api, seen.to_pause)
+            _refuse(release, plan(release, deployed, api).reasons)
+            record.take(dags)
+            _refuse(release, plan(release, deployed, api).reasons)
+            # What another file still has goes on.
+            others = deployed.without(release).dag_ids
+            if remaining := [each for each in record.unpause if each in others]:
+                _unpause(api, remaining)
+                record.unpause = [each for each in record.unpause if each not in others]
+            record.is_complete = True
+            record.write()
+        except BaseException as error:
+            record.is_complete = False
+            _undo(record, dags, api, error)
+            raise
+    return record
+
+
+def recover(archive: Path, dags: Path, api: AirflowApi | None, say: Callable[[str], object]) -> list[Record]:
+    """Put back what a program that was killed has left half done in an archive, and return the records of it."""
+    if not archive.is_dir():
+        return []
+    with locked(archive):
+        unfinished = [each for each in records_of(dags, archive) if not each.is_complete]
+        for each in unfinished:
+            with locked(*_folders(each, dags)):
+                each.bring_back(dags)
+            _unpause_or_say(each, api, say)
+            each.delete()
+        remove_leftovers(archive)
+    return unfinished
+
+
+def restore(
+    chosen: Iterable[Record], archive: Path, dags: Path, api: AirflowApi | None, say: Callable[[str], object]
+) -> list[Path]:
+    """Put retired releases back, with the entries in the manifest, and end the pause of what was not paused before."""
+    restored = []
+    with locked(archive):
+        for each in chosen:
+            with locked(*_folders(each, dags)):
+                # First, so that it is finished if this program is killed; undone if nothing could be moved.
+                each.is_complete = False
+                each.write()
+                try:
+                    restored += each.bring_back(dags)
+                except (OSError, RetirementError):
+                    if all(map(_exists, map(each.archived, each.files))):
+                        each.is_complete = True
+                        each.write()
+                    raise
+            _unpause_or_say(each, api, say)
+            each.delete()
+    return restored
+
+
+def _exists(path: Path) -> bool:
+    return path.is_symlink() or path.exists()
+
+
+def _folders(record: Record, dags: Path) -> set[Path]:
+    """Return the folders that files go back to; they are made, since only what exists can be locked."""
+    folders = {(dags / each).parent for each in record.files}
+    for each in folders:
+        each.mkdir(parents=True, exist_ok=True)
+    return folders
+
+
+def _refuse(release: Release, reasons: Iterable[str]) -> None:
+    if reasons := list(reasons):
+        listed = "".join(f"\n    {each}" for each in reasons[:LISTED])
+        if len(reasons) > LISTED:
+            listed += f"\n    and {len(reasons) - LISTED} more"
+        raise RetirementError(f"{release.name} is not retired, since it is in use:{listed}", remedy=WAIT)
+
+
+def _pause(api: AirflowApi | None, dag_ids: Iterable[str]) -> None:
+    if api:
+        for each in dag_ids:
+            api.pause(each, is_paused=True)
+
+
+def _unpause(api: AirflowApi | None, dag_ids: Iterable[str]) -> None:
+    if api:
+        for each in dag_ids:
+            # A user who may not pause a DAG has not paused it, and is not to fail a second time.
+            dag = api.dag(each)
+            if dag and dag["is_paused"]:
+                api.pause(each, is_paused=False)
+
+
+def _unpause_or_say(record: Record, api: AirflowApi | None, say: Callable[[str], object]) -> None:
+    if api:
+        _unpause(api, record.unpause)
+    elif record.unpause:
+        say(f"Warning: still paused in Airflow, and not before: {', '.join(record.unpause)}")
+
+
+def _undo(record: Record, dags: Path, api: AirflowApi | None, cause: BaseException) -> None:
+    try:
+        record.bring_back(dags)
+        _unpause(api, record.unpause)
+        record.delete()
+    except (AirflowApiError, OSError, RetirementError) as error:
+        what = f"{cause}\n    and {', '.join(record.releases)} could not be put back completely: {error}"
+        raise RetirementError(what, remedy=AGAIN) from cause
