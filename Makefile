@@ -22,7 +22,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup rabbitmq postgresql chromium demo airflow test test-kills test-pythons matrix client client-compare check docs benchmarks constraints clean
+.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster test test-kills test-pythons matrix client client-compare check docs benchmarks constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -71,7 +71,10 @@ demo: $(DONE) ## Export and run the example package on a real Airflow, and show 
 airflow: $(DONE) ## Run the example package in a standalone Airflow with its web pages, until Ctrl-C
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/standalone_airflow.py
 
-test: $(DONE) rabbitmq chromium ## Run the tests (WHEEL=1: of the built wheel)
+cluster: $(DONE) rabbitmq postgresql ## Run the example on a cluster on this machine (KEEP=1: and keep it until Ctrl-C)
+	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/cluster.py $(if $(KEEP),--keep)
+
+test: $(DONE) rabbitmq postgresql chromium ## Run the tests (WHEEL=1: of the built wheel)
 	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) $(BIN)/pytest $(SPREAD) $(PYTEST_ARGUMENTS)
 
 # Without Airflow and RabbitMQ, which are the same whatever the Python; a Python that is not installed is skipped.

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ WORKFLOWS = """
 """
 NAME = "dkist-cluster-test"
 DAG_ID = "a_to_b_cluster_{}_1.0"
-QUEUES = {"First": "worker-a", "HighMemory": "worker-a", "MultiCore": "worker-b", "Gpu": "worker-b"}
+WORKERS = {"First": "worker-a", "HighMemory": "worker-b", "MultiCore": "worker-b", "Gpu": "worker-b"}
 ENVIRONMENT = re.compile(r"environment (built|reused)")
 
 
@@ -75,7 +74,7 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(core_wheel: Path, tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Iterator[Story]:
+def story(core_wheel: Path, tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Story:
     """Three runs at once, a worker that is killed meanwhile and started again, and the end of the cluster."""
     pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     folder = tmp_path_factory.mktemp("cluster")
@@ -83,8 +82,8 @@ def story(core_wheel: Path, tmp_path_factory: pytest.TempPathFactory, isolated_e
     files = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}
     deployed = Deployment.new(airflow, folder, core_wheel, files, name=NAME)
     try:
-        cluster = Cluster(airflow, free_ports(1)[0], password="admin", settings=deployed.worker)
-        with cluster:
+        environment = {**airflow.environment, **deployed.worker}
+        with Cluster(environment, airflow.home, free_ports(1)[0], password="admin") as cluster:
             found = play(cluster, deployed)
     except (postgresql.UnavailableError, rabbitmq.UnavailableError) as reason:
         pytest.skip(str(reason))
@@ -106,7 +105,7 @@ def play(cluster: Cluster, deployed: Deployment) -> Story:
     cluster.start("worker-b")
     states["killed"] = [api.wait_for_end(killed)["state"]]
     wait_until(lambda: cluster.rabbitmq.count(QUEUE) >= 2, "the lost task is not reported", interval=0.5)
-    instances = [each for run in (*sum(runs.values(), []), killed) for each in instances_of(api, run)]
+    instances = [each for run in (*runs["failing"], *runs["queues"], killed) for each in instances_of(api, run)]
     processes = cluster.remaining()
     messages = [json.loads(body) for _, body in cluster.rabbitmq.take_all(QUEUE)]
     spooled = [*cluster.home.glob("*/spool/*.json")]
@@ -130,7 +129,7 @@ def test_every_run_ends_as_it_should(story):
 def test_a_task_runs_on_the_worker_of_its_queue(story):
     """Airflow names the worker."""
     found = {each["task_id"]: each["hostname"] for each in story.instances}
-    assert found == {**QUEUES, "Fails": "worker-b", "Waits": "worker-b"}
+    assert found == {**WORKERS, "Fails": "worker-b", "Waits": "worker-b"}
 
 
 def test_a_worker_builds_the_environment_of_a_release_once(story):
@@ -152,6 +151,6 @@ def test_every_failure_is_one_message(story):
 
 def test_nothing_of_a_cluster_is_left(story):
     """Neither a component nor a task, nor what they had started."""
-    assert len(story.processes) > len(QUEUES)
+    assert len(story.processes) > len(WORKERS)
     assert [pid for pid in story.processes if is_alive(pid)] == []
     assert not family(os.getpid()) & story.processes.keys()

@@ -1,23 +1,24 @@
-"""A cluster of Airflow on this machine: PostgreSQL, RabbitMQ, its components, and Celery workers with queues of their own."""
+"""A cluster of Airflow on this machine: PostgreSQL, RabbitMQ, its components, and Celery workers of several queues."""
 
 import contextlib
 import ctypes
 import json
 import os
 import signal
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from dkist_processing_core.common.programs import family, send_signal
-from dkist_processing_core.validation.airflow import Airflow
-from support.components import ComponentError, Components
+from dkist_processing_core.common.programs import family, run_program, send_signal
+from support.components import START_SECONDS, ComponentError, Components
 from support.postgresql import PostgreSQL
 from support.rabbitmq import RabbitMQ
 from support.waiting import wait_until
 
-WORKERS = {"worker-a": ("default", "high_memory"), "worker-b": ("multi_core", "gpu")}
+# The queues of each Celery worker. One for the example's ordinary tasks, so that both have some of its tasks.
+WORKERS = {"worker-a": ("default",), "worker-b": ("high_memory", "multi_core", "gpu")}
 POOLS = ("high_memory_pool", "multi_core_pool", "gpu_pool")
 SLOTS = 8
 CONCURRENCY = 2
@@ -29,6 +30,7 @@ import os
 def of_worker():
     return os.environ.get("CLUSTER_HOST", "scheduler")
 """
+REMAINDER_SECONDS = 5.0
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 SETTINGS = {
     "AIRFLOW__CELERY__SYNC_PARALLELISM": "1",
@@ -55,49 +57,39 @@ class Cluster(Components):
 
     Parameters
     ----------
-    airflow
-        Home, DAG files and variables, among them where releases are found.
+    environment
+        The environment variables of all components; they say where the DAG files are, and where releases are found.
+    home
+        Airflow's home folder. What the cluster writes is there, but for the data of PostgreSQL.
     port
         Where the API and the web pages are, on 127.0.0.1.
     password
         Of the user ``admin``.
-    workers
-        The queues of each Celery worker, by its name.
-    settings
-        Environment variables of all components, besides those of ``SETTINGS``.
+
+    Raises
+    ------
+    support.postgresql.UnavailableError, support.rabbitmq.UnavailableError
+        If a server is missing.
     """
 
-    def __init__(
-        self,
-        airflow: Airflow,
-        port: int,
-        *,
-        password: str,
-        workers: Mapping[str, tuple[str, ...]] = WORKERS,
-        settings: Mapping[str, str] | None = None,
-    ) -> None:
-        self.home = airflow.home
-        self.workers = workers
-        # They are here before a server is made, so that nothing is left behind if one is missing.
-        self.rabbitmq = RabbitMQ.new(_folder(self.home / "rabbitmq"))
+    def __init__(self, environment: Mapping[str, str], home: Path, port: int, *, password: str) -> None:
+        self.home = home
+        self.rabbitmq = RabbitMQ.new(_folder(home / "rabbitmq"))
+        # The last one that may be missing, since it makes a folder. Its data need not survive a power cut.
         self.postgresql = PostgreSQL.new(fsync="off")
         database = self.postgresql.url()
-        self._airflow = Airflow(
-            airflow.home,
-            airflow.dags,
-            {
-                **airflow.variables,
-                **SETTINGS,
-                "AIRFLOW__CELERY__BROKER_URL": f"amqp://guest:guest@127.0.0.1:{self.rabbitmq.port}/{BROKER_HOST}",
-                "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database}",
-                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
-                **(settings or {}),
-            },
-        )
+        self._variables = {
+            **SETTINGS,
+            **environment,
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CELERY__BROKER_URL": f"amqp://guest:guest@127.0.0.1:{self.rabbitmq.port}/{BROKER_HOST}",
+            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database}",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+        }
         self._before: set[int] = set()
         super().__init__(
-            self._airflow.environment,
-            _folder(self.home / "components"),
+            self._variables,
+            _folder(home / "components"),
             port,
             password=password,
             of_component=self._variables_of_components(),
@@ -105,7 +97,7 @@ class Cluster(Components):
                 "api-server": ["api-server"],
                 "dag-processor": ["dag-processor"],
                 "scheduler": ["scheduler", "--skip-serve-logs"],
-                **{name: _worker_command(name, queues) for name, queues in workers.items()},
+                **{name: _worker_command(name, queues) for name, queues in WORKERS.items()},
             },
         )
 
@@ -139,11 +131,17 @@ class Cluster(Components):
         self.postgresql.create_database()
         modules = _folder(self.home / "config")  # on the path of all that Airflow runs
         (modules / "cluster_host.py").write_text(HOSTNAME, encoding="utf-8")
-        self._airflow.migrate()
+        self._run_airflow("db", "migrate")
         pools = {name: {"slots": SLOTS, "description": ""} for name in POOLS}
         file = self.home / "pools.json"
         file.write_text(json.dumps(pools), encoding="utf-8")
-        self._airflow.run([self._airflow.python, "-m", "airflow", "pools", "import", file])
+        self._run_airflow("pools", "import", file)
+
+    def _run_airflow(self, *arguments: str | Path) -> None:
+        command = [sys.executable, "-m", "airflow", *arguments]
+        status, output = run_program(command, environment=self._variables, seconds=START_SECONDS)
+        if status:
+            raise ComponentError(f"airflow {arguments[0]} ended with exit status {status}:\n{output[-2000:]}")
 
     def _variables_of_components(self) -> dict[str, dict[str, str]]:
         bus = {"MESH_CONFIG": self.rabbitmq.mesh_config}
@@ -156,7 +154,7 @@ class Cluster(Components):
                     "DKIST_ENVIRONMENT_CACHE": str(self.cache(name)),
                     "DKIST_ISB_SPOOL": str(self.spool(name)),
                 }
-                for name in self.workers
+                for name in WORKERS
             },
         }
 
@@ -173,19 +171,16 @@ class Cluster(Components):
         return {pid: _command(pid) for pid in family(os.getpid()) - self._before - {os.getpid()}}
 
     def _end_remainder(self) -> None:
-        """Raise an error if something is left, once it has been ended as well."""
-        _adopt_orphans(is_wanted=False)
-        found: dict[int, str] = {}
-        with contextlib.suppress(AssertionError):
-            # What was just killed may take a moment.
-            wait_until(lambda: not found.update(self.remaining()) and not self.remaining(), "", seconds=5)
-            found = {}
-        left = {pid: command for pid, command in found.items() if pid in self.remaining()}
-        if left:
+        """Raise an error if something is left, once that has been ended as well."""
+        try:
+            wait_until(lambda: not self.remaining(), "", seconds=REMAINDER_SECONDS)
+        except AssertionError:
+            left = self.remaining()
             send_signal(signal.SIGKILL, *left)
-        _reap(self._before)
-        if left:
-            raise ComponentError(f"These processes were left when the cluster had ended: {left}")
+            raise ComponentError(f"These processes were left when the cluster had ended: {left}") from None
+        finally:
+            _adopt_orphans(is_wanted=False)
+            _reap(self._before)
 
 
 def _worker_command(name: str, queues: tuple[str, ...]) -> list[str]:
@@ -212,19 +207,10 @@ def _command(pid: int) -> str:
 
 
 def _reap(others: set[int]) -> None:
-    """Take note of the end of all children but those of others, so that no zombie is left."""
-    for pid in _zombies() - others:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-
-
-def _zombies() -> set[int]:
-    return set(_children_in_state("Z"))
-
-
-def _children_in_state(wanted: str) -> Iterator[int]:
+    """Take note of the end of the children that this process has adopted, so that no zombie is left."""
     for file in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, parent, *_ = file.read_text(errors="replace").rpartition(")")[2].split()
-            if state == wanted and int(parent) == os.getpid():
-                yield int(file.parent.name)
+            pid = int(file.parent.name)
+            if state == "Z" and int(parent) == os.getpid() and pid not in others:
+                os.waitpid(pid, os.WNOHANG)
