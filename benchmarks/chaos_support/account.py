@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from support.cluster import WORKERS, Cluster
+from support.components import USER
 from support.messages import QUEUE
 
 __all__ = ["Account", "Instance", "instances"]
@@ -134,3 +135,16 @@ class Account:
                 subprocess.run(
                     [*COMMAND, "messages", "send"], env=variables, capture_output=True, timeout=COMMAND_SECONDS
                 )
+
+    def reconcile(self) -> str:
+        """Report what Airflow knows to have failed and nobody has reported; return what the command prints."""
+        variables = {
+            **os.environ,
+            "DKIST_AIRFLOW_PASSWORD": self.cluster.password,
+            "DKIST_AIRFLOW_USER": USER,
+            "DKIST_ISB_SPOOL": str(self.cluster.spool("dag-processor")),
+            "MESH_CONFIG": self.cluster.rabbitmq.mesh_config,
+        }
+        command = [*COMMAND, "messages", "reconcile", "--airflow", self.cluster.address, "--settle", "0"]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+        return done.stdout + done.stderr
