@@ -22,7 +22,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster test test-kills test-pythons matrix client client-compare check docs benchmarks constraints clean
+.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster test test-kills test-pythons matrix client client-compare check docs benchmarks chaos constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -119,7 +119,10 @@ docs: $(DONE) ## Build the documentation
 	@echo "docs/_build/html/index.html"
 
 benchmarks: $(DONE) ## Run the benchmarks
-	@for each in benchmarks/*.py; do echo "$$each"; PATH="$(TOOLS):$$PATH" $(BIN)/python $$each || exit 1; done
+	@for each in $(filter-out benchmarks/chaos.py,$(wildcard benchmarks/*.py)); do echo "$$each"; PATH="$(TOOLS):$$PATH" $(BIN)/python $$each || exit 1; done
+
+chaos: $(DONE) rabbitmq postgresql ## Kill parts of a cluster at random, count what is lost (ARGUMENTS="--seed 1 --runs 200")
+	@PATH="$(TOOLS):$$PATH" $(BIN)/python benchmarks/chaos.py $(ARGUMENTS)
 
 constraints: $(UV_HOME)/.done ## Pin again what the tests, the demo and the docs are run with
 	@{ echo '# What the tests, the demo and the docs of this project are run with; "make constraints" writes it.'; \

@@ -4,9 +4,9 @@ Runs on a cluster whose parts are killed, stopped and restarted at random, and a
 The cluster is PostgreSQL, RabbitMQ, Airflow's scheduler, DAG processor and API server, and two Celery workers. Runs of
 a workflow of five tasks are triggered over REST at a steady pace; some tasks fail on purpose, some of them succeed when
 they are tried again. Meanwhile parts are killed (SIGKILL), stopped for some seconds (SIGSTOP), or restarted (SIGTERM),
-and started again, as systemd would do. At the end everything runs, what is spooled is sent, and what Airflow has lost is
-reported by ``messages reconcile``. Each line of the account must be 0, else the exit status is 1 and the details are in
-``account.json`` of the folder.
+and started again, as systemd would do. At the end everything runs, what is spooled is sent, and what Airflow has lost
+is reported by ``messages reconcile``. Each line of the account must be 0, else the exit status is 1 and the details are
+in ``account.json`` of the folder.
 """
 
 import argparse

@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import signal
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +13,15 @@ from typing import Any
 import pytest
 from support import postgresql, rabbitmq
 from support.cluster import Cluster
+from support.components import USER
 from support.deployments import Deployment
 from support.messages import QUEUE
 from support.ports import free_ports
 from support.processes import is_alive, wait_for
 from support.real_airflow import Airflow
-from support.waiting import wait_until
+from support.waiting import PATIENCE_SECONDS, wait_until
 
-from dkist_processing_core.common.programs import family
+from dkist_processing_core.common.programs import family, run_program
 
 pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.rabbitmq, pytest.mark.timeout(600)]
 
@@ -36,12 +40,13 @@ TASKS = """
         def run(self): raise RuntimeError("the flat is missing")
     class Waits(TaskBase):
         def run(self):
-            Path(os.environ["FACTS"]).write_text(str(os.getpid()))
+            Path(os.environ["FACTS"], self.task_name).write_text(str(os.getpid()))
             time.sleep(600)
+    class WaitsToo(Waits): pass
 """
 WORKFLOWS = """
     from dkist_processing_core import Workflow
-    from dkist_cluster_test.tasks import Fails, First, Gpu, HighMemory, MultiCore, Waits
+    from dkist_cluster_test.tasks import Fails, First, Gpu, HighMemory, MultiCore, Waits, WaitsToo
 
     def new(detail):
         return Workflow(input_data="a", output_data="b", category="cluster", detail=detail,
@@ -55,6 +60,8 @@ WORKFLOWS = """
     failing.add_node(Fails, resource_queue="multi_core")
     killed = new("killed")
     killed.add_node(Waits, resource_queue="gpu")
+    forgotten = new("forgotten")
+    forgotten.add_node(WaitsToo, resource_queue="high_memory")
 """
 NAME = "dkist-cluster-test"
 DAG_ID = "a_to_b_cluster_{}_1.0"
@@ -69,6 +76,7 @@ class Story:
     states: dict[str, list[str]]
     instances: list[dict[str, Any]]
     messages: list[dict[str, Any]]
+    reconciled: list[str]
     processes: dict[int, str]
     files: list[Path]
 
@@ -92,24 +100,56 @@ def story(core_wheel: Path, tmp_path_factory: pytest.TempPathFactory, isolated_e
 
 def play(cluster: Cluster, deployed: Deployment) -> Story:
     api = cluster.log_in()
-    for detail in ("queues", "failing", "killed"):
+    deployed.facts.mkdir()
+    for detail in ("queues", "failing", "killed", "forgotten"):
         api.wait_for_dag(DAG_ID.format(detail))
-    killed = api.trigger(DAG_ID.format("killed"), {"recipe_run_id": 1})
+    lost = [api.trigger(DAG_ID.format(detail), {"recipe_run_id": 1}) for detail in ("killed", "forgotten")]
+    for name in ("Waits", "WaitsToo"):
+        wait_for(deployed.facts / name)
     runs = {
         "failing": [api.trigger(DAG_ID.format("failing"), {"recipe_run_id": 2})],
         "queues": [api.trigger(DAG_ID.format("queues"), {"recipe_run_id": number}) for number in (3, 4)],
     }
-    wait_for(deployed.facts)
-    states = {name: [api.wait_for_end(run)["state"] for run in found] for name, found in runs.items()}
     cluster.kill("worker-b")
     cluster.start("worker-b")
-    states["killed"] = [api.wait_for_end(killed)["state"]]
+    states = {name: [api.wait_for_end(run)["state"] for run in found] for name, found in runs.items()}
+    # The callbacks of both runs wait, until those of one of them are lost.
+    os.kill(cluster.pid("dag-processor"), signal.SIGSTOP)
+    states["lost"] = [api.wait_for_end(run)["state"] for run in lost]
+    forgotten = "callback_data::text LIKE '%forgotten%'"
+    wait_until(lambda: "DagCallbackRequest" in callbacks(cluster, forgotten), "Airflow does not call back")
+    # As the DAG processor does before it runs them; if it is killed then, nobody runs them.
+    cluster.postgresql.query(f"DELETE FROM callback_request WHERE {forgotten}")
+    os.kill(cluster.pid("dag-processor"), signal.SIGCONT)
     wait_until(lambda: cluster.rabbitmq.count(QUEUE) >= 2, "the lost task is not reported", interval=0.5)
-    instances = [each for run in (*runs["failing"], *runs["queues"], killed) for each in instances_of(api, run)]
+    time.sleep(2)  # for a message that should not be there
+    reconciled = [reconcile(cluster) for _ in range(2)]
+    instances = [each for run in (*runs["failing"], *runs["queues"], *lost) for each in instances_of(api, run)]
     processes = cluster.remaining()
     messages = [json.loads(body) for _, body in cluster.rabbitmq.take_all(QUEUE)]
     spooled = [*cluster.home.glob("*/spool/*.json")]
-    return Story(states, instances, messages, processes, spooled)
+    return Story(states, instances, messages, reconciled, processes, spooled)
+
+
+def callbacks(cluster, condition):
+    """Return what Airflow has stored for its DAG processor."""
+    return str(cluster.postgresql.query(f"SELECT callback_data FROM callback_request WHERE {condition}"))
+
+
+def reconcile(cluster):
+    """Report what nobody has reported, as an operator does on the machine of the DAG processor."""
+    variables = {
+        "DKIST_AIRFLOW_PASSWORD": cluster.password,
+        "DKIST_AIRFLOW_USER": USER,
+        "DKIST_ISB_SPOOL": str(cluster.spool("dag-processor")),
+        "MESH_CONFIG": cluster.rabbitmq.mesh_config,
+    }
+    command = [sys.executable, "-m", "dkist_processing_core", "messages", "reconcile", "--settle", "0"]
+    status, output = run_program(
+        [*command, "--airflow", cluster.address], environment={**os.environ, **variables}, seconds=PATIENCE_SECONDS
+    )
+    assert status == 0, output
+    return output
 
 
 def instances_of(api, run):
@@ -122,14 +162,14 @@ def instances_of(api, run):
 
 
 def test_every_run_ends_as_it_should(story):
-    """Those of the workflow without a fault succeed, and the other two fail."""
-    assert story.states == {"failing": ["failed"], "queues": ["success", "success"], "killed": ["failed"]}
+    """Those of the workflow without a fault succeed, and the others fail."""
+    assert story.states == {"failing": ["failed"], "queues": ["success", "success"], "lost": ["failed", "failed"]}
 
 
 def test_a_task_runs_on_the_worker_of_its_queue(story):
     """Airflow names the worker."""
     found = {each["task_id"]: each["hostname"] for each in story.instances}
-    assert found == {**WORKERS, "Fails": "worker-b", "Waits": "worker-b"}
+    assert found == {**WORKERS, **dict.fromkeys(["Fails", "Waits", "WaitsToo"], "worker-b")}
 
 
 def test_a_worker_builds_the_environment_of_a_release_once(story):
@@ -141,12 +181,22 @@ def test_a_worker_builds_the_environment_of_a_release_once(story):
 
 
 def test_every_failure_is_one_message(story):
-    """That of the task, and that of the task whose worker was killed, which Airflow calls back for elsewhere."""
+    """That of the task, and that of each task whose worker was killed."""
     found = {each["taskName"]: each for each in story.messages}
-    assert sorted(each["taskName"] for each in story.messages) == ["Fails", "Waits"]
+    assert sorted(each["taskName"] for each in story.messages) == ["Fails", "Waits", "WaitsToo"]
     assert found["Fails"]["error"].endswith("RuntimeError: the flat is missing")
     assert "worker has died" in found["Waits"]["error"]
     assert story.files == []
+
+
+def test_a_failure_that_airflow_has_lost_is_reported_by_reconcile(story):
+    """Once, and nothing else, although other tasks have failed as well."""
+    first, second = story.reconciled
+    [body] = [each for each in story.messages if each["taskName"] == "WaitsToo"]
+    assert first.startswith(f"reported: {body['conversationId']} a_to_b_cluster_forgotten 1.0 WaitsToo ")
+    assert first.endswith("\n1 reported\n")
+    assert second == "0 reported\n"
+    assert (body["tryNumber"], body["recipeRunId"], body["host"]) == (1, 1, "worker-b")
 
 
 def test_nothing_of_a_cluster_is_left(story):
