@@ -67,7 +67,7 @@ class Chaos:
             while self.seconds < number * self.options.interval:
                 self._progress()
                 time.sleep(0.2)
-        self._wait_for_runs(self.options.runs * len(TASKS) // 2)
+        self._wait_for_runs(self.options.runs * len(TASKS) // 20)
         if self.faults.is_alive():
             self.faults.end()
         print(f"{self.seconds:.0f} s: the faults have ended; waiting for the runs", flush=True)

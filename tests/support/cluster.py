@@ -34,6 +34,11 @@ REMAINDER_SECONDS = 5.0
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 SETTINGS = {
     "AIRFLOW__CELERY__SYNC_PARALLELISM": "1",
+    # Otherwise Airflow fails a task at once if the broker has not taken its message within 0.6 s. Each attempt takes up
+    # to 2 s, and the scheduler makes up to 60 of them.
+    "AIRFLOW__CELERY__OPERATION_TIMEOUT": "2",
+    "AIRFLOW__CELERY__TASK_PUBLISH_MAX_RETRIES": "60",
+    "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": '{"task_publish_retry_policy": {"max_retries": 100, "interval_max": 1}}',
     "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
     "AIRFLOW__CORE__HOSTNAME_CALLABLE": "cluster_host.of_worker",
     "AIRFLOW__CORE__PARALLELISM": "16",
