@@ -14,6 +14,7 @@ import contextlib
 import json
 import random
 import shutil
+import signal
 import sys
 import textwrap
 import time
@@ -33,6 +34,7 @@ from support.ports import free_ports  # noqa: E402
 
 CONFLICT = 409
 OK = 200
+FAULTS_SHARE = 0.6  # of the whole time; in the rest nothing is killed, and all runs must end
 SETTLE_SECONDS = 60.0
 QUIET_SECONDS = 10.0
 PROGRESS_SECONDS = 15.0
@@ -67,11 +69,11 @@ class Chaos:
             while self.seconds < number * self.options.interval:
                 self._progress()
                 time.sleep(0.2)
-        self._wait_for_runs(self.options.runs * len(TASKS) // 20)
+        self._wait_for_runs(self.options.runs * len(TASKS) // 20, self.began + FAULTS_SHARE * 60 * self.options.minutes)
         if self.faults.is_alive():
             self.faults.end()
         print(f"{self.seconds:.0f} s: the faults have ended; waiting for the runs", flush=True)
-        self._wait_for_runs(0)
+        self._wait_for_runs(0, self.deadline)
         self.run_seconds = self.seconds
         self._wait_for_messages()
 
@@ -99,10 +101,10 @@ class Chaos:
             states = ", ".join(f"{count} {state}" for state, count in sorted(self._states().items()))
             print(f"{self.seconds:.0f} s: {self.faults.counts.total()} faults; tasks: {states}", flush=True)
 
-    def _wait_for_runs(self, rest: int) -> None:
-        """Wait until no more than so many task instances have not ended, within the bound."""
+    def _wait_for_runs(self, rest: int, deadline: float) -> None:
+        """Wait until no more than so many task instances have not ended, or until a moment."""
         wanted = self.options.runs * len(TASKS)
-        while time.monotonic() < self.deadline:
+        while time.monotonic() < deadline:
             with contextlib.suppress(Exception):
                 if sum(count for state, count in self._states().items() if state in FINAL) >= wanted - rest:
                     return
@@ -141,6 +143,11 @@ def main() -> int:
     parser.add_argument("--no-faults", action="store_true", help="for comparison")
     parser.add_argument("--folder", type=Path, default=ROOT / ".build" / "chaos", help="where everything is kept")
     options = parser.parse_args()
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
     print(f"seed {options.seed}, {options.runs} runs of {len(TASKS)} tasks", flush=True)
     folder = options.folder.resolve()
     shutil.rmtree(folder, ignore_errors=True)

@@ -85,17 +85,18 @@ class Story:
 def story(core_wheel: Path, tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Story:
     """Three runs at once, a worker that is killed meanwhile and started again, and the end of the cluster."""
     pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
+    try:
+        postgresql.programs()
+        rabbitmq.server_program()
+    except (postgresql.UnavailableError, rabbitmq.UnavailableError) as reason:
+        pytest.skip(str(reason))
     folder = tmp_path_factory.mktemp("cluster")
     airflow = Airflow.at(folder / "airflow")
     files = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}
     deployed = Deployment.new(airflow, folder, core_wheel, files, name=NAME)
-    try:
-        environment = {**airflow.environment, **deployed.worker}
-        with Cluster(environment, airflow.home, free_ports(1)[0], password="admin") as cluster:
-            found = play(cluster, deployed)
-    except (postgresql.UnavailableError, rabbitmq.UnavailableError) as reason:
-        pytest.skip(str(reason))
-    return found
+    environment = {**airflow.environment, **deployed.worker}
+    with Cluster(environment, airflow.home, free_ports(1)[0], password="admin") as cluster:
+        return play(cluster, deployed)
 
 
 def play(cluster: Cluster, deployed: Deployment) -> Story:
@@ -110,16 +111,16 @@ def play(cluster: Cluster, deployed: Deployment) -> Story:
         "failing": [api.trigger(DAG_ID.format("failing"), {"recipe_run_id": 2})],
         "queues": [api.trigger(DAG_ID.format("queues"), {"recipe_run_id": number}) for number in (3, 4)],
     }
+    # The callbacks of both runs wait, until those of one of them are lost.
+    os.kill(cluster.pid("dag-processor"), signal.SIGSTOP)
     cluster.kill("worker-b")
     cluster.start("worker-b")
     states = {name: [api.wait_for_end(run)["state"] for run in found] for name, found in runs.items()}
-    # The callbacks of both runs wait, until those of one of them are lost.
-    os.kill(cluster.pid("dag-processor"), signal.SIGSTOP)
     states["lost"] = [api.wait_for_end(run)["state"] for run in lost]
-    forgotten = "callback_data::text LIKE '%forgotten%'"
+    forgotten = "data::text LIKE '%forgotten%'"
     wait_until(lambda: "DagCallbackRequest" in callbacks(cluster, forgotten), "Airflow does not call back")
     # As the DAG processor does before it runs them; if it is killed then, nobody runs them.
-    cluster.postgresql.query(f"DELETE FROM callback_request WHERE {forgotten}")
+    cluster.postgresql.query(f"DELETE FROM callback WHERE {forgotten}")
     os.kill(cluster.pid("dag-processor"), signal.SIGCONT)
     wait_until(lambda: cluster.rabbitmq.count(QUEUE) >= 2, "the lost task is not reported", interval=0.5)
     time.sleep(2)  # for a message that should not be there
@@ -133,7 +134,7 @@ def play(cluster: Cluster, deployed: Deployment) -> Story:
 
 def callbacks(cluster, condition):
     """Return what Airflow has stored for its DAG processor."""
-    return str(cluster.postgresql.query(f"SELECT callback_data FROM callback_request WHERE {condition}"))
+    return str(cluster.postgresql.query(f"SELECT data FROM callback WHERE {condition}"))
 
 
 def reconcile(cluster):
