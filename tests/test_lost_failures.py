@@ -316,10 +316,14 @@ def test_an_xcom_is_written_in_the_process_of_the_task_alone(monkeypatch, publis
     assert len(written) == expected
 
 
-@pytest.mark.parametrize(("number", "expected"), [(1, []), (2, [{"key": of_context.TRY_KEY, "value": 2}])])
-def test_a_try_that_is_not_the_first_is_noted_in_an_xcom(monkeypatch, number, expected):
+@pytest.mark.parametrize(
+    ("version", "number", "expected"),
+    [((3, 3), 1, []), ((3, 3), 2, [{"key": of_context.TRY_KEY, "value": 2}]), ((3, 1), 2, [])],
+    ids=["first", "second", "3.1"],
+)
+def test_a_try_that_is_not_the_first_is_noted_in_an_xcom(monkeypatch, version, number, expected):
     """The DAG processor takes a try for the first one if nothing says that it is another."""
-    monkeypatch.setattr(of_context, "airflow_version", lambda: (3, 3))
+    monkeypatch.setattr(of_context, "airflow_version", lambda: version)
     written = []
     of_context.write_try({"ti": SimpleNamespace(try_number=number, xcom_push=lambda **xcom: written.append(xcom))})
     assert written == expected

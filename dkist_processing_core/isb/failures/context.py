@@ -34,6 +34,7 @@ Context = Mapping[str, Any]
 CALLS_BACK_FOR_RUNS = (3, 0)
 HAS_XCOM = (3, 1)
 NAMES_A_FAILED_TASK = (3, 2)
+HAS_LOCK = (3, 2)  # on the connection of a task, so that a thread that was abandoned does no harm to the task
 XCOM_KEY = "dkist_failure_message_id"
 TRY_KEY = "dkist_try_number"
 XCOM_SECONDS = 1.0
@@ -124,7 +125,7 @@ def write_try(context: Context) -> None:
     same id as the one that the task itself may have sent.
     """
     number = _attribute(_instance(context), "try_number")
-    if isinstance(number, int) and number > 1 and airflow_version() >= HAS_XCOM:
+    if isinstance(number, int) and number > 1 and airflow_version() >= HAS_LOCK:
         _push(context, TRY_KEY, number)
 
 
@@ -167,7 +168,7 @@ def _try_of_xcom(context: Context, run: Failure, name: str) -> dict[str, Any]:
     if isinstance(number, int):
         return {"try_number": number}
     # The first try writes no XCom. After somebody has cleared tasks, it need not be the first one.
-    is_first = airflow_version() >= HAS_XCOM and _attribute(context.get("dag_run"), "clear_number") == 0
+    is_first = airflow_version() >= HAS_LOCK and _attribute(context.get("dag_run"), "clear_number") == 0
     return {"assumed_try": 1} if is_first else {}
 
 
