@@ -19,9 +19,9 @@ from support.waiting import wait_until
 
 # The queues of each Celery worker. One for the example's ordinary tasks, so that both have some of its tasks.
 WORKERS = {"worker-a": ("default",), "worker-b": ("high_memory", "multi_core", "gpu")}
-POOLS = ("high_memory_pool", "multi_core_pool", "gpu_pool")
-SLOTS = 8
 CONCURRENCY = 2
+# What waits for a slot may wait for ever; what waits in a queue of Celery is refused after TASK_QUEUED_TIMEOUT.
+POOLS = dict.fromkeys(("default_pool", "high_memory_pool", "multi_core_pool", "gpu_pool"), CONCURRENCY)
 BROKER_HOST = "airflow"  # the virtual host of Celery; the interservice bus has the default one
 # Airflow asks this function for the name of the machine, which is the same for all workers here.
 HOSTNAME = """
@@ -49,6 +49,9 @@ SETTINGS = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
+    # Otherwise a task fails at its start if the API server has been away for some 15 s.
+    "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "9",
+    "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "8",
 }
 
 
@@ -137,7 +140,7 @@ class Cluster(Components):
         modules = _folder(self.home / "config")  # on the path of all that Airflow runs
         (modules / "cluster_host.py").write_text(HOSTNAME, encoding="utf-8")
         self._run_airflow("db", "migrate")
-        pools = {name: {"slots": SLOTS, "description": ""} for name in POOLS}
+        pools = {name: {"slots": slots, "description": ""} for name, slots in POOLS.items()}
         file = self.home / "pools.json"
         file.write_text(json.dumps(pools), encoding="utf-8")
         self._run_airflow("pools", "import", file)
