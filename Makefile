@@ -22,7 +22,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup rabbitmq postgresql chromium demo airflow test test-kills test-pythons matrix deployment client client-compare check docs benchmarks constraints clean
+.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster test test-kills test-pythons matrix deployment client client-compare check docs benchmarks chaos constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -71,7 +71,10 @@ demo: $(DONE) ## Export and run the example package on a real Airflow, and show 
 airflow: $(DONE) ## Run the example package in a standalone Airflow with its web pages, until Ctrl-C
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/standalone_airflow.py
 
-test: $(DONE) rabbitmq chromium ## Run the tests (WHEEL=1: of the built wheel)
+cluster: $(DONE) rabbitmq postgresql ## Run the example on a cluster on this machine (KEEP=1: and keep it until Ctrl-C)
+	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/cluster.py $(if $(KEEP),--keep)
+
+test: $(DONE) rabbitmq postgresql chromium ## Run the tests (WHEEL=1: of the built wheel)
 	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) $(BIN)/pytest $(SPREAD) $(PYTEST_ARGUMENTS)
 
 # Without Airflow and RabbitMQ, which are the same whatever the Python; a Python that is not installed is skipped.
@@ -119,7 +122,10 @@ docs: $(DONE) ## Build the documentation
 	@echo "docs/_build/html/index.html"
 
 benchmarks: $(DONE) ## Run the benchmarks
-	@for each in benchmarks/*.py; do echo "$$each"; PATH="$(TOOLS):$$PATH" $(BIN)/python $$each || exit 1; done
+	@for each in $(filter-out benchmarks/chaos.py,$(wildcard benchmarks/*.py)); do echo "$$each"; PATH="$(TOOLS):$$PATH" $(BIN)/python $$each || exit 1; done
+
+chaos: $(DONE) rabbitmq postgresql ## Kill parts of a cluster at random, count what is lost (ARGUMENTS="--seed 1 --runs 200")
+	@PATH="$(TOOLS):$$PATH" $(BIN)/python benchmarks/chaos.py $(ARGUMENTS)
 
 constraints: $(UV_HOME)/.done ## Pin again what the tests, the demo and the docs are run with
 	@{ echo '# What the tests, the demo and the docs of this project are run with; "make constraints" writes it.'; \

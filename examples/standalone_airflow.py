@@ -10,7 +10,6 @@ import argparse
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from demo_support.stage import ROOT, Stage
 
 sys.path.insert(0, str(ROOT / "tests"))
 from support.components import USER, ComponentError, Components
-from support.ports import free_ports
+from support.ports import free_port
 
 USUAL_PORT = 8080
 
@@ -29,17 +28,6 @@ def say(text: str) -> None:
     """Print a text at once, also to a file or a pipe."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
-
-
-def free_port(wanted: int) -> int:
-    """Return the port if nobody listens on it, else one that the system chooses."""
-    with socket.socket() as candidate:
-        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            candidate.bind(("127.0.0.1", wanted))
-        except OSError:
-            return free_ports(1)[0]
-    return wanted
 
 
 def serve(stage: Stage, port: int) -> None:

@@ -199,6 +199,18 @@ class TestOnRealAirflow:
         assert "2 of 2 failed tasks had not reported their failure" in log
         assert call_back("dag-processor", "run", states=states)[0] == []
 
+    @pytest.mark.parametrize(
+        ("tries", "cleared", "number", "assumed"),
+        [({"B": 3}, 0, 3, None), ({}, 0, None, 1), ({}, 1, None, None)],
+        ids=["of-its-xcom", "the-first", "cleared"],
+    )
+    def test_a_lost_task_is_reported_with_the_id_of_its_own_message(self, call_back, tries, cleared, number, assumed):
+        """Airflow names the try of one failed task alone; so a message that the task has sent is not doubled."""
+        states = {"B": "failed"}
+        [body], _, _ = call_back("dag-processor", "run", states=states, tries=tries, clear_number=cleared)
+        own = replace(FAILURE, task_name="B", try_number=number, assumed_try=assumed)
+        assert (body["tryNumber"], body["conversationId"]) == (number, own.message_id)
+
     def test_a_task_whose_supervisor_was_killed_is_reported_by_the_dag_processor(self, call_back):
         """Once, without an XCom, although Airflow calls back for the task and then for the run."""
         [body], xcoms, _ = call_back("dag-processor", "task")
@@ -302,6 +314,19 @@ def test_an_xcom_is_written_in_the_process_of_the_task_alone(monkeypatch, publis
     instance = SimpleNamespace(task_id="A", xcom_push=lambda **xcom: written.append(xcom))
     chat_ops_notification(new_context(instance, **more), "w", "1", "A", published)
     assert len(written) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "number", "expected"),
+    [((3, 3), 1, []), ((3, 3), 2, [{"key": of_context.TRY_KEY, "value": 2}]), ((3, 1), 2, [])],
+    ids=["first", "second", "3.1"],
+)
+def test_a_try_that_is_not_the_first_is_noted_in_an_xcom(monkeypatch, version, number, expected):
+    """The DAG processor takes a try for the first one if nothing says that it is another."""
+    monkeypatch.setattr(of_context, "airflow_version", lambda: version)
+    written = []
+    of_context.write_try({"ti": SimpleNamespace(try_number=number, xcom_push=lambda **xcom: written.append(xcom))})
+    assert written == expected
 
 
 def test_an_airflow_that_does_not_answer_costs_a_second(monkeypatch, published):

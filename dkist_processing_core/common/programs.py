@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["end", "family", "parents", "run_program"]
+__all__ = ["end", "family", "parents", "run_program", "send_signal"]
 
 GRACE_SECONDS = 15.0  # a worker gives a task 10 s to end in an orderly way
 KILL_SECONDS = 5.0
@@ -80,7 +80,7 @@ def end(*processes: subprocess.Popen[Any]) -> None:
     """
     members = {process.pid for process in processes}
     for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
-        members = _send(number, members)
+        members = send_signal(number, *members)
         deadline = time.monotonic() + seconds
         with suppress(KeyboardInterrupt):
             while (members := members & parents().keys()) and time.monotonic() < deadline:
@@ -92,7 +92,7 @@ def end(*processes: subprocess.Popen[Any]) -> None:
             process.wait(KILL_SECONDS)
 
 
-def _send(number: int, pids: Iterable[int]) -> set[int]:
+def send_signal(number: int, *pids: int) -> set[int]:
     """Send a signal to processes and all their descendants, and return them."""
     members: set[int] = set()
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from dkist_processing_core.scheduling.failure import TaskFailedError
 from dkist_processing_core.scheduling.output import TaskOutputHook
 
-__all__ = ["render", "run_worker_program", "traceparent", "worker_variables"]
+__all__ = ["note_try", "render", "run_worker_program", "traceparent", "worker_variables"]
 
 
 def render(operator: Any, context: Mapping[str, Any]) -> None:
@@ -42,6 +42,7 @@ def run_worker_program(operator: Any, context: Mapping[str, Any]) -> None:
     TaskFailedError
         If the task has failed.
     """
+    note_try(context)
     # In the place of Airflow's own hook, by which it also ends the task (on_kill).
     hook = operator.subprocess_hook = TaskOutputHook()
     done = hook.run_command(
@@ -54,6 +55,13 @@ def run_worker_program(operator: Any, context: Mapping[str, Any]) -> None:
     if done.exit_code or not hook.outcome or not hook.outcome.is_success:
         operator.outcome = hook.failure(done.exit_code)
         raise TaskFailedError(operator.outcome)
+
+
+def note_try(context: Mapping[str, Any]) -> None:
+    """Note the number of the try where the DAG processor finds it, should this process be killed."""
+    from dkist_processing_core.isb.failures.context import write_try
+
+    write_try(context)
 
 
 def worker_variables(operator: Any, context: Mapping[str, Any]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from dkist_processing_core.common.clean_room import cleaned
 from dkist_processing_core.common.outcome import Outcome, judged
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.scheduling import TEMPLATE_FIELDS, current_workflow
-from dkist_processing_core.scheduling.execution import render, traceparent
+from dkist_processing_core.scheduling.execution import note_try, render, traceparent
 from dkist_processing_core.scheduling.failure import TaskFailedError
 
 try:  # Airflow 3, or Airflow 2 with the standard provider
@@ -85,6 +85,7 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
     def pre_execute(self, context: Any) -> None:
         """Set what is known only now: the run, and where this worker keeps environments."""
         super().pre_execute(context)
+        note_try(context)
         # Hidden in the cache of the other operator, whose collector passes over it.
         self.venv_cache_path = cache_folder() / ".python_virtualenv"
         self.op_kwargs = {

@@ -2,7 +2,8 @@
 Run in a child process: let the installed Airflow call failure callbacks, as its own processes do.
 
 Airflow's code and objects are real; only the server behind them is missing, whose answers `Server` gives. The argument
-is JSON: which process calls back (``task``, ``dag-processor``), for what (``task``, ``run``), states and XComs.
+is JSON: which process calls back (``task``, ``dag-processor``), for what (``task``, ``run``), states, XComs,
+the tries that other XComs name, and how often the run was cleared.
 """
 
 import json
@@ -50,14 +51,15 @@ RUN = {
 class Server:
     """Answers what Airflow's objects ask the server."""
 
-    def __init__(self, states, xcoms):
-        self.states, self.xcoms, self.written = states, xcoms, {}
+    def __init__(self, states, xcoms, tries):
+        self.states, self.written = states, {}
+        self.xcoms = {of_context.XCOM_KEY: xcoms, of_context.TRY_KEY: tries}
 
     def send(self, msg):
         if isinstance(msg, comms.GetTaskStates):
             return comms.TaskStatesResult(task_states={"r": self.states})
         if isinstance(msg, comms.GetXComSequenceSlice):
-            found = [value for name, value in self.xcoms.items() if name == msg.task_id]
+            found = [value for name, value in self.xcoms[msg.key].items() if name == msg.task_id]
             return comms.XComSequenceSliceResult(root=found)
         if isinstance(msg, comms.SetXCom):
             self.written[msg.task_id] = msg.value
@@ -65,9 +67,9 @@ class Server:
         raise NotImplementedError(f"{msg!r} is not answered here")
 
 
-def main(process, subject, states=None, xcoms=None):
+def main(process, subject, states=None, xcoms=None, tries=None, clear_number=0):
     of_context.XCOM_SECONDS = 60.0  # its bound is tested elsewhere, and a busy machine must not reach it here
-    server = task_runner.SUPERVISOR_COMMS = Server(states, xcoms or {})
+    server = task_runner.SUPERVISOR_COMMS = Server(states, xcoms or {}, tries or {})
     logging.basicConfig(level=logging.INFO)
     log = structlog.get_logger()
     notify = partial(dag_run_failure_notification, workflow_name="w", workflow_version="1")
@@ -77,7 +79,7 @@ def main(process, subject, states=None, xcoms=None):
             BashOperator(task_id=name, bash_command="exit 3", on_failure_callback=report)
     request = {"filepath": "w.py", "bundle_name": "b", "bundle_version": None}
     if subject == "run":
-        server_context = DagRunContext(dag_run=RUN, last_ti=INSTANCE)
+        server_context = DagRunContext(dag_run={**RUN, "clear_number": clear_number}, last_ti=INSTANCE)
         request |= {"dag_id": "w_1", "run_id": "r", "context_from_server": server_context}
         processor._execute_dag_callbacks(SimpleNamespace(dags={"w_1": dag}), DagCallbackRequest(**request), log)
     elif process == "dag-processor":

@@ -1,20 +1,24 @@
-"""The long-running components of an Airflow, on the loopback address; the tests and ``make airflow`` use them."""
+"""The long-running components of an Airflow, on the loopback address: of one machine, or of a cluster on one."""
 
 import contextlib
 import json
+import os
 import secrets
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from dkist_processing_core.common.programs import end
+from dkist_processing_core.common.programs import end, send_signal
 from support.api import Api
 from support.waiting import wait_until
 
 USER = "admin"
 START_SECONDS = 300.0
+STOP_SECONDS = 30.0
+# Of Airflow on one machine; the key is the name of a component, the value what follows ``airflow``.
 COMMANDS = {
     "scheduler": ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
@@ -29,7 +33,7 @@ class ComponentError(Exception):
 
 class Components:
     """
-    Scheduler, DAG processor, triggerer and API server, from entering this context manager until it is left.
+    The components of an Airflow, from entering this context manager until it is left.
 
     Parameters
     ----------
@@ -43,6 +47,9 @@ class Components:
         Of the user ``admin``.
     of_component
         More environment variables for single components, by name.
+    commands
+        The arguments of ``airflow`` for each component, by name; scheduler, DAG processor, triggerer and API server of
+        one machine by default.
     """
 
     def __init__(
@@ -53,8 +60,10 @@ class Components:
         *,
         password: str,
         of_component: Mapping[str, Mapping[str, str]] | None = None,
+        commands: Mapping[str, Sequence[str]] = COMMANDS,
     ) -> None:
         self.address, self.password, self.folder = f"http://127.0.0.1:{port}", password, folder
+        self.commands = commands
         self._passwords = folder / "passwords.json"
         self._environment = {
             "AIRFLOW__API__HOST": "127.0.0.1",
@@ -74,18 +83,11 @@ class Components:
         self._passwords.unlink(missing_ok=True)
         self._passwords.touch(mode=0o600)
         self._passwords.write_text(json.dumps({USER: self.password}), encoding="utf-8")
+        for name in self.commands:
+            self._log(name).unlink(missing_ok=True)
         try:
-            for name, arguments in COMMANDS.items():
-                with self._log(name).open("wb") as log:
-                    self._processes[name] = subprocess.Popen(
-                        [sys.executable, "-m", "airflow", *arguments],
-                        env={**self._environment, **self._of_component.get(name, {})},
-                        cwd=self.folder,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,
-                    )
+            for name in self.commands:
+                self.start(name)
             problem = f"Airflow did not answer within {START_SECONDS:.0f} s; its logs are in {self.folder}"
             wait_until(self._is_healthy, problem, seconds=START_SECONDS, interval=0.5, error=ComponentError)
         except BaseException:
@@ -95,6 +97,42 @@ class Components:
 
     def __exit__(self, *_: object) -> None:
         end(*self._processes.values())
+
+    def start(self, name: str) -> None:
+        """Start a component; what it prints is added to its log."""
+        with self._log(name).open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *self.commands[name]],
+                env={**self._environment, **self._of_component.get(name, {})},
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def stop(self, name: str, seconds: float = STOP_SECONDS) -> None:
+        """End a component with SIGTERM to its first process, as systemd does; with all its processes after a while."""
+        process = self._processes[name]
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        end(process)
+
+    def kill(self, name: str) -> None:
+        """End a component and all that it has started at once, with SIGKILL, as a power cut does."""
+        process = self._processes[name]
+        send_signal(signal.SIGKILL, process.pid)
+        process.wait()
+
+    def pid(self, name: str) -> int:
+        """Return the id of the first process of a component."""
+        return self._processes[name].pid
+
+    def has_ended(self, name: str) -> bool:
+        """Return whether a component has ended."""
+        return self._processes[name].poll() is not None
 
     def log_in(self) -> Api:
         """Return a client of the API."""

@@ -27,6 +27,17 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
+def free_port(wanted: int) -> int:
+    """Return the port if nobody listens on it, else another one."""
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_ports(1)[0]
+    return wanted
+
+
 @functools.cache
 def _locks() -> IO[str]:
     # Its byte of a number stands for the port of that number. The locks last until this process closes the file.

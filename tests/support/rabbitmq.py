@@ -13,6 +13,7 @@ from pathlib import Path
 import pika
 import pika.exceptions
 
+from dkist_processing_core.common.programs import send_signal
 from support.mesh import mesh_config
 from support.ports import free_ports
 from support.waiting import PATIENCE_SECONDS, wait_until
@@ -131,6 +132,13 @@ class RabbitMQ:
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
+            self.process = None
+
+    def kill(self) -> None:
+        """Kill the server and all its processes, as a crash does; what is durable stays."""
+        if self.process is not None:
+            send_signal(signal.SIGKILL, self.process.pid)
+            self.process.wait()
             self.process = None
 
     @contextlib.contextmanager

@@ -26,7 +26,7 @@ from urllib.parse import quote
 from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.isb.failures.failure import UNKNOWN_TASK, Failure, describe, exit_status, last_lines
 
-__all__ = ["airflow_version", "failed_task", "failed_tasks", "log_url", "run_id", "write_xcom"]
+__all__ = ["airflow_version", "failed_task", "failed_tasks", "log_url", "run_id", "write_try", "write_xcom"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,9 @@ Context = Mapping[str, Any]
 CALLS_BACK_FOR_RUNS = (3, 0)
 HAS_XCOM = (3, 1)
 NAMES_A_FAILED_TASK = (3, 2)
+HAS_LOCK = (3, 2)  # on the connection of a task, so that a thread that was abandoned does no harm to the task
 XCOM_KEY = "dkist_failure_message_id"
+TRY_KEY = "dkist_try_number"
 XCOM_SECONDS = 1.0
 LOST_TASK = (
     "Airflow's process of this task ended before it could report the failure. It was killed (SIGKILL; the kernel does "
@@ -111,11 +113,25 @@ def write_xcom(context: Context, message_id: str) -> None:
 
     In the DAG processor it does nothing: Airflow refuses the XCom there, with an error in its log.
     """
-    if "exception" not in context or airflow_version() < HAS_XCOM:
-        return
+    if "exception" in context and airflow_version() >= HAS_XCOM:
+        _push(context, XCOM_KEY, message_id)
 
+
+def write_try(context: Context) -> None:
+    """
+    Write the number of a try to an XCom of the task, when it begins; the first one needs none.
+
+    Airflow does not tell the DAG processor the try of each failed task. With it, the message about a lost task has the
+    same id as the one that the task itself may have sent.
+    """
+    number = _attribute(_instance(context), "try_number")
+    if isinstance(number, int) and number > 1 and airflow_version() >= HAS_LOCK:
+        _push(context, TRY_KEY, number)
+
+
+def _push(context: Context, key: str, value: object) -> None:
     def push() -> None:
-        _instance(context).xcom_push(key=XCOM_KEY, value=message_id)
+        _instance(context).xcom_push(key=key, value=value)
 
     # In a thread, since Airflow tries for minutes while its API server cannot be reached.
     thread = threading.Thread(target=_ask, args=(push, "an XCom"), name="dkist-failure-xcom", daemon=True)
@@ -138,19 +154,33 @@ def _lost_task(context: Context, run: Failure, name: str) -> Failure:
         known = _try(context)
     else:
         beginning, found, _ = (log_url(context) or "").rpartition("/tasks/")
-        known = {"log_url": f"{beginning}/tasks/{quote(name)}" if found else None}
-    return replace(run, task_name=name, error=LOST_TASK, reported_id=_read_xcom(context, run, name), **known)
+        known = {
+            "log_url": f"{beginning}/tasks/{quote(name)}" if found else None,
+            **_try_of_xcom(context, run, name),
+        }
+    reported_id = _text(_read_xcom(context, run, name, XCOM_KEY))
+    return replace(run, task_name=name, error=LOST_TASK, reported_id=reported_id, **known)
 
 
-def _read_xcom(context: Context, run: Failure, name: str) -> str | None:
+def _try_of_xcom(context: Context, run: Failure, name: str) -> dict[str, Any]:
+    """Return the try of a task of which Airflow does not provide it."""
+    number = _read_xcom(context, run, name, TRY_KEY)
+    if isinstance(number, int):
+        return {"try_number": number}
+    # The first try writes no XCom. After somebody has cleared tasks, it need not be the first one.
+    is_first = airflow_version() >= HAS_LOCK and _attribute(context.get("dag_run"), "clear_number") == 0
+    return {"assumed_try": 1} if is_first else {}
+
+
+def _read_xcom(context: Context, run: Failure, name: str, key: str) -> Any:
     if airflow_version() < HAS_XCOM:
         return None
 
     def pull() -> object:
         # Without map_indexes: where there is no XCom, Airflow logs an error if it is asked for one map index.
-        return _instance(context).xcom_pull(task_ids=name, key=XCOM_KEY, run_id=run.run_id)
+        return _instance(context).xcom_pull(task_ids=name, key=key, run_id=run.run_id)
 
-    return _text(_ask(pull, f"the XCom of {name}"))
+    return _ask(pull, f"the XCom of {name}")
 
 
 def _run(context: Context) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Failure:
     run_started: str | None = None
     map_index: int | None = None
     try_number: int | None = None
+    assumed_try: int | None = None  # where Airflow does not provide the try, and nothing suggests another one
     recipe_run_id: int | str | None = None
     log_url: str | None = None
     host: str | None = None
@@ -72,7 +73,8 @@ class Failure:
         """
         if self.run_id is None:
             return uuid.uuid4().hex
-        moment = self.run_started if self.try_number is None else self.try_number
+        number = self.assumed_try if self.try_number is None else self.try_number
+        moment = self.run_started if number is None else number
         names = [self.workflow_name, self.workflow_version, self.task_name, self.run_id, self.map_index, moment]
         return uuid.uuid5(MESSAGE_NAMESPACE, json.dumps(names, default=str)).hex
 

@@ -1,0 +1,1 @@
+"""What the chaos benchmark is made of."""

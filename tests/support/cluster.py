@@ -1,0 +1,224 @@
+"""A cluster of Airflow on this machine: PostgreSQL, RabbitMQ, its components, and Celery workers of several queues."""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+from dkist_processing_core.common.programs import family, run_program, send_signal
+from support.components import START_SECONDS, ComponentError, Components
+from support.postgresql import PostgreSQL
+from support.rabbitmq import RabbitMQ
+from support.waiting import wait_until
+
+# The queues of each Celery worker. One for the example's ordinary tasks, so that both have some of its tasks.
+WORKERS = {"worker-a": ("default",), "worker-b": ("high_memory", "multi_core", "gpu")}
+CONCURRENCY = 2
+# What waits for a slot may wait for ever; what waits in a queue of Celery is refused after TASK_QUEUED_TIMEOUT.
+POOLS = dict.fromkeys(("default_pool", "high_memory_pool", "multi_core_pool", "gpu_pool"), CONCURRENCY)
+BROKER_HOST = "airflow"  # the virtual host of Celery; the interservice bus has the default one
+# Airflow asks this function for the name of the machine, which is the same for all workers here.
+HOSTNAME = """
+import os
+
+def of_worker():
+    return os.environ.get("CLUSTER_HOST", "scheduler")
+"""
+REMAINDER_SECONDS = 5.0
+PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+SETTINGS = {
+    "AIRFLOW__CELERY__SYNC_PARALLELISM": "1",
+    # Otherwise Airflow fails a task at once if the broker has not taken its message within 0.6 s. Each attempt takes up
+    # to 2 s, and the scheduler makes up to 60 of them.
+    "AIRFLOW__CELERY__OPERATION_TIMEOUT": "2",
+    "AIRFLOW__CELERY__TASK_PUBLISH_MAX_RETRIES": "60",
+    "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": '{"task_publish_retry_policy": {"max_retries": 100, "interval_max": 1}}',
+    "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+    "AIRFLOW__CORE__HOSTNAME_CALLABLE": "cluster_host.of_worker",
+    "AIRFLOW__CORE__PARALLELISM": "16",
+    "AIRFLOW__DAG_PROCESSOR__STALE_BUNDLE_CLEANUP_INTERVAL": "0",  # a process of each worker, for bundles from Git
+    # Short, so that what was lost is noticed soon; Airflow's own values are 5, 300 and 10 s, and 600 and 120 s.
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
+    # Otherwise a task fails at its start if the API server has been away for some 15 s.
+    "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "9",
+    "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "8",
+}
+
+
+class Cluster(Components):
+    """
+    A cluster, from entering this context manager until it is left; then nothing that it has started runs any more.
+
+    Each worker has a cache of environments and a spool folder of its own, as on a machine of its own, and so has the
+    DAG processor a spool folder. All share the folder of Airflow's logs. While it runs, this process adopts what the
+    parts of the cluster leave behind, so that it can be found at the end.
+
+    Parameters
+    ----------
+    environment
+        The environment variables of all components; they say where the DAG files are, and where releases are found.
+    home
+        Airflow's home folder. What the cluster writes is there, but for the data of PostgreSQL.
+    port
+        Where the API and the web pages are, on 127.0.0.1.
+    password
+        Of the user ``admin``.
+
+    Raises
+    ------
+    support.postgresql.UnavailableError, support.rabbitmq.UnavailableError
+        If a server is missing.
+    """
+
+    def __init__(self, environment: Mapping[str, str], home: Path, port: int, *, password: str) -> None:
+        self.home = home
+        self.rabbitmq = RabbitMQ.new(_folder(home / "rabbitmq"))
+        # The last one that may be missing, since it makes a folder. Its data need not survive a power cut.
+        self.postgresql = PostgreSQL.new(fsync="off")
+        database = self.postgresql.url()
+        self._variables = {
+            **SETTINGS,
+            **environment,
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CELERY__BROKER_URL": f"amqp://guest:guest@127.0.0.1:{self.rabbitmq.port}/{BROKER_HOST}",
+            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database}",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+        }
+        self._before: set[int] = set()
+        super().__init__(
+            self._variables,
+            _folder(home / "components"),
+            port,
+            password=password,
+            of_component=self._variables_of_components(),
+            commands={
+                "api-server": ["api-server"],
+                "dag-processor": ["dag-processor"],
+                "scheduler": ["scheduler", "--skip-serve-logs"],
+                **{name: _worker_command(name, queues) for name, queues in WORKERS.items()},
+            },
+        )
+
+    def __enter__(self) -> Self:
+        self._before = family(os.getpid())
+        _adopt_orphans(is_wanted=True)
+        try:
+            with ThreadPoolExecutor() as threads:
+                for started in [threads.submit(self._start_broker), threads.submit(self._start_database)]:
+                    started.result()
+            return super().__enter__()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            super().__exit__()
+        finally:
+            self.rabbitmq.close()
+            self.postgresql.close()
+            self._end_remainder()
+
+    def _start_broker(self) -> None:
+        self.rabbitmq.start()
+        self.rabbitmq.control("add_vhost", BROKER_HOST)
+        self.rabbitmq.control("set_permissions", "--vhost", BROKER_HOST, "guest", ".*", ".*", ".*")
+
+    def _start_database(self) -> None:
+        self.postgresql.start()
+        self.postgresql.create_database()
+        modules = _folder(self.home / "config")  # on the path of all that Airflow runs
+        (modules / "cluster_host.py").write_text(HOSTNAME, encoding="utf-8")
+        self._run_airflow("db", "migrate")
+        pools = {name: {"slots": slots, "description": ""} for name, slots in POOLS.items()}
+        file = self.home / "pools.json"
+        file.write_text(json.dumps(pools), encoding="utf-8")
+        self._run_airflow("pools", "import", file)
+
+    def _run_airflow(self, *arguments: str | Path) -> None:
+        command = [sys.executable, "-m", "airflow", *arguments]
+        status, output = run_program(command, environment=self._variables, seconds=START_SECONDS)
+        if status:
+            raise ComponentError(f"airflow {arguments[0]} ended with exit status {status}:\n{output[-2000:]}")
+
+    def _variables_of_components(self) -> dict[str, dict[str, str]]:
+        bus = {"MESH_CONFIG": self.rabbitmq.mesh_config}
+        return {
+            "dag-processor": {**bus, "DKIST_ISB_SPOOL": str(self.spool("dag-processor"))},
+            **{
+                name: {
+                    **bus,
+                    "CLUSTER_HOST": name,
+                    "DKIST_ENVIRONMENT_CACHE": str(self.cache(name)),
+                    "DKIST_ISB_SPOOL": str(self.spool(name)),
+                }
+                for name in WORKERS
+            },
+        }
+
+    def cache(self, worker: str) -> Path:
+        """Return the cache of environments of a worker."""
+        return self.home / worker / "environments"
+
+    def spool(self, component: str) -> Path:
+        """Return the spool folder of a worker, or of the DAG processor."""
+        return self.home / component / "spool"
+
+    def remaining(self) -> dict[int, str]:
+        """Return the commands of the processes that the cluster has started and that have not ended, by their ids."""
+        return {pid: _command(pid) for pid in family(os.getpid()) - self._before - {os.getpid()}}
+
+    def _end_remainder(self) -> None:
+        """Raise an error if something is left, once that has been ended as well."""
+        try:
+            wait_until(lambda: not self.remaining(), "", seconds=REMAINDER_SECONDS)
+        except AssertionError:
+            left = self.remaining()
+            send_signal(signal.SIGKILL, *left)
+            raise ComponentError(f"These processes were left when the cluster had ended: {left}") from None
+        finally:
+            _adopt_orphans(is_wanted=False)
+            _reap(self._before)
+
+
+def _worker_command(name: str, queues: tuple[str, ...]) -> list[str]:
+    return [
+        *["celery", "worker", "--celery-hostname", name, "--queues", ",".join(queues)],
+        *["--concurrency", str(CONCURRENCY), "--skip-serve-logs", "--without-gossip", "--without-mingle"],
+    ]
+
+
+def _folder(place: Path) -> Path:
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _adopt_orphans(*, is_wanted: bool) -> None:
+    """Let orphans among the descendants become children of this process, or no longer."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(is_wanted), 0, 0, 0)
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ").strip()
+    return "?"
+
+
+def _reap(others: set[int]) -> None:
+    """Take note of the end of the children that this process has adopted, so that no zombie is left."""
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent, *_ = file.read_text(errors="replace").rpartition(")")[2].split()
+            pid = int(file.parent.name)
+            if state == "Z" and int(parent) == os.getpid() and pid not in others:
+                os.waitpid(pid, os.WNOHANG)
