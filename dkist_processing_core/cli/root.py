@@ -28,6 +28,7 @@ COMMANDS = {
     "rollback": "rollback:rollback",
     "environments": "environments:environments",
     "messages": "messages:messages",
+    "doctor": "doctor:doctor",
 }
 
 
