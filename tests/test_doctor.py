@@ -355,23 +355,43 @@ def test_a_folder_of_wheels_is_an_index(worker, servers):
     assert red(examined()) == ["index"]
 
 
-def test_a_missing_pool_is_red_until_it_is_imported(worker, new_airflow, tmp_path):
-    """On a DAG processor; what the remedy says is run as it stands."""
-    machine = new_airflow("doctor-pools")
-    for name, value in machine.environment.items():
+@pytest.fixture(scope="module")
+def migrated(new_airflow):
+    """An Airflow with a database."""
+    return new_airflow("doctor")
+
+
+@pytest.fixture
+def dag_processor(worker, migrated):
+    """The variables of that worker, with which the DAG processor of that Airflow runs."""
+    for name, value in migrated.environment.items():
         if name.startswith("AIRFLOW"):
             worker.setenv(name, value)
     worker.setenv("PATH", f"{PROGRAM.parent}:{os.environ['PATH']}")
-    pools = {"gpu_pool": {"slots": 4, "description": "", "include_deferred": False}}
+    return worker
+
+
+def test_a_missing_pool_is_red_until_it_is_there(dag_processor, tmp_path):
+    """On a DAG processor; the commands of the remedies are run as they stand, with pools.json and without."""
+    dag_processor.setattr(airflow_checks, "_ask", ask_once.__globals__["_ask"])  # its answer changes
+    pools = {"camera_pool": {"slots": 4, "description": "", "include_deferred": False}}
     (tmp_path / "pools.json").write_text(json.dumps(pools))
-    worker.setattr(airflow_checks, "_ask", ask_once.__globals__["_ask"])  # its answer changes
     report = examined("dag-processor", tmp_path)
     remedy = remedy_of("pools", report)
     assert statuses(report)["database"] == "ok"
-    subprocess.run(shlex.split(remedy), check=True, capture_output=True)
+    subprocess.run(remedy, shell=True, check=True, capture_output=True)
+
+    entry = {"file": "a.py", "queues": [], "pools": ["camera_pool", "default_pool", "spectrograph_pool"]}
+    manifest = {"schema_version": 1, "queues": [], "pools": [], "files": [entry]}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "a.py").touch()
+    report = examined("dag-processor", tmp_path)
+    remedy = remedy_of("pools", report)
+    assert line(report, "pools").found.startswith("Airflow has no pool spectrograph_pool;")
+    subprocess.run(remedy, shell=True, check=True, capture_output=True)
     report = examined("dag-processor", tmp_path)
     assert_green(report)
-    assert line(report, "pools").status == "ok"
+    assert line(report, "pools").found == "camera_pool, default_pool, spectrograph_pool"
 
 
 def test_a_database_that_is_away_is_red_alone(worker, tmp_path):
@@ -560,14 +580,11 @@ def test_a_task_that_is_lost_before_it_has_ended_is_red(worker):
     assert_green(examined())
 
 
-def test_a_dag_processor_that_is_killed_while_it_imports_is_red(worker, new_airflow):
+def test_a_dag_processor_that_is_killed_while_it_imports_is_red(dag_processor):
     """The time for one file must be enough for its import and a failure message."""
-    for name, value in new_airflow("doctor-timeouts").environment.items():
-        if name.startswith("AIRFLOW"):
-            worker.setenv(name, value)
-    worker.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT", "45")
+    dag_processor.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT", "45")
     remedy = remedy_of("time-outs", examined("dag-processor"))
-    follow(remedy, worker)
+    follow(remedy, dag_processor)
     assert_green(examined("dag-processor"))
 
 
@@ -703,8 +720,6 @@ def test_the_program_shows_no_secret(worker, servers):
     servers.credentials = "user:another"
     for name, value in secrets.items():
         worker.setenv(name, value)
-    output = "".join(
-        map(str, [run_program("doctor", "--on", where, *form) for where in Place for form in ((), ("--json",))])
-    )
+    output = "".join(map(str, [run_program("doctor", "--on", where) for where in Place]))
     assert "failed" in output
     assert "secret-of" not in output

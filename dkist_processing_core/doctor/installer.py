@@ -27,7 +27,10 @@ LIBRARY = "dkist-processing-core"
 PROGRAM_SECONDS = 8.0
 INDEX_SECONDS = 30.0  # without uv, a virtual environment with pip is made
 ONE_TRY = {
-    **{"UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "8", "PIP_RETRIES": "0", "PIP_TIMEOUT": "8"},
+    "UV_HTTP_RETRIES": "0",
+    "UV_HTTP_TIMEOUT": "8",
+    "PIP_RETRIES": "0",
+    "PIP_TIMEOUT": "8",
     # Another strategy lets uv say that there is no such distribution where the index refuses the password.
     "UV_INDEX_STRATEGY": "first-index",
 }

@@ -110,7 +110,7 @@ def _option(machine: Machine, name: str) -> float | None:
 
 def _stop_seconds() -> float | None:
     """Return how long systemd waits before it kills what is left of the unit that this process belongs to."""
-    if not os.environ.get("INVOCATION_ID"):  # systemd.exec(5)
+    if "INVOCATION_ID" not in os.environ:  # systemd.exec(5)
         return None
     units = re.findall(r"[^/\n]+\.service(?=/|$)", Path("/proc/self/cgroup").read_text(encoding="utf-8"), re.MULTILINE)
     if not units:
