@@ -29,10 +29,11 @@ from support.tls_front import tls_front
 from support.waiting import assert_takes_at_most
 
 from dkist_processing_core.doctor import airflow as airflow_checks
+from dkist_processing_core.doctor import timeouts
 from dkist_processing_core.doctor.examination import Check, examine
 from dkist_processing_core.doctor.machine import Machine, Place
 from dkist_processing_core.doctor.report import Finding
-from dkist_processing_core.doctor.timeouts import parse_timespan
+from dkist_processing_core.doctor.timeouts import check_time_outs, parse_timespan
 from dkist_processing_core.isb import spool
 
 pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
@@ -150,7 +151,7 @@ def test_the_program_reports_a_sound_worker(worker, place):
 
 def test_the_program_shows_the_remedy_and_fails(worker):
     """A red line has its remedy below it, and the exit status is 1."""
-    worker.setenv("DKIST_GRACE_SECONDS", "60")
+    worker.setenv("DKIST_GRACE_SECONDS", "300")
     status, output, _ = run_program("doctor")
     assert status == 1
     assert re.search(r"^failed +time-outs .*\n +Remedy: export AIRFLOW__", output, re.MULTILINE)
@@ -562,14 +563,45 @@ def test_a_clock_that_differs_is_red_until_both_agree(worker, servers, seconds, 
     assert line(examined(), "clock").status == "ok"
 
 
-def test_a_grace_as_long_as_airflows_is_red_until_airflow_waits_longer(worker):
+def test_a_grace_as_long_as_airflows_patience_is_red_until_airflow_waits_longer(worker):
     """The remedy sets Airflow's option."""
-    worker.setenv("DKIST_GRACE_SECONDS", "60")
+    worker.setenv("DKIST_GRACE_SECONDS", "300")
     report = examined()
     remedy = remedy_of("time-outs", report)
-    assert "[core] killed_task_cleanup_time, 60 s" in line(report, "time-outs").found
+    assert "[scheduler] task_instance_heartbeat_timeout, 300 s" in line(report, "time-outs").found
     follow(remedy, worker)
     assert_green(examined())
+
+
+def test_a_grace_as_long_as_the_cleanup_of_airflow_2_is_red(worker):
+    """With what Airflow 2.10.5 answers, which is not installed here; Airflow 3 does not use the option."""
+    answer = {"version": "2.10.5", "[core] killed_task_cleanup_time": "60"}
+    worker.setenv("DKIST_GRACE_SECONDS", "60")
+    found = check_time_outs(Machine(Place.WORKER, airflow=answer))
+    assert found.status == "failed"
+    assert "DKIST_GRACE_SECONDS, 60 s, must be less than [core] killed_task_cleanup_time, 60 s" in found.found
+    [value] = re.findall(r"KILLED_TASK_CLEANUP_TIME=(\d+)", found.remedy)
+    answer["[core] killed_task_cleanup_time"] = value
+    assert check_time_outs(Machine(Place.WORKER, airflow=answer)).status == "ok"
+    assert check_time_outs(Machine(Place.WORKER, airflow=dict(answer, version="3.3.2"))).status == "ok"
+
+
+@pytest.mark.parametrize(("stop", "status"), [("20s", "failed"), ("1min 30s", "ok"), ("infinity", "ok")])
+def test_a_unit_that_is_killed_before_a_task_has_ended_is_red(worker, tmp_path, monkeypatch, stop, status):
+    """systemd does not run here: its answer is that of a program in its place, and so is the name of the unit."""
+    program = tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\n[ "$4" = airflow-worker.service ] && echo "{stop}"\n')
+    program.chmod(0o755)
+    (tmp_path / "cgroup").write_text("0::/system.slice/airflow-worker.service\n")
+    monkeypatch.setattr(timeouts, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    machine = Machine(Place.WORKER, airflow={"version": "3.3.2"})
+    assert "none of them" in check_time_outs(machine).found
+    monkeypatch.setenv("INVOCATION_ID", "0123456789abcdef0123456789abcdef")
+    found = check_time_outs(machine)
+    assert found.status == status
+    assert "TimeoutStopSec" in found.found
+    assert (status == "ok") == (not found.remedy)
 
 
 def test_a_task_that_is_lost_before_it_has_ended_is_red(worker):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dkist_processing_core.doctor.machine import Machine, Place
-from dkist_processing_core.doctor.report import Finding, Status
+from dkist_processing_core.doctor.report import Finding
 from dkist_processing_core.worker.request import grace_seconds
 
 __all__ = ["check_time_outs", "parse_timespan"]
@@ -21,6 +21,8 @@ __all__ = ["check_time_outs", "parse_timespan"]
 # message.
 KILL, TELEMETRY, LOG, CALLBACK = 5, 3, 3, 10
 DAY = 86400.0
+CGROUP = Path("/proc/self/cgroup")
+OF_RABBITMQ = frozenset({"amqp", "amqps", "pyamqp"})
 # Brokers of Celery that give a message to another worker after a time, whether or not the first one still works on it.
 WITH_VISIBILITY = frozenset({"redis", "rediss", "sentinel", "sqs"})
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": DAY, "w": 7 * DAY, "month": 30.44 * DAY}
@@ -46,8 +48,10 @@ def check_time_outs(machine: Machine) -> Finding:
             f"{each.what}, {each.seconds:g} s, must be less than {each.limit_name}, {each.limit:g} s" for each in wrong
         )
         return Finding.failed(found, "; ".join(each.remedy for each in wrong))
-    found = "; ".join(f"{each.what} {each.seconds:g} s < {each.limit_name} {each.limit:g} s" for each in orders)
-    return _visibility(machine) or Finding(Status.OK, found or "none of them is known here")
+    shown = [f"{each.what} {each.seconds:g} s < {each.limit_name} {each.limit:g} s" for each in orders]
+    if machine.airflow.get("broker") in OF_RABBITMQ:
+        shown.append("consumer_timeout of RabbitMQ cannot be seen from here")
+    return _visibility(machine) or Finding.ok("; ".join(shown) or "none of them is known here")
 
 
 def _orders(machine: Machine) -> Iterator[Order]:
@@ -56,7 +60,8 @@ def _orders(machine: Machine) -> Iterator[Order]:
         return
     grace = grace_seconds(machine.variables)
     cleanup = _option(machine, "[core] killed_task_cleanup_time")
-    if cleanup is not None:
+    # Airflow 3 has the option, and its supervisor does not ask for it.
+    if cleanup is not None and str(machine.airflow.get("version")).startswith("2."):
         remedy = f"export AIRFLOW__CORE__KILLED_TASK_CLEANUP_TIME={grace + 50}"
         yield Order("DKIST_GRACE_SECONDS", grace, "[core] killed_task_cleanup_time", cleanup, remedy)
     interval = _option(machine, "[workers] min_heartbeat_interval")
@@ -112,7 +117,7 @@ def _stop_seconds() -> float | None:
     """Return how long systemd waits before it kills what is left of the unit that this process belongs to."""
     if "INVOCATION_ID" not in os.environ:  # systemd.exec(5)
         return None
-    units = re.findall(r"[^/\n]+\.service(?=/|$)", Path("/proc/self/cgroup").read_text(encoding="utf-8"), re.MULTILINE)
+    units = re.findall(r"[^/\n]+\.service(?=/|$)", CGROUP.read_text(encoding="utf-8"), re.MULTILINE)
     if not units:
         return None
     command = ["systemctl", "show", "--property=TimeoutStopUSec", "--value", units[-1]]
