@@ -115,7 +115,9 @@ def check_bus(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
         why = as_publish_error(error)
         remedy = "Start RabbitMQ, or correct the address of interservice-bus in MESH_CONFIG."
         if not why.retryable:
-            remedy = f"Set ISB_USERNAME and ISB_PASSWORD; or on the broker: rabbitmqctl change_password {user} ..."
+            remedy = (
+                f"Set ISB_PASSWORD to that of {user} (ISB_USERNAME), and DKIST_ISB_VIRTUAL_HOST to one that is his."
+            )
         raise CheckError(f"{bus.host}:{bus.port}: {why}", remedy) from error
     if missing:
         remedy = f"On the broker: rabbitmqctl set_permissions -p {host} {user} '.*' '.*' '.*'"

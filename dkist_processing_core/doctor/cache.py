@@ -5,6 +5,7 @@ Runs in: worker.
 """
 
 import fcntl
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.doctor.file_systems import free_bytes, nearest, why_not_persistent
 from dkist_processing_core.doctor.machine import Machine
 from dkist_processing_core.doctor.report import CheckError, Finding
-from dkist_processing_core.worker.cache import check_cache, is_writable
+from dkist_processing_core.worker.cache import LAYOUT, check_cache, is_private, is_writable
 from dkist_processing_core.worker.collector import environments, max_size
 from dkist_processing_core.worker.errors import WorkerError
 from dkist_processing_core.worker.installer_folders import usual_folders
@@ -54,6 +55,9 @@ def check_cache_folder(machine: Machine) -> Finding:
         folder = check_cache(root)
     except WorkerError as error:
         found, _, remedy = str(error).partition(". ")
+        folder = root / LAYOUT
+        if folder.is_dir() and not is_private(folder.stat()):
+            remedy = f"chown {os.geteuid()} {folder} && chmod go-w {folder}, once you know who has put what into it"
         raise CheckError(found, remedy) from error
     if folder.exists() and not is_writable(folder):
         found = f"{folder} can only be read, so no environment can be built in it"
