@@ -61,11 +61,21 @@ def _supervise(examined: _Examined, others: Mapping[str, _Examined], machine: Ma
     before = [others[name] for name in examined.check.after if name in others]
     for each in before:
         each.is_done.wait()
-    if failed := [each.check.name for each in before if each.finding.status in PREVENTING]:
-        examined.finding = Finding.not_checked(f"see {failed[0]}")
-    else:
-        _make(examined, machine)
-    examined.is_done.set()
+    try:
+        if failed := [each.check.name for each in before if _prevents(each.finding, examined.check)]:
+            examined.finding = Finding.not_checked(f"see {failed[0]}")
+        else:
+            _make(examined, machine)
+    except RuntimeError as error:  # no thread can be started
+        remedy = "Raise the limit on the processes of this user (ulimit -u)."
+        examined.finding = Finding.failed(f"the check cannot be made: {error}", remedy)
+    finally:
+        examined.is_done.set()
+
+
+def _prevents(finding: Finding, check: Check) -> bool:
+    # A check may leave to a later one to say what keeps both from being made.
+    return finding.status in PREVENTING and finding.found != f"see {check.name}"
 
 
 def _make(examined: _Examined, machine: Machine) -> None:
