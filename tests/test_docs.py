@@ -50,8 +50,10 @@ def variables_in_the_code():
     return found
 
 
-# Passed from one process of this library to the next, or set by the system.
+# Passed from one process of this library to the next, or set by the system, or Airflow's own.
 INTERNAL = {
+    "AIRFLOW_CONFIG",
+    "AIRFLOW_HOME",
     "DKIST_ENVIRONMENT_IDENTITY",
     "DKIST_LOG_MARK",
     "DKIST_OUTCOME",

@@ -29,6 +29,7 @@ COMMANDS = {
     "dags": "dags:dags",
     "environments": "environments:environments",
     "messages": "messages:messages",
+    "doctor": "doctor:doctor",
 }
 
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["age", "plain", "progress", "say", "table"]
 
 # The names of the groups are colours.
-COLOURED = re.compile(r"^(?:(?P<red>(?:Error|fault \d+):)|(?P<yellow>(?:Warning|warning \d+):))")
+COLOURED = re.compile(
+    r"^(?:(?P<red>(?:Error:|fault \d+:|failed  ))|(?P<yellow>(?:Warning:|warning \d+:|warning  ))|(?P<green>ok  ))"
+)
 UNLIMITED = 1_000_000
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but the line break and the tabulator
 

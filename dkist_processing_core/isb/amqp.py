@@ -24,7 +24,7 @@ from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.errors import PublishError, as_publish_error
 from dkist_processing_core.isb.settings import InterserviceBusConfiguration
 
-__all__ = ["Channel", "Connection", "disable_pika_logs", "message_properties"]
+__all__ = ["Channel", "Connection", "disable_pika_logs", "message_properties", "tls_context"]
 
 # Called with None once a message is confirmed, or with the error if it is refused.
 OnSettled = Callable[[PublishError | None], object]
@@ -288,7 +288,7 @@ def _connection_parameters(
         port=broker.port,
         virtual_host=configuration.isb_virtual_host,
         credentials=pika.PlainCredentials(configuration.isb_username, configuration.isb_password),
-        ssl_options=_ssl_options(configuration) if configuration.isb_tls else None,
+        ssl_options=pika.SSLOptions(tls_context(configuration), broker.host) if configuration.isb_tls else None,
         connection_attempts=1,
         retry_delay=0,
         socket_timeout=seconds,
@@ -298,15 +298,15 @@ def _connection_parameters(
     )
 
 
-def _ssl_options(configuration: InterserviceBusConfiguration) -> pika.SSLOptions:
+def tls_context(configuration: InterserviceBusConfiguration) -> ssl.SSLContext:
+    """Return what decides whom to trust; `ConfigurationError` if the file of trusted certificates cannot be used."""
     try:
-        context = ssl.create_default_context(cafile=configuration.isb_ca_file)
+        return ssl.create_default_context(cafile=configuration.isb_ca_file)
     except OSError as error:  # the base class of ssl.SSLError
         raise ConfigurationError(
             f"DKIST_ISB_CA_FILE {str(configuration.isb_ca_file)!r} cannot be used: {error}. "
             "It must be a file with certificates (PEM)."
         ) from error
-    return pika.SSLOptions(context, configuration.isb_mesh_service.host)
 
 
 def _ignore(*_: object) -> None:

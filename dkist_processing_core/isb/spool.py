@@ -33,6 +33,7 @@ __all__ = [
     "lock",
     "note_refusal",
     "pending",
+    "pending_count",
     "prepare",
     "read",
     "remove",
@@ -381,6 +382,14 @@ def note_refusal(file: Path, reason: str, *, is_final: bool) -> None:
         logger.warning("The reason why %s was refused cannot be kept: %s", file, error)
     else:
         logger.error("%s was refused %d times and is set aside in %s: %s", file.name, TRIES, folder, reason)
+
+
+def pending_count(folder: Path) -> int:
+    """Return how many messages are in a spool folder, also those that are set aside; nothing in it changes."""
+    if not has_mark(folder):
+        return 0
+    entries = (*_entries(folder, float("inf")), *_entries(folder / SET_ASIDE, float("inf")))
+    return sum(MESSAGE.fullmatch(entry.name) is not None for entry in entries)
 
 
 def remove(message: SpooledMessage) -> None:

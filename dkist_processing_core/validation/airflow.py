@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from dkist_processing_core.common.programs import run_program
 from dkist_processing_core.exceptions import DKISTProcessingCoreError
 
-__all__ = ["Airflow", "AirflowUnusableError", "LoadedFile", "load_by_airflow"]
+__all__ = ["Airflow", "AirflowUnusableError", "ConfiguredAirflow", "LoadedFile", "load_by_airflow"]
 
 START_SECONDS = 120
 SECONDS_PER_FILE = 10
@@ -86,6 +86,22 @@ class Airflow:
                 [*command, function, json.dumps(arguments), answer], environment=environment, seconds=seconds
             )
             return json.loads(answer.read_text(encoding="utf-8")), output
+
+
+class ConfiguredAirflow(Airflow):
+    """The Airflow that the variables of this process and its configuration file configure."""
+
+    @classmethod
+    def at(cls, place: Path) -> "ConfiguredAirflow":
+        """Return it. It writes a configuration file if there is none, which then goes to a temporary place."""
+        home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
+        file = Path(os.environ.get("AIRFLOW_CONFIG") or home / "airflow.cfg").expanduser()
+        return cls(home, home / "dags", {} if file.exists() else {"AIRFLOW_CONFIG": str(place / "airflow.cfg")})
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """All environment variables of its processes: those of this one."""
+        return {**os.environ, **self.variables}
 
 
 class LoadedFile(NamedTuple):

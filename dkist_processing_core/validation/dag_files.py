@@ -156,5 +156,13 @@ def _run(dag: Any, conf: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     function, arguments, answer = sys.argv[1:]
-    functions: dict[str, Callable[..., Any]] = {"check": check, "load": load, "run": run}
+    from dkist_processing_core.validation.configuration import options, pools
+
+    functions: dict[str, Callable[..., Any]] = {
+        "check": check,
+        "load": load,
+        "run": run,
+        "options": options,
+        "pools": pools,
+    }
     Path(answer).write_text(json.dumps(functions[function](**json.loads(arguments))), encoding="utf-8")

@@ -31,6 +31,7 @@ __all__ = [
     "MARKER",
     "OWNER_MARK",
     "EnvironmentLocks",
+    "check_cache",
     "damage",
     "delete",
     "describe_os_error",
@@ -69,6 +70,45 @@ def open_cache(root: Path) -> Path:
 
     One that others could write to is refused, since they would decide what a task runs.
     """
+    _check_path(root)
+    try:
+        (root / LAYOUT).mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        folder = _checked_folder(root)
+        if is_writable(folder):
+            mark_as_ours(folder)
+    except OSError as error:
+        raise _unusable(root, error) from error
+    return folder
+
+
+def check_cache(root: Path) -> Path:
+    """
+    Raise what `open_cache` would raise, and return the folder of the environments; nothing is made.
+
+    It need not exist, if it can be made.
+    """
+    _check_path(root)
+    try:
+        if (root / LAYOUT).exists():
+            return _checked_folder(root)
+        _check_makeable(root)
+    except OSError as error:
+        raise _unusable(root, error) from error
+    return root / LAYOUT
+
+
+def _check_makeable(root: Path) -> None:
+    existing = next(each for each in (root, *root.parents) if os.path.lexists(each))
+    number = 0
+    if not existing.is_dir():
+        number = errno.ENOTDIR
+    elif not is_writable(existing):
+        number = errno.EROFS if os.statvfs(existing).f_flag & os.ST_RDONLY else errno.EACCES
+    if number:
+        raise OSError(number, os.strerror(number), str(existing))
+
+
+def _check_path(root: Path) -> None:
     if not root.is_absolute():
         # Airflow starts each task in a temporary folder of its own.
         raise WorkerError(MISCONFIGURED, f"the environment cache {str(root)!r} is not an absolute path. {REMEDY}")
@@ -78,20 +118,21 @@ def open_cache(root: Path) -> Path:
             f"the environment cache {str(root)!r} has a character in its path that no virtual environment may have: a "
             f"colon, a line break, or another one that cannot be printed. {REMEDY}",
         )
-    try:
-        (root / LAYOUT).mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-        folder = (root / LAYOUT).resolve()
-        check_owner(folder, f"the environment cache {folder}", OWNER_REMEDY)
-        if not os.access(folder, os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        if is_writable(folder):
-            mark_as_ours(folder)
-    except OSError as error:
-        raise WorkerError(
-            MISCONFIGURED,
-            f"the environment cache {root} cannot be written: {describe_os_error(error, root)} {REMEDY}",
-        ) from error
+
+
+def _checked_folder(root: Path) -> Path:
+    folder = (root / LAYOUT).resolve()
+    check_owner(folder, f"the environment cache {folder}", OWNER_REMEDY)
+    if not os.access(folder, os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     return folder
+
+
+def _unusable(root: Path, error: OSError) -> WorkerError:
+    return WorkerError(
+        MISCONFIGURED,
+        f"the environment cache {root} cannot be written: {describe_os_error(error, root)} {REMEDY}",
+    )
 
 
 def is_writable(folder: Path) -> bool:

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,18 @@ from dkist_processing_core.worker.cache import (
 )
 from dkist_processing_core.worker.installer_folders import INSTALLER_FOLDER
 
-__all__ = ["Environment", "collect", "environments", "parse_age", "parse_size", "prune", "remove", "strangers"]
+__all__ = [
+    "Environment",
+    "collect",
+    "environments",
+    "max_age",
+    "max_size",
+    "parse_age",
+    "parse_size",
+    "prune",
+    "remove",
+    "strangers",
+]
 
 REMOVED = re.compile(r"\.removed-\d+-(.+)")
 ABANDONED_SECONDS = 3600.0
@@ -149,6 +160,16 @@ def parse_size(text: str) -> int:
             f"{text!r} is not a size; give a number of bytes, or one with K, M, G or T, such as 50G"
         )
     return int(float(match[1]) * UNITS_OF_SIZE[match[2]])
+
+
+def max_age(variables: Mapping[str, str]) -> timedelta:
+    """Return how long an environment is kept without being used; `ConfigurationError` if that is not an age."""
+    return parse_age(variables.get("DKIST_ENVIRONMENT_MAX_AGE") or DEFAULT_MAX_AGE)
+
+
+def max_size(variables: Mapping[str, str]) -> int:
+    """Return how many bytes all environments may take; `ConfigurationError` if that is not a size."""
+    return parse_size(variables.get("DKIST_ENVIRONMENT_MAX_SIZE") or DEFAULT_MAX_SIZE)
 
 
 def _layout(folder: Path | None) -> Path:
@@ -268,8 +289,8 @@ def collect(folder: Path, check: Callable[[], None]) -> None:
     try:
         removed = prune(
             folder,
-            older_than=parse_age(os.environ.get("DKIST_ENVIRONMENT_MAX_AGE") or DEFAULT_MAX_AGE),
-            max_size=parse_size(os.environ.get("DKIST_ENVIRONMENT_MAX_SIZE") or DEFAULT_MAX_SIZE),
+            older_than=max_age(os.environ),
+            max_size=max_size(os.environ),
             check=check,
         )
     except (ConfigurationError, OSError) as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from dkist_processing_core.worker import log
 from dkist_processing_core.worker.cache import is_private
 
-__all__ = ["INSTALLER_FOLDER", "installer_folders"]
+__all__ = ["INSTALLER_FOLDER", "installer_folders", "usual_folders"]
 
 # In the folder of the environments, to which nobody else may write; the collector passes over it.
 INSTALLER_FOLDER = ".installer"
@@ -27,15 +27,8 @@ def installer_folders(variables: Mapping[str, str], environments: Path) -> dict[
     Instead of a folder that cannot be written, or of a cache from which others would decide what is installed, it is
     given one in ``.installer``, in the folder of the environments.
     """
-    home = variables.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - it does not raise where there is no home
-    caches = Path(variables.get("XDG_CACHE_HOME") or Path(home, ".cache"))
-    usual = {
-        "UV_CACHE_DIR": Path(variables.get("UV_CACHE_DIR") or caches / "uv"),
-        "PIP_CACHE_DIR": Path(variables.get("PIP_CACHE_DIR") or caches / "pip"),
-        "TMPDIR": Path(variables.get("TMPDIR") or "/tmp"),  # noqa: S108 - not written by this program
-    }
     changed = {}
-    for name, folder in usual.items():
+    for name, folder in usual_folders(variables).items():
         if reason := _reason_not_writable(folder) or (_reason_not_trusted(folder) if name != "TMPDIR" else ""):
             instead = environments / INSTALLER_FOLDER / name.split("_")[0].lower()
             for each in (instead.parent, instead):
@@ -43,6 +36,17 @@ def installer_folders(variables: Mapping[str, str], environments: Path) -> dict[
             changed[name] = str(instead)
             log.info(f"{folder} cannot be {reason}. The installer is given {name}={instead}")
     return {**variables, **changed}
+
+
+def usual_folders(variables: Mapping[str, str]) -> dict[str, Path]:
+    """Return the folders that installers write to, by the variables that name them."""
+    home = variables.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - it does not raise where there is no home
+    caches = Path(variables.get("XDG_CACHE_HOME") or Path(home, ".cache"))
+    return {
+        "UV_CACHE_DIR": Path(variables.get("UV_CACHE_DIR") or caches / "uv"),
+        "PIP_CACHE_DIR": Path(variables.get("PIP_CACHE_DIR") or caches / "pip"),
+        "TMPDIR": Path(variables.get("TMPDIR") or "/tmp"),  # noqa: S108 - not written by this program
+    }
 
 
 def _reason_not_writable(folder: Path) -> str:

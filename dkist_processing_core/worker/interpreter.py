@@ -23,6 +23,11 @@ class Interpreter(NamedTuple):
     prefix: str
     identity: list[str]
 
+    @property
+    def version(self) -> str:
+        """Its version, such as ``3.12.1``."""
+        return self.identity[1].split()[0].rstrip("+")
+
     @classmethod
     def own(cls) -> "Interpreter":
         """Return the Python that runs this."""
@@ -87,7 +92,7 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
             f"the workflow requires Python {requires}, and {sys.executable} has no packaging, which knows what that "
             "means. Install this library there with its dependencies.",
         ) from error
-    version = _version(found)
+    version = found.version
     try:
         if SpecifierSet(requires).contains(version, prereleases=True):
             return found
@@ -103,8 +108,8 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
             timeout=SECONDS,
         )
         other = _interpreter(asked.stdout.strip())
-        if not SpecifierSet(requires).contains(_version(other), prereleases=True):  # uv reads "==3.12" as "==3.12.*"
-            raise FileNotFoundError(f"uv finds {other.path}, which is {_version(other)}")
+        if not SpecifierSet(requires).contains(other.version, prereleases=True):  # uv reads "==3.12" as "==3.12.*"
+            raise FileNotFoundError(f"uv finds {other.path}, which is {other.version}")
         return other
     except (InvalidSpecifier, OSError, subprocess.SubprocessError, TypeError, ValueError) as error:
         what = getattr(error, "stderr", "") or error
@@ -113,10 +118,6 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
             f"the workflow requires Python {requires}, and {found.path} is {version}: {' '.join(str(what).split())}. "
             "Install such a Python where uv finds it, or set DKIST_PYTHON to one.",
         ) from error
-
-
-def _version(interpreter: Interpreter) -> str:
-    return interpreter.identity[1].split()[0].rstrip("+")
 
 
 def _interpreter(path: str) -> Interpreter:

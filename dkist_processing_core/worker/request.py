@@ -12,7 +12,7 @@ from typing import NamedTuple
 from dkist_processing_core.worker.checkout import find_checkout, normalized
 from dkist_processing_core.worker.errors import INVALID_RECIPE_RUN_ID, MISCONFIGURED, WorkerError
 
-__all__ = ["REQUIREMENT", "EnvironmentRequest", "Request"]
+__all__ = ["REQUIREMENT", "EnvironmentRequest", "Request", "grace_seconds"]
 
 REQUIRED = ("DKIST_TASK", "DKIST_REQUIREMENT", "DKIST_WORKFLOW_NAME", "DKIST_WORKFLOW_VERSION")
 # Airflow and the services that the id is sent to keep it as a signed integer of 64 bits.
@@ -102,8 +102,13 @@ class Request(NamedTuple):
             workflow_name=environment["DKIST_WORKFLOW_NAME"],
             workflow_version=environment["DKIST_WORKFLOW_VERSION"],
             recipe_run_id=run,
-            grace_seconds=_seconds("DKIST_GRACE_SECONDS", environment.get("DKIST_GRACE_SECONDS") or "10"),
+            grace_seconds=grace_seconds(environment),
         )
+
+
+def grace_seconds(environment: Mapping[str, str]) -> int:
+    """Return how long a task may take to end after SIGTERM; `WorkerError` if that is no number."""
+    return _seconds("DKIST_GRACE_SECONDS", environment.get("DKIST_GRACE_SECONDS") or "10")
 
 
 def _misconfigured(message: str) -> WorkerError:

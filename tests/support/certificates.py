@@ -35,6 +35,11 @@ class Certificates:
         return self.folder / "server.pem"
 
     @property
+    def expired(self) -> Path:
+        """A certificate of the server that was valid until yesterday; only there if ``cryptography`` is."""
+        return self.folder / "expired.pem"
+
+    @property
     def server_key(self) -> Path:
         """The key of the server."""
         return self.folder / "server.key"
@@ -69,12 +74,12 @@ def _make_by_library(made: Certificates) -> None:
     def name(text):
         return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
 
-    def certificate(subject, key, *extensions):
-        now = datetime.now(UTC)
+    def certificate(subject, key, *extensions, days=DAYS):
+        now = datetime.now(UTC) - timedelta(days=0 if days > 0 else 1)
         builder = (
             x509.CertificateBuilder(name("authority"), name(subject), key.public_key(), x509.random_serial_number())
             .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=DAYS))
+            .not_valid_after(now + timedelta(days=days))
         )
         for extension, is_critical in extensions:
             builder = builder.add_extension(extension, is_critical)
@@ -103,14 +108,9 @@ def _make_by_library(made: Certificates) -> None:
         )
     )
     names = x509.SubjectAlternativeName([x509.DNSName(NAME), x509.IPAddress(ipaddress.ip_address(ADDRESS))])
-    made.server.write_bytes(
-        certificate(
-            NAME,
-            server_key,
-            (names, False),
-            (x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), False),
-        )
-    )
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
+    for file, days in ((made.server, DAYS), (made.expired, 0)):
+        file.write_bytes(certificate(NAME, server_key, (names, False), (identifier, False), days=days))
     made.server_key.write_bytes(
         server_key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -4,9 +4,11 @@ import contextlib
 import gzip
 import ssl
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -33,12 +35,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """What to answer."""
+    """What to answer, and by how much the clock of the server that answers is ahead."""
 
     status: int = 200
     body: bytes = b""
     content_type: str = "application/octet-stream"
     location: str = ""
+    seconds_ahead: float = 0.0
 
 
 def files_in(folder: Path) -> Callable[[Request], Response]:
@@ -72,7 +75,8 @@ def http_server(
         def do_POST(self):
             body = decompressed(self.whole_body(), self.headers)
             response = answer(Request(self.command, self.path, self.headers, body))
-            self.send_response(response.status)
+            self.send_response_only(response.status)
+            self.send_header("Date", formatdate(time.time() + response.seconds_ahead, usegmt=True))
             self.send_header("Content-Type", response.content_type)
             self.send_header("Content-Length", str(len(response.body)))
             if response.location:

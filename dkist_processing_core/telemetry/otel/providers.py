@@ -22,9 +22,9 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcesso
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from dkist_processing_core.common.waits import end_seconds
-from dkist_processing_core.config import InterserviceBusConfiguration
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.telemetry.attributes import LEFT_OPEN, LONGEST
+from dkist_processing_core.telemetry.endpoints import GRPC, HTTP, endpoint, setting
 
 __all__ = ["OpenSpans", "exporter", "meter_provider", "tracer_provider"]
 
@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 MOST_PENDING_SPANS = 16384
 # The API has no public way to ask whether a provider of metrics is set in this process.
 UNSET_METER_PROVIDER = "_ProxyMeterProvider"
-GRPC = "grpc"
-HTTP = "http/protobuf"
 PACKAGE = "opentelemetry.exporter.otlp.proto"
 EXPORTERS = {"traces": "trace_exporter.OTLPSpanExporter", "metrics": "metric_exporter.OTLPMetricExporter"}
 # Of the time that the end of a task may take: one export of metrics, one request.
@@ -98,22 +96,12 @@ def exporter(signal: str) -> Any:
         return None
     if kind != "otlp":
         logger.warning("OTEL_%s_EXPORTER is %r; otlp and none are known, and otlp is used", signal.upper(), kind)
-    options: dict[str, Any] = {} if _setting(signal, "TIMEOUT") else {"timeout": end_seconds(REQUEST_SHARE)}
-    if _setting(signal, "ENDPOINT"):
-        protocol = _protocol(signal, HTTP)
-    else:
-        service_name = f"otlp-{signal}-endpoint"
-        if f'"{service_name}"' not in os.environ.get("MESH_CONFIG", ""):
-            return None  # whatever else may be wrong with it
-        service = InterserviceBusConfiguration().service_mesh.get(service_name)
-        if service is None:
-            return None
-        protocol = _protocol(signal, GRPC)
-        address = f"{service.host}:{service.port}"
-        if protocol == GRPC:
-            options |= {"endpoint": address, "insecure": True}
-        else:
-            options["endpoint"] = f"http://{address}/v1/{signal}"
+    if (known := endpoint(signal)) is None:
+        return None
+    protocol = known.protocol
+    options: dict[str, Any] = {} if setting(signal, "TIMEOUT") else {"timeout": end_seconds(REQUEST_SHARE)}
+    if not known.is_standard:  # the exporter reads those itself
+        options |= {"endpoint": known.address, **({"insecure": True} if protocol == GRPC else {})}
     module, name = EXPORTERS[signal].split(".")
     try:
         found = import_module(f"{PACKAGE}.{'grpc' if protocol == GRPC else 'http'}.{module}")
@@ -126,17 +114,3 @@ def exporter(signal: str) -> Any:
             "Otherwise install it with: pip install opentelemetry-exporter-otlp-proto-grpc"
         ) from None
     return getattr(found, name)(**options)
-
-
-def _setting(signal: str, name: str) -> str | None:
-    """Return a setting of a signal, or else the one of both signals."""
-    own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}")
-    return own or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}")
-
-
-def _protocol(signal: str, default: str) -> str:
-    protocol = _setting(signal, "PROTOCOL") or default
-    if protocol in {GRPC, HTTP}:
-        return protocol
-    logger.warning("OTLP by %r is not known; grpc and http/protobuf are, and http/protobuf is used", protocol)
-    return HTTP

@@ -1,0 +1,107 @@
+"""
+Airflow: its version, its database, the pools that the DAG files need, and the server that tasks report to.
+
+Runs in: worker, the machine of the DAG processor, CI.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from dkist_processing_core.authoring.airflow import is_airflow_installed
+from dkist_processing_core.common import atomic
+from dkist_processing_core.doctor import answers
+from dkist_processing_core.doctor.machine import Machine, Place
+from dkist_processing_core.doctor.report import CheckError, Finding
+from dkist_processing_core.export.manifest import POOLS, read_entries
+from dkist_processing_core.resource_queue import ResourceQueue
+from dkist_processing_core.validation.airflow import AirflowUnusableError, ConfiguredAirflow
+
+__all__ = ["SECONDS", "SUPPORTED", "api_server", "check_airflow", "check_api_server", "check_database", "check_pools"]
+
+SECONDS = 60.0  # to import Airflow takes seconds, more of them on a machine that is busy
+SUPPORTED = ">=2.10.5,<4"
+INSTALL = f"{sys.executable} -m pip install 'dkist-processing-core[airflow]'"
+MIGRATE = "airflow db migrate"
+
+
+def check_airflow(machine: Machine) -> Finding:
+    """Check that a supported Airflow is in the Python that runs this, and that its configuration works."""
+    from packaging.specifiers import SpecifierSet
+
+    if not is_airflow_installed():
+        found = f"Airflow is not installed in {sys.executable}"
+        if machine.place is Place.CI:
+            return Finding.warning(f"{found}, so it does not load the exported files", INSTALL)
+        raise CheckError(found, f"{INSTALL}; or run this with the Python that runs Airflow")
+    machine.airflow = _ask("options", "Correct Airflow's configuration until this works: airflow config list")
+    version = machine.airflow["version"]
+    if not SpecifierSet(SUPPORTED).contains(version, prereleases=True):
+        raise CheckError(f"Airflow {version} is installed, and {SUPPORTED} is supported", INSTALL)
+    return Finding.ok(f"{version}, {machine.airflow['[core] executor']}")
+
+
+def check_database(machine: Machine) -> Finding:
+    """Check that Airflow's database answers, and has Airflow's tables."""
+    answer = _ask("pools", "Check [database] sql_alchemy_conn, and the server that it names: airflow db check")
+    if error := answer.get("error"):
+        raise CheckError(error, f"Check [database] sql_alchemy_conn and its server: airflow db check; then: {MIGRATE}")
+    machine.pools = answer["pools"]
+    return Finding.ok(f"it answers, and has {len(machine.pools)} pools")
+
+
+def check_pools(machine: Machine) -> Finding:
+    """Check that Airflow has each pool that the manifest of the DAG files, and ``pools.json``, name."""
+    folder = machine.dags or Path(machine.airflow["[core] dags_folder"])
+    definitions = _definitions(folder)
+    needed = {pool for entry in read_entries(folder) for pool in entry["pools"]} | definitions.keys()
+    if not needed:
+        return Finding.not_needed(f"there is neither a manifest nor a {POOLS} in {folder}; --dags names another folder")
+    if missing := sorted(needed - set(machine.pools) - {ResourceQueue.DEFAULT.pool}):
+        remedy = f"airflow pools import {folder / POOLS}"
+        if set(missing) - definitions.keys():
+            remedy = "; ".join(f"airflow pools set {each} 128 ''" for each in missing)
+        raise CheckError(f"Airflow has no pool {', '.join(missing)}; tasks in it would stay scheduled for ever", remedy)
+    return Finding.ok(", ".join(sorted(needed)))
+
+
+def _definitions(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(atomic.read(folder / POOLS) or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def check_api_server(machine: Machine) -> Finding:
+    """Check that the server answers to which the tasks of Airflow 3 report."""
+    if not (url := api_server(machine)):
+        return Finding.not_needed("[core] execution_api_server_url is not set")
+    remedy = "Start Airflow's API server (airflow api-server), or correct AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
+    try:
+        answer = answers.get(f"{url.rstrip('/')}/health")
+    except OSError as error:
+        raise CheckError(f"{url} does not answer: {error}", remedy) from error
+    if not answer.is_success:
+        raise CheckError(f"{url} answers with status {answer.status}", remedy)
+    return Finding.ok(url)
+
+
+def api_server(machine: Machine) -> str:
+    """Return the address that tasks of Airflow 3 report to, empty if none is configured."""
+    return str(machine.airflow.get("[core] execution_api_server_url") or "")
+
+
+def _ask(function: str, remedy: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="dkist-doctor-") as place:
+        try:
+            answer, _ = ConfiguredAirflow.at(Path(place)).ask(function, seconds=SECONDS - 1)
+        except subprocess.TimeoutExpired:
+            raise CheckError(f"Airflow did not answer within {SECONDS:.0f} s", remedy) from None
+        except AirflowUnusableError as error:
+            *_, last = str(error).strip().splitlines()
+            raise CheckError(f"Airflow cannot be run: {last}", remedy) from error
+    return dict(answer)

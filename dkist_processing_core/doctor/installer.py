@@ -1,0 +1,126 @@
+"""
+Python, uv and the package index: what environments are built with, and from.
+
+Runs in: worker, CI, and the machine of the DAG processor for the first.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+
+from dkist_processing_core.common.programs import run_program
+from dkist_processing_core.common.redaction import redactor
+from dkist_processing_core.doctor.machine import Machine, Place
+from dkist_processing_core.doctor.report import CheckError, Finding
+from dkist_processing_core.worker.causes import cause
+from dkist_processing_core.worker.description import address
+from dkist_processing_core.worker.errors import WorkerError
+from dkist_processing_core.worker.pip_settings import for_pip, for_uv, installer_variables
+from dkist_processing_core.worker.uv import find_uv
+
+__all__ = ["INDEX_SECONDS", "check_index", "check_python", "check_uv"]
+
+LIBRARY = "dkist-processing-core"
+PROGRAM_SECONDS = 8.0
+INDEX_SECONDS = 30.0  # without uv, a virtual environment with pip is made
+ONE_TRY = {
+    "UV_HTTP_RETRIES": "0",
+    "UV_HTTP_TIMEOUT": "8",
+    "PIP_RETRIES": "0",
+    "PIP_TIMEOUT": "8",
+    # Another strategy lets uv say that there is no such distribution where the index refuses the password.
+    "UV_INDEX_STRATEGY": "first-index",
+}
+COMPILE = ("pip", "compile", "--quiet", "--no-deps", "--no-header", "--no-annotate", "--no-progress")
+DRY_RUN = ("install", "--dry-run", "--no-deps", "--ignore-installed", "--no-input", "--disable-pip-version-check")
+
+
+def check_python(machine: Machine) -> Finding:
+    """Check the Python that runs this, as it runs Airflow and the worker program, and the one of environments."""
+    from packaging.specifiers import SpecifierSet
+
+    try:
+        supported = metadata(LIBRARY)["Requires-Python"]
+    except PackageNotFoundError:
+        raise CheckError(
+            f"{LIBRARY} is not installed in {sys.executable}", f"{sys.executable} -m pip install {LIBRARY}"
+        ) from None
+    own = f"{sys.executable} is Python {sys.version.split()[0]}"
+    if machine.place is Place.DAG_PROCESSOR:
+        return Finding.ok(own)
+    try:
+        interpreter = machine.interpreter
+    except WorkerError as error:
+        raise CheckError(str(error), "unset DKIST_PYTHON, or set it to a Python") from error
+    found = own if interpreter.path == sys.executable else f"{own}, and {interpreter.path} is {interpreter.version}"
+    if not SpecifierSet(supported).contains(interpreter.version, prereleases=True):
+        remedy = f"unset DKIST_PYTHON, or set it to a Python {supported}"
+        raise CheckError(f"{found}, and environments need Python {supported}", remedy)
+    return Finding.ok(found)
+
+
+def check_uv(machine: Machine) -> Finding:
+    """Check that there is an installer: uv, or venv and pip."""
+    remedy = f"{sys.executable} -m pip install uv"
+    if uv := find_uv(machine.variables):
+        status, output = _run([uv, "--version"], machine.variables)
+        if status:
+            raise CheckError(f"{uv} cannot be run: {output.strip()}", remedy)
+        return Finding.ok(f"{output.strip()}, {uv}")
+    python = machine.interpreter.path
+    status, _ = _run([python, "-I", "-c", "import ensurepip, venv"], machine.variables)
+    if status:
+        raise CheckError(f"there is no uv, and {python} has no venv with pip, so nothing can be built", remedy)
+    return Finding.warning(f"there is no uv; {python} -m venv and pip build environments, more slowly", remedy)
+
+
+def check_index(machine: Machine) -> Finding:
+    """Ask the package index for the metadata of this library, with the settings of the worker; nothing is kept."""
+    variables = installer_variables(machine.variables, machine.interpreter.prefix)
+    names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS")
+    index = address(next(filter(None, map(variables.get, names)), "the default index"))
+    with tempfile.TemporaryDirectory(prefix="dkist-doctor-") as name:
+        folder = Path(name)
+        own = {"UV_CACHE_DIR": str(folder / "uv"), "PIP_CACHE_DIR": str(folder / "pip"), **ONE_TRY}
+        if uv := find_uv(variables):
+            status, output = _ask_by_uv(uv, machine, {**variables, **own}, folder)
+        else:
+            status, output = _ask_by_pip(machine, {**variables, **own}, folder)
+    if status:
+        remedy, _, said = cause(status, redactor(variables)(output).splitlines()).text.partition(" It says: ")
+        raise CheckError(f"{index}: {said or remedy}", f"{remedy} The settings are PIP_INDEX_URL and PIP_FIND_LINKS.")
+    return Finding.ok(f"{index} has {LIBRARY}")
+
+
+def _ask_by_uv(uv: Path, machine: Machine, variables: Mapping[str, str], folder: Path) -> tuple[int, str]:
+    options, _ = for_uv(variables, decided={"no-deps"})
+    (folder / "uv.toml").touch()  # keeps uv from looking for one in the folders above
+    (folder / "requirements.txt").write_text(LIBRARY, encoding="utf-8")
+    command: list[str | Path] = [uv, *COMPILE, "--python", machine.interpreter.path, *options]
+    command.append(folder / "requirements.txt")
+    return _run(command, variables, folder)
+
+
+def _ask_by_pip(machine: Machine, variables: Mapping[str, str], folder: Path) -> tuple[int, str]:
+    status, output = _run(
+        [machine.interpreter.path, "-I", "-m", "venv", folder / "venv"], variables, folder, seconds=INDEX_SECONDS / 2
+    )
+    if status:
+        return status, output
+    given, _ = for_pip(variables)
+    return _run([folder / "venv" / "bin" / "python", "-P", "-m", "pip", *DRY_RUN, LIBRARY], given, folder)
+
+
+def _run(
+    command: Sequence[str | Path], variables: Mapping[str, str], folder: Path | None = None, seconds: float = 0.0
+) -> tuple[int, str]:
+    seconds = seconds or PROGRAM_SECONDS + 1  # an installer gives up before
+    try:
+        return run_program(command, environment=variables, seconds=seconds, folder=folder)
+    except subprocess.TimeoutExpired:
+        return 1, f"{Path(command[0]).name} timed out after {seconds:g} s"
+    except OSError as error:
+        return 1, f"{command[0]}: {error.strerror}"

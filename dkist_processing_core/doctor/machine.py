@@ -1,0 +1,49 @@
+"""
+The machine that is examined, and what one check has learnt of it that another one needs.
+
+Runs in: worker, the machine of the DAG processor, CI.
+"""
+
+import os
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dkist_processing_core.common.clean_room import cleaned
+from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
+
+__all__ = ["Machine", "Place"]
+
+
+class Place(StrEnum):
+    """What a machine is for."""
+
+    WORKER = "worker"
+    DAG_PROCESSOR = "dag-processor"
+    CI = "ci"
+
+
+@dataclass
+class Machine:
+    """
+    A machine, examined by a process with the environment variables of the worker or the DAG processor.
+
+    A check that comes after another one may use what that has stored here.
+    """
+
+    place: Place
+    dags: Path | None = None  # the folder of the DAG files; None for the one of Airflow's configuration
+    airflow: dict[str, Any] = field(default_factory=dict)  # what Airflow says of its configuration
+    pools: list[str] = field(default_factory=list)  # that Airflow has
+
+    @cached_property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that the worker program gives to all that it starts."""
+        return cleaned(os.environ)
+
+    @cached_property
+    def interpreter(self) -> Interpreter:
+        """The Python that environments are built with; `WorkerError` if there is none."""
+        return find_interpreter(self.variables.get("DKIST_PYTHON", ""), self.variables.get("PATH"))

@@ -1,0 +1,89 @@
+"""
+What the checks of a machine have found.
+
+Runs in: worker, the machine of the DAG processor, CI.
+"""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, Self
+
+__all__ = ["CheckError", "Finding", "Line", "Report", "Status"]
+
+
+class Status(StrEnum):
+    """What a check says."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    NOT_NEEDED = "not needed"
+    NOT_CHECKED = "not checked"
+
+
+class Finding(NamedTuple):
+    """What one check has found, and what to do about it if that is wrong: a command or a setting."""
+
+    status: Status
+    found: str
+    remedy: str = ""
+
+    @classmethod
+    def ok(cls, found: str) -> Self:
+        """Return that all is as it must be."""
+        return cls(Status.OK, found)
+
+    @classmethod
+    def warning(cls, found: str, remedy: str) -> Self:
+        """Return that something costs time or safety."""
+        return cls(Status.WARNING, found, remedy)
+
+    @classmethod
+    def failed(cls, found: str, remedy: str) -> Self:
+        """Return that something will not work."""
+        return cls(Status.FAILED, found, remedy)
+
+    @classmethod
+    def not_needed(cls, why: str) -> Self:
+        """Return that this machine does without."""
+        return cls(Status.NOT_NEEDED, why)
+
+    @classmethod
+    def not_checked(cls, why: str) -> Self:
+        """Return that another check says why this one is not possible."""
+        return cls(Status.NOT_CHECKED, why)
+
+
+class CheckError(Exception):
+    """A check has failed, with what was found and the remedy."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(found)
+        self.finding = Finding.failed(found, remedy)
+
+
+@dataclass(frozen=True)
+class Line:
+    """The finding of a check, by the name of the check."""
+
+    check: str
+    status: Status
+    found: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The lines of all checks of a machine."""
+
+    place: str
+    lines: tuple[Line, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether no check has failed."""
+        return all(line.status is not Status.FAILED for line in self.lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as data for JSON."""
+        return {"place": self.place, "is_sound": self.is_sound, "checks": list(map(asdict, self.lines))}

@@ -1,0 +1,56 @@
+"""
+The spool folder, to which messages go that the bus has not taken.
+
+Runs in: worker, the machine of the DAG processor.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from dkist_processing_core.common.quantities import size
+from dkist_processing_core.common.settings import isb_enabled
+from dkist_processing_core.doctor.file_systems import free_bytes, nearest, why_not_persistent
+from dkist_processing_core.doctor.machine import Machine
+from dkist_processing_core.doctor.report import CheckError, Finding
+from dkist_processing_core.exceptions import ConfigurationError
+from dkist_processing_core.isb import spool
+
+__all__ = ["check_spool"]
+
+BLOCK = b"\0" * 4096
+LEAST_BYTES = 100 * 1024**2
+SET_FOLDER = "Set DKIST_ISB_SPOOL to a folder that the user of the worker can write to and that outlasts a restart."
+
+
+def check_spool(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
+    """Check that the folder can be written, outlasts a restart, has room, and holds nothing that waits."""
+    if not isb_enabled():
+        return Finding.not_needed("DKIST_ISB_ENABLED is false")
+    try:
+        folder = spool.spool_folder()
+        _write(folder)
+        waiting = spool.pending_count(folder)
+        free = free_bytes(folder)
+    except ConfigurationError as error:
+        raise CheckError(str(error), SET_FOLDER) from error
+    except OSError as error:
+        found = f"{folder} cannot be written: {error.strerror or error} ({error.filename or folder})"
+        raise CheckError(found, SET_FOLDER) from error
+    if waiting:
+        return Finding.warning(f"{waiting} messages wait in {folder}", "dkist-processing-core messages send")
+    if reason := why_not_persistent(folder):
+        return Finding.warning(f"{folder} is lost at a restart: {reason}", SET_FOLDER)
+    if free < LEAST_BYTES:
+        return Finding.warning(f"{size(free)} are free for {folder}", "Free space there (df -h).")
+    if not os.environ.get("DKIST_ISB_SPOOL"):
+        return Finding.warning(f"DKIST_ISB_SPOOL is not set, so {folder} is used", f"export DKIST_ISB_SPOOL={folder}")
+    return Finding.ok(f"{folder}, {size(free)} free")
+
+
+def _write(folder: Path) -> None:
+    """Write to the folder, or to the one in which it would be made; nothing is left there."""
+    with tempfile.TemporaryFile(dir=nearest(folder)) as file:
+        file.write(BLOCK)
+        file.flush()
+        os.fsync(file.fileno())

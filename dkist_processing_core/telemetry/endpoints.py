@@ -1,0 +1,68 @@
+"""
+Where telemetry is sent to, by the settings.
+
+Runs in: task environment, and the worker, which may ask whether anybody is there, without the libraries that send.
+"""
+
+import logging
+import os
+from typing import NamedTuple
+
+__all__ = ["GRPC", "HTTP", "Endpoint", "elastic_server", "endpoint", "setting"]
+
+logger = logging.getLogger(__name__)
+
+GRPC = "grpc"
+HTTP = "http/protobuf"
+AGENT = "ELASTIC_APM_"  # how the names of the agent's own variables begin
+DEFAULT_SERVER = "http://127.0.0.1:8200"  # the agent's own
+
+
+class Endpoint(NamedTuple):
+    """The address of a collector of OTLP, and the protocol; ``is_standard`` if a standard variable names it."""
+
+    address: str
+    protocol: str
+    is_standard: bool
+
+
+def endpoint(signal: str) -> Endpoint | None:
+    """Return where ``traces`` or ``metrics`` are sent to, None if nowhere."""
+    if standard := setting(signal, "ENDPOINT"):
+        return Endpoint(standard, _protocol(signal, HTTP), is_standard=True)
+    service_name = f"otlp-{signal}-endpoint"
+    if f'"{service_name}"' not in os.environ.get("MESH_CONFIG", ""):
+        return None  # whatever else may be wrong with it
+    from dkist_processing_core.isb.settings import InterserviceBusConfiguration
+
+    service = InterserviceBusConfiguration().service_mesh.get(service_name)
+    if service is None:
+        return None
+    protocol = _protocol(signal, GRPC)
+    address = f"{service.host}:{service.port}"
+    return Endpoint(address if protocol == GRPC else f"http://{address}/v1/{signal}", protocol, is_standard=False)
+
+
+def setting(signal: str, name: str) -> str | None:
+    """Return a setting of a signal, or else the one of both signals."""
+    own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}")
+    return own or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}")
+
+
+def elastic_server() -> str:
+    """Return the address of the server of Elastic APM, as tasks choose it."""
+    from dkist_processing_core.config import DKISTProcessingCoreConfiguration
+
+    configuration = DKISTProcessingCoreConfiguration()
+    known = configuration.apm_config if "system-monitoring-log-apm" in configuration.service_mesh else {}
+    options = (known, configuration.elastic_apm_other_options)
+    found = [each["SERVER_URL"] for each in options if each.get("SERVER_URL")]
+    return str(os.environ.get(f"{AGENT}SERVER_URL") or (found or [DEFAULT_SERVER])[-1])
+
+
+def _protocol(signal: str, default: str) -> str:
+    protocol = setting(signal, "PROTOCOL") or default
+    if protocol in {GRPC, HTTP}:
+        return protocol
+    logger.warning("OTLP by %r is not known; grpc and http/protobuf are, and http/protobuf is used", protocol)
+    return HTTP

@@ -1,0 +1,759 @@
+"""Each fault of a machine is one red line, and its remedy works; real servers, real locks, a real Airflow."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.apm import SERVICE
+from support.certificates import UnavailableError as NoCertificatesError
+from support.certificates import make_certificates
+from support.command_line import PROGRAM, run_program
+from support.examined import ask_once, examined, line, persistent_folder, red, site, sound_variables, statuses
+from support.mesh import BUS, mesh_config
+from support.messages import new_envelope
+from support.peers import peer, swallowing
+from support.ports import free_ports
+from support.rabbitmq import RabbitMQ, UnavailableError
+from support.tls_front import tls_front
+from support.waiting import assert_takes_at_most
+
+from dkist_processing_core.doctor import airflow as airflow_checks
+from dkist_processing_core.doctor import timeouts
+from dkist_processing_core.doctor.examination import Check, examine
+from dkist_processing_core.doctor.machine import Machine, Place
+from dkist_processing_core.doctor.report import Finding
+from dkist_processing_core.doctor.timeouts import check_time_outs, parse_timespan
+from dkist_processing_core.isb import spool
+
+pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
+
+pytestmark = [pytest.mark.airflow, pytest.mark.once, pytest.mark.rabbitmq]
+
+NOBODY = 65534
+EXPORT = re.compile(r"export (\w+)=([^;,\s]+)")
+is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else, or mount one")
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    try:
+        return make_certificates(tmp_path_factory.mktemp("certificates"))
+    except NoCertificatesError as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
+def server(certificates, tmp_path_factory, isolated_environment):
+    """A running RabbitMQ of these tests, since they change its users; it speaks TLS at a second port."""
+    [port] = free_ports(1)
+    configuration = (
+        f"listeners.ssl.1 = 127.0.0.1:{port}\n"
+        f"ssl_options.cacertfile = {certificates.authority}\n"
+        f"ssl_options.certfile = {certificates.server}\n"
+        f"ssl_options.keyfile = {certificates.server_key}\n"
+    )
+    try:
+        made = RabbitMQ.new(tmp_path_factory.mktemp("rabbitmq_doctor"), configuration)
+        made.start()
+    except UnavailableError as reason:
+        pytest.skip(str(reason))
+    made.tls_port = port
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    with site(tmp_path_factory.mktemp("site")) as made:
+        yield made
+
+
+@pytest.fixture
+def place():
+    """A folder that outlasts a restart."""
+    with persistent_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def installer_settings():
+    """The settings of this machine by which installers find an index."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_"))}
+
+
+@pytest.fixture
+def worker(installer_settings, place, servers, server, monkeypatch):
+    """A worker that is set up as it must be, in the environment variables of this process."""
+    for name in installer_settings:
+        monkeypatch.delenv(name)
+    for name, value in sound_variables(place, servers, server.port).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(airflow_checks, "_ask", ask_once)
+    servers.credentials, servers.seconds_ahead = "", 0.0
+    yield monkeypatch
+    server.check()
+
+
+def remedy_of(check, report):
+    """Return the remedy of the one check that has failed."""
+    assert red(report) == [check], [(each.check, each.found) for each in report.lines if each.status == "failed"]
+    assert line(report, check).remedy
+    return line(report, check).remedy
+
+
+def follow(remedy, monkeypatch):
+    """Set the first variable that a remedy exports."""
+    name, value = EXPORT.search(remedy).groups()
+    monkeypatch.setenv(name, value)
+
+
+def assert_green(report):
+    assert red(report) == [], [(each.check, each.found) for each in report.lines if each.status == "failed"]
+    assert report.is_sound
+
+
+def test_a_sound_worker_is_green(worker, place, server):
+    """Each check is ok or not needed; nothing is left on the bus, in the index, the cache or the spool."""
+    declared = "{rabbit_exchange:list_names(), rabbit_amqqueue:list_names(), rabbit_binding:list(<<$/>>)}."
+    before = server.control("eval", declared)
+    report = examined()
+    assert statuses(report) == {
+        **dict.fromkeys(["settings", "Python", "uv", "index", "cache", "locks", "disk", "Airflow"], "ok"),
+        **dict.fromkeys(["database", "pools", "TLS"], "not needed"),
+        **dict.fromkeys(["API server", "bus", "spool", "telemetry", "clock", "time-outs"], "ok"),
+    }, report.lines
+    assert server.control("eval", declared) == before
+    assert list(place.rglob("*")) == []
+
+
+def test_the_program_reports_a_sound_worker(worker, place):
+    """With exit status 0 and one line a check; with --json as data, with the same checks."""
+    status, output, _ = run_program("doctor")
+    assert status == 0
+    assert all(re.match(r"(ok|not needed) +\S", each) for each in output.splitlines()), output
+    status, output, _ = run_program("doctor", "--json")
+    told = json.loads(output)
+    assert (status, told["place"], told["is_sound"]) == (0, "worker", True)
+    assert {each["check"] for each in told["checks"]} == set(statuses(examined()))
+    assert set(told["checks"][0]) == {"check", "status", "found", "remedy"}
+
+
+def test_the_program_shows_the_remedy_and_fails(worker):
+    """A red line has its remedy below it, and the exit status is 1."""
+    worker.setenv("DKIST_GRACE_SECONDS", "300")
+    status, output, _ = run_program("doctor")
+    assert status == 1
+    assert re.search(r"^failed +time-outs .*\n +Remedy: export AIRFLOW__", output, re.MULTILINE)
+
+
+@pytest.fixture
+def bare_python(worker, tmp_path):
+    """A Python with this library and Airflow, and with pip, but with neither uv nor a way to make an environment."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    [packages] = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    for each in Path(sysconfig.get_path("purelib")).iterdir():
+        if not re.match(r"(uv|pip)([-.]|$)", each.name) and not (packages / each.name).exists():
+            (packages / each.name).symlink_to(each)
+    (packages / "no_ensurepip.pth").write_text("import sys; sys.modules['ensurepip'] = None\n")
+    worker.setenv("PATH", f"{tmp_path / 'venv' / 'bin'}:/usr/bin:/bin")
+    if shutil.which("uv"):
+        pytest.skip("uv is installed for the whole system")
+    return tmp_path / "venv" / "bin" / "python", packages / "no_ensurepip.pth"
+
+
+def run_with(python):
+    program = (str(python), "-m", "dkist_processing_core")
+    status, output, errors = run_program("doctor", "--json", program=program)
+    assert output, errors
+    told = json.loads(output)["checks"]
+    failed = [each["check"] for each in told if each["status"] == "failed"]
+    return status, failed, {each["check"]: each for each in told}
+
+
+@pytest.mark.network
+def test_no_installer_is_red_until_uv_is_installed(bare_python, installer_settings):
+    """Without uv and venv nothing is built; with venv alone there is a warning; the command of the remedy mends it."""
+    python, without_venv = bare_python
+    status, failed, told = run_with(python)
+    assert (status, failed, told["index"]["found"]) == (1, ["uv"], "see uv")
+    remedy = told["uv"]["remedy"]
+    without_venv.unlink()
+    status, failed, told = run_with(python)
+    assert (status, failed, told["uv"]["status"], told["index"]["status"]) == (0, [], "warning", "ok")
+    assert told["uv"]["remedy"] == remedy
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
+    subprocess.run(shlex.split(remedy), env={**variables, **installer_settings}, check=True, stdout=subprocess.DEVNULL)
+    status, failed, told = run_with(python)
+    assert (status, failed, told["uv"]["status"]) == (0, [], "ok")
+
+
+def test_an_unsupported_python_is_red_until_it_is_unset(worker, tmp_path):
+    """The program stands for a Python 3.9, which is not installed here: it says of itself what that would."""
+    program = tmp_path / "python3.9"
+    told = json.dumps([str(program), str(tmp_path), [str(program), "3.9.2 (main)", ".so", "linux"]])
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{told}\nEND\n")
+    program.chmod(0o755)
+    worker.setenv("DKIST_PYTHON", str(program))
+    report = examined()
+    assert remedy_of("Python", report).startswith("unset DKIST_PYTHON")
+    assert "3.9.2" in line(report, "Python").found
+    assert line(report, "index").found == "see uv"
+    worker.delenv("DKIST_PYTHON")
+    assert_green(examined())
+
+
+def test_a_python_that_does_not_exist_is_red(worker):
+    """The line has the variable and its value."""
+    worker.setenv("DKIST_PYTHON", "/nowhere/python")
+    report = examined()
+    assert remedy_of("Python", report).startswith("unset DKIST_PYTHON")
+    assert "/nowhere/python" in line(report, "Python").found
+
+
+def test_a_cache_that_others_can_write_to_is_red_until_its_mode_is_right(worker, place):
+    """The remedy is a command."""
+    folder = place / "environments" / "v1"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    report = examined()
+    remedy = remedy_of("cache", report)
+    assert (line(report, "locks").found, line(report, "disk").found) == ("see cache", "see locks")
+    subprocess.run(remedy.partition(", once")[0], shell=True, check=True)
+    assert_green(examined())
+
+
+@is_root
+def test_a_cache_of_somebody_else_is_red_until_its_owner_is_right(worker, place):
+    """The remedy is a command."""
+    folder = place / "environments" / "v1"
+    folder.mkdir(parents=True)
+    os.chown(folder, NOBODY, NOBODY)
+    remedy = remedy_of("cache", examined())
+    subprocess.run(remedy.partition(", once")[0], shell=True, check=True)
+    assert_green(examined())
+
+
+def test_a_cache_that_cannot_be_made_is_red_until_the_variable_names_another(worker, place):
+    """The remedy names the variable."""
+    (place / "file").touch()
+    worker.setenv("DKIST_ENVIRONMENT_CACHE", str(place / "file" / "environments"))
+    assert "Set DKIST_ENVIRONMENT_CACHE" in remedy_of("cache", examined())
+    worker.setenv("DKIST_ENVIRONMENT_CACHE", str(place / "environments"))
+    assert_green(examined())
+
+
+REFUSING = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+int flock(int file, int operation) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    const char *without_locks = getenv("TEST_WITHOUT_LOCKS");
+    if (length > 0 && without_locks && !strncmp(path, without_locks, strlen(without_locks))) {
+        errno = ENOLCK;
+        return -1;
+    }
+    return ((int (*)(int, int)) dlsym(RTLD_NEXT, "flock"))(file, operation);
+}
+"""
+
+
+def test_a_cache_without_locks_is_red_until_the_variable_names_another(worker, place, tmp_path):
+    """flock fails as on NFS without a lock manager: not by the kernel, but by a library before libc's own function."""
+    if not (compiler := shutil.which("cc")):
+        pytest.skip("there is no C compiler (apt-get install gcc)")
+    (tmp_path / "refusing.c").write_text(REFUSING)
+    library = tmp_path / "refusing.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, tmp_path / "refusing.c", "-ldl"], check=True)
+    worker.setenv("LD_PRELOAD", str(library))
+    worker.setenv("TEST_WITHOUT_LOCKS", str(place))
+    status, failed, told = run_with(PROGRAM.with_name("python"))
+    assert (status, failed, told["disk"]["found"]) == (1, ["locks"], "see locks")
+    assert "No locks available" in told["locks"]["found"]
+    assert "Set DKIST_ENVIRONMENT_CACHE" in told["locks"]["remedy"]
+    with persistent_folder() as other:
+        worker.setenv("DKIST_ENVIRONMENT_CACHE", str(other))
+        assert run_with(PROGRAM.with_name("python"))[:2] == (0, [])
+
+
+@is_root
+def test_a_full_disk_is_red_until_the_variable_names_another(worker, place):
+    """The disk is a real file system of 16 MB."""
+    folder = place / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", folder]).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        worker.setenv("DKIST_ENVIRONMENT_CACHE", str(folder))
+        report = examined()
+        assert "DKIST_ENVIRONMENT_CACHE" in remedy_of("disk", report)
+        assert (line(report, "cache").status, line(report, "disk").found[:4]) == ("warning", "16 M")
+        worker.setenv("DKIST_ENVIRONMENT_CACHE", str(place / "environments"))
+        assert_green(examined())
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_cache_that_may_outgrow_its_disk_is_a_warning_until_it_is_limited(worker):
+    """The remedy has a size that fits."""
+    worker.setenv("DKIST_ENVIRONMENT_MAX_SIZE", "9000T")
+    report = examined()
+    assert_green(report)
+    assert line(report, "disk").status == "warning"
+    follow(line(report, "disk").remedy, worker)
+    assert line(examined(), "disk").status == "ok"
+
+
+def test_an_index_that_is_away_is_red_until_its_address_is_right(worker, servers):
+    """The remedy names the variable with the address."""
+    [port] = free_ports(1)
+    worker.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
+    report = examined()
+    assert "PIP_INDEX_URL" in remedy_of("index", report)
+    assert f"127.0.0.1:{port}" in line(report, "index").found
+    worker.setenv("PIP_INDEX_URL", servers.index)
+    assert_green(examined())
+
+
+def test_a_wrong_password_of_the_index_is_red_until_it_is_right(worker, servers):
+    """Neither the wrong one nor the right one is shown."""
+    servers.credentials = "reader:right-password"
+    worker.setenv("PIP_INDEX_URL", servers.index.replace("//", "//reader:wrong-password@"))
+    report = examined()
+    assert "Check user name and password in PIP_INDEX_URL" in remedy_of("index", report)
+    assert "wrong-password" not in json.dumps(report.to_dict())
+    worker.setenv("PIP_INDEX_URL", servers.index.replace("//", "//reader:right-password@"))
+    report = examined()
+    assert_green(report)
+    assert "right-password" not in json.dumps(report.to_dict())
+
+
+def test_a_folder_of_wheels_is_an_index(worker, servers):
+    """It is asked as an index is; there is nothing then that tells the time."""
+    worker.setenv("PIP_FIND_LINKS", str(servers.folder / "simple" / "dkist-processing-core"))
+    worker.setenv("PIP_NO_INDEX", "1")
+    worker.delenv("PIP_INDEX_URL")
+    assert line(examined(), "index").status == "ok"
+    worker.setenv("PIP_FIND_LINKS", str(servers.folder))
+    assert red(examined()) == ["index"]
+
+
+@pytest.fixture(scope="module")
+def migrated(new_airflow):
+    """An Airflow with a database."""
+    return new_airflow("doctor")
+
+
+@pytest.fixture
+def dag_processor(worker, migrated):
+    """The variables of that worker, with which the DAG processor of that Airflow runs."""
+    for name, value in migrated.environment.items():
+        if name.startswith("AIRFLOW"):
+            worker.setenv(name, value)
+    worker.setenv("PATH", f"{PROGRAM.parent}:{os.environ['PATH']}")
+    return worker
+
+
+def test_a_missing_pool_is_red_until_it_is_there(dag_processor, tmp_path):
+    """On a DAG processor; the commands of the remedies are run as they stand, with pools.json and without."""
+    dag_processor.setattr(airflow_checks, "_ask", ask_once.__globals__["_ask"])  # its answer changes
+    pools = {"camera_pool": {"slots": 4, "description": "", "include_deferred": False}}
+    (tmp_path / "pools.json").write_text(json.dumps(pools))
+    report = examined("dag-processor", tmp_path)
+    remedy = remedy_of("pools", report)
+    assert statuses(report)["database"] == "ok"
+    subprocess.run(remedy, shell=True, check=True, capture_output=True)
+
+    entry = {"file": "a.py", "queues": [], "pools": ["camera_pool", "default_pool", "spectrograph_pool"]}
+    manifest = {"schema_version": 1, "queues": [], "pools": [], "files": [entry]}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "a.py").touch()
+    report = examined("dag-processor", tmp_path)
+    remedy = remedy_of("pools", report)
+    assert line(report, "pools").found.startswith("Airflow has no pool spectrograph_pool;")
+    subprocess.run(remedy, shell=True, check=True, capture_output=True)
+    report = examined("dag-processor", tmp_path)
+    assert_green(report)
+    assert line(report, "pools").found == "camera_pool, default_pool, spectrograph_pool"
+
+
+def test_a_database_that_is_away_is_red_alone(worker, tmp_path):
+    """The pools are not checked then, and the password of the database is not shown."""
+    [port] = free_ports(1)
+    address = f"postgresql+psycopg://airflow:secret-of-database@127.0.0.1:{port}/airflow"
+    worker.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", address)
+    report = examined("dag-processor", tmp_path)
+    assert "sql_alchemy_conn" in remedy_of("database", report)
+    assert line(report, "pools").found == "see database"
+    assert "secret-of-database" not in json.dumps(report.to_dict())
+
+
+def test_a_bus_that_is_down_is_red_until_it_runs(worker, server, certificates):
+    """With TLS or without, it is the one red line."""
+    with server.stopped():
+        assert remedy_of("bus", examined()).startswith("Start RabbitMQ")
+        worker.setenv("DKIST_ISB_TLS", "true")
+        worker.setenv("DKIST_ISB_CA_FILE", str(certificates.authority))
+        report = examined()
+        assert remedy_of("bus", report).startswith("Start RabbitMQ")
+        assert (line(report, "TLS").status, line(report, "TLS").found) == ("not checked", "see bus")
+    worker.delenv("DKIST_ISB_TLS")
+    assert_green(examined())
+
+
+def test_a_wrong_password_of_the_bus_is_red_until_it_is_right(worker):
+    """The password is not shown."""
+    worker.setenv("ISB_PASSWORD", "wrong-password")
+    report = examined()
+    assert "ISB_PASSWORD" in remedy_of("bus", report)
+    assert "wrong-password" not in json.dumps(report.to_dict())
+    worker.setenv("ISB_PASSWORD", "guest")
+    assert_green(examined())
+
+
+@pytest.mark.parametrize("right", ["declare", "publish"])
+def test_a_user_without_a_right_is_red_until_he_has_it(worker, server, right):
+    """The command of the remedy gives it, as it stands; the exchange need not exist, or does."""
+    server.control("add_user", "limited", "of-the-user")
+    worker.setenv("ISB_USERNAME", "limited")
+    worker.setenv("ISB_PASSWORD", "of-the-user")
+    if right == "declare":
+        server.control("set_permissions", "limited", "^$", ".*", ".*")
+    else:
+        server.control("set_permissions", "limited", ".*", "^$", ".*")
+    try:
+        report = examined()
+        remedy = remedy_of("bus", report)
+        assert "ACCESS_REFUSED" in line(report, "bus").found
+        server.control(*shlex.split(remedy)[shlex.split(remedy).index("rabbitmqctl") + 1 :])
+        assert_green(examined())
+    finally:
+        server.control("delete_user", "limited")
+
+
+def test_who_may_only_publish_to_what_exists_is_green(worker, server):
+    """As the publisher uses what it may not declare, so does the check not ask for that right."""
+    channel = server.connect().channel()
+    channel.exchange_declare("master.direct.x", "direct", durable=True)
+    channel.queue_declare("recipe.run.failure.q", durable=True)
+    server.control("add_user", "publisher", "of-the-user")
+    server.control("set_permissions", "publisher", "^$", "^master", "^$")
+    worker.setenv("ISB_USERNAME", "publisher")
+    worker.setenv("ISB_PASSWORD", "of-the-user")
+    try:
+        assert_green(examined())
+        server.control("set_permissions", "publisher", "^$", "^$", ".*")
+        assert red(examined()) == ["bus"]
+    finally:
+        channel.connection.close()
+        server.control("delete_user", "publisher")
+        server.forget("recipe.run.failure.q")
+
+
+def test_an_authority_that_is_not_trusted_is_red_until_it_is_named(worker, server, servers, certificates):
+    """By the variable that the remedy names; the bus is not checked until then."""
+    worker.setenv("DKIST_ISB_TLS", "true")
+    worker.setenv("MESH_CONFIG", mesh_config({BUS: server.tls_port, SERVICE: servers.port}))
+    report = examined()
+    assert "DKIST_ISB_CA_FILE" in remedy_of("TLS", report)
+    assert line(report, "bus").found == "see TLS"
+    worker.setenv("DKIST_ISB_CA_FILE", str(certificates.authority))
+    report = examined()
+    assert_green(report)
+    assert (line(report, "TLS").status, line(report, "bus").status) == ("warning", "ok")  # it ends in two days
+
+
+def test_a_certificate_that_has_expired_is_red_until_it_is_renewed(worker, server, servers, certificates):
+    """TLS ends before the broker here, so that the certificate can be changed."""
+    if not certificates.expired.exists():
+        pytest.skip("cryptography is not installed")
+    worker.setenv("DKIST_ISB_TLS", "true")
+    worker.setenv("DKIST_ISB_CA_FILE", str(certificates.authority))
+    with tls_front(server.port, certificates.expired, certificates.server_key) as port:
+        worker.setenv("MESH_CONFIG", mesh_config({BUS: port, SERVICE: servers.port}))
+        report = examined()
+        assert remedy_of("TLS", report).startswith("Renew the certificate")
+        assert "has expired" in line(report, "TLS").found
+    with tls_front(server.port, certificates.server, certificates.server_key) as port:
+        worker.setenv("MESH_CONFIG", mesh_config({BUS: port, SERVICE: servers.port}))
+        assert_green(examined())
+
+
+def test_a_file_without_certificates_is_red_alone(worker, tmp_path):
+    """It is no fault of the bus."""
+    worker.setenv("DKIST_ISB_TLS", "true")
+    worker.setenv("DKIST_ISB_CA_FILE", str(tmp_path / "missing.pem"))
+    report = examined()
+    assert "DKIST_ISB_CA_FILE" in remedy_of("TLS", report)
+    assert "missing.pem" in line(report, "TLS").found
+
+
+def test_a_spool_that_cannot_be_written_is_red_until_the_variable_names_another(worker, place):
+    """The remedy names the variable."""
+    (place / "file").touch()
+    worker.setenv("DKIST_ISB_SPOOL", str(place / "file" / "spool"))
+    assert "Set DKIST_ISB_SPOOL" in remedy_of("spool", examined())
+    worker.setenv("DKIST_ISB_SPOOL", str(place / "spool"))
+    assert_green(examined())
+
+
+def test_pending_messages_are_a_warning_until_they_are_sent(worker):
+    """By the command of the remedy."""
+    spool.write(new_envelope())
+    report = examined()
+    assert_green(report)
+    assert (line(report, "spool").status, line(report, "spool").found[:10]) == ("warning", "1 messages")
+    assert run_program(*shlex.split(line(report, "spool").remedy)[1:])[0] == 0
+    assert line(examined(), "spool").status == "ok"
+
+
+def test_a_spool_that_a_restart_empties_is_a_warning(worker):
+    """Below /tmp, or in memory."""
+    for folder in ("/tmp/dkist-no-such-folder/spool", "/dev/shm/dkist-no-such-folder"):
+        worker.setenv("DKIST_ISB_SPOOL", folder)
+        report = examined()
+        assert_green(report)
+        assert "lost at a restart" in line(report, "spool").found
+
+
+@pytest.mark.parametrize("kind", ["elastic", "otlp-http", "otlp-grpc"])
+def test_a_telemetry_server_that_is_away_is_red_until_telemetry_is_off(worker, server, servers, kind):
+    """The remedy names the variable that does without it."""
+    [port] = free_ports(1)
+    if kind == "elastic":
+        worker.setenv("MESH_CONFIG", mesh_config({BUS: server.port, SERVICE: port}))
+    elif kind == "otlp-http":
+        worker.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    else:
+        ports = {BUS: server.port, SERVICE: servers.port, "otlp-traces-endpoint": port}
+        worker.setenv("MESH_CONFIG", mesh_config(ports))
+    report = examined()
+    remedy = remedy_of("telemetry", report)
+    assert str(port) in line(report, "telemetry").found
+    name, value = re.search(r"set (\w+)=(\w+)", remedy).groups()
+    worker.setenv(name, value)
+    assert_green(examined())
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(-600, "failed"), (600, "failed"), (30, "warning"), (1, "ok")])
+def test_a_clock_that_differs_is_red_until_both_agree(worker, servers, seconds, status):
+    """The clock that is changed here is that of the servers, as both are to be set to the right time."""
+    servers.seconds_ahead = seconds
+    report = examined()
+    assert line(report, "clock").status == status
+    assert red(report) == (["clock"] if status == "failed" else [])
+    assert status == "ok" or "timedatectl" in line(report, "clock").remedy
+    servers.seconds_ahead = 0
+    assert line(examined(), "clock").status == "ok"
+
+
+def test_a_grace_as_long_as_airflows_patience_is_red_until_airflow_waits_longer(worker):
+    """The remedy sets Airflow's option."""
+    worker.setenv("DKIST_GRACE_SECONDS", "300")
+    report = examined()
+    remedy = remedy_of("time-outs", report)
+    assert "[scheduler] task_instance_heartbeat_timeout, 300 s" in line(report, "time-outs").found
+    follow(remedy, worker)
+    assert_green(examined())
+
+
+def test_a_grace_as_long_as_the_cleanup_of_airflow_2_is_red(worker):
+    """With what Airflow 2.10.5 answers, which is not installed here; Airflow 3 does not use the option."""
+    answer = {"version": "2.10.5", "[core] killed_task_cleanup_time": "60"}
+    worker.setenv("DKIST_GRACE_SECONDS", "60")
+    found = check_time_outs(Machine(Place.WORKER, airflow=answer))
+    assert found.status == "failed"
+    assert "DKIST_GRACE_SECONDS, 60 s, must be less than [core] killed_task_cleanup_time, 60 s" in found.found
+    [value] = re.findall(r"KILLED_TASK_CLEANUP_TIME=(\d+)", found.remedy)
+    answer["[core] killed_task_cleanup_time"] = value
+    assert check_time_outs(Machine(Place.WORKER, airflow=answer)).status == "ok"
+    assert check_time_outs(Machine(Place.WORKER, airflow=dict(answer, version="3.3.2"))).status == "ok"
+
+
+@pytest.mark.parametrize(("stop", "status"), [("20s", "failed"), ("1min 30s", "ok"), ("infinity", "ok")])
+def test_a_unit_that_is_killed_before_a_task_has_ended_is_red(worker, tmp_path, monkeypatch, stop, status):
+    """systemd does not run here: its answer is that of a program in its place, and so is the name of the unit."""
+    program = tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\n[ "$4" = airflow-worker.service ] && echo "{stop}"\n')
+    program.chmod(0o755)
+    (tmp_path / "cgroup").write_text("0::/system.slice/airflow-worker.service\n")
+    monkeypatch.setattr(timeouts, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    machine = Machine(Place.WORKER, airflow={"version": "3.3.2"})
+    assert "none of them" in check_time_outs(machine).found
+    monkeypatch.setenv("INVOCATION_ID", "0123456789abcdef0123456789abcdef")
+    found = check_time_outs(machine)
+    assert found.status == status
+    assert "TimeoutStopSec" in found.found
+    assert (status == "ok") == (not found.remedy)
+
+
+def test_a_task_that_is_lost_before_it_has_ended_is_red(worker):
+    """The scheduler would start it again while it still runs."""
+    worker.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "20")
+    remedy = remedy_of("time-outs", examined())
+    follow(remedy, worker)
+    assert_green(examined())
+
+
+def test_a_dag_processor_that_is_killed_while_it_imports_is_red(dag_processor):
+    """The time for one file must be enough for its import and a failure message."""
+    dag_processor.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT", "45")
+    remedy = remedy_of("time-outs", examined("dag-processor"))
+    follow(remedy, dag_processor)
+    assert_green(examined("dag-processor"))
+
+
+@pytest.mark.parametrize("broker", ["redis", "amqp"])
+def test_a_short_visibility_is_a_warning_for_brokers_that_have_it(worker, broker):
+    """For RabbitMQ the option means nothing."""
+    worker.setenv("AIRFLOW__CELERY__BROKER_URL", f"{broker}://:secret-of-celery@127.0.0.1/0")
+    worker.setenv("AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT", "3600")
+    report = examined()
+    assert line(report, "time-outs").status == ("warning" if broker == "redis" else "ok")
+    assert "secret-of-celery" not in json.dumps(report.to_dict())
+    if broker == "redis":
+        follow(line(report, "time-outs").remedy, worker)
+        assert line(examined(), "time-outs").status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1min 30s", 90), ("infinity", float("inf")), ("2min", 120), ("500ms", 0.5), ("1h 1s", 3601), ("", None)],
+)
+def test_times_of_systemd_are_read(text, seconds):
+    """As ``systemctl show`` writes them."""
+    assert parse_timespan(text) == seconds
+
+
+def test_a_setting_that_cannot_be_read_is_red_alone(worker, server, servers):
+    """What depends on it is not checked; the remedy names the variable."""
+    worker.setenv("MESH_CONFIG", "{")
+    report = examined()
+    remedy_of("settings", report)
+    assert "MESH_CONFIG" in line(report, "settings").found
+    assert {line(report, each).found for each in ("TLS", "telemetry", "disk")} == {"see settings"}
+    worker.setenv("MESH_CONFIG", mesh_config({BUS: server.port, SERVICE: servers.port}))
+    assert_green(examined())
+
+
+def test_without_a_bus_nothing_of_it_is_needed(worker):
+    """With DKIST_ISB_ENABLED=false."""
+    worker.setenv("DKIST_ISB_ENABLED", "false")
+    assert {statuses(examined())[name] for name in ("TLS", "bus", "spool")} == {"not needed"}
+
+
+def test_ci_needs_little(worker):
+    """Neither a bus nor a cache, but the installer and the index."""
+    report = examined("ci")
+    assert_green(report)
+    needed = {name for name, status in statuses(report).items() if status != "not needed"}
+    assert needed == {"settings", "Python", "uv", "index", "Airflow", "clock"}
+
+
+@pytest.mark.parametrize("server_kind", ["silent", "swallowing"])
+def test_a_server_that_is_silent_is_red_within_the_bound(worker, servers, server_kind):
+    """Of the bus, and of the index."""
+    for variable, check in (("MESH_CONFIG", "bus"), ("PIP_INDEX_URL", "index")):
+        with (
+            peer(lambda _: None) if server_kind == "silent" else swallowing() as port,
+            pytest.MonkeyPatch.context() as m,
+        ):
+            is_bus = check == "bus"
+            ports = {BUS: port, SERVICE: servers.port}
+            m.setenv(variable, mesh_config(ports) if is_bus else f"http://127.0.0.1:{port}/simple")
+
+            def attempt(check=check):
+                began = time.monotonic()
+                report = examined()
+                assert red(report) == [check], report.lines
+                return time.monotonic() - began
+
+            assert_takes_at_most(15, attempt, attempts=2)
+
+
+def examine_these(*checks):
+    return [(each.check, str(each.status), each.found) for each in examine(Machine(Place.WORKER), checks).lines]
+
+
+def test_a_check_that_hangs_or_raises_is_one_red_line():
+    """What comes after it is not checked, and everything else is."""
+    everywhere, released = frozenset(Place), threading.Event()
+
+    def fail(_):
+        raise ZeroDivisionError("for this test")
+
+    lines = examine_these(
+        Check("hangs", everywhere, lambda _: released.wait(600), seconds=0.2),
+        Check("raises", everywhere, fail),
+        Check("after", everywhere, lambda _: Finding.ok("never made"), after=("raises",)),
+        Check("later", everywhere, lambda _: Finding.ok("never made"), after=("after",)),
+        Check("works", everywhere, lambda _: Finding.ok("fine")),
+        Check("elsewhere", frozenset({Place.CI}), fail),
+    )
+    released.set()
+    assert lines == [
+        ("hangs", "failed", "no answer within 0.2 s"),
+        ("raises", "failed", "the check itself has failed: ZeroDivisionError: for this test"),
+        ("after", "not checked", "see raises"),
+        ("later", "not checked", "see after"),
+        ("works", "ok", "fine"),
+        ("elsewhere", "not needed", "on a worker"),
+    ]
+
+
+WORDS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=12, max_size=30)
+
+
+@given(password=WORDS, of_url=WORDS)
+def test_no_check_can_show_a_secret(password, of_url):
+    """Whatever a check says of variables with a secret name, or with a password in an address."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ISB_PASSWORD", password)
+        patched.setenv("PIP_INDEX_URL", f"https://user:{of_url}@index.example.org/simple")
+        text = f"refused: {password} at https://user:{of_url}@index.example.org/simple, and {of_url}"
+
+        def fail(_):
+            raise OSError(text)
+
+        everywhere = frozenset(Place)
+        checks = Check("a", everywhere, fail), Check("b", everywhere, lambda _: Finding.failed(text, text))
+        told = json.dumps(examine(Machine(Place.WORKER), checks).to_dict())
+    assert password not in told
+    assert of_url not in told
+
+
+def test_the_program_shows_no_secret(worker, servers):
+    """Everything has a wrong password and fails; none of them is in the output."""
+    [port] = free_ports(1)
+    secrets = {
+        "ISB_PASSWORD": "secret-of-bus",
+        "PIP_INDEX_URL": servers.index.replace("//", "//user:secret-of-index@"),
+        "MESH_CONFIG": json.dumps({"x": {"mesh_address": "http://user:secret-of-mesh@host", "mesh_port": "none"}}),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg://a:secret-of-database@127.0.0.1:{port}/airflow",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://user:secret-of-otlp@127.0.0.1:{port}",
+    }
+    servers.credentials = "user:another"
+    for name, value in secrets.items():
+        worker.setenv(name, value)
+    output = "".join(map(str, [run_program("doctor", "--on", where) for where in Place]))
+    assert "failed" in output
+    assert "secret-of" not in output
