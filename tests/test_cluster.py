@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from support import postgresql, rabbitmq
 from support.cluster import Cluster
-from support.components import USER
 from support.deployments import Deployment
 from support.messages import QUEUE
 from support.ports import free_ports
@@ -140,8 +139,7 @@ def callbacks(cluster, condition):
 def reconcile(cluster):
     """Report what nobody has reported, as an operator does on the machine of the DAG processor."""
     variables = {
-        "DKIST_AIRFLOW_PASSWORD": cluster.password,
-        "DKIST_AIRFLOW_USER": USER,
+        "AIRFLOW_CLI_TOKEN": cluster.log_in().token,
         "DKIST_ISB_SPOOL": str(cluster.spool("dag-processor")),
         "MESH_CONFIG": cluster.rabbitmq.mesh_config,
     }

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from support.cluster import WORKERS, Cluster
-from support.components import USER
 from support.messages import QUEUE
 
 __all__ = ["Account", "Instance", "instances"]
@@ -140,8 +139,7 @@ class Account:
         """Report what Airflow knows to have failed and nobody has reported; return what the command prints."""
         variables = {
             **os.environ,
-            "DKIST_AIRFLOW_PASSWORD": self.cluster.password,
-            "DKIST_AIRFLOW_USER": USER,
+            "AIRFLOW_CLI_TOKEN": self.cluster.log_in().token,
             "DKIST_ISB_SPOOL": str(self.cluster.spool("dag-processor")),
             "MESH_CONFIG": self.cluster.rabbitmq.mesh_config,
         }

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from dkist_processing_core.deployment.airflow_api import AirflowApi
     from dkist_processing_core.worker.collector import Environment
 
-__all__ = ["airflow_option", "archive_option", "connected", "dags_option", "in_state", "release_arguments"]
+__all__ = [
+    "AIRFLOW_HELP",
+    "airflow_option",
+    "archive_option",
+    "connected",
+    "dags_option",
+    "in_state",
+    "release_arguments",
+]
 
 release_arguments = click.argument("names", nargs=-1, required=True, metavar="RELEASE...")
 dags_option = click.option(
@@ -23,12 +31,8 @@ dags_option = click.option(
     metavar="FOLDER",
     help="The DAG folder of Airflow.",
 )
-airflow_option = click.option(
-    "--airflow",
-    "address",
-    metavar="URL",
-    help="The API server of Airflow. AIRFLOW_CLI_TOKEN or DKIST_AIRFLOW_CREDENTIALS_FILE has the credentials.",
-)
+AIRFLOW_HELP = "The API server of Airflow. AIRFLOW_CLI_TOKEN or DKIST_AIRFLOW_CREDENTIALS_FILE has the credentials."
+airflow_option = click.option("--airflow", "address", metavar="URL", help=AIRFLOW_HELP)
 archive_option = click.option(
     "--archive",
     type=click.Path(path_type=Path, file_okay=False),

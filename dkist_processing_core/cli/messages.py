@@ -7,13 +7,14 @@ Runs in: worker, and the machine of the DAG processor.
 import json
 import textwrap
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 import click
 
 from dkist_processing_core.cli.options import json_option
+from dkist_processing_core.cli.reconcile import reconcile
 from dkist_processing_core.cli.tables import age
 from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
 from dkist_processing_core.isb import spool
@@ -39,6 +40,9 @@ names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.group(short_help="List, send and drop pending messages; report what nobody has.")
 def messages() -> None:
     """List, send and drop the messages that could not be sent to the interservice bus."""
+
+
+messages.add_command(reconcile)
 
 
 @messages.command("list")
@@ -116,55 +120,6 @@ def send(context: click.Context, names: tuple[str, ...], folder: Path | None, is
         click.echo(f"{len(report.sent)} sent, {len(remaining)} not sent")
     _name_foreign(folder, found)
     context.exit(1 if remaining else 0)
-
-
-@messages.command()
-@click.option("--airflow", "address", required=True, help="Address of Airflow's pages and REST API.")
-@click.option("--user", envvar="DKIST_AIRFLOW_USER", required=True, help="A user who may read runs and XComs.")
-@click.option("--password", envvar="DKIST_AIRFLOW_PASSWORD", required=True, help="Best set as DKIST_AIRFLOW_PASSWORD.")
-@click.option("--hours", type=click.FloatRange(min=0), default=24.0, show_default=True, help="How far to look back.")
-@click.option(
-    "--settle",
-    type=click.FloatRange(min=0),
-    default=10.0,
-    show_default=True,
-    help="Minutes since the end of a run before which its callbacks may still be under way.",
-)
-@click.option("--dry-run", is_flag=True, help="Show what would be reported, and report nothing.")
-@click.pass_context
-def reconcile(  # noqa: PLR0913, PLR0917 - one for each option
-    context: click.Context, address: str, user: str, password: str, hours: float, settle: float, dry_run: bool
-) -> None:
-    """
-    Report failed tasks that Airflow knows and nobody has reported.
-
-    Airflow loses the callback that reports a killed task if its scheduler or DAG processor is killed at that moment.
-    Run this from time to time on the machine of the DAG processor, as its user and with its variables. What was
-    reported is recognised by its XCom, and by the spool folder. The exit status is 1 if Airflow does not answer, or if
-    a message can neither be sent nor spooled.
-    """
-    from dkist_processing_core.failure_callback import recipe_run_failure_message_producer_factory
-    from dkist_processing_core.isb.failures.message import message_of, report
-    from dkist_processing_core.isb.failures.reconciliation import AirflowApi, AirflowApiError, unreported
-
-    if not address.startswith(("http://", "https://")):
-        raise click.UsageError(f"--airflow must begin with http:// or https://, and is {address!r}.")
-    now = datetime.now(UTC)
-    count = status = 0
-    try:
-        api = AirflowApi(address, user, password)
-        for failure in unreported(api, since=now - timedelta(hours=hours), until=now - timedelta(minutes=settle)):
-            message = message_of(failure)
-            done = dry_run or report(failure, message, recipe_run_failure_message_producer_factory)
-            what = "would be reported" if dry_run else "reported" if done else "not reported"
-            name = f"{failure.workflow_name} {failure.workflow_version} {failure.task_name} {failure.run_id}"
-            click.echo(_line(f"{what}: {message.message_id} {name}"))
-            count += bool(done)
-            status = status or int(not done)
-    except AirflowApiError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"{count} {'would be reported' if dry_run else 'reported'}")
-    context.exit(status)
 
 
 @messages.command()

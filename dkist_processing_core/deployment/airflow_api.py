@@ -7,9 +7,11 @@ by page, and an answer of another form is an error. User name, password and toke
 
 import json
 import os
+import re
 import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
@@ -53,6 +55,7 @@ class AirflowApi:
         self._secrets: tuple[str, ...] = ()
         user, secret = _credentials()
         self._secrets = (secret,)
+        self.version: tuple[int, ...] = ()
         self._headers: dict[str, str] = {}
         self.base = f"{self.address}/api/v2"
         self._is_version_2 = self._has_version(self.base)
@@ -91,6 +94,22 @@ class AirflowApi:
         found = self._expect(answer, "dag_runs", list)
         return found[0] if found and isinstance(found[0], dict) else None
 
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """Return a run; nothing if there is none of that id."""
+        _, answer = self._call("GET", _run_path(dag_id, run_id), missing=True)
+        return answer if isinstance(answer, dict) else {}
+
+    def failed_tasks(self, since: datetime) -> Iterator[dict[str, Any]]:
+        """Yield the failed task instances of all DAGs that have ended since a moment."""
+        query = {"state": "failed", "end_date_gte": since.isoformat(), "order_by": "id"}
+        yield from self._pages("/dags/~/dagRuns/~/taskInstances", "task_instances", query)
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> object:
+        """Return the value of an XCom, None if there is none."""
+        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id, safe='')}/xcomEntries/{quote(key)}"
+        _, answer = self._call("GET", f"{path}?map_index={map_index}", missing=True)
+        return answer.get("value") if isinstance(answer, dict) else None
+
     def pause(self, dag_id: str, *, is_paused: bool) -> bool:
         """Pause a DAG, or end its pause; return whether Airflow knows it."""
         path = f"/dags/{quote(dag_id, safe='')}?update_mask=is_paused"
@@ -123,7 +142,7 @@ class AirflowApi:
         status, answer = self._call("GET", "/version", missing=True)
         if status == HTTPStatus.NOT_FOUND:
             return False
-        self._expect(answer, "version", str)
+        self.version = tuple(map(int, re.findall(r"\d+", self._expect(answer, "version", str))[:2]))
         return True
 
     def _log_in(self, user: str, secret: str) -> None:
@@ -206,6 +225,10 @@ class _NoRedirect(HTTPRedirectHandler):
 
     def redirect_request(self, *_: object) -> None:
         """Return no request."""
+
+
+def _run_path(dag_id: str, run_id: str) -> str:
+    return f"/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}"
 
 
 def _checked(address: str) -> str:

@@ -1,0 +1,108 @@
+"""
+Which failed tasks Airflow knows and nobody has reported, found over Airflow's REST API.
+
+Runs in: the machine of the DAG processor, by hand or by a timer. A failure is reported by the task, or by a callback of
+Airflow in the DAG processor. Airflow loses that callback if its scheduler is killed after it has failed the run and
+before it has stored the callback (3.3: ``SchedulerJobRunner._do_scheduling``), or if its DAG processor is killed after
+it has taken the callback out of the database and before it has run it (``DagFileProcessorManager.
+_fetch_callbacks_from_db``). Nothing but Airflow's database knows of these failures then.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from dkist_processing_core.deployment.airflow_api import AirflowApi
+from dkist_processing_core.exceptions import AirflowApiError
+from dkist_processing_core.isb.failures.context import HAS_XCOM, XCOM_KEY
+from dkist_processing_core.isb.failures.failure import Failure
+from dkist_processing_core.isb.failures.reported import is_reported
+
+__all__ = ["unreported"]
+
+# What `scheduling.workflow_dag` sets: the workflow, its distribution and its version.
+DESCRIPTION = re.compile(r"(\S+) of (\S+) (\S+)")
+ENDED = {"success", "failed"}
+UNREPORTED = (
+    "The task failed, and neither the task nor Airflow has reported it: Airflow's process of the task was killed, and "
+    "Airflow has lost the callback, as it does when its scheduler or its DAG processor is killed at that moment."
+)
+
+
+def unreported(api: AirflowApi, *, since: datetime, until: datetime) -> Iterator[Failure]:
+    """
+    Yield the failures of tasks of this library that nobody has reported.
+
+    Parameters
+    ----------
+    api
+        A client of Airflow's API.
+    since
+        Tasks that have ended before are not looked at.
+    until
+        Neither are runs that have ended after; the callbacks of these may still be under way.
+
+    Raises
+    ------
+    AirflowApiError
+        If Airflow does not answer, or its version does not tell what is reported.
+    """
+    if api.version < HAS_XCOM:
+        raise AirflowApiError(
+            f"what is reported cannot be known with Airflow {'.'.join(map(str, api.version))}, where tasks do not "
+            "write an XCom about it",
+            remedy="Use Airflow 3.1 or later",
+        )
+    workflow_of = cache(lambda dag_id: _workflow(dag_id, api.dag(dag_id) or {}))
+    run_of = cache(api.run)
+    for instance in api.failed_tasks(since):
+        workflow = workflow_of(instance["dag_id"])
+        if workflow is None:  # a DAG of somebody else
+            continue
+        run = run_of(instance["dag_id"], instance["dag_run_id"])
+        ended = _moment(run.get("end_date"))
+        if run.get("state") not in ENDED or ended is None or ended > until:
+            continue
+        failure = _failure(api, workflow, run, instance)
+        # Whoever has reported it may not have known the try. Airflow deletes XComs when a task runs again.
+        if not (is_reported(failure) or is_reported(replace(failure, try_number=None))):
+            yield failure
+
+
+def _workflow(dag_id: str, dag: dict[str, Any]) -> tuple[str, str] | None:
+    """Return name and version of the workflow, None if the DAG is not one of this library."""
+    found = DESCRIPTION.fullmatch(dag.get("description") or "")
+    return (found[1], found[3]) if found and f"{found[1]}_{found[3]}" == dag_id else None
+
+
+def _failure(api: AirflowApi, workflow: tuple[str, str], run: dict[str, Any], instance: dict[str, Any]) -> Failure:
+    dag_id, run_id, task_id = (instance[key] for key in ("dag_id", "dag_run_id", "task_id"))
+    index, number = instance["map_index"], instance["try_number"]
+    reported_id = api.xcom(dag_id, run_id, task_id, XCOM_KEY, index)
+    started = _moment(run.get("start_date"))
+    recipe_run_id = (run.get("conf") or {}).get("recipe_run_id")
+    log = f"{api.address}/dags/{quote(dag_id)}/runs/{quote(run_id)}/tasks/{quote(task_id)}"
+    return Failure(
+        workflow_name=workflow[0],
+        workflow_version=workflow[1],
+        task_name=task_id,
+        dag_id=dag_id,
+        run_id=run_id,
+        run_started=started.isoformat() if started else None,
+        map_index=index if index >= 0 else None,
+        try_number=number,
+        recipe_run_id=recipe_run_id if isinstance(recipe_run_id, int | str) else None,
+        log_url=f"{log}?try_number={number}",
+        host=instance.get("hostname") or None,
+        error=UNREPORTED,
+        is_lost=True,
+        reported_id=None if reported_id is None else str(reported_id).strip('"'),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None
