@@ -1,11 +1,14 @@
-"""Releases are retired from, and restored to, the DAG folder of a real Airflow with scheduler and API."""
+"""Releases are retired from, and restored to, the DAG folder of a real cluster."""
 
 import json
 import signal
 
 import pytest
+from support import postgresql, rabbitmq
+from support.cluster import Cluster
 from support.command_line import run_program
 from support.dag_folders import bytes_of, contents, killed_before
+from support.ports import free_ports
 from support.releases import EXPORT
 from support.waiting import wait_until
 
@@ -16,7 +19,7 @@ from dkist_processing_core.deployment.releases import deployed as deployed_in
 from dkist_processing_core.deployment.retirement import retire
 from dkist_processing_core.exceptions import RetirementError
 
-pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.rabbitmq, pytest.mark.timeout(600)]
 
 NAME = "dkist-retired-test"
 RELEASE = f"{NAME}==1.0"
@@ -69,8 +72,16 @@ def deployed(deploy):
 
 @pytest.fixture(scope="module")
 def api(deployed):
-    """A client of that Airflow, which runs."""
-    with deployed.serving(SLOW, **SETTINGS) as client:
+    """A client of that Airflow, which runs as a cluster."""
+    try:
+        postgresql.programs()
+        rabbitmq.server_program()
+    except (postgresql.UnavailableError, rabbitmq.UnavailableError) as reason:
+        pytest.skip(str(reason))
+    environment = {**deployed.airflow.environment, **deployed.worker, **SETTINGS}
+    with Cluster(environment, deployed.airflow.home, free_ports(1)[0], password="admin") as cluster:
+        client = cluster.log_in()
+        client.wait_for_dag(SLOW)
         client.wait_for_dag(QUICK)
         yield client
 
