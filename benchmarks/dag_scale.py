@@ -1,8 +1,8 @@
 """
 What thousands of DAG files cost a real Airflow: its DAG processor, its database and its scheduler.
 
-``airflow dag-processor`` runs as a process of its own, on a PostgreSQL that this starts, over workflows of 5 nodes, 20 to
-a release, in each of these forms in turn, each in a fresh database:
+``airflow dag-processor`` runs as a process of its own, on a PostgreSQL that this starts, over workflows of 5 nodes, 20
+to a release, in each of these forms in turn, each in a fresh database:
 
 * ``files``: what ``export`` writes, one file for each workflow,
 * ``one-file``: what ``export --one-file`` writes, one file for each release,
@@ -12,11 +12,11 @@ a release, in each of these forms in turn, each in a fresh database:
 * ``hand-20``: the same, 20 DAGs to a file,
 * ``published``: what the published library (7.5.0) writes, one file for each workflow with its script in each node.
 
-The first pass finds all files new. In the passes after it nothing has changed: that is what a deployment does for ever.
-A pass begins when all files are requested to be parsed, as Airflow's API can do, and ends when each DAG has been written
-since. Each pass gives its time, its processor time (that of the DAG processor with all its children, and that of the
-database), and what it wrote to the database. Processor time hardly depends on what else the machine does. Memory is the
-peak of the proportional set size of all processes of the DAG processor.
+The first pass finds all files new. In the passes after it nothing has changed: that is what a deployment does all the
+time. A pass begins when all files are requested to be parsed, as Airflow's API can do, and ends when each DAG has been
+written since. Each pass gives its time, its processor time (that of the DAG processor with all its children, and that
+of the database), and what it wrote to the database. Processor time hardly depends on what else the machine does. Memory
+is the peak of the proportional set size of all processes of the DAG processor.
 
 Then ``airflow scheduler`` gets a run of each of up to 50 of the DAGs, with an executor that starts nothing. Its time is
 that of its loops until the first task of each run is queued, and an idle loop is the median of those that follow.
@@ -28,6 +28,7 @@ forms, so this tries a setting: ``AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES=4 py
 import argparse
 import compileall
 import contextlib
+import itertools
 import os
 import re
 import secrets
@@ -41,7 +42,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg2
 
@@ -206,7 +207,7 @@ class Peak:
         while not self._ended.wait(0.5):
             self.megabytes = max(self.megabytes, megabytes(self._pid))
 
-    def __enter__(self) -> "Peak":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -465,7 +466,7 @@ class Bench:
                         ratio = f" ({value / hand[key]:.2f})"
                     cells.append("-" if value is None else f"{text.format(value)}{ratio}")
                 print(f"  {label:<36}" + "".join(f"{each:>18}" for each in ([*forms] if key == "" else cells)))
-        for size, more in zip(sizes, sizes[1:], strict=False):
+        for size, more in itertools.pairwise(sizes):
             print(f"\nWhat a workflow more takes, from the {size}th to the {more}th, milliseconds")
             for key, label in (("again_s", "unchanged pass"), ("again_cpu", "processor time of it")):
                 cells = [
