@@ -9,7 +9,7 @@ to a release, in each of these forms in turn, each in a fresh database:
 * ``zip``: what ``export --zip`` writes, one archive for each release,
 * ``hand``: what a person would write, one file for each DAG: plain ``BashOperator`` with a command and a variable, and
   the edges; neither tags nor docs nor params nor callbacks,
-* ``hand-20``: the same, 20 DAGs to a file,
+* ``hand-many``: the same, 20 DAGs to a file,
 * ``published``: what the published library (7.5.0) writes, one file for each workflow with its script in each node.
 
 The first pass finds all files new. In the passes after it nothing has changed: that is what a deployment does all the
@@ -19,7 +19,8 @@ of the database), and what it wrote to the database. Processor time hardly depen
 is the peak of the proportional set size of all processes of the DAG processor.
 
 Then ``airflow scheduler`` gets a run of each of up to 50 of the DAGs, with an executor that starts nothing. Its time is
-that of its loops until the first task of each run is queued, and an idle loop is the median of those that follow.
+that of its loops until the first task of each run is queued, and an idle loop is the median of those that follow. At
+last, the file of a DAG is parsed as a task does at its start.
 
 Airflow's settings are its defaults, but files are not parsed unless requested. What the environment sets goes for all
 forms, so this tries a setting: ``AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES=4 python benchmarks/dag_scale.py``.
@@ -56,7 +57,6 @@ from dkist_processing_core.common.programs import end, family  # noqa: E402
 PUBLISHED = "7.5.0"
 PUBLISHED_PYTHON = "3.13"
 NODES = 5
-RELEASE = 20  # workflows
 RUNS = 50  # that the scheduler gets
 IDLE_LOOPS = 5
 BUNDLE = "dags-folder"
@@ -86,7 +86,7 @@ import sys
 logging.disable(logging.WARNING)
 from dkist_processing_core import TaskBase, Workflow
 
-folder, first, last, nodes = sys.argv[1], *map(int, sys.argv[2:])
+folder, releases, size, nodes = sys.argv[1], *map(int, sys.argv[2:])
 doc = "Do one thing.\\n\\nWith a docstring of some lines,\\nas tasks have."
 body = {"run": lambda _: None, "__doc__": doc, "__module__": "bench.tasks"}
 tasks = [type(f"Task{number}", (TaskBase,), body) for number in range(nodes)]
@@ -99,21 +99,21 @@ def workflow(number, release):
     return made
 """
 OF_EACH = """
-for release in range(first, last):
-    for number in range(20):
+for release in range(releases):
+    for number in range(size):
         workflow(number, release).export_dag(folder)
 """
 ONE_FILE = """
 from pathlib import Path
 from dkist_processing_core.export import bundle
-for release in range(first, last):
-    bundle.write([workflow(number, release).spec for number in range(20)], Path(folder), one_file=True)
+for release in range(releases):
+    bundle.write([workflow(number, release).spec for number in range(size)], Path(folder), one_file=True)
 """
 ARCHIVE = """
 from pathlib import Path
 from dkist_processing_core.export import bundle
-for release in range(first, last):
-    bundle.write_archive([workflow(number, release).spec for number in range(20)], Path(folder))
+for release in range(releases):
+    bundle.write_archive([workflow(number, release).spec for number in range(size)], Path(folder))
 """
 EXECUTOR = """
 from airflow.executors.base_executor import BaseExecutor
@@ -135,13 +135,35 @@ from airflow.utils.types import DagRunTriggeredByType
 for dag_id in sys.argv[1:]:
     trigger_dag(dag_id, triggered_by=DagRunTriggeredByType.CLI, conf={"recipe_run_id": 1})
 """
-FORMS = ["hand", "files", "one-file", "zip", "hand-20", "published"]
+# A task parses the file of its DAG in a fork of a process that holds Airflow.
+TASK_START = """
+import json
+import os
+import sys
+import time
+import airflow.sdk.execution_time.task_runner
+from airflow.dag_processing.dagbag import BundleDagBag
+
+folder, *files = sys.argv[1:]
+for file in files:
+    read, write = os.pipe()
+    if not os.fork():
+        started = time.process_time()
+        bag = BundleDagBag(dag_folder=file, safe_mode=False, load_op_links=False, bundle_path=folder, bundle_name="b")
+        took = time.process_time() - started
+        assert bag.dags and not bag.import_errors
+        os.write(write, json.dumps(1000 * took).encode())
+        os._exit(0)
+    os.wait()
+    os.close(write)
+    print(os.read(read, 100).decode())
+"""
+FORMS = ["hand", "files", "one-file", "zip", "hand-many", "published"]
 
 
-def dag_ids(first: int, last: int) -> Iterator[str]:
-    """Yield the DAGs of some releases."""
-    for release in range(first, last):
-        yield from (f"l0_to_l1_bench_n{number}_{release}.0" for number in range(RELEASE))
+def dag_ids(release: int, size: int) -> list[str]:
+    """Return the DAGs of a release."""
+    return [f"l0_to_l1_bench_n{number}_{release}.0" for number in range(size)]
 
 
 def hand_written(dag_id: str) -> str:
@@ -242,8 +264,8 @@ class LoopDurations:
 class Bench:
     """The forms, in one database server, with a migrated database that the others are copies of."""
 
-    def __init__(self, server: PostgreSQL, folder: Path, forms: list[str]) -> None:
-        self.server, self.folder = server, folder
+    def __init__(self, server: PostgreSQL, folder: Path, forms: list[str], size: int) -> None:
+        self.server, self.folder, self.size = server, folder, size
         self.found: dict[tuple[str, int], list[dict[str, Any]]] = {}
         self.tools = folder / "tools"
         uv("pip", "install", "--quiet", "--target", self.tools, "statsd")
@@ -280,19 +302,19 @@ class Bench:
     def export(self, form: str, workflows: int, folder: Path) -> None:
         """Write the files of a form."""
         folder.mkdir(parents=True)
-        releases = workflows // RELEASE
-        if form == "hand":
-            for each in dag_ids(0, releases):
-                (folder / f"{each}.py").write_text(HAND_WRITTEN_HEAD + hand_written(each))
-        elif form == "hand-20":
+        releases = workflows // self.size
+        if form in {"hand", "hand-many"}:
             for release in range(releases):
-                dags = map(hand_written, dag_ids(release, release + 1))
-                (folder / f"bench-{release}.0-dags.py").write_text("".join([HAND_WRITTEN_HEAD, *dags]))
+                dags = {each: hand_written(each) for each in dag_ids(release, self.size)}
+                if form == "hand-many":
+                    dags = {f"bench-{release}.0-dags": "".join(dags.values())}
+                for name, text in dags.items():
+                    (folder / f"{name}.py").write_text(HAND_WRITTEN_HEAD + text)
         else:
             python = self.published if form == "published" else sys.executable
             script = EXPORT + {"one-file": ONE_FILE, "zip": ARCHIVE}.get(form, OF_EACH)
             subprocess.run(
-                [python, "-P", "-c", script, folder, "0", str(releases), str(NODES)],
+                [python, "-P", "-c", script, folder, str(releases), str(self.size), str(NODES)],
                 env={**os.environ, "AIRFLOW_HOME": f"{folder}-airflow", "AIRFLOW__CORE__LOAD_EXAMPLES": "False"},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -338,6 +360,7 @@ class Bench:
             for table in ("serialized_dag", "dag_code"):
                 found[table] = ask("SELECT pg_total_relation_size(%s)", table)
             found["code"] = ask("SELECT sum(length(source_code)) FROM dag_code")
+            found["parse_ms"] = self.task_start(environment, folder, files)
             if with_scheduler:
                 found |= self.schedule(database, ask, environment, folder)
         finally:
@@ -393,6 +416,18 @@ class Bench:
         return {"seconds": min(float(last), time.monotonic() - started)} | {
             name: after[name] - before[name] for name in after
         }
+
+    def task_start(self, environment: Mapping[str, str], folder: Path, files: list[str]) -> float:
+        """Return the milliseconds of processor time with which a task parses its file; Airflow has compiled it."""
+        some = [str(folder / "dags" / each) for each in sorted(files)[:20]]
+        done = subprocess.run(
+            [sys.executable, "-c", TASK_START, str(folder / "dags"), *some],
+            env=dict(environment) | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return statistics.median(map(float, done.stdout.split()))
 
     def schedule(
         self, database: Any, ask: Callable[..., Any], environment: Mapping[str, str], folder: Path
@@ -456,7 +491,7 @@ class Bench:
         summaries = {key: summary(found) for key, found in self.found.items()}
         for size in sizes:
             hand = summaries.get(("hand", size))
-            print(f"\n{size} workflows of {NODES} nodes, {RELEASE} to a release; medians; (times that of hand)")
+            print(f"\n{size} workflows of {NODES} nodes, {self.size} to a release; medians; (times that of hand)")
             for label, key, text in ROWS:
                 cells = []
                 for form in forms:
@@ -495,6 +530,7 @@ ROWS = [
     (f"scheduler, loops that start {RUNS} runs, ms", "runs_ms", "{:.0f}"),
     ("scheduler, processor time, s", "scheduler_cpu", "{:.1f}"),
     ("scheduler, idle loop, ms", "idle_ms", "{:.1f}"),
+    ("task start, parse of its file, ms", "parse_ms", "{:.1f}"),
 ]
 
 
@@ -527,7 +563,8 @@ def described(found: dict[str, Any]) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workflows", default="200", help="numbers of workflows, separated by commas; multiples of 20")
+    parser.add_argument("--workflows", default="200", help="numbers of workflows, separated by commas")
+    parser.add_argument("--release", type=int, default=20, help="workflows to a release")
     parser.add_argument("--variants", default=",".join(FORMS), help=f"which of {','.join(FORMS)}")
     parser.add_argument("--rounds", type=int, default=1, help="how often each form is measured in a fresh database")
     parser.add_argument("--passes", type=int, default=2, help="how many unchanged passes follow the first")
@@ -535,12 +572,12 @@ def main() -> None:
     options = parser.parse_args()
     sizes = [int(each) for each in options.workflows.split(",")]
     forms = options.variants.split(",")
-    if any(size % RELEASE for size in sizes) or set(forms) - set(FORMS):
-        parser.error(f"sizes are multiples of {RELEASE}, variants are of {','.join(FORMS)}")
+    if any(size % options.release for size in sizes) or set(forms) - set(FORMS):
+        parser.error(f"--workflows takes multiples of {options.release}, --variants some of {','.join(FORMS)}")
     # An installer compiles what it installs; a checkout may not have been compiled yet.
     compileall.compile_dir(str(ROOT / "dkist_processing_core"), quiet=1)
     with tempfile.TemporaryDirectory() as temporary, PostgreSQL.new().running() as server:
-        bench = Bench(server, Path(temporary), forms)
+        bench = Bench(server, Path(temporary), forms, options.release)
         for size in sizes:
             for _ in range(options.rounds):
                 for form in forms:
