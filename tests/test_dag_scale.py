@@ -43,7 +43,7 @@ def stored(airflow):
     """Return what is stored of all DAGs, with the times at which it was written."""
     with contextlib.closing(sqlite3.connect(airflow.home / "airflow.db")) as database:
         return {
-            table: sorted(database.execute(f"SELECT {columns} FROM {table}"))  # noqa: S608 - constants
+            table: sorted(database.execute(f"SELECT {columns} FROM {table}"))
             for table, columns in (
                 ("dag_version", "dag_id, version_number, id, created_at, last_updated"),
                 ("serialized_dag", "dag_id, dag_hash, id, created_at, last_updated"),
