@@ -16,7 +16,8 @@ The first pass finds all files new. In the passes after it nothing has changed: 
 time. A pass begins when all files are requested to be parsed, as Airflow's API can do, and ends when each DAG has been
 written since. Each pass gives its time, its processor time (that of the DAG processor with all its children, and that
 of the database), and what it wrote to the database. Processor time hardly depends on what else the machine does. Memory
-is the peak of the proportional set size of all processes of the DAG processor.
+is the peak of the proportional set size of all processes of the DAG processor. Between passes it looks once in a second
+for files that have changed.
 
 Then ``airflow scheduler`` gets a run of each of up to 50 of the DAGs, with an executor that starts nothing. Its time is
 that of its loops until the first task of each run is queued, and an idle loop is the median of those that follow. At
@@ -59,10 +60,11 @@ PUBLISHED_PYTHON = "3.13"
 NODES = 5
 RUNS = 50  # that the scheduler gets
 IDLE_LOOPS = 5
+IDLE_SECONDS = 20.0
 BUNDLE = "dags-folder"
 PASS_SECONDS = 3600.0
 TICKS = os.sysconf("SC_CLK_TCK")
-UTIME, STIME, CUTIME, CSTIME = 11, 12, 13, 14  # of /proc/PID/stat, counted from the state
+OWN, CHILDREN = (11, 12), (13, 14)  # user and system time in /proc/PID/stat, counted from the state
 
 HAND_WRITTEN_HEAD = """\
 from airflow.providers.standard.operators.bash import BashOperator
@@ -191,13 +193,13 @@ def published_python(folder: Path) -> Path:
     return python
 
 
-def processor_seconds(*pids: int) -> float:
-    """Return the processor time of some processes, and of their children that have ended."""
+def processor_seconds(*pids: int, fields_of: tuple[int, ...] = (*OWN, *CHILDREN)) -> float:
+    """Return the processor time of some processes, and of their children that have ended, or one of the two."""
     ticks = 0
     for pid in pids:
         with contextlib.suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(int(fields[each]) for each in (UTIME, STIME, CUTIME, CSTIME))
+            ticks += sum(int(fields[each]) for each in fields_of)
     return ticks / TICKS
 
 
@@ -354,6 +356,9 @@ class Bench:
                         self.one_pass(database, ask, process, files, workflows) for _ in range(1 + passes)
                     ]
                 found["megabytes"] = peak.megabytes
+                before = processor_seconds(process.pid)
+                time.sleep(IDLE_SECONDS)
+                found["idle_percent"] = 100 * (processor_seconds(process.pid) - before) / IDLE_SECONDS
             if errors := ask("SELECT count(*) FROM import_error"):
                 raise SystemExit(f"{form}: {errors} import errors:\n{ask('SELECT max(stacktrace) FROM import_error')}")
             found["database"] = ask("SELECT pg_database_size(current_database())") - found.pop("empty")
@@ -386,6 +391,7 @@ class Bench:
         def so_far() -> dict[str, float]:
             return {
                 "cpu": processor_seconds(process.pid),
+                "children_cpu": processor_seconds(process.pid, fields_of=CHILDREN),
                 "database_cpu": processor_seconds(*family(self.server.process.pid)),
                 "wal": float(ask("SELECT pg_current_wal_insert_lsn() - '0/0'")),
                 **{table: float(ask(rows, table)) for table in tables},
@@ -519,9 +525,11 @@ ROWS = [
     ("  processor time of the database, s", "first_database_cpu", "{:.1f}"),
     ("unchanged pass, s", "again_s", "{:.1f}"),
     ("  processor time of Airflow, s", "again_cpu", "{:.1f}"),
+    ("    of that, to parse and serialise", "again_children_cpu", "{:.1f}"),
     ("  processor time of the database, s", "again_database_cpu", "{:.1f}"),
     ("  written to the log (WAL), MB", "again_wal", "{:.2f}"),
     ("  new rows of versions, DAGs, code", "again_rows", "{:.0f}"),
+    ("between passes, % of a processor", "idle_percent", "{:.1f}"),
     ("memory, MB", "megabytes", "{:.0f}"),
     ("database, MB", "database", "{:.1f}"),
     ("  serialized_dag, MB", "serialized_dag", "{:.2f}"),
@@ -545,6 +553,7 @@ def summary(found: list[dict[str, Any]]) -> dict[str, float]:
         if passes:
             values[f"{label}_s"] = statistics.median(each["seconds"] for each in passes)
             values[f"{label}_cpu"] = statistics.median(each["cpu"] for each in passes)
+            values[f"{label}_children_cpu"] = statistics.median(each["children_cpu"] for each in passes)
             values[f"{label}_database_cpu"] = statistics.median(each["database_cpu"] for each in passes)
             values[f"{label}_wal"] = statistics.median(each["wal"] for each in passes) / 1e6
             values[f"{label}_rows"] = max(
