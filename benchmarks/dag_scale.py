@@ -35,6 +35,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -583,6 +584,8 @@ def main() -> None:
     forms = options.variants.split(",")
     if any(size % options.release for size in sizes) or set(forms) - set(FORMS):
         parser.error(f"--workflows takes multiples of {options.release}, --variants some of {','.join(FORMS)}")
+    # So that the servers are ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # An installer compiles what it installs; a checkout may not have been compiled yet.
     compileall.compile_dir(str(ROOT / "dkist_processing_core"), quiet=1)
     with tempfile.TemporaryDirectory() as temporary, PostgreSQL.new().running() as server:
