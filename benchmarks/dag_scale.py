@@ -51,7 +51,7 @@ import psycopg2
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-from support.postgresql import PostgreSQL  # noqa: E402
+from support.postgresql import PostgreSQL, UnavailableError  # noqa: E402
 from support.waiting import wait_until  # noqa: E402
 
 from dkist_processing_core.common.programs import end, family  # noqa: E402
@@ -588,7 +588,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # An installer compiles what it installs; a checkout may not have been compiled yet.
     compileall.compile_dir(str(ROOT / "dkist_processing_core"), quiet=1)
-    with tempfile.TemporaryDirectory() as temporary, PostgreSQL.new().running() as server:
+    try:
+        new_server = PostgreSQL.new()
+    except UnavailableError as reason:
+        sys.exit(str(reason))
+    with tempfile.TemporaryDirectory() as temporary, new_server.running() as server:
         bench = Bench(server, Path(temporary), forms, options.release)
         for size in sizes:
             for _ in range(options.rounds):
