@@ -15,7 +15,7 @@ from support.dockerfile_replay import instructions
 from support.hadolint import lint
 from support.processes import wait_for, wait_until_dead
 from support.releases import VERSION
-from support.units import COMMON, DEPLOY, FILES, Machine, seconds, settings, variables
+from support.units import COMMON, DEPLOY, FILES, TIMERS, Machine, seconds, settings, variables
 from support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.once
@@ -83,7 +83,7 @@ def analyze(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [*FILES, *TIMERS], ids=lambda file: file.name)
 def test_systemd_finds_nothing_wrong_with_a_unit(analyze, file):
     """Its tool has no complaint about any setting, program or other unit that it names."""
     done = analyze("verify", file.name, "--man=no")
@@ -280,10 +280,10 @@ def names_in(expression):
 def test_the_guide_lists_every_secret_with_its_users():
     """As the units have them."""
     used = {"setup": "setup", "scheduler": "scheduler", "DAG processor": "dag-processor", "API server": "api-server"}
-    used |= {"worker": "worker", "environments": "environments"}
+    used |= {"worker": "worker", "environments": "environments", "reconcile": "reconcile"}
     table = README.partition("\nSecrets\n")[2].partition("\nMachines")[0]
     listed = re.findall(r"^   \* - ``([A-Z_]+)``.*\n     - (.*)$", table, re.MULTILINE)
-    assert len(listed) == 8
+    assert len(listed) == 9
     for component, name in used.items():
         assert {secret for secret, users in listed if component in users.split(", ")} == secrets(name)
 
@@ -321,7 +321,8 @@ def test_the_commands_of_the_guide_install_the_units(tmp_path):
     assert (tmp_path / "etc/dkist/secrets").stat().st_mode & 0o777 == 0o700
     enabled = re.findall(r"^systemctl enable --now (.*)", (tmp_path / "log").read_text(), re.MULTILINE)
     for name in " ".join(enabled).split():
-        unit = settings(tmp_path / f"etc/systemd/system/{name}.service")
+        assert not name.endswith(".timer") or (tmp_path / "etc/systemd/system" / name).is_file()
+        unit = settings(tmp_path / f"etc/systemd/system/{name.removesuffix('.timer')}.service")
         for command in unit["ExecStart"]:
             for program in re.findall(r"/opt/\S+", command):
                 assert os.access(f"{tmp_path}{program}", os.X_OK), program

@@ -40,7 +40,7 @@ class AirflowApi:
     """
     Airflow's REST API at an address, such as ``http://localhost:8080``.
 
-    The credentials are a token in ``AIRFLOW_CLI_TOKEN``, or a line ``user:password``, or a token, in the file that
+    The credentials are ``user:password``, or a token, in ``AIRFLOW_CLI_TOKEN`` or in the file that
     ``DKIST_AIRFLOW_CREDENTIALS_FILE`` names.
 
     Raises

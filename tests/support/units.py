@@ -20,6 +20,7 @@ from support.releases import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
 FILES = sorted((DEPLOY / "systemd").glob("*.service"))
+TIMERS = sorted((DEPLOY / "systemd").glob("*.timer"))
 COMMON = DEPLOY / "systemd" / "airflow-.service.d" / "common.conf"
 PROGRAMS = {"/opt/dkist": str(DEPLOY), "/opt/airflow/bin": str(Path(sys.executable).parent)}
 USER = 50000
