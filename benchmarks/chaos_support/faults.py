@@ -25,6 +25,7 @@ STOPPED_SECONDS = (1.0, 8.0)
 DOWN_SECONDS = (0.5, 6.0)  # like RestartSec= of systemd
 ORDERLY_SECONDS = 15.0
 WATCH_SECONDS = 0.5
+TASK_SECONDS = 15.0  # until a task runs whose process can be hit
 
 
 class Faults(threading.Thread):
@@ -97,9 +98,10 @@ class Faults(threading.Thread):
         server.start() if server else self._cluster.start(target)
 
     def _on_process(self, target: str, action: str) -> None:
-        found = self._tasks()
-        if not found:
-            return
+        deadline = time.monotonic() + TASK_SECONDS
+        while not (found := self._tasks()):
+            if self._over.wait(0.05) or time.monotonic() > deadline:
+                return
         pid = self._random.choice(found)[target]
         if action == "stop":
             self._stop_for_a_while(target, lambda: {pid})
