@@ -14,7 +14,7 @@ from dkist_processing_core.doctor import airflow
 from dkist_processing_core.doctor.checks import CHECKS
 from dkist_processing_core.doctor.examination import examine
 from dkist_processing_core.doctor.machine import Machine, Place
-from dkist_processing_core.doctor.report import Report
+from dkist_processing_core.doctor.report import Finding, Report
 from support.apm import SERVICE
 from support.http_server import Request, Response, files_in, http_server
 from support.mesh import BUS, mesh_config
@@ -110,6 +110,13 @@ def ask_once(function: str, remedy: str) -> dict:
 def examined(place: str = "worker", dags: Path | None = None) -> Report:
     """Make all checks, with the environment variables of this process."""
     return examine(Machine(Place(place), dags), CHECKS)
+
+
+def checked(name: str, place: str = "worker") -> Finding:
+    """Make one check alone, which needs nothing of the others."""
+    [check] = [replace(each, after=()) for each in CHECKS if each.name == name]
+    found = line(examine(Machine(Place(place)), [check]), name)
+    return Finding(found.status, found.found, found.remedy)
 
 
 def red(report: Report) -> list[str]:
