@@ -68,7 +68,7 @@ def check_tls(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
         found, _, remedy = str(error).rpartition(". ")
         raise CheckError(found, f"{remedy} Set DKIST_ISB_CA_FILE to one.") from error
     try:
-        connection = answers.connect(bus.host, bus.port)
+        connection = answers.connect(bus.host, bus.port, seconds=SECONDS)
     except OSError:
         return Finding.not_checked("see bus")  # which says that nobody can be reached there
     with connection:

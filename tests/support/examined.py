@@ -103,8 +103,18 @@ def _asked(function: str, remedy: str, _variables: frozenset[tuple[str, str]]) -
 
 
 def ask_once(function: str, remedy: str) -> dict:
-    """Ask the real Airflow once for each of its configurations, since it takes seconds to start."""
-    return dict(_asked(function, remedy, frozenset(each for each in os.environ.items() if "AIRFLOW" in each[0])))
+    """
+    Ask the real Airflow once for each of its configurations, since it takes seconds to start.
+
+    Its pools depend on its database alone, and are asked for anew where a test changes them (`ask_for_pools`).
+    """
+    of = ("AIRFLOW_HOME", "AIRFLOW__DATABASE") if function == "pools" else "AIRFLOW"
+    return dict(_asked(function, remedy, frozenset(each for each in os.environ.items() if each[0].startswith(of))))
+
+
+def ask_for_pools(function: str, remedy: str) -> dict:
+    """Ask the real Airflow, which may have other pools than before."""
+    return _ask(function, remedy) if function == "pools" else ask_once(function, remedy)
 
 
 def examined(place: str = "worker", dags: Path | None = None) -> Report:
