@@ -1,5 +1,5 @@
 # Airflow on Nomad, with the images of the Dockerfile. In this folder:
-#   nomad var put nomad/jobs/airflow @secrets.json   (one JSON object: the name of each secret, and its value)
+#   nomad var put nomad/jobs/airflow @secrets.json   (as README.rst shows it)
 #   nomad job run airflow.nomad.hcl
 #
 # The configuration of the Nomad clients needs
@@ -305,6 +305,12 @@ job "airflow" {
 
   group "worker" {
     count = var.workers
+
+    # A worker that is replaced may take kill_timeout to end, and until then has the port. After the default of 10 min,
+    # Nomad would give the deployment up, and the other workers would stay as they are.
+    update {
+      progress_deadline = "1h"
+    }
 
     # Airflow's API server reads the logs of tasks there, so a client of Nomad has one worker.
     network {

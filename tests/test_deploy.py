@@ -18,6 +18,9 @@ from support.releases import VERSION
 from support.units import COMMON, DEPLOY, FILES, TIMERS, Machine, seconds, settings, variables
 from support.waiting import PATIENCE_SECONDS, wait_until
 
+from dkist_processing_core.doctor.checks import CHECKS
+from dkist_processing_core.doctor.examination import SECONDS
+
 pytestmark = pytest.mark.once
 
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
@@ -32,7 +35,8 @@ EXPOSURE = 20
 # Of the job specification of Nomad and its docker driver, as their documentation has them.
 NOMAD = {
     "job": {"type", "group"},
-    "group": {"count", "network", "service", "volume", "task"},
+    "group": {"count", "update", "network", "service", "volume", "task"},
+    "update": {"progress_deadline"},
     "network": {"mode", "port"},
     "port": {"static"},
     "service": {"name", "port", "provider", "check"},
@@ -121,6 +125,32 @@ def test_a_stopped_worker_has_the_time_that_its_tasks_have():
         assert seconds(each) >= needed, each
     [cap] = re.findall(r'max_kill_timeout = "(.*?)"', (DEPLOY / "airflow.nomad.hcl").read_text())
     assert seconds(cap) >= seconds(text_of(tasks()["worker"]["kill_timeout"]))
+    [deadline] = re.findall(r'progress_deadline = "(.*?)"', (DEPLOY / "airflow.nomad.hcl").read_text())
+    assert seconds(deadline) > seconds(text_of(tasks()["worker"]["kill_timeout"]))
+
+
+def test_the_setup_waits_for_the_database():
+    """What requires the unit is not started again if it fails; systemd gives it the time that the wait takes."""
+    unit = settings(DEPLOY / "systemd" / "airflow-setup.service")
+    [wait] = unit["ExecStartPre"]
+    [times, delay] = map(int, re.findall(r"db check --retry (\d+) --retry-delay (\d+)$", wait)[0])
+    assert 3600 <= times * delay < seconds(unit["TimeoutStartSec"][0]) - 1800
+
+
+def test_a_worker_is_checked_before_it_starts_and_starts_anyway():
+    """In its own unit, thus with its own settings, secrets and confinement."""
+    unit = settings(DEPLOY / "systemd" / "airflow-worker.service")
+    [check] = unit["ExecStartPre"]
+    assert check.startswith("-/opt/dkist/entrypoint.sh ")
+    assert check.endswith("dkist-processing-core doctor")
+    longest = max(each.seconds for each in CHECKS)
+    assert seconds(unit["TimeoutStartSec"][0]) > longest + 2 * SECONDS
+
+
+def test_the_secrets_of_nomad_are_shown_in_the_form_that_it_reads():
+    """Its variables have items; the names are those of secrets."""
+    [text] = re.findall(r"^ *(\{\"Items\": .*\})$", README, re.MULTILINE)
+    assert set(json.loads(text)["Items"]) <= set().union(*map(secrets, ["worker", "scheduler", "api-server"]))
 
 
 def test_every_program_reads_the_settings_alike():

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -19,20 +20,32 @@ from support.apm import SERVICE
 from support.certificates import UnavailableError as NoCertificatesError
 from support.certificates import make_certificates
 from support.command_line import PROGRAM, run_program
-from support.examined import ask_once, examined, line, persistent_folder, red, site, sound_variables, statuses
+from support.examined import (
+    ask_for_pools,
+    ask_once,
+    checked,
+    examined,
+    line,
+    persistent_folder,
+    red,
+    site,
+    sound_variables,
+    statuses,
+)
 from support.mesh import BUS, mesh_config
 from support.messages import new_envelope
 from support.peers import peer, swallowing
 from support.ports import free_ports
 from support.rabbitmq import RabbitMQ, UnavailableError
 from support.tls_front import tls_front
-from support.waiting import assert_takes_at_most
+from support.waiting import PATIENCE_SECONDS, assert_takes_at_most, wait_until
 
+from dkist_processing_core.common.programs import family, parents
 from dkist_processing_core.doctor import airflow as airflow_checks
-from dkist_processing_core.doctor import timeouts
+from dkist_processing_core.doctor import bus, timeouts
 from dkist_processing_core.doctor.examination import Check, examine
 from dkist_processing_core.doctor.machine import Machine, Place
-from dkist_processing_core.doctor.report import Finding
+from dkist_processing_core.doctor.report import CheckError, Finding
 from dkist_processing_core.doctor.timeouts import check_time_outs, parse_timespan
 from dkist_processing_core.isb import spool
 
@@ -244,6 +257,36 @@ def test_a_cache_of_somebody_else_is_red_until_its_owner_is_right(worker, place)
     assert_green(examined())
 
 
+@is_root
+def test_a_cache_below_a_folder_that_cannot_be_entered_is_red_with_a_remedy(worker, place, server, servers):
+    """Though not even its owner can be found out; root without its privileges over files stands for another user."""
+    without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    without.append("--inh-caps=-dac_override,-dac_read_search")
+    if not shutil.which("setpriv") or subprocess.run([*without, "true"], capture_output=True).returncode:
+        pytest.skip("setpriv cannot drop capabilities here")
+    folder = place / "environments" / "v1"
+    folder.mkdir(parents=True)
+    folder.parent.chmod(0o600)
+    program = "from support.examined import checked; print(checked('cache'))"
+    folders = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*without, sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": folders},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Permission denied" in done.stdout
+    assert "Set DKIST_ENVIRONMENT_CACHE" in done.stdout
+
+
+def test_a_cache_of_uv_that_leads_nowhere_is_no_fault_of_ours(worker, place):
+    """A symbolic link whose target is itself, or is not there yet, ends no check."""
+    (place / "loop").symlink_to(place / "loop")
+    worker.setenv("UV_CACHE_DIR", str(place / "loop" / "uv"))
+    assert checked("cache").status == "ok"
+
+
 def test_a_cache_that_cannot_be_made_is_red_until_the_variable_names_another(worker, place):
     """The remedy names the variable."""
     (place / "file").touch()
@@ -374,7 +417,7 @@ def dag_processor(worker, migrated):
 
 def test_a_missing_pool_is_red_until_it_is_there(dag_processor, tmp_path):
     """On a DAG processor; the commands of the remedies are run as they stand, with pools.json and without."""
-    dag_processor.setattr(airflow_checks, "_ask", ask_once.__globals__["_ask"])  # its answer changes
+    dag_processor.setattr(airflow_checks, "_ask", ask_for_pools)
     pools = {"camera_pool": {"slots": 4, "description": "", "include_deferred": False}}
     (tmp_path / "pools.json").write_text(json.dumps(pools))
     report = examined("dag-processor", tmp_path)
@@ -449,6 +492,13 @@ def test_a_user_without_a_right_is_red_until_he_has_it(worker, server, right):
         server.control("delete_user", "limited")
 
 
+def test_nothing_is_left_on_a_bus_with_quorum_queues(worker, server):
+    """A queue of that type cannot be deleted on the condition that nobody uses it, so none is declared."""
+    worker.setenv("ISB_QUEUE_TYPE", "quorum")
+    assert checked("bus").status == "ok"
+    assert server.control("list_queues", "name").split() == []
+
+
 def test_who_may_only_publish_to_what_exists_is_green(worker, server):
     """As the publisher uses what it may not declare, so does the check not ask for that right."""
     channel = server.connect().channel()
@@ -504,6 +554,30 @@ def test_a_file_without_certificates_is_red_alone(worker, tmp_path):
     report = examined()
     assert "DKIST_ISB_CA_FILE" in remedy_of("TLS", report)
     assert "missing.pem" in line(report, "TLS").found
+
+
+def test_the_remedy_of_a_bus_that_requires_tls_names_it(worker, server, servers):
+    """The port is right, so that nothing else can help."""
+    worker.setenv("MESH_CONFIG", mesh_config({BUS: server.tls_port, SERVICE: servers.port}))
+    assert "DKIST_ISB_TLS=true" in checked("bus").remedy
+
+
+def test_nobody_is_told_to_do_without_tls_because_the_bus_is_silent(worker, servers):
+    """It is not known then whether it has TLS."""
+    worker.setattr(bus, "SECONDS", 1.0)
+    worker.setenv("DKIST_ISB_TLS", "true")
+    with peer(lambda _: None) as port:
+        worker.setenv("MESH_CONFIG", mesh_config({BUS: port, SERVICE: servers.port}))
+        assert checked("TLS") == Finding.not_checked("see bus")
+        found = checked("bus")
+    assert "did not answer as a broker does" in found.found
+    assert "DKIST_ISB_TLS" not in found.remedy
+
+
+def test_a_spool_that_is_another_folder_for_each_task_is_red(worker):
+    """Airflow starts each task in a temporary folder, which a relative path is relative to."""
+    worker.setenv("DKIST_ISB_SPOOL", "spool")
+    assert "not an absolute path" in checked("spool").found
 
 
 def test_a_spool_that_cannot_be_written_is_red_until_the_variable_names_another(worker, place):
@@ -606,6 +680,17 @@ def test_a_unit_that_is_killed_before_a_task_has_ended_is_red(worker, tmp_path, 
     assert (status == "ok") == (not found.remedy)
 
 
+def test_the_time_that_a_stopped_worker_gives_its_tasks_counts(monkeypatch):
+    """worker.sh takes DKIST_DRAIN_SECONDS before it ends them."""
+    monkeypatch.setattr(timeouts, "_stop_seconds", lambda: 2100.0)
+    machine = Machine(Place.WORKER, airflow={"version": "3.3.2"})
+    monkeypatch.setenv("DKIST_DRAIN_SECONDS", "1800")
+    assert check_time_outs(machine).status == "ok"
+    monkeypatch.setenv("DKIST_DRAIN_SECONDS", "7200")
+    found = check_time_outs(machine)
+    assert (found.status, found.remedy) == ("failed", "TimeoutStopSec=7262")
+
+
 def test_a_task_that_is_lost_before_it_has_ended_is_red(worker):
     """The scheduler would start it again while it still runs."""
     worker.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "20")
@@ -655,6 +740,69 @@ def test_a_setting_that_cannot_be_read_is_red_alone(worker, server, servers):
     assert_green(examined())
 
 
+@pytest.mark.parametrize("name", ["DKIST_BUILD_WAIT_SECONDS", "DKIST_GRACE_SECONDS", "DKIST_ENVIRONMENT_MAX_AGE"])
+def test_a_setting_that_ends_each_task_is_red(worker, name):
+    """The worker program reads it, and ends with status 78."""
+    worker.setenv(name, "ten")
+    found = checked("settings")
+    assert found.status == "failed"
+    assert name in found.found
+
+
+def test_an_address_that_is_none_is_no_fault_of_the_check(worker):
+    """The line has it, and the remedy the variable."""
+    machine = Machine(Place.WORKER, airflow={"[core] execution_api_server_url": "airflow.example.org"})
+    with pytest.raises(CheckError, match="airflow.example.org does not answer: unknown url type") as raised:
+        airflow_checks.check_api_server(machine)
+    assert "EXECUTION_API_SERVER_URL" in raised.value.finding.remedy
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "pools.json"])
+def test_a_damaged_file_of_an_export_is_not_taken_for_none(tmp_path, name):
+    """Which pools are needed is not known then."""
+    machine = Machine(Place.DAG_PROCESSOR, tmp_path, pools=["default_pool"])
+    assert airflow_checks.check_pools(machine).status == "not needed"
+    (tmp_path / name).write_text("{")
+    found = airflow_checks.check_pools(machine)
+    assert (found.status, name in found.found) == ("warning", True)
+    with pytest.raises(CheckError, match="is no folder"):
+        airflow_checks.check_pools(Machine(Place.DAG_PROCESSOR, tmp_path / "missing"))
+
+
+def test_the_whole_message_of_an_airflow_that_does_not_start_is_shown(worker, tmp_path):
+    """It may have several lines, of which the last says least."""
+    worker.setenv("AIRFLOW_CONFIG", str(tmp_path / "airflow.cfg"))
+    (tmp_path / "airflow.cfg").write_text("nonsense [\n")
+    with pytest.raises(CheckError, match=r"MissingSectionHeaderError: .*airflow\.cfg"):
+        airflow_checks.check_airflow(Machine(Place.WORKER))
+
+
+def test_a_ctrl_c_leaves_neither_processes_nor_files(worker, tmp_path):
+    """Airflow is being asked when it comes."""
+    worker.setenv("TMPDIR", str(tmp_path))
+    process = subprocess.Popen([PROGRAM, "doctor"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def started():
+        return [each for each in family(process.pid) if b"validation.dag_files" in command_of(each)]
+
+    try:
+        wait_until(started, "Airflow was not started")
+        [asked] = started()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_SECONDS) == 1
+    finally:
+        process.kill()
+    assert asked not in parents()
+    assert list(tmp_path.iterdir()) == []
+
+
+def command_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def test_without_a_bus_nothing_of_it_is_needed(worker):
     """With DKIST_ISB_ENABLED=false."""
     worker.setenv("DKIST_ISB_ENABLED", "false")
@@ -671,23 +819,18 @@ def test_ci_needs_little(worker):
 
 @pytest.mark.parametrize("server_kind", ["silent", "swallowing"])
 def test_a_server_that_is_silent_is_red_within_the_bound(worker, servers, server_kind):
-    """Of the bus, and of the index."""
-    for variable, check in (("MESH_CONFIG", "bus"), ("PIP_INDEX_URL", "index")):
-        with (
-            peer(lambda _: None) if server_kind == "silent" else swallowing() as port,
-            pytest.MonkeyPatch.context() as m,
-        ):
-            is_bus = check == "bus"
-            ports = {BUS: port, SERVICE: servers.port}
-            m.setenv(variable, mesh_config(ports) if is_bus else f"http://127.0.0.1:{port}/simple")
+    """Of the bus, and of the index, also both at the same time."""
+    with peer(lambda _: None) if server_kind == "silent" else swallowing() as port:
+        worker.setenv("MESH_CONFIG", mesh_config({BUS: port, SERVICE: servers.port}))
+        worker.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
 
-            def attempt(check=check):
-                began = time.monotonic()
-                report = examined()
-                assert red(report) == [check], report.lines
-                return time.monotonic() - began
+        def attempt():
+            began = time.monotonic()
+            report = examined()
+            assert red(report) == ["index", "bus"], report.lines
+            return time.monotonic() - began
 
-            assert_takes_at_most(15, attempt, attempts=2)
+        assert_takes_at_most(15, attempt, attempts=2)
 
 
 def examine_these(*checks):

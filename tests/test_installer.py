@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.declared_workflows import diamond
+from support.http_server import Response, http_server
 from support.releases import with_links, write_package
 from support.script_package import FILES, NAME
 from support.script_runs import environments, new_spec, run, worker_without_uv
@@ -20,7 +21,7 @@ from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker import collector
 from dkist_processing_core.worker.cache import OWNER_MARK, EnvironmentLocks, describe_os_error
 from dkist_processing_core.worker.causes import cause
-from dkist_processing_core.worker.errors import WorkerError
+from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError
 
 pytestmark = pytest.mark.network
 
@@ -197,6 +198,32 @@ def test_an_installer_that_cannot_run_is_not_the_index(releases, tmp_path, progr
 
 
 @pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (401, "Check user name and password in PIP_INDEX_URL"),
+        (403, "Check user name and password in PIP_INDEX_URL"),
+        (404, "Check that this release is on the package index"),
+    ],
+)
+def test_an_index_that_refuses_access_is_not_one_without_the_release(tmp_path, releases, status, remedy):
+    """Though uv calls both "not found", since the worker program lets it look at all indexes."""
+    with http_server(lambda _: Response(status, content_type="text/html")) as port:
+        done = run(
+            "Good",
+            releases,
+            PIP_INDEX_URL=f"http://reader:wrong-password@127.0.0.1:{port}/simple",
+            PIP_FIND_LINKS="",
+            UV_FIND_LINKS="",
+            PIP_RETRIES="0",
+            DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"),
+        )
+    assert done.returncode == UNAVAILABLE, done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert remedy in last, done.stdout
+    assert "wrong-password" not in done.stdout
+
+
+@pytest.mark.parametrize(
     ("line", "remedy"),
     [
         ("error: Failed to write: No space left on device (os error 28)", "no more inodes"),
@@ -227,6 +254,10 @@ def test_an_installer_that_cannot_run_is_not_the_index(releases, tmp_path, progr
         ("Because there is no version of certificate-checker==99", "Check that this release is on the"),
         ("Because forbiddenfruit was not found in the package registry", "Check that this release is on the"),
         ("Because tls-errors was not found in the package registry", "Check that this release is on the"),
+        ("WARNING: 401 Error, Credentials not correct for http://h/simple/x/", "refuses access"),
+        ("cause: HTTP status client error (407 Proxy Authentication Required) for url", "refuses access"),
+        ("cause: HTTP status server error (500 Internal Server Error) for url", "does not answer as an index does"),
+        ('error: Unsupported `Content-Type` "x/y" for `http://h/x/`. Expected', "does not answer as an index does"),
         ("DEBUG Using request timeout of 15s", "Its exit status is 1"),
         ("HTTP status server error (504 Gateway Timeout) for url", "cannot be reached"),
         ("cause: failed to open file `x`: Too many open files (os error 24)", "A limit of the worker"),

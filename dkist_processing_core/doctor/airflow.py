@@ -5,6 +5,7 @@ Runs in: worker, the machine of the DAG processor, CI.
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from dkist_processing_core.common import atomic
 from dkist_processing_core.doctor import answers
 from dkist_processing_core.doctor.machine import Machine, Place
 from dkist_processing_core.doctor.report import CheckError, Finding
-from dkist_processing_core.export.manifest import POOLS, read_entries
+from dkist_processing_core.export.manifest import MANIFEST, POOLS, is_manifest, read_entries
 from dkist_processing_core.resource_queue import ResourceQueue
 from dkist_processing_core.validation.airflow import AirflowUnusableError, ConfiguredAirflow
 
@@ -26,6 +27,7 @@ SECONDS = 60.0  # to import Airflow takes seconds, more of them on a machine tha
 SUPPORTED = ">=2.10.5,<4"
 INSTALL = f"{sys.executable} -m pip install 'dkist-processing-core[airflow]'"
 MIGRATE = "airflow db migrate"
+EXCEPTION = re.compile(r"[\w.]+(Error|Exception)\b")  # how the last part of a traceback begins
 
 
 def check_airflow(machine: Machine) -> Finding:
@@ -56,7 +58,14 @@ def check_database(machine: Machine) -> Finding:
 def check_pools(machine: Machine) -> Finding:
     """Check that Airflow has each pool that the manifest of the DAG files, and ``pools.json``, name."""
     folder = machine.dags or Path(machine.airflow["[core] dags_folder"])
-    definitions = _definitions(folder)
+    if not folder.is_dir():
+        remedy = "Correct AIRFLOW__CORE__DAGS_FOLDER, or name the folder of the DAG files with --dags"
+        raise CheckError(f"{folder}, where Airflow looks for DAG files, is no folder", remedy)
+    for name, is_sound in ((MANIFEST, is_manifest), (POOLS, _is_object)):
+        if not is_sound(atomic.read(folder / name) or b""):
+            found = f"{folder / name} is not what an export writes, so which pools are needed is not known"
+            return Finding.warning(found, "Export the workflows again (dkist-processing-core export); see also --dags")
+    definitions = json.loads(atomic.read(folder / POOLS) or b"{}")
     needed = {pool for entry in read_entries(folder) for pool in entry["pools"]} | definitions.keys()
     if not needed:
         return Finding.not_needed(f"there is neither a manifest nor a {POOLS} in {folder}; --dags names another folder")
@@ -68,12 +77,11 @@ def check_pools(machine: Machine) -> Finding:
     return Finding.ok(", ".join(sorted(needed)))
 
 
-def _definitions(folder: Path) -> dict[str, Any]:
+def _is_object(content: bytes) -> bool:
     try:
-        found = json.loads(atomic.read(folder / POOLS) or b"{}")
+        return isinstance(json.loads(content or b"{}"), dict)
     except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        return False
 
 
 def check_api_server(machine: Machine) -> Finding:
@@ -102,6 +110,8 @@ def _ask(function: str, remedy: str) -> dict[str, Any]:
         except subprocess.TimeoutExpired:
             raise CheckError(f"Airflow did not answer within {SECONDS:.0f} s", remedy) from None
         except AirflowUnusableError as error:
-            *_, last = str(error).strip().splitlines()
-            raise CheckError(f"Airflow cannot be run: {last}", remedy) from error
+            lines = str(error).strip().splitlines()
+            # The message of an exception may have several lines.
+            last = max((number for number, line in enumerate(lines) if EXCEPTION.match(line)), default=-1)
+            raise CheckError(f"Airflow cannot be run: {' '.join(lines[last:])}", remedy) from error
     return dict(answer)

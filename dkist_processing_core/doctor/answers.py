@@ -35,9 +35,9 @@ class Answer(NamedTuple):
 
 def get(url: str, *, seconds: float = SECONDS) -> Answer:
     """Return the answer of a server, whatever its status, to a request without credentials; `OSError` without one."""
-    request = urllib.request.Request(without_credentials(url), method="GET")  # noqa: S310 - the callers' own settings
     began = time.time()
     try:
+        request = urllib.request.Request(without_credentials(url), method="GET")  # noqa: S310 - the callers' own settings
         with urllib.request.urlopen(request, timeout=seconds) as response:  # noqa: S310 - likewise
             status, headers = response.status, response.headers
     except urllib.error.HTTPError as error:

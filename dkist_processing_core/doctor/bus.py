@@ -16,7 +16,7 @@ from dkist_processing_core.doctor.report import CheckError, Finding
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.worker.collector import max_age, max_size
 from dkist_processing_core.worker.errors import WorkerError
-from dkist_processing_core.worker.request import grace_seconds
+from dkist_processing_core.worker.request import build_wait_seconds, grace_seconds
 
 __all__ = ["check_bus", "check_settings", "check_tls"]
 
@@ -37,6 +37,7 @@ def check_settings(machine: Machine) -> Finding:
         isb_configuration()
         DKISTProcessingCoreConfiguration()
         grace_seconds(machine.variables)
+        build_wait_seconds(machine.variables)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors())
         raise CheckError(faults, remedy) from error
@@ -67,7 +68,7 @@ def check_tls(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
         found, _, remedy = str(error).rpartition(". ")
         raise CheckError(found, f"{remedy} Set DKIST_ISB_CA_FILE to one.") from error
     try:
-        connection = answers.connect(bus.host, bus.port)
+        connection = answers.connect(bus.host, bus.port, seconds=SECONDS)
     except OSError:
         return Finding.not_checked("see bus")  # which says that nobody can be reached there
     with connection:
@@ -85,8 +86,10 @@ def _certificate(context: ssl.SSLContext, connection: socket.socket, host: str) 
         elif "not valid for" in error.verify_message or "mismatch" in error.verify_message:
             remedy = "Name the bus in MESH_CONFIG as its certificate does."
         raise CheckError(f"{host}: {error.verify_message}", remedy) from error
+    except TimeoutError:
+        return Finding.not_checked("see bus")  # which says that nobody answers there
     except OSError as error:
-        remedy = "Set the port of the bus for TLS in MESH_CONFIG, or DKIST_ISB_TLS=false."
+        remedy = "Set the port of the bus for TLS in MESH_CONFIG; only if the bus has no TLS, set DKIST_ISB_TLS=false."
         raise CheckError(f"{host}: no TLS at this port: {error}", remedy) from error
     until = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
     found = f"the certificate of {host} is valid until {until:%Y-%m-%d}"
@@ -113,10 +116,12 @@ def check_bus(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
         missing = missing_rights(configuration, queues, seconds=SECONDS)
     except Exception as error:
         why = as_publish_error(error)
-        remedy = "Start RabbitMQ, or correct the address of interservice-bus in MESH_CONFIG."
+        remedy = "Start RabbitMQ, or correct the address of interservice-bus in MESH_CONFIG"
+        remedy += "." if configuration.isb_tls else "; if the bus requires TLS, set DKIST_ISB_TLS=true."
         if not why.retryable:
             remedy = (
-                f"Set ISB_PASSWORD to that of {user} (ISB_USERNAME), and DKIST_ISB_VIRTUAL_HOST to one that is his."
+                f"Set ISB_USERNAME ({user}) and ISB_PASSWORD to those of a user of the bus, and DKIST_ISB_VIRTUAL_HOST "
+                f"({host}) to a virtual host that exists and that this user may use."
             )
         raise CheckError(f"{bus.host}:{bus.port}: {why}", remedy) from error
     if missing:

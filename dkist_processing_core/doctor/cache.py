@@ -56,7 +56,7 @@ def check_cache_folder(machine: Machine) -> Finding:
     except WorkerError as error:
         found, _, remedy = str(error).partition(". ")
         folder = root / LAYOUT
-        if folder.is_dir() and not is_private(folder.stat()):
+        if os.path.isdir(folder) and not is_private(folder.stat()):  # noqa: PTH112 - does not raise
             remedy = f"chown {os.geteuid()} {folder} && chmod go-w {folder}, once you know who has put what into it"
         raise CheckError(found, remedy) from error
     if folder.exists() and not is_writable(folder):
@@ -70,7 +70,7 @@ def check_cache_folder(machine: Machine) -> Finding:
         return Finding.warning(found, "Set DKIST_ENVIRONMENT_CACHE to a folder that is kept across restarts.")
     of_uv = usual_folders(machine.variables)["UV_CACHE_DIR"]
     is_linking = machine.variables.get("UV_LINK_MODE") not in COPYING
-    if is_linking and nearest(of_uv).stat().st_dev != nearest(folder).stat().st_dev:
+    if is_linking and nearest(of_uv).lstat().st_dev != nearest(folder).lstat().st_dev:
         found = f"{folder} and uv's cache {of_uv} are on different file systems, so uv copies files instead of linking"
         return Finding.warning(found, f"export UV_CACHE_DIR={root / '.uv'}")
     return Finding.ok(f"{folder}{'' if folder.exists() else ', which the first task makes'}")

@@ -6,10 +6,13 @@ one, and is not made if that has failed. So one fault of a machine is one line.
 """
 
 import os
+import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dkist_processing_core.common.programs import family, send_signal
 from dkist_processing_core.common.redaction import REDACTED, is_secret_name, redactor
 from dkist_processing_core.doctor.machine import Machine, Place
 from dkist_processing_core.doctor.report import CheckError, Finding, Line, Report, Status
@@ -17,6 +20,7 @@ from dkist_processing_core.doctor.report import CheckError, Finding, Line, Repor
 __all__ = ["SECONDS", "Check", "examine"]
 
 SECONDS = 10.0
+END_SECONDS, POLL_SECONDS = 2.0, 0.05
 SHORTEST_SECRET = 4
 PUBLIC = frozenset({"guest"})  # the password that RabbitMQ itself documents is a word of its messages as well
 PREVENTING = frozenset({Status.FAILED, Status.NOT_CHECKED})
@@ -45,11 +49,16 @@ def examine(machine: Machine, checks: Sequence[Check]) -> Report:
     needed = {each.name: _Examined(each) for each in checks if machine.place in each.places}
     for each in needed.values():
         threading.Thread(target=_supervise, args=(each, needed, machine), daemon=True).start()
+    try:
+        for each in needed.values():
+            each.is_done.wait()  # every check has a bound
+    except BaseException:  # a Ctrl-C
+        _end(needed.values())
+        raise
     redact = _redactor()
     lines = []
     for check in checks:
         if examined := needed.get(check.name):
-            examined.is_done.wait()  # every check has a bound
             status, found, remedy = examined.finding
         else:
             status, found, remedy = Finding.not_needed(f"on {_article(machine.place)}")
@@ -71,6 +80,14 @@ def _supervise(examined: _Examined, others: Mapping[str, _Examined], machine: Ma
         examined.finding = Finding.failed(f"the check cannot be made: {error}", remedy)
     finally:
         examined.is_done.set()
+
+
+def _end(checks: Iterable[_Examined]) -> None:
+    """Kill what the checks have started, so that they end, and remove their temporary files."""
+    deadline = time.monotonic() + END_SECONDS
+    while not all(each.is_done.is_set() for each in checks) and time.monotonic() < deadline:
+        send_signal(signal.SIGKILL, *(family(os.getpid()) - {os.getpid()}))
+        time.sleep(POLL_SECONDS)
 
 
 def _prevents(finding: Finding, check: Check) -> bool:

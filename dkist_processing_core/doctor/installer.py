@@ -19,7 +19,7 @@ from dkist_processing_core.worker.causes import cause
 from dkist_processing_core.worker.description import address
 from dkist_processing_core.worker.errors import WorkerError
 from dkist_processing_core.worker.pip_settings import for_pip, for_uv, installer_variables
-from dkist_processing_core.worker.uv import find_uv
+from dkist_processing_core.worker.uv import NAMING_REFUSALS, find_uv
 
 __all__ = ["INDEX_SECONDS", "check_index", "check_python", "check_uv"]
 
@@ -31,8 +31,7 @@ ONE_TRY = {
     "UV_HTTP_TIMEOUT": "8",
     "PIP_RETRIES": "0",
     "PIP_TIMEOUT": "8",
-    # Another strategy lets uv say that there is no such distribution where the index refuses the password.
-    "UV_INDEX_STRATEGY": "first-index",
+    **NAMING_REFUSALS,
 }
 COMPILE = ("pip", "compile", "--quiet", "--no-deps", "--no-header", "--no-annotate", "--no-progress")
 DRY_RUN = ("install", "--dry-run", "--no-deps", "--ignore-installed", "--no-input", "--disable-pip-version-check")
@@ -91,7 +90,9 @@ def check_index(machine: Machine) -> Finding:
             status, output = _ask_by_pip(machine, {**variables, **own}, folder)
     if status:
         remedy, _, said = cause(status, redactor(variables)(output).splitlines()).text.partition(" It says: ")
-        raise CheckError(f"{index}: {said or remedy}", f"{remedy} The settings are PIP_INDEX_URL and PIP_FIND_LINKS.")
+        if not said:
+            remedy, said = "Look at what it says, and at what is at the address of the index.", remedy
+        raise CheckError(f"{index}: {said}", f"{remedy} The settings are PIP_INDEX_URL and PIP_FIND_LINKS.")
     return Finding.ok(f"{index} has {LIBRARY}")
 
 

@@ -29,6 +29,8 @@ def check_spool(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
         return Finding.not_needed("DKIST_ISB_ENABLED is false")
     try:
         folder = spool.spool_folder()
+        if not folder.is_absolute():  # Airflow starts each task in a temporary folder of its own
+            raise CheckError(f"DKIST_ISB_SPOOL is {str(folder)!r}, which is not an absolute path", SET_FOLDER)
         _write(folder)
         waiting = spool.pending_count(folder)
         free = free_bytes(folder)

@@ -77,8 +77,11 @@ def _orders(machine: Machine) -> Iterator[Order]:
             f"export AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT={2 * seconds:.0f}, on each machine of Airflow",
         )
     if (stop := _stop_seconds()) is not None:
-        needed = grace + KILL + TELEMETRY + LOG + CALLBACK
-        yield Order("the end of a task", needed, "TimeoutStopSec of the unit", stop, f"TimeoutStopSec={2 * needed}")
+        # worker.sh of deploy/ waits for so long before it ends the tasks.
+        drain = int(text) if (text := os.environ.get("DKIST_DRAIN_SECONDS", "")).isdecimal() else 0
+        needed = drain + grace + KILL + TELEMETRY + LOG + CALLBACK
+        what = "DKIST_DRAIN_SECONDS and the end of a task" if drain else "the end of a task"
+        yield Order(what, needed, "TimeoutStopSec of the unit", stop, f"TimeoutStopSec={drain + 2 * (needed - drain)}")
 
 
 def _of_dag_processor(machine: Machine) -> Iterator[Order]:

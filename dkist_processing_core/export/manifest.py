@@ -15,7 +15,7 @@ from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.common import atomic
 from dkist_processing_core.resource_queue import ResourceQueue
 
-__all__ = ["RECOGNIZED", "companions", "entry", "is_manifest", "read_entries", "read_pools"]
+__all__ = ["MANIFEST", "RECOGNIZED", "companions", "entry", "is_manifest", "read_entries", "read_pools"]
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1

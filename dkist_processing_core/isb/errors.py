@@ -6,9 +6,11 @@ Runs in: worker, DAG processor, task environment; in each only once there is som
 
 import ssl
 
+from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 from pika.exceptions import (
     ChannelClosedByBroker,
     ConnectionClosedByBroker,
+    ConnectionOpenAborted,
     IncompatibleProtocolError,
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
@@ -70,6 +72,8 @@ def as_publish_error(error: BaseException) -> PublishError:
     elif isinstance(error, IncompatibleProtocolError):
         remedy = "is there a broker at this port, and does it require TLS?"
     text = f"{type(cause).__name__}: {cause}"
+    if isinstance(cause, (AMQPConnectorStackTimeout, ConnectionOpenAborted)):  # by pika, whose text is about itself
+        text = "what listens at this port did not answer as a broker does before the time limit"
     return PublishError(f"{text} ({remedy})" if remedy else text, retryable=retryable)
 
 

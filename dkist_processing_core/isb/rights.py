@@ -2,8 +2,8 @@
 What a user may do on the interservice bus, found out without publishing or leaving anything there.
 
 Runs in: worker, the machine of the DAG processor, where somebody checks the machine. RabbitMQ tells nobody his rights,
-but refuses what he may not do. So each thing is tried: what exists is declared again, which changes nothing, and what
-does not exist is declared and removed.
+but refuses what he may not do. So each thing is tried: of what does not exist, the removal, which needs the same right
+as its declaration and changes nothing.
 """
 
 import time
@@ -33,16 +33,10 @@ def missing_rights(configuration: InterserviceBusConfiguration, queues: list[str
     disable_pika_logs()
     deadline = time.monotonic() + seconds
     exchange = configuration.isb_exchange
-    found = []
     with closing(Connection(configuration, seconds=seconds)) as connection:
         broker = _Broker(connection, deadline)
-        arguments = {"durable": True, "arguments": configuration.isb_queue_arguments}
-        for kind, name, options in (
-            ("exchange", exchange, {"exchange_type": "direct", "durable": True}),
-            *(("queue", queue, arguments) for queue in queues),
-        ):
-            if error := broker.may_declare(kind, name, options):
-                found.append(str(error))
+        needed = [("exchange", exchange), *(("queue", queue) for queue in queues)]
+        found = [str(error) for kind, name in needed if (error := broker.may_declare(kind, name))]
         if not found and (error := broker.may_publish(exchange)):
             found.append(str(error))
     return found
@@ -55,15 +49,14 @@ class _Broker:
         self._connection = connection
         self._deadline = deadline
 
-    def may_declare(self, kind: str, name: str, options: dict[str, Any]) -> PublishError | None:
-        """Return why an exchange or a queue that does not exist cannot be declared."""
+    def may_declare(self, kind: str, name: str) -> PublishError | None:
+        """Return why an exchange or a queue that does not exist cannot be declared; nothing is declared."""
         if not self._refusal(f"{kind}_declare", name, passive=True):
             return None
-        if refusal := self._refusal(f"{kind}_declare", name, **options):
-            return as_publish_error(refusal)
+        # Should somebody else declare it meanwhile, it is not removed unless it is good for nothing yet.
         is_unused = {"if_unused": True} if kind == "exchange" else {"if_unused": True, "if_empty": True}
-        self._refusal(f"{kind}_delete", name, **is_unused)
-        return None
+        refusal = self._refusal(f"{kind}_delete", name, **is_unused)
+        return as_publish_error(refusal) if refusal and refusal.reply_code == ACCESS_REFUSED else None
 
     def may_publish(self, exchange: str) -> PublishError | None:
         """Return why nothing can be published to an exchange; nothing is known of one that does not exist."""

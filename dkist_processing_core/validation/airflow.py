@@ -93,9 +93,15 @@ class ConfiguredAirflow(Airflow):
 
     @classmethod
     def at(cls, place: Path) -> "ConfiguredAirflow":
-        """Return it. It writes a configuration file if there is none, which then goes to a temporary place."""
+        """
+        Return it. It writes a configuration file if there is none, which then goes to a temporary place.
+
+        `AirflowUnusableError` if the file cannot be read: Airflow would do without it, and say nothing.
+        """
         home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
         file = Path(os.environ.get("AIRFLOW_CONFIG") or home / "airflow.cfg").expanduser()
+        if file.exists() and not os.access(file, os.R_OK):
+            raise AirflowUnusableError(f"{file} cannot be read by this user")
         return cls(home, home / "dags", {} if file.exists() else {"AIRFLOW_CONFIG": str(place / "airflow.cfg")})
 
     @property

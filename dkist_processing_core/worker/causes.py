@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from dkist_processing_core.worker.supervise import SIGNALLED
 
-__all__ = ["Cause", "cause"]
+__all__ = ["NOT_FOUND", "Cause", "cause"]
 
 LINE_CHARACTERS = 300
+NOT_FOUND = "Check that this release is on the package index that this worker uses, and that it may read it there."
 # Patterns of the messages of uv and pip, and what to do. The surest come first: a release that is not found may only be
 # one whose index did not answer. The second half are those that a cache which is damaged, or another user's, can cause.
 # None matches a part of a name with hyphens, since a message may name packages such as async-timeout.
@@ -37,21 +38,25 @@ NOT_BY_CACHE = {
     r"not a trusted or secure host": (
         "The package index is ignored, since its address begins with http://. Name its host in PIP_TRUSTED_HOST."
     ),
-    r"http error (401|403|407)\b|unauthorized|\bforbidden\b|proxy authentication required": (
+    r"(http|client) error \(?(401|403|407)\b|\b(401|403|407) (client )?error|unauthorized|\bforbidden\b"
+    r"|proxy authentication required": (
         "The package index, or the proxy, refuses access. Check user name and password in PIP_INDEX_URL or PIP_PROXY."
     ),
     r"error sending request|request failed after|failed to lookup address|name or service not known"
     r"|connection (error|refused|reset|broken)|connect error|dns error|timed out|gateway time-?out|unreachable": (
-        "The package index cannot be reached. Check its address and the network; if both are right, try again."
+        "The package index cannot be reached. Check its address, the proxy if there is one (PIP_PROXY, https_proxy, "
+        "http_proxy), and the network; if they are right, try again."
+    ),
+    r"(client|server) error \(\d+|http error \d+|\b5\d\d (server )?error|unsupported .content-type.": (
+        "What answers at the address of the package index does not answer as an index does. Check the address, and the "
+        "log of the server or proxy there; if both are right, try again."
     ),
 }
 MAYBE_BY_CACHE = {
     r"permission denied|read-only file system|operation not permitted": (
         "The installer may not read, write or run a file that it needs. Correct the owner, the mode or the mount of it."
     ),
-    r"no version of|not found in the|no matching distribution|could not find a version": (
-        "Check that this release is on the package index that this worker uses."
-    ),
+    r"no version of|not found in the|no matching distribution|could not find a version": NOT_FOUND,
     r"no solution found|resolutionimpossible|conflicting dependencies": (
         "What the release, its dependencies and the constraints require cannot be had together. Correct one of them."
     ),

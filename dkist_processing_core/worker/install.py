@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,14 +25,14 @@ from dkist_processing_core.worker.cache import (
     replaceable_in,
     write_marker,
 )
-from dkist_processing_core.worker.causes import cause
+from dkist_processing_core.worker.causes import NOT_FOUND, Cause, cause
 from dkist_processing_core.worker.description import Installation, address, write_description
 from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
 from dkist_processing_core.worker.installer_folders import installer_folders
 from dkist_processing_core.worker.installers import LOCK_FILE, Installer, pip_installer, uv_installer
 from dkist_processing_core.worker.interpreter import Interpreter
 from dkist_processing_core.worker.request import EnvironmentRequest
-from dkist_processing_core.worker.uv import find_uv
+from dkist_processing_core.worker.uv import NAMING_REFUSALS, find_uv
 
 __all__ = ["Run", "build"]
 
@@ -120,7 +120,9 @@ def _install(
                 UNAVAILABLE, f"{command[0]}, which builds environments, cannot be started: {error.strerror}."
             ) from error
         if status:
-            why = cause(status, output)
+            again, settings = [*command, "--dry-run"], {**variables, **changes, **NAMING_REFUSALS}
+            ask = partial(run, again, settings, folder, partial(_show, output, redact))
+            why = _cause(installer, status, output, ask)
             raise InstallerError(
                 f"the environment for {request.requirement} {problem}; the installer's messages are above. {why.text}",
                 may_be_its_cache=why.may_be_its_cache,
@@ -153,6 +155,15 @@ def _installer(
         return uv_installer(program, path, request, interpreter, variables)
     log.info("there is no uv on PATH; python -m venv and pip do the work, more slowly")
     return pip_installer(path, request, interpreter, variables)
+
+
+def _cause(installer: Installer, status: int, output: Iterable[str], ask_again: Callable[[], int]) -> Cause:
+    why = cause(status, output)
+    # uv also says that something is not found where an index refuses access.
+    if installer.name == "uv" and why.text.startswith(NOT_FOUND):
+        ask_again()
+        why = cause(status, output)
+    return why
 
 
 def _version(path: Path, installer: Installer, variables: Mapping[str, str], run: Run) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from dkist_processing_core.worker.checkout import find_checkout, normalized
 from dkist_processing_core.worker.errors import INVALID_RECIPE_RUN_ID, MISCONFIGURED, WorkerError
 
-__all__ = ["REQUIREMENT", "EnvironmentRequest", "Request", "grace_seconds"]
+__all__ = ["REQUIREMENT", "EnvironmentRequest", "Request", "build_wait_seconds", "grace_seconds"]
 
 REQUIRED = ("DKIST_TASK", "DKIST_REQUIREMENT", "DKIST_WORKFLOW_NAME", "DKIST_WORKFLOW_VERSION")
 # Airflow and the services that the id is sent to keep it as a signed integer of 64 bits.
@@ -67,9 +67,7 @@ class EnvironmentRequest(NamedTuple):
             constraints=environment.get("DKIST_CONSTRAINTS", ""),
             requires_python=environment.get("DKIST_REQUIRES_PYTHON", ""),
             dev_project=find_checkout(environment.get("DKIST_DEV_PROJECT", ""), name) if match[3] == DEV else None,
-            build_wait_seconds=_seconds(
-                "DKIST_BUILD_WAIT_SECONDS", environment.get("DKIST_BUILD_WAIT_SECONDS") or "3600"
-            ),
+            build_wait_seconds=build_wait_seconds(environment),
         )
 
 
@@ -109,6 +107,11 @@ class Request(NamedTuple):
 def grace_seconds(environment: Mapping[str, str]) -> int:
     """Return how long a task may take to end after SIGTERM; `WorkerError` if that is no number."""
     return _seconds("DKIST_GRACE_SECONDS", environment.get("DKIST_GRACE_SECONDS") or "10")
+
+
+def build_wait_seconds(environment: Mapping[str, str]) -> int:
+    """Return how long to wait for another task that builds the environment; `WorkerError` if that is no number."""
+    return _seconds("DKIST_BUILD_WAIT_SECONDS", environment.get("DKIST_BUILD_WAIT_SECONDS") or "3600")
 
 
 def _misconfigured(message: str) -> WorkerError:

@@ -9,7 +9,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["find_uv"]
+__all__ = ["NAMING_REFUSALS", "find_uv"]
+
+# With any other strategy, uv takes an index that refuses access (401, 403) for one that lacks the release, and says so.
+NAMING_REFUSALS = {"UV_INDEX_STRATEGY": "first-index"}
 
 
 def find_uv(variables: Mapping[str, str]) -> Path | None:

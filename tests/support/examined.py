@@ -14,7 +14,7 @@ from dkist_processing_core.doctor import airflow
 from dkist_processing_core.doctor.checks import CHECKS
 from dkist_processing_core.doctor.examination import examine
 from dkist_processing_core.doctor.machine import Machine, Place
-from dkist_processing_core.doctor.report import Report
+from dkist_processing_core.doctor.report import Finding, Report
 from support.apm import SERVICE
 from support.http_server import Request, Response, files_in, http_server
 from support.mesh import BUS, mesh_config
@@ -103,13 +103,30 @@ def _asked(function: str, remedy: str, _variables: frozenset[tuple[str, str]]) -
 
 
 def ask_once(function: str, remedy: str) -> dict:
-    """Ask the real Airflow once for each of its configurations, since it takes seconds to start."""
-    return dict(_asked(function, remedy, frozenset(each for each in os.environ.items() if "AIRFLOW" in each[0])))
+    """
+    Ask the real Airflow once for each of its configurations, since it takes seconds to start.
+
+    Its pools depend on its database alone, and are asked for anew where a test changes them (`ask_for_pools`).
+    """
+    of = ("AIRFLOW_HOME", "AIRFLOW__DATABASE") if function == "pools" else "AIRFLOW"
+    return dict(_asked(function, remedy, frozenset(each for each in os.environ.items() if each[0].startswith(of))))
+
+
+def ask_for_pools(function: str, remedy: str) -> dict:
+    """Ask the real Airflow, which may have other pools than before."""
+    return _ask(function, remedy) if function == "pools" else ask_once(function, remedy)
 
 
 def examined(place: str = "worker", dags: Path | None = None) -> Report:
     """Make all checks, with the environment variables of this process."""
     return examine(Machine(Place(place), dags), CHECKS)
+
+
+def checked(name: str, place: str = "worker") -> Finding:
+    """Make one check alone, which needs nothing of the others."""
+    [check] = [replace(each, after=()) for each in CHECKS if each.name == name]
+    found = line(examine(Machine(Place(place)), [check]), name)
+    return Finding(found.status, found.found, found.remedy)
 
 
 def red(report: Report) -> list[str]:
