@@ -7,6 +7,7 @@ import pytest
 from support.http_server import Response, http_server
 from support.ports import free_ports
 
+from dkist_processing_core.failure_callback import RecipeRunFailureMessage
 from dkist_processing_core.isb import pending
 
 VERSION = {"/api/v2/version": {"version": "3.3.2"}}
@@ -146,3 +147,16 @@ def test_an_odd_answer_is_one_clear_error(reconcile, bus, instance, run):
     assert status == 1
     assert "has an unknown form" in text
     assert "Traceback" not in text
+
+
+@pytest.mark.rabbitmq
+def test_lost_failures_reach_the_bus_once(reconcile, broker, monkeypatch, tmp_path):
+    """Each with the id that is printed, and nothing stays in the spool folder."""
+    monkeypatch.setenv("DKIST_ISB_ENABLED", "true")
+    answers = failures({"task_id": "One"}, {"task_id": "Two"})
+    status, text = reconcile(answers)
+    assert (status, text.splitlines()[-1]) == (0, "2 reported")
+    assert reconcile(answers) == (0, "0 reported\n")
+    ids = [properties.message_id for properties, _ in broker.take_all(RecipeRunFailureMessage.queue)]
+    assert [f"reported: {each}" for each in ids] == [line[:42] for line in text.splitlines()[:-1]]
+    assert list((tmp_path / "spool").glob("*.json")) == []
