@@ -85,7 +85,7 @@ def test_a_server_that_is_silent_is_waited_for_in_bounded_time(monkeypatch):
 
 def test_missing_or_unreadable_credentials_are_one_clear_error(credentials, monkeypatch):
     """Nothing of the file is shown."""
-    for content in ("", "a\nb", f"\n\nuser:{PASSWORD}\nmore\n", "user:"):
+    for content in ("", "a\nb", f"{PASSWORD}\N{EURO SIGN}", f"\n\nuser:{PASSWORD}\nmore\n", "user:"):
         credentials.write_text(content)
         with pytest.raises(AirflowApiError, match="is not one line") as raised:
             AirflowApi("http://127.0.0.1:1")

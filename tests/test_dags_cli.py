@@ -18,12 +18,14 @@ from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.build_utils import export_archive, export_dags, export_one_file
 from dkist_processing_core.common import atomic
+from dkist_processing_core.deployment import dag_files
 from dkist_processing_core.deployment.archive import records
 from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
 
 NAME = "releases_of_a_test"
 DISTRIBUTION = "releases-of-a-test"
 STOPPED = "--airflow-is-stopped"
+GOLDEN = Path(__file__).parent / "golden"
 FORMS = {"files": export_dags, "one-file": export_one_file, "zip": export_archive}
 
 
@@ -103,6 +105,36 @@ def test_what_is_not_exported_is_named_with_the_reason(export, dags):
     assert status == 0
     assert "\x1b" not in errors
     assert dags("retire", dag("two", "1.0"), STOPPED)[0] == 2
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "another = __import__('airflow.sdk').sdk.DAG('another')",
+        "    nodes['by hand'] = print('edited')",
+        "from dkist_processing_core.scheduling import workflow_dag as another",
+        "from dkist_processing_core.scheduling_by_hand import TaskOperator",
+        "import another",
+        "nodes['One'].dag.dag_id = 'another'",
+        "names = [each for each in nodes]",
+        "    if nodes: pass",
+    ],
+)
+def test_a_file_with_a_statement_by_hand_is_never_moved(export, dags, statement):
+    """It may have a DAG whose runs nobody would look for; so each part of a file is one that an export writes."""
+    folder = export("1.0", "one-file")
+    [file] = folder.glob("*.py")
+    file.write_text(f"{file.read_text()}{statement}\n")
+    found = listed(dags)
+    assert "other statements" in found["others"][file.name]
+    assert dags("retire", release("1.0"), STOPPED)[0] == 2
+    assert file.exists()
+
+
+@pytest.mark.parametrize("file", sorted(GOLDEN.rglob("*.py")), ids=lambda file: file.stem)
+def test_the_exports_of_every_release_are_recognised(file):
+    """Whatever operator, constraints and texts they have."""
+    assert isinstance(dag_files.read(file.parent, file), dag_files.DagFile)
 
 
 @pytest.mark.parametrize("manifest", [None, "{", "[]"], ids=["missing", "damaged", "foreign"])
@@ -248,6 +280,16 @@ def test_an_archive_in_the_dag_folder_is_refused(export, dags, verb, place):
     assert len(list(folder.glob("*.py"))) == 2
 
 
+def test_an_archive_that_a_link_in_the_dag_folder_leads_to_is_refused(export, dags, tmp_path):
+    """Airflow follows it as well."""
+    folder = export("1.0")
+    (tmp_path / "elsewhere" / "archive").mkdir(parents=True)
+    (folder / "below").symlink_to(tmp_path / "elsewhere")
+    status, _, errors = dags("retire", release("1.0"), STOPPED, "--archive", tmp_path / "elsewhere" / "archive")
+    assert status == 1
+    assert "is in the DAG folder" in errors
+
+
 def test_a_name_that_does_not_exist_is_an_error_of_usage(export, dags):
     """Nothing is done for the others either, and the close name is suggested."""
     folder = export("1.0")
@@ -372,11 +414,67 @@ def test_a_damaged_record_is_named(export, dags, tmp_path):
     assert dags("retire", release("1.0"), STOPPED)[0] == 0
     [record] = records(tmp_path / "dags-retired")
     whole = json.loads((record.folder / "retired.json").read_text())
-    for text in ("{", "[]", json.dumps({**whole, "files": {"../x.py": "sha256:0"}}), json.dumps({**whole, "more": 1})):
+    held = whole["manifests"]["."]
+    changes = (
+        {"files": {"../x.py": "sha256:0"}},
+        {"files": {"/x.py": "sha256:0"}},
+        {"files": ["x.py"]},
+        {"releases": None},
+        {"unpause": 5},
+        {"manifests": {".": None}},
+        {"manifests": {".": {**held, "entries": [{"file": 1}]}}},
+        {"manifests": {".": {**held, "pools": 1}}},
+        {"manifests": {"..": held}},
+        {"schema_version": 2},
+        {"more": 1},
+    )
+    for text in ("{", "[]", *(json.dumps(whole | change) for change in changes)):
         (record.folder / "retired.json").write_text(text)
         status, _, errors = dags("restore", release("1.0"))
         assert status == 1
         assert "retired.json is damaged" in errors
+
+
+@pytest.mark.parametrize("kind", ["content", "link", "missing"])
+def test_an_archived_file_that_somebody_has_changed_is_not_restored(export, dags, tmp_path, kind):
+    """Airflow would run it; nothing else is restored either, and the next command has nothing to make up for."""
+    export("1.0")
+    assert dags("retire", release("1.0"), STOPPED)[0] == 0
+    [record] = records(tmp_path / "dags-retired")
+    file = record.archived(f"{dag('two', '1.0')}.py")
+    content = file.read_bytes()
+    file.unlink()
+    if kind == "content":
+        file.write_bytes(content + b"import another\n")
+    elif kind == "link":
+        (tmp_path / "another.py").write_bytes(content)
+        file.symlink_to(tmp_path / "another.py")
+    status, _, errors = dags("restore", release("1.0"))
+    assert status == 1
+    assert str(file) in errors
+    assert list((tmp_path / "dags").glob("*.py")) == []
+    assert records(tmp_path / "dags-retired") == [record]
+
+
+def test_a_restoration_without_space_says_how_to_go_on(export, dags, tmp_path, monkeypatch):
+    """The same command finishes it."""
+    before = bytes_of(export("1.0"))
+    assert dags("retire", release("1.0"), STOPPED)[0] == 0
+    write_files = atomic.write_files
+
+    def full(folder, written):
+        if folder == tmp_path / "dags":
+            raise OSError(28, "No space left on device", str(folder))
+        write_files(folder, written)
+
+    with monkeypatch.context() as context:
+        context.setattr(atomic, "write_files", full)
+        status, _, errors = dags("restore", release("1.0"))
+    assert status == 1
+    assert "is not restored completely: [Errno 28]" in errors
+    assert "run the same command again" in errors
+    assert dags("restore", release("1.0"))[0] == 0
+    assert bytes_of(tmp_path / "dags") == before
 
 
 def test_an_export_waits_for_a_retirement(export, dags, tmp_path):
@@ -494,3 +592,36 @@ def test_a_user_who_may_not_pause_a_dag_leaves_nothing_half_done(export, dags, t
         name: each for name, each in before.items() if name.endswith(".py")
     }
     assert list((tmp_path / "dags-retired").iterdir()) == []
+
+
+def test_an_airflow_that_knows_no_dag_of_a_release_is_not_believed(export, dags, tmp_path, monkeypatch):
+    """It may be that of another machine, while the right one has runs."""
+    monkeypatch.setenv("AIRFLOW_CLI_TOKEN", "t0ken-of-a-test")
+    before = contents(export("1.0"))
+
+    def answer(request):
+        return Response(200, b'{"version": "3.3.2"}') if request.path.endswith("/version") else Response(404, b"{}")
+
+    with http_server(answer) as port:
+        status, _, errors = dags("retire", release("1.0"), "--airflow", f"http://127.0.0.1:{port}")
+    assert status == 1
+    assert "knows none of its DAGs" in errors
+    assert contents(tmp_path / "dags") == before
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], []], ids=["dry-run", "retire"])
+def test_json_is_written_although_the_api_fails(export, dags, monkeypatch, words):
+    """The program that reads it learns the reason."""
+    monkeypatch.setenv("AIRFLOW_CLI_TOKEN", "t0ken-of-a-test")
+    export("1.0")
+
+    def answer(request):
+        is_version = request.path.endswith("/version")
+        return Response(200, b'{"version": "3.3.2"}') if is_version else Response(500, b"the database is gone")
+
+    with http_server(answer) as port:
+        status, output, _ = dags("retire", release("1.0"), "--airflow", f"http://127.0.0.1:{port}", "--json", *words)
+    assert status == 1
+    [told] = json.loads(output)
+    assert told["state"] == "refused"
+    assert "the database is gone" in told["reasons"][0]

@@ -83,18 +83,18 @@ def retire(  # noqa: PLR0913 - one for each option
     owned = artifacts(folder or cache_folder())
     done, is_answered = [], True
     for release in chosen:
-        if dry_run:
-            seen = retirement.plan(release, found, api)
-            said = report(release, "refused" if seen.reasons else "possible", seen.reasons)
-            said |= {"would_be_paused": list(seen.to_pause), "manifests": list(map(str, seen.manifests))}
-        else:
-            try:
+        try:
+            if dry_run:
+                seen = retirement.plan(release, found, api)
+                said = report(release, "refused" if seen.reasons else "possible", seen.reasons)
+                said |= {"would_be_paused": list(seen.to_pause), "manifests": list(map(str, seen.manifests))}
+            else:
                 record = retirement.retire(release, found, api, archive=place, reason=reason)
                 said = report(release, "retired") | {"archived_as": str(record.folder)}
-            except (AirflowApiError, RetirementError) as error:
-                say_aside(plain(f"Error: {error}"))
-                said = report(release, "refused", [str(error)])
-                is_answered = not isinstance(error, AirflowApiError)
+        except (AirflowApiError, RetirementError) as error:
+            say_aside(plain(f"Error: {error}"))
+            said = report(release, "refused", [str(error)])
+            is_answered = not isinstance(error, AirflowApiError)
         if said["state"] != "refused":
             found = found.without(release)
             said |= left_behind(release, found, owned)

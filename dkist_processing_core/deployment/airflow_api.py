@@ -260,7 +260,7 @@ def _credentials() -> tuple[str, str]:
     text = (text or "").strip()
     user, colon, secret = text.partition(":")  # a token has no colon in it
     user, secret = (user, secret) if colon else ("", text)
-    if not secret or not text.isprintable():
+    if not secret or not text.isprintable() or not (user or secret.isascii()):
         raise AirflowApiError(f"{place} is not one line with a token or user:password", remedy=CREDENTIALS)
     return user, secret
 

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from dkist_processing_core._version import __version__
 from dkist_processing_core.common import atomic
@@ -26,11 +26,12 @@ from dkist_processing_core.deployment import manifests
 from dkist_processing_core.deployment.dag_files import fingerprint
 from dkist_processing_core.deployment.releases import Release
 from dkist_processing_core.exceptions import RetirementError
+from dkist_processing_core.export import manifest
+from dkist_processing_core.worker.needed import folders
 
 __all__ = ["Record", "archive_of", "begin", "by_parent", "locked", "records", "records_of", "remove_leftovers"]
 
 RECORD, FILES = "retired.json", "files"
-SCHEMA_VERSION = 1
 ODD = re.compile(r"[^A-Za-z0-9._+-]+")
 NAME = re.compile(r".+-\d{8}T\d{6}-[0-9a-f]{4}")
 UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part")  # a copy that was interrupted
@@ -41,18 +42,20 @@ LONGEST = 100
 class Record:
     """One retired release in an archive; ``folder`` is where it is, the rest is in its file."""
 
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
     folder: Path
     releases: list[str]
     dag_ids: list[str]
     files: dict[str, str]  # the paths, relative to the DAG folder, and what each is
-    manifests: dict[str, Any]  # what these say, by the folder they are in
+    manifests: dict[str, dict[str, Any]]  # what these say, by the folder they are in
     unpause: list[str] = field(default_factory=list)  # what was not paused before
     is_complete: bool = False
     retired_at: str = ""
     reason: str = ""
     dag_folder: str = ""
     library_version: str = __version__
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
 
     @property
     def name(self) -> str:
@@ -76,12 +79,16 @@ class Record:
             if self.manifests.get(parent, {}).get("entries"):
                 manifests.remove(dags / parent, names)
 
-    def bring_back(self, dags: Path) -> list[Path]:
-        """Put all files that are in the archive back, and their entries; `RetirementError` if one is in the way."""
-        moves = [path for path in self.files if self._must_move(dags / path, self.archived(path), self.files[path])]
+    def moves(self, dags: Path) -> list[str]:
+        """Return the files that are to be put back; `RetirementError` if they or their entries cannot be."""
         for parent, held in self.manifests.items():
             if held["entries"]:
                 manifests.check(dags / parent)
+        return [path for path in self.files if self._must_move(dags / path, self.archived(path), self.files[path])]
+
+    def bring_back(self, dags: Path) -> list[Path]:
+        """Put all files that are in the archive back, and their entries; `RetirementError` if one is in the way."""
+        moves = self.moves(dags)
         for path in moves:
             _move(self.archived(path), dags / path)
         for path in self.files:  # between two file systems, it may be in both places
@@ -102,6 +109,11 @@ class Record:
         is_there, is_archived = os.path.lexists(place), os.path.lexists(archived)
         if not is_there and not is_archived:
             raise RetirementError(f"{place} is missing, and so is {archived}", remedy="Export the release again")
+        if is_archived and fingerprint(archived) != expected:
+            raise RetirementError(
+                f"{archived} is not the file that was retired: somebody has changed it",
+                remedy="Export the release again, and delete its folder in the archive",
+            )
         if is_there and is_archived and fingerprint(place) != expected:
             raise RetirementError(
                 f"{place} exists, and is not the file that was retired, which is {archived}",
@@ -121,8 +133,8 @@ def by_parent(paths: Iterable[str]) -> dict[str, set[str]]:
 def archive_of(dags: Path, archive: Path | None) -> Path:
     """Return the archive of a DAG folder, by default one beside it; `RetirementError` if Airflow would look into it."""
     named = Path(_identity(dags))
-    place = archive or named.with_name(f"{named.name}-retired")
-    if place.resolve().is_relative_to(dags.resolve()):
+    place = archive or named.parent / f"{named.name}-retired"
+    if any(place.resolve().is_relative_to(each.resolve()) for each, _ in folders(dags)):
         raise RetirementError(
             f"the archive {place} is in the DAG folder {dags}, where Airflow would load what is in it",
             remedy="Name a folder outside of it with --archive",
@@ -172,24 +184,38 @@ def records_of(dags: Path, archive: Path) -> list[Record]:
 
 def records(archive: Path) -> list[Record]:
     """Return what is in an archive, the oldest first; `RetirementError` if a record is damaged."""
-    found = []
+    from pydantic import TypeAdapter, ValidationError
+
+    record, found = TypeAdapter(Record), []
     for file in sorted(archive.glob(f"*/{RECORD}")):
         try:
-            record = Record(folder=file.parent, **json.loads(file.read_text(encoding="utf-8")))
-            _check_paths(*record.files, *record.manifests)
-            found.append(record)
+            content = json.loads(file.read_text(encoding="utf-8"))
+            found.append(_checked(record.validate_python({**content, "folder": file.parent})))
+        except FileNotFoundError:  # restored meanwhile
+            continue
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            raise _damaged(file, problems) from error
         except (OSError, RecursionError, TypeError, ValueError) as error:
-            raise RetirementError(
-                f"{file} is damaged, or of a later release of this library: {type(error).__name__}: {error}",
-                remedy="Move its folder out of the archive; the DAG files are in it",
-            ) from error
+            raise _damaged(file, f"{type(error).__name__}: {error}") from error
     return sorted(found, key=lambda each: (each.retired_at, each.name))
 
 
-def _check_paths(*paths: str) -> None:
-    for each in map(Path, paths):
+def _damaged(file: Path, why: str) -> RetirementError:
+    return RetirementError(
+        f"{file} is damaged, or of a later release of this library: {why}",
+        remedy="Move its folder out of the archive; the DAG files are in it",
+    )
+
+
+def _checked(record: Record) -> Record:
+    for each in map(Path, (*record.files, *record.manifests)):
         if each.is_absolute() or ".." in each.parts:
             raise ValueError(f"{each} leads out of the DAG folder")
+    for held in record.manifests.values():
+        if not (isinstance(held["pools"], dict) and all(map(manifest.is_entry, held["entries"]))):
+            raise ValueError("manifests: not as an export writes them")
+    return record
 
 
 def remove_leftovers(archive: Path) -> None:

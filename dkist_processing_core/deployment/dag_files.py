@@ -19,6 +19,10 @@ __all__ = ["DagFile", "fingerprint", "read"]
 
 SCHEDULING = "dkist_processing_core.scheduling"
 FOREIGN = "not exported by this library"
+# Beside imports, blocks and calls, which are looked at more closely.
+STATEMENTS = (ast.Module, ast.Assign, ast.Expr)
+PARTS = (ast.alias, ast.withitem, ast.keyword, ast.expr_context)
+VALUES = (ast.Name, ast.Subscript, ast.Dict, ast.List, ast.Tuple, ast.Constant, ast.UnaryOp, ast.USub)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +77,19 @@ def _modules(path: Path) -> int:
 
 def _is_as_exported(text: str) -> bool:
     """Return whether a text has nothing but what an export writes; else it may have DAGs that nobody looks for."""
-    return is_generated(text.encode(errors="replace")) and all(map(_is_exported_statement, ast.parse(text).body))
+    return is_generated(text.encode(errors="replace")) and all(map(_is_exported_node, ast.walk(ast.parse(text))))
 
 
-def _is_exported_statement(statement: ast.stmt) -> bool:
-    if isinstance(statement, ast.ImportFrom):
-        return (statement.module or "").startswith(SCHEDULING)
-    if isinstance(statement, ast.With):
-        calls = [each.context_expr for each in statement.items]
+def _is_exported_node(node: ast.AST) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        is_ours = f"{node.module}.".startswith(f"{SCHEDULING}.") and not node.level
+        return is_ours and not any(each.asname or each.name == "*" for each in node.names)
+    if isinstance(node, ast.With):
+        calls = [each.context_expr for each in node.items]
         return all(isinstance(each, ast.Call) and getattr(each.func, "id", "") == "workflow_dag" for each in calls)
-    return isinstance(statement, ast.Assign)
+    if isinstance(node, ast.Call):  # an operator, or what `with` makes a DAG of
+        called = getattr(node.func, "id", "")
+        return called == "workflow_dag" or called.endswith("TaskOperator") or isinstance(node.func, ast.Attribute)
+    if isinstance(node, ast.Attribute):
+        return node.attr == "set_upstream"
+    return isinstance(node, STATEMENTS + PARTS + VALUES)

@@ -59,29 +59,41 @@ def unreported(api: AirflowApi, *, since: datetime, until: datetime) -> Iterator
         )
     workflow_of = cache(lambda dag_id: _workflow(dag_id, api.dag(dag_id) or {}))
     run_of = cache(api.run)
-    for instance in api.failed_tasks(since):
+
+    def failure_of(instance: dict[str, Any]) -> Failure | None:
         workflow = workflow_of(instance["dag_id"])
         if workflow is None:  # a DAG of somebody else
-            continue
+            return None
         run = run_of(instance["dag_id"], instance["dag_run_id"])
         ended = _moment(run.get("end_date"))
         if run.get("state") not in ENDED or ended is None or ended > until:
-            continue
-        failure = _failure(api, workflow, run, instance)
+            return None
+        return _failure(api, workflow, run, instance)
+
+    for instance in api.failed_tasks(since):
+        try:
+            failure = failure_of(instance)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, AirflowApiError):
+                raise
+            raise AirflowApiError(
+                f"what Airflow says of a failed task has an unknown form: {type(error).__name__}: {error}",
+                remedy="Install the release of this library that knows this version of Airflow",
+            ) from error
         # Whoever has reported it may not have known the try. Airflow deletes XComs when a task runs again.
-        if not (is_reported(failure) or is_reported(replace(failure, try_number=None))):
+        if failure and not (is_reported(failure) or is_reported(replace(failure, try_number=None))):
             yield failure
 
 
 def _workflow(dag_id: str, dag: dict[str, Any]) -> tuple[str, str] | None:
     """Return name and version of the workflow, None if the DAG is not one of this library."""
-    found = DESCRIPTION.fullmatch(dag.get("description") or "")
+    found = DESCRIPTION.fullmatch(str(dag.get("description")))
     return (found[1], found[3]) if found and f"{found[1]}_{found[3]}" == dag_id else None
 
 
 def _failure(api: AirflowApi, workflow: tuple[str, str], run: dict[str, Any], instance: dict[str, Any]) -> Failure:
     dag_id, run_id, task_id = (instance[key] for key in ("dag_id", "dag_run_id", "task_id"))
-    index, number = instance["map_index"], instance["try_number"]
+    index, number = int(instance["map_index"]), int(instance["try_number"])
     reported_id = api.xcom(dag_id, run_id, task_id, XCOM_KEY, index)
     started = _moment(run.get("start_date"))
     recipe_run_id = (run.get("conf") or {}).get("recipe_run_id")
@@ -97,7 +109,7 @@ def _failure(api: AirflowApi, workflow: tuple[str, str], run: dict[str, Any], in
         try_number=number,
         recipe_run_id=recipe_run_id if isinstance(recipe_run_id, int | str) else None,
         log_url=f"{log}?try_number={number}",
-        host=instance.get("hostname") or None,
+        host=str(instance.get("hostname") or "") or None,
         error=UNREPORTED,
         is_lost=True,
         reported_id=None if reported_id is None else str(reported_id).strip('"'),

@@ -20,8 +20,9 @@ from dkist_processing_core.export import manifest
 
 __all__ = ["Plan", "plan", "recover", "restore", "retire"]
 
-WAIT = "Wait for the end of what is going on, then try again"
+WAIT = "Correct that, or wait for the end of what is going on, then try again"
 LISTED = 20
+UNKNOWN = "if Airflow has never loaded them, give --airflow-is-stopped instead of the address"
 AGAIN = "Correct that, then run the same command again, which puts back what is missing"
 
 
@@ -38,6 +39,8 @@ def plan(release: Release, deployed: Deployed, api: AirflowApi | None) -> Plan:
     """Look whether a release can be retired; nothing is changed. Without an API, Airflow is known to be stopped."""
     looks = [activity.look(api, each) for each in release.dag_ids] if api else []
     reasons = [each for look in looks for each in activity.reasons(look)]
+    if api and not any(look.is_known for look in looks):
+        reasons.append(f"{api.address} knows none of its DAGs, so it may be another Airflow; {UNKNOWN}")
     changed = []
     for parent, names in by_parent(each.path for each in release.files).items():
         folder = deployed.folder / parent
@@ -126,24 +129,18 @@ def restore(
     restored = []
     with locked(archive):
         for each in chosen:
-            with locked(*_folders(each, dags)):
-                # First, so that it is finished if this program is killed; undone if nothing could be moved.
-                each.is_complete = False
-                each.write()
-                try:
+            try:
+                with locked(*_folders(each, dags)):
+                    each.moves(dags)
+                    # First, so that it is finished if this program is killed.
+                    each.is_complete = False
+                    each.write()
                     restored += each.bring_back(dags)
-                except (OSError, RetirementError):
-                    if all(map(_exists, map(each.archived, each.files))):
-                        each.is_complete = True
-                        each.write()
-                    raise
-            _unpause_or_say(each, api, say)
-            each.delete()
+                _unpause_or_say(each, api, say)
+                each.delete()
+            except OSError as error:
+                raise RetirementError(f"{each.name} is not restored completely: {error}", remedy=AGAIN) from error
     return restored
-
-
-def _exists(path: Path) -> bool:
-    return path.is_symlink() or path.exists()
 
 
 def _folders(record: Record, dags: Path) -> set[Path]:
@@ -159,7 +156,7 @@ def _refuse(release: Release, reasons: Iterable[str]) -> None:
         listed = "".join(f"\n    {each}" for each in reasons[:LISTED])
         if len(reasons) > LISTED:
             listed += f"\n    and {len(reasons) - LISTED} more"
-        raise RetirementError(f"{release.name} is not retired, since it is in use:{listed}", remedy=WAIT)
+        raise RetirementError(f"{release.name} is not retired:{listed}", remedy=WAIT)
 
 
 def _pause(api: AirflowApi | None, dag_ids: Iterable[str]) -> None:

@@ -15,7 +15,16 @@ from dkist_processing_core.authoring.spec import WorkflowSpec
 from dkist_processing_core.common import atomic
 from dkist_processing_core.resource_queue import ResourceQueue
 
-__all__ = ["MANIFEST", "RECOGNIZED", "companions", "entry", "is_manifest", "read_entries", "read_pools"]
+__all__ = [
+    "MANIFEST",
+    "RECOGNIZED",
+    "companions",
+    "entry",
+    "is_entry",
+    "is_manifest",
+    "read_entries",
+    "read_pools",
+]
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -53,18 +62,24 @@ def read_entries(folder: Path) -> list[dict[str, Any]]:
     content = atomic.read(folder / MANIFEST)
     if not content or not is_manifest(content):
         return []
-    return [each for each in json.loads(content)["files"] if _is_usable(each, folder)]
+    return [each for each in json.loads(content)["files"] if is_entry(each) and _exists(folder / each["file"])]
 
 
-def _is_usable(each: Any, folder: Path) -> bool:
+def is_entry(each: Any) -> bool:
+    """Return whether an entry has what a manifest is made of."""
     try:
         lists = each["queues"], each["pools"]
-        return (
-            all(isinstance(names, list) for names in lists)
-            and all(isinstance(name, str) for name in (each["file"], *each["queues"], *each["pools"]))
-            and (folder / each["file"]).exists()
+        return all(isinstance(names, list) for names in lists) and all(
+            isinstance(name, str) for name in (each["file"], *each["queues"], *each["pools"])
         )
-    except (KeyError, TypeError, OSError):
+    except (KeyError, TypeError):
+        return False
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
         return False
 
 

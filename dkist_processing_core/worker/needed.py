@@ -17,7 +17,16 @@ from typing import Any, NamedTuple
 
 from dkist_processing_core.exceptions import NeededEnvironmentsError
 
-__all__ = ["Exported", "Needed", "candidates", "exported_in", "needed_by_dag_files", "needed_by_manifest", "sources"]
+__all__ = [
+    "Exported",
+    "Needed",
+    "candidates",
+    "exported_in",
+    "folders",
+    "needed_by_dag_files",
+    "needed_by_manifest",
+    "sources",
+]
 
 MARK = b"dkist_processing_core.scheduling"
 MOST_BYTES = 120_000
@@ -84,18 +93,24 @@ def _checked(requirement: object, constraints: object, requires_python: object) 
 
 
 def candidates(folder: Path) -> Iterator[Path]:
-    """Yield each file that Airflow would look for DAGs in; it follows links as well."""
-    seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        identity = Path(parent).stat()
-        if (identity.st_dev, identity.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((identity.st_dev, identity.st_ino))
-        folders.sort()
-        for path in (Path(parent, each) for each in sorted(names)):
+    """Yield each file that Airflow would look for DAGs in."""
+    for parent, names in folders(folder):
+        for path in (parent / each for each in sorted(names)):
             if path.suffix in {".py", ".zip"} and path.is_file():
                 yield path
+
+
+def folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder that Airflow looks into, and the names of its files; it follows links as well."""
+    seen = set()
+    for parent, inner, names in os.walk(folder, followlinks=True):
+        identity = Path(parent).stat()
+        if (identity.st_dev, identity.st_ino) in seen:
+            inner.clear()
+            continue
+        seen.add((identity.st_dev, identity.st_ino))
+        inner.sort()
+        yield Path(parent), names
 
 
 def sources(path: Path) -> list[tuple[str, str]]:
