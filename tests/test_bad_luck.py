@@ -158,7 +158,7 @@ def report_failure():
         (RabbitMQ.stopped, "ConnectionRefusedError"),
         (nobody_listens, "ConnectionRefusedError"),
         (packets_are_swallowed, "[Tt]imed out"),
-        (never_speaks, "[Tt]imeout"),
+        (never_speaks, "did not answer as a broker does before the time limit"),
         (dies_before_it_has_the_message, "StreamLostError"),
         (wrong_password, "ACCESS_REFUSED.*check ISB_USERNAME, ISB_PASSWORD"),
         (no_virtual_host, "vhost /missing not found.*check DKIST_ISB_VIRTUAL_HOST"),

@@ -780,7 +780,9 @@ def test_the_whole_message_of_an_airflow_that_does_not_start_is_shown(worker, tm
 def test_a_ctrl_c_leaves_neither_processes_nor_files(worker, tmp_path):
     """Airflow is being asked when it comes."""
     worker.setenv("TMPDIR", str(tmp_path))
-    process = subprocess.Popen([PROGRAM, "doctor"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # What runs in the background of a shell ignores Ctrl-C, and so does all that it starts.
+    command = ["env", "--default-signal=INT", PROGRAM, "doctor"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def started():
         return [each for each in family(process.pid) if b"validation.dag_files" in command_of(each)]

@@ -165,7 +165,7 @@ def test_a_broker_that_freezes_costs_bounded_time(broker, monkeypatch):
         with relay(broker.port, to_broker=freeze, to_client=freeze) as port:
             monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
             started = time.monotonic()
-            with pytest.raises(PublishError, match="did not answer before the time limit|Timeout|timeout"):
+            with pytest.raises(PublishError, match="before the time limit|Timeout|timeout"):
                 publish(new_envelope(), seconds=3)
             took = time.monotonic() - started
             thawed.set()
