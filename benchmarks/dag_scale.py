@@ -51,6 +51,7 @@ import psycopg2
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
+from support.matrix.environments import find_python  # noqa: E402
 from support.postgresql import PostgreSQL, UnavailableError  # noqa: E402
 from support.waiting import wait_until  # noqa: E402
 
@@ -187,8 +188,7 @@ def uv(*arguments: object) -> None:
 
 def published_python(folder: Path) -> Path:
     """Make an environment with the published library and return its Python."""
-    found = sorted(Path.home().glob(f".pyenv/versions/{PUBLISHED_PYTHON}.*/bin/python"))
-    uv("venv", "--quiet", "--python", found[-1] if found else PUBLISHED_PYTHON, folder)
+    uv("venv", "--quiet", "--python", find_python(PUBLISHED_PYTHON), folder)
     python = folder / "bin" / "python"
     uv("pip", "install", "--quiet", "--python", python, f"dkist-processing-core=={PUBLISHED}")
     return python

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from support import logs
+from support.certificates import Certificates, make_certificates
+from support.certificates import UnavailableError as NoCertificatesError
 from support.command_line import CAMERA, CAMERA_FILES
 from support.deployments import Deployment
 from support.made_once import made_once
@@ -294,6 +296,15 @@ def new_airflow(tmp_path_factory: pytest.TempPathFactory, isolated_environment: 
 def airflow(new_airflow: Callable[[str], Airflow]) -> Airflow:
     """A migrated Airflow, the same for all tests."""
     return new_airflow("airflow")
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Return a certificate authority of our own, and the certificate of a server."""
+    try:
+        return make_certificates(tmp_path_factory.mktemp("certificates"))
+    except NoCertificatesError as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")

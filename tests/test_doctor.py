@@ -17,8 +17,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.apm import SERVICE
-from support.certificates import UnavailableError as NoCertificatesError
-from support.certificates import make_certificates
 from support.command_line import PROGRAM, run_program
 from support.examined import (
     ask_for_pools,
@@ -59,23 +57,10 @@ is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a fol
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    try:
-        return make_certificates(tmp_path_factory.mktemp("certificates"))
-    except NoCertificatesError as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture(scope="module")
 def server(certificates, tmp_path_factory, isolated_environment):
     """A running RabbitMQ of these tests, since they change its users; it speaks TLS at a second port."""
     [port] = free_ports(1)
-    configuration = (
-        f"listeners.ssl.1 = 127.0.0.1:{port}\n"
-        f"ssl_options.cacertfile = {certificates.authority}\n"
-        f"ssl_options.certfile = {certificates.server}\n"
-        f"ssl_options.keyfile = {certificates.server_key}\n"
-    )
+    configuration = certificates.of_broker(port, "127.0.0.1")
     try:
         made = RabbitMQ.new(tmp_path_factory.mktemp("rabbitmq_doctor"), configuration)
         made.start()

@@ -5,8 +5,6 @@ import re
 import time
 
 import pytest
-from support.certificates import UnavailableError as NoCertificatesError
-from support.certificates import make_certificates
 from support.mesh import mesh_config
 from support.messages import QUEUE, new_envelope
 from support.peers import peer
@@ -23,24 +21,10 @@ OTHER_ADDRESS = "127.0.0.2"
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    try:
-        return make_certificates(tmp_path_factory.mktemp("certificates"))
-    except NoCertificatesError as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture(scope="module")
 def tls_server(certificates, tmp_path_factory, isolated_environment):
     """A running RabbitMQ that speaks TLS at one port, and none at another."""
     [port] = free_ports(1)
-    configuration = (
-        f"listeners.ssl.1 = 127.0.0.1:{port}\n"
-        f"listeners.ssl.2 = {OTHER_ADDRESS}:{port}\n"
-        f"ssl_options.cacertfile = {certificates.authority}\n"
-        f"ssl_options.certfile = {certificates.server}\n"
-        f"ssl_options.keyfile = {certificates.server_key}\n"
-    )
+    configuration = certificates.of_broker(port, "127.0.0.1", OTHER_ADDRESS)
     try:
         server = RabbitMQ.new(tmp_path_factory.mktemp("rabbitmq_tls"), configuration)
         server.start()

@@ -44,6 +44,12 @@ class Certificates:
         """The key of the server."""
         return self.folder / "server.key"
 
+    def of_broker(self, port: int, *addresses: str) -> str:
+        """Return the configuration by which RabbitMQ speaks TLS with them at a port, of each address."""
+        listeners = [f"listeners.ssl.{number} = {each}:{port}\n" for number, each in enumerate(addresses, start=1)]
+        files = {"cacertfile": self.authority, "certfile": self.server, "keyfile": self.server_key}
+        return "".join([*listeners, *(f"ssl_options.{name} = {file}\n" for name, file in files.items())])
+
 
 def make_certificates(folder: Path) -> Certificates:
     """

@@ -8,6 +8,7 @@ that folder alone.
 
 import functools
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -24,18 +25,19 @@ TIMERS = sorted((DEPLOY / "systemd").glob("*.timer"))
 COMMON = DEPLOY / "systemd" / "airflow-.service.d" / "common.conf"
 PROGRAMS = {"/opt/dkist": str(DEPLOY), "/opt/airflow/bin": str(Path(sys.executable).parent)}
 USER = 50000
+HOME_OF_ROOT = pwd.getpwuid(0).pw_dir
 # In a mount namespace of its own, which ends with the program: what it mounts is seen by nobody else. The home of root,
 # where Python may be installed, becomes a folder with nothing but that Python.
 CONFINE = f"""
 set -eu
 root=$1 python=$2; shift 2
 mount --bind "$root" "$root"
-case "$python" in /root/*)
+case "$python" in {HOME_OF_ROOT}/*)
     mount --bind "$python" "$root/python"
-    mount -t tmpfs -o mode=755 none /root
+    mount -t tmpfs -o mode=755 none {HOME_OF_ROOT}
     mkdir -p "$python"
     mount --bind "$root/python" "$python"
-    mount -o remount,bind,ro /root;;
+    mount -o remount,bind,ro {HOME_OF_ROOT};;
 esac
 mount -o remount,bind,ro /
 exec setpriv --reuid {USER} --regid {USER} --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all "$@"
