@@ -79,18 +79,13 @@ STUB = """
         def __init__(self, **arguments): self.upstreams = []
         def set_upstream(self, others): self.upstreams += others
 
-    class Operator(BaseOperator):
-        pass
-
     def add(name, **values):
         sys.modules[name] = ModuleType(name)
         vars(sys.modules[name]).update(values)
 
     import sys
-    for name in ("airflow", "airflow.providers", "airflow.providers.standard", "airflow.providers.standard.operators"):
-        add(name, __path__=[])
-    add("airflow.sdk", DAG=DAG, Param=dict)
-    add("airflow.providers.standard.operators.bash", BashOperator=Operator)
+    add("airflow", __path__=[])
+    add("airflow.sdk", BaseOperator=BaseOperator, DAG=DAG, Param=dict)
 
     def read(folder):
         found = {}

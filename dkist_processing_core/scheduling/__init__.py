@@ -10,8 +10,9 @@ protocol is a promise: a file that states protocol 1 loads and runs under every 
 meaning of one, is a new protocol.
 
 Every parse of every file pays for this module, in a process that Airflow has just forked, where each name that is
-touched for the first time copies a page of memory. So it holds what a parse needs; the rest, what runs a task and what
-says why a file is refused, is imported when it is needed.
+touched for the first time copies a page of memory. So it holds what a parse needs, and of Airflow it imports nothing
+that the DAG processor has not loaded: the module of the BashOperator takes five times as long as this one. The rest,
+what runs a task and what says why a file is refused, is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -22,15 +23,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 try:  # Airflow 3
-    from airflow.sdk import DAG, Param
+    from airflow.sdk import DAG, BaseOperator, Param
 except ImportError:  # Airflow 2
     from airflow import DAG
+    from airflow.models import BaseOperator
     from airflow.models.param import Param
-
-try:  # Airflow 3, or Airflow 2 with the standard provider
-    from airflow.providers.standard.operators.bash import BashOperator
-except ImportError:
-    from airflow.operators.bash import BashOperator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
     from dkist_processing_core.common.outcome import Outcome
+    from dkist_processing_core.scheduling.output import TaskOutputHook
 
 __all__ = ["TaskOperator", "workflow_dag"]
 
@@ -220,11 +218,12 @@ def report_failure(
         chat_ops_notification(context, workflow_name, workflow_version, task_name)
 
 
-class TaskOperator(BashOperator):
+class TaskOperator(BaseOperator):
     """
     Run a task by the worker program, in a virtual environment of its release.
 
-    The command is constant; everything about the task reaches the worker program in environment variables.
+    It runs a bash command by the hook of Airflow's BashOperator. The command is constant; everything about the task
+    reaches the worker program in environment variables.
 
     Parameters
     ----------
@@ -253,10 +252,8 @@ class TaskOperator(BashOperator):
     template_fields_renderers: Mapping[str, str] = {}
     template_ext: Sequence[str] = ()
     ui_color = "#e8f0fa"
-    # What BashOperator sets in its constructor and get_env reads.
     bash_command = 'exec "$DKIST_WORKER_PYTHON" -P -m dkist_processing_core.worker'
-    env: Mapping[str, str] | None = None
-    append_env = False
+    subprocess_hook: TaskOutputHook | None = None
     task: str
     requirement: str
     recipe_run_id = ""
@@ -285,8 +282,13 @@ class TaskOperator(BashOperator):
 
         run_worker_program(self, context)
 
+    def on_kill(self) -> None:
+        """End the worker program, which ends the task."""
+        if self.subprocess_hook:
+            self.subprocess_hook.send_sigterm()
 
-_init_operator: Any = BashOperator.__base__.__init__
+
+_init_operator: Any = BaseOperator.__init__
 
 
 def _init(
@@ -322,9 +324,9 @@ def _init(
 
 
 # Airflow wraps each constructor that a class defines, to add what the DAG has for an argument that is missing. The one
-# of BaseOperator, called above, is wrapped; that of BashOperator would set what are attributes of the class here. A
-# wrapper of ours, and what makes it, would let a file of 25 tasks take 4 % longer to parse. So ours is set when Airflow
-# has made the class, and says, as its wrapper would, what it wraps: there Airflow finishes the operator.
+# of BaseOperator, called above, is wrapped. A wrapper of ours, and what makes it, would let a file of 25 tasks take 4 %
+# longer to parse. So ours is set when Airflow has made the class, and says, as its wrapper would, what it wraps: there
+# Airflow finishes the operator.
 _init.__wrapped__ = getattr(_init_operator, "__wrapped__", None)  # type: ignore[attr-defined]
 _init.__qualname__ = "TaskOperator.__init__"  # in Python's errors
 TaskOperator.__init__ = _init  # type: ignore[assignment, method-assign]

@@ -4,6 +4,7 @@ Set what an operator knows only in a run, and run its task by the worker program
 Runs in: worker, in the process of Airflow's operator.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,11 @@ from typing import Any
 
 from dkist_processing_core.scheduling.failure import TaskFailedError
 from dkist_processing_core.scheduling.output import TaskOutputHook
+
+try:  # Airflow 3
+    from airflow.sdk.execution_time.context import context_to_airflow_vars
+except ImportError:  # Airflow 2
+    from airflow.utils.operator_helpers import context_to_airflow_vars
 
 __all__ = ["note_try", "render", "run_worker_program", "traceparent", "worker_variables"]
 
@@ -43,12 +49,17 @@ def run_worker_program(operator: Any, context: Mapping[str, Any]) -> None:
         If the task has failed.
     """
     note_try(context)
-    # In the place of Airflow's own hook, by which it also ends the task (on_kill).
+    # By which Airflow also ends the task (on_kill).
     hook = operator.subprocess_hook = TaskOutputHook()
     done = hook.run_command(
         # With -p bash ignores BASH_ENV, SHELLOPTS and exported functions, which may keep it from running anything.
         command=[shutil.which("bash") or "bash", "-p", "-c", operator.bash_command],
-        env={**operator.get_env(context), **worker_variables(operator, context), **hook.variables},
+        env={
+            **os.environ,
+            **context_to_airflow_vars(context, in_env_var_format=True),
+            **worker_variables(operator, context),
+            **hook.variables,
+        },
     )
     hook.log_rest()
     # Another program, such as a shell that was told to run nothing, may also end with 0.
