@@ -1,4 +1,4 @@
-"""What exported files and task environments rely on across releases: docs/abi.rst and every golden file."""
+"""What exported files and task environments rely on across releases: docs/reference/abi.rst and every golden file."""
 
 import ast
 import hashlib
@@ -21,7 +21,7 @@ from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.worker import cache
 
-PAGE = Path(__file__).parent.parent / "docs" / "abi.rst"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "abi.rst"
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_FILES = sorted(GOLDEN.rglob("*.py"))
 

@@ -81,7 +81,7 @@ def test_help_imports_nothing_heavy(words):
 def documented():
     """Return every call of the program in the documentation, as file and words."""
     calls = set()
-    for file in [REPOSITORY / "README.rst", *sorted((REPOSITORY / "docs").glob("*.rst"))]:
+    for file in [REPOSITORY / "README.rst", *sorted((REPOSITORY / "docs").rglob("*.rst"))]:
         for line in file.read_text().splitlines():
             if found := re.match(r" +(?:\$ )?(?:[A-Z_]+=\S+ )*(?:[\w./-]*/)?dkist-processing-core( [^|>#]+)", line):
                 calls.add((file.name, found[1].strip()))

@@ -81,7 +81,7 @@ def test_every_name_that_is_gone_is_in_the_guide_to_migration(both, tmp_path):
         names[name] = set(json.loads((tmp_path / name).read_text()))
     gone = names["published"] - names["ours"]
     assert "workflow_imports" in gone
-    literals = re.findall(r"``([^`]+)``", (REPOSITORY / "docs/migration.rst").read_text())
+    literals = re.findall(r"``([^`]+)``", (REPOSITORY / "docs/how-to/migration.rst").read_text())
     named = {word for each in literals for word in re.findall(r"\w+", each)}
     beginnings = tuple(each.removesuffix("...") for each in literals if re.fullmatch(r"\w+\.\.\.", each))
     assert [name for name in sorted(gone) if name not in named and not name.startswith(beginnings)] == []

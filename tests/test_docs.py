@@ -85,7 +85,7 @@ NOT_BY_NAME |= {f"OTEL_EXPORTER_OTLP_{name}" for name in ("ENDPOINT", "PROTOCOL"
 
 def test_every_variable_that_is_read_is_documented():
     """Each is in the table in the README, or, if it is one of uv, in the reference."""
-    of_uv = set(re.findall(r"``(UV_[A-Z_]+)``", (REPOSITORY / "docs" / "environment_variables.rst").read_text()))
+    of_uv = set(re.findall(r"``(UV_[A-Z_]+)``", (REPOSITORY / "docs" / "reference" / "environment_variables.rst").read_text()))
     assert variables_in_the_code() - INTERNAL - {"PIP_CONFIG_FILE"} <= documented_variables() | of_uv
 
 

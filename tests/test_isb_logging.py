@@ -164,7 +164,7 @@ def test_every_key_is_documented(team, received):
     """The page about it names those that are sent, and no other."""
     run(team, "Good")
     keys = set(received.until_the_end()[0])
-    page = (REPOSITORY / "docs" / "logging.rst").read_text()
+    page = (REPOSITORY / "docs" / "reference" / "logging.rst").read_text()
     table = page.partition("What a record says")[2].partition("list-table:: Events")[0]
     assert set(re.findall(r"^   \* - ``(\w+)``", table, re.MULTILINE)) == keys
 

@@ -18,7 +18,7 @@ EXCERPT = re.compile(r"^\.\. code-block:: python\n   :caption: (\S+)\n\n((?:   .
 @pytest.mark.network
 def test_the_tutorial_is_what_happens(tmp_path, core_wheel):
     """Each command from the making of a package to the environments of its release, with its output."""
-    page = (DOCS / "tutorial.rst").read_text(encoding="utf-8")
+    page = (DOCS / "tutorial" / "first_package.rst").read_text(encoding="utf-8")
     page = page[page.index("Make a package\n---") : page.index("Run it in Airflow\n---")]
     [wheel] = core_wheel.glob("*.whl")
     python = new_environment(tmp_path / "environment", f"dkist-processing-core[build] @ {wheel.as_uri()}")
@@ -40,7 +40,7 @@ def test_the_tutorial_is_what_happens(tmp_path, core_wheel):
 def test_the_guide_shows_the_code_of_the_template(tmp_path):
     """Each excerpt stands in the file that its caption names."""
     package = make_package("dkist-processing-cam", tmp_path / "package")
-    excerpts = EXCERPT.findall((DOCS / "write_package.rst").read_text(encoding="utf-8"))
+    excerpts = EXCERPT.findall((DOCS / "how-to" / "write_package.rst").read_text(encoding="utf-8"))
     assert len(excerpts) > 5
     for name, block in excerpts:
         text = textwrap.indent(block.rstrip(), "").replace("\n   ", "\n").removeprefix("   ")

@@ -2,7 +2,7 @@
 What an environment says of itself: the file ``environment.json`` in its folder, and the identity.
 
 Runs in: author and CI, worker, task environment. The file and the identity are part of the ABI, see
-:doc:`environments`.
+:doc:`/how-to/environments`.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """
 One log record: what is kept of it in the task, and the line of JSON that a consumer receives.
 
-Runs in: task environment. Source of the keys: ``docs/logging.rst``.
+Runs in: task environment. Source of the keys: ``docs/reference/logging.rst``.
 """
 
 import json
