@@ -19,7 +19,7 @@ copyright = author
 release = installed_version(project)
 version = release
 
-extensions = ["sphinx.ext.autodoc", "numpydoc"]
+extensions = ["sphinx.ext.autodoc", "numpydoc", "sphinx_copybutton", "sphinx_design"]
 exclude_patterns = ["_build", "examples"]
 default_role = "py:obj"
 nitpicky = True
@@ -46,10 +46,25 @@ python_use_unqualified_type_names = True
 numpydoc_show_class_members = False
 numpydoc_validation_checks = set()
 
-html_theme = "sphinx_rtd_theme"
-html_theme_options = {"navigation_depth": 2}
+html_theme = "pydata_sphinx_theme"
+html_theme_options = {
+    "logo": {"text": project},
+    "navbar_align": "left",
+    "header_links_before_dropdown": 4,
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": [],
+    "footer_end": [],
+    "article_header_start": ["breadcrumbs"],
+}
+# Without it, the theme warns on the console of the browser at the first page.
+html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
+html_title = f"{project} {release}"
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False
