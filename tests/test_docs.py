@@ -141,3 +141,34 @@ def test_the_package_of_the_readme_works(tmp_path, core_wheel):
     (tmp_path / "script.sh").write_text(run(program, "show", workflows, "--node", "CountSunspots"))
     output = run("bash", "script.sh", DKIST_RECIPE_RUN_ID="1", DKIST_DEV_PROJECT=str(tutorial))
     assert "relative sunspot number 39" in output
+
+
+def test_the_page_for_operators_has_every_exit_status():
+    """Those of the reference, so that none leads nowhere at night."""
+    documented = [
+        re.findall(r"^   \* - (\d+)$", (REPOSITORY / "docs" / page).read_text(), re.MULTILINE)
+        for page in ("how-to/operate.rst", "reference/worker.rst")
+    ]
+    assert documented[0] == [each for each in documented[1] if each != "0"]
+
+
+def test_every_line_of_a_log_on_the_page_for_operators_is_one_of_the_program():
+    """Whatever stands for a name or a reason is "..." there."""
+    section = (REPOSITORY / "docs" / "how-to" / "operate.rst").read_text().partition("\nLines in a log\n")[2]
+    table = section.partition("\nStop and start\n")[0]
+    cells = re.findall(r"^   \* - (``.*?``)$", table, re.MULTILINE)
+    quoted = [line for cell in cells for line in re.findall(r"``(.+?)``", cell)]
+    texts = [" ".join(text_of(file).split()) for file in PACKAGE.rglob("*.py")]
+    assert len(quoted) > 10
+    unknown = [line for line in quoted if not any(re.search(r"[^\n]{0,60}?".join(parts(line)), text) for text in texts)]
+    assert unknown == []
+
+
+def text_of(file):
+    """Return a module with the parts of each text put together, and what is inserted into it as one character."""
+    joined = re.sub(r'"\s*\n\s*f?"', "", file.read_text())
+    return re.sub(r"\{[^{}]*\}|%[sdr]|%g", "§", joined)
+
+
+def parts(line):
+    return [re.escape(each.strip()) for each in re.split(r"\.\.\.|\d+", line) if each.strip(" :")]

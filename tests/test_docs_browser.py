@@ -1,0 +1,122 @@
+"""The built documentation in a real browser: nothing comes from outside, the search finds, and no link is broken."""
+
+import os
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from support.chromium import UnavailableError, browser
+from support.releases import REPOSITORY
+
+from dkist_processing_core.common.programs import run_program
+
+pytest.importorskip(
+    "pydata_sphinx_theme", reason="the tools of the documentation are not installed (pip install '.[docs]')"
+)
+
+PAGES = ["index", "tutorial/first_package", "how-to/operate", "how-to/deploy", "reference/environment_variables"]
+# What a reader looks for, and a page that must be among what is found.
+SEARCHES = {
+    "debug": "how-to/write_package.html",
+    "resume": "how-to/local_runs.html",
+    "test": "reference/testing.html",
+    "log": "reference/logging.html",
+}
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory):
+    """The documentation, built as `make docs` builds it."""
+    folder = tmp_path_factory.mktemp("docs") / "html"
+    options = ["--fail-on-warning", "--keep-going", "--quiet"]
+    command = [sys.executable, "-m", "sphinx", *options, str(REPOSITORY / "docs"), str(folder)]
+    status, output = run_program(command, environment=os.environ, seconds=SECONDS)
+    assert (status, output.strip()) == (0, "")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """A browser for the tests of this module."""
+    try:
+        with browser(tmp_path_factory.mktemp("chromium")) as started:
+            yield started
+    except UnavailableError as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_asks_for_nothing_outside(chromium, html, name, is_dark):
+    """All that it loads is beside it, in light and dark; and no line of it is wider than a narrow window."""
+    chromium.forget()
+    chromium.show(width=420, height=800, is_dark=is_dark)
+    chromium.open(html / f"{name}.html")
+    assert chromium.value("document.documentElement.dataset.theme") == ("dark" if is_dark else "light")
+    assert chromium.value("document.documentElement.scrollWidth") <= 420
+    assert chromium.errors == []
+    assert chromium.requests
+    assert [each for each in chromium.requests if not each.startswith(html.as_uri())] == []
+
+
+@pytest.mark.parametrize(("word", "page"), SEARCHES.items(), ids=SEARCHES)
+def test_the_search_finds(chromium, html, word, page):
+    """The page that a reader looks for is among what the search lists."""
+    chromium.open(html / "search.html", f"?q={word}")
+    found = chromium.value(
+        "new Promise((done, late) => { const end = Date.now() + 20000; const look = () => {"
+        " const links = [...document.querySelectorAll('#search-results li a')].map(each => each.href);"
+        " /found|matching/.test(document.querySelector('#search-results').innerText) && links.length ? done(links)"
+        " : Date.now() > end ? late('nothing') : setTimeout(look, 50) }; look() })"
+    )
+    assert page in {Path(urlsplit(each).path).relative_to(html).as_posix() for each in found}
+
+
+class Links(HTMLParser):
+    """The links of a page, and what they can lead to in it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: set[str] = set()
+        self.ids: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        """Note what a tag refers to and is called."""
+        values = dict(attributes)
+        self.ids |= {each for each in (values.get("id"), values.get("name")) if each}
+        self.links |= {each for each in (values.get("href"), values.get("src")) if each}
+
+
+def test_every_link_leads_to_a_file_and_a_place_in_it(html):
+    """Of all pages; addresses elsewhere are not followed, but must be https."""
+    pages = {
+        file: Links(file.read_text(encoding="utf-8")) for file in html.rglob("*.html") if "_static" not in file.parts
+    }
+    broken = []
+    for file, page in pages.items():
+        for link in page.links:
+            address = urlsplit(link)
+            if address.scheme:
+                if address.scheme not in {"https", "data", "javascript", "mailto"}:
+                    broken.append((file.name, link))
+                continue
+            target = (file.parent / unquote(address.path)).resolve() if address.path else file
+            if not target.exists() or (
+                address.fragment and target in pages and address.fragment not in pages[target].ids
+            ):
+                broken.append((str(file.relative_to(html)), link))
+    assert broken == []
+
+
+def test_every_picture_has_an_alternative_text():
+    """A reader who cannot see it knows what it shows."""
+    pages = [REPOSITORY / "README.rst", *(REPOSITORY / "docs").rglob("*.rst")]
+    directive = re.compile(r"^\.\. (?:image|figure):: (\S+)\n((?:   +.*\n)*)", re.MULTILINE)
+    found = [(page.name, *match) for page in pages for match in directive.findall(page.read_text(encoding="utf-8"))]
+    assert found
+    assert [each[:2] for each in found if not re.search(r":alt: \S.{20}", each[2])] == []
