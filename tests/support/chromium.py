@@ -14,7 +14,7 @@ from typing import Any
 
 from support.waiting import PATIENCE_SECONDS
 
-# Root has no sandbox; the resolver knows no host, so that a request would fail as well as be seen.
+# Root has no sandbox; the resolver knows no host but this one, so that a request would fail as well as be seen.
 OPTIONS = (
     "--headless=new",
     "--no-sandbox",
@@ -25,7 +25,7 @@ OPTIONS = (
     "--disable-component-update",
     "--no-first-run",
     "--hide-scrollbars",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 # The descriptors of the protocol are 3 and 4.
 LAUNCHER = """
@@ -109,13 +109,13 @@ class Browser:
         elif method == "Log.entryAdded" and parameters["entry"]["level"] in {"error", "warning"}:
             self.errors.append(json.dumps(parameters["entry"]))
 
-    def open(self, file: Path, fragment: str = "", *, script: bool = True) -> float:
-        """Open a file, and return after how many seconds it was loaded and, if it may run scripts, drawn."""
+    def open(self, page: Path | str, fragment: str = "", *, script: bool = True) -> float:
+        """Open a file or an address; return after how many seconds it was loaded and, if it may run scripts, drawn."""
         self.call("Page.navigate", url="about:blank")
         self.value("1")
         before = self._loaded
         began = time.monotonic()
-        self.call("Page.navigate", url=file.as_uri() + fragment)
+        self.call("Page.navigate", url=(page.as_uri() if isinstance(page, Path) else page) + fragment)
         while self._loaded == before:
             self._next()
         if script:
