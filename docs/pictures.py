@@ -37,6 +37,11 @@ PACKAGE = "dkist_processing_example"
 WORKFLOW = "raw_to_level1_example"
 RECIPE_RUN = 7
 COLUMNS = 100
+# A mistake in one task, and so much work for the one beside it that it still runs when the first has failed.
+CHANGES = {
+    "tasks/dark.py": ('"raw/dark_', '"raw/darks_'),
+    "simulation.py": ('"flat": 16', '"flat": 160'),
+}
 REDRAW = re.compile(r"\r?(?:\x1b\[2K|\x1b\[1A)+")  # how the live view removes its table
 STATES = ("success", "running", "up_for_retry", "failed")
 # Replace the names of this machine in what the page shows.
@@ -96,8 +101,9 @@ def done(picture: Path) -> None:
 def run_with_a_mistake(stage: Stage, folder: Path) -> Path:
     """Run the example on a terminal, draw its live view, and return the report."""
     shutil.copytree(INSTRUMENT / PACKAGE, folder / PACKAGE)
-    task = folder / PACKAGE / "tasks" / "dark.py"
-    task.write_text(task.read_text(encoding="utf-8").replace('"raw/dark_', '"raw/darks_'), encoding="utf-8")
+    for name, (old, new) in CHANGES.items():
+        file = folder / PACKAGE / name
+        file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     arguments = ["run", f"{PACKAGE}.workflows.raw_to_level1", "--recipe-run-id", str(RECIPE_RUN)]
     [libraries] = stage.author.glob("lib/python*/site-packages")
     environment = {
