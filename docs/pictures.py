@@ -87,10 +87,10 @@ class Camera:
         wait_until(lambda: self.page.value(shown), lambda: self.page.value("document.body.innerText"))
         self.page.value("new Promise(done => setTimeout(done, 2000))")
 
-    def take(self, name: str) -> None:
-        """Write what the window shows."""
+    def take(self, name: str, selector: str | None = None) -> None:
+        """Write what the window shows, or the element of a selector alone."""
         self.page.value(f"{RENAME}({json.dumps(self._names)})")
-        done(self.page.screenshot(IMAGES / f"{name}.png"))
+        done(self.page.screenshot(IMAGES / f"{name}.png", selector))
 
 
 def done(picture: Path) -> None:
@@ -142,7 +142,7 @@ def visit_airflow(api: Api, stage: Stage, camera: Camera) -> None:
     names = {each: api.wait_for_end(run, seconds=600)["dag_run_id"] for each, run in runs.items()}
     camera.page.call("Network.setCookie", name="_token", value=api.token, url=api.address)
     camera.open(f"{dags}/{failing}/runs/{names[failing]}/tasks/FailOnPurpose", "Task failed with exception", height=720)
-    camera.take("airflow_log")
+    camera.take("airflow_log", "#details-panel")
     camera.page.value("localStorage.setItem('default_dag_view', JSON.stringify('graph'))")
     camera.open(f"{dags}/{dag}/runs/{names[dag]}", "TaskOperator", height=560)
     camera.take("airflow_graph")
@@ -152,7 +152,7 @@ def visit_airflow(api: Api, stage: Stage, camera: Camera) -> None:
     camera.page.click("[name=element_recipe_run_id]")
     camera.page.call("Input.insertText", text=str(RECIPE_RUN))
     camera.wait_for("recipe_run_id")
-    camera.take("airflow_trigger")
+    camera.take("airflow_trigger", "[role=dialog][data-state=open]")
 
 
 def draw_graphs() -> None:

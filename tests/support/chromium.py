@@ -156,9 +156,13 @@ class Browser:
         """Say whether pages that are opened from now on may run scripts."""
         self.call("Emulation.setScriptExecutionDisabled", value=not is_allowed)
 
-    def screenshot(self, file: Path) -> Path:
-        """Write what the window shows as PNG."""
-        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+    def screenshot(self, file: Path, selector: str | None = None) -> Path:
+        """Write what the window shows as PNG, or the element of a selector alone."""
+        parameters = {}
+        if selector:
+            box = self.value(f"document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()")
+            parameters["clip"] = {name: box[name] for name in ("x", "y", "width", "height")} | {"scale": 1}
+        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **parameters)["data"]))
         return file
 
 
