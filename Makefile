@@ -24,7 +24,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster test test-kills test-pythons matrix deployment client client-compare check docs benchmarks chaos constraints clean
+.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster test test-kills test-pythons matrix deployment client client-compare check docs pictures benchmarks chaos constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -123,6 +123,9 @@ check: $(DONE) ## Run the linters, the type checker and the contract of the laye
 docs: $(DONE) ## Build the documentation
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+pictures: $(DONE) chromium ## Remake the pictures of the documentation in docs/images
+	@PATH="$(TOOLS):$$PATH" $(BIN)/python docs/pictures.py
 
 benchmarks: $(DONE) ## Run the benchmarks
 	@for each in $(filter-out benchmarks/chaos.py,$(wildcard benchmarks/*.py)); do echo "$$each"; PATH="$(TOOLS):$$PATH" $(BIN)/python $$each || exit 1; done

@@ -30,13 +30,19 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def serve(stage: Stage, port: int) -> None:
-    """Make what is missing, start Airflow, say where it is, and let it run until an exception ends it."""
+def prepare(stage: Stage) -> list[str]:
+    """Make what is missing, and return the exported files."""
     say("Building the library and the example, exporting the workflows, setting up Airflow ...")
     stage.build_wheels()
     stage.make_author_environment()
-    files = stage.export()["files"]
+    files = list(stage.export()["files"])
     stage.make_database()
+    return files
+
+
+def serve(stage: Stage, port: int) -> None:
+    """Make what is missing, start Airflow, say where it is, and let it run until an exception ends it."""
+    files = prepare(stage)
     say("Starting Airflow ...")
     password = secrets.token_urlsafe(12)
     with Components(stage.environment(), stage.logs, free_port(port), password=password) as components:

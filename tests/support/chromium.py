@@ -14,7 +14,7 @@ from typing import Any
 
 from support.waiting import PATIENCE_SECONDS
 
-# Root has no sandbox; the resolver knows no host, so that a request would fail as well as be seen.
+# Root has no sandbox; the resolver knows no host but this one, so that a request would fail as well as be seen.
 OPTIONS = (
     "--headless=new",
     "--no-sandbox",
@@ -25,7 +25,7 @@ OPTIONS = (
     "--disable-component-update",
     "--no-first-run",
     "--hide-scrollbars",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 # The descriptors of the protocol are 3 and 4.
 LAUNCHER = """
@@ -109,13 +109,13 @@ class Browser:
         elif method == "Log.entryAdded" and parameters["entry"]["level"] in {"error", "warning"}:
             self.errors.append(json.dumps(parameters["entry"]))
 
-    def open(self, file: Path, fragment: str = "", *, script: bool = True) -> float:
-        """Open a file, and return after how many seconds it was loaded and, if it may run scripts, drawn."""
+    def open(self, page: Path | str, fragment: str = "", *, script: bool = True) -> float:
+        """Open a file or an address; return after how many seconds it was loaded and, if it may run scripts, drawn."""
         self.call("Page.navigate", url="about:blank")
         self.value("1")
         before = self._loaded
         began = time.monotonic()
-        self.call("Page.navigate", url=file.as_uri() + fragment)
+        self.call("Page.navigate", url=(page.as_uri() if isinstance(page, Path) else page) + fragment)
         while self._loaded == before:
             self._next()
         if script:
@@ -156,9 +156,13 @@ class Browser:
         """Say whether pages that are opened from now on may run scripts."""
         self.call("Emulation.setScriptExecutionDisabled", value=not is_allowed)
 
-    def screenshot(self, file: Path) -> Path:
-        """Write what the window shows as PNG."""
-        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+    def screenshot(self, file: Path, selector: str | None = None) -> Path:
+        """Write what the window shows as PNG, or the element of a selector alone."""
+        parameters = {}
+        if selector:
+            box = self.value(f"document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()")
+            parameters["clip"] = {name: box[name] for name in ("x", "y", "width", "height")} | {"scale": 1}
+        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **parameters)["data"]))
         return file
 
 
