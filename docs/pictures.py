@@ -103,7 +103,9 @@ def run_with_a_mistake(stage: Stage, folder: Path) -> Path:
     shutil.copytree(INSTRUMENT / PACKAGE, folder / PACKAGE)
     for name, (old, new) in CHANGES.items():
         file = folder / PACKAGE / name
-        file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
+        assert old in text, f"{file} has no {old} any more"
+        file.write_text(text.replace(old, new), encoding="utf-8")
     arguments = ["run", f"{PACKAGE}.workflows.raw_to_level1", "--recipe-run-id", str(RECIPE_RUN)]
     [libraries] = stage.author.glob("lib/python*/site-packages")
     environment = {
