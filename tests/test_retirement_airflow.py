@@ -1,6 +1,7 @@
 """Releases are retired from, and restored to, the DAG folder of a real cluster."""
 
 import json
+import os
 import signal
 
 import pytest
@@ -71,8 +72,8 @@ def deployed(deploy):
 
 
 @pytest.fixture(scope="module")
-def api(deployed):
-    """A client of that Airflow, which runs as a cluster."""
+def cluster(deployed):
+    """That Airflow, which runs as a cluster."""
     try:
         postgresql.programs()
         rabbitmq.server_program()
@@ -80,10 +81,16 @@ def api(deployed):
         pytest.skip(str(reason))
     environment = {**deployed.airflow.environment, **deployed.worker, **SETTINGS}
     with Cluster(environment, deployed.airflow.home, free_ports(1)[0], password="admin") as cluster:
-        client = cluster.log_in()
-        client.wait_for_dag(SLOW)
-        client.wait_for_dag(QUICK)
-        yield client
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def api(cluster):
+    """A client of it, once it has loaded the DAGs."""
+    client = cluster.log_in()
+    client.wait_for_dag(SLOW)
+    client.wait_for_dag(QUICK)
+    return client
 
 
 @pytest.fixture
@@ -151,7 +158,7 @@ def test_a_release_with_a_run_is_not_touched_and_one_without_goes_and_comes_back
     assert api.wait_for_end(api.trigger(SLOW, {"recipe_run_id": 43}))["state"] == "success"
 
 
-def test_a_run_that_appears_while_the_files_are_moved_puts_them_back(deployed, api, tmp_path, monkeypatch):
+def test_a_run_that_appears_while_the_files_are_moved_puts_them_back(deployed, cluster, api, tmp_path, monkeypatch):
     """It has waited for a DAG that is paused; then it goes on, and nothing is left in the archive."""
     folder = deployed.airflow.dags
     monkeypatch.setenv("AIRFLOW_CLI_TOKEN", api.token)
@@ -160,9 +167,14 @@ def test_a_run_that_appears_while_the_files_are_moved_puts_them_back(deployed, a
     take = Record.take
 
     def take_late(record, dags):
-        take(record, dags)
-        assert not (dags / f"{SLOW}.py").exists()
-        runs.append(api.trigger(SLOW, {"recipe_run_id": 44}))
+        # Once it has noticed that the file is missing, Airflow would refuse the run.
+        os.kill(cluster.pid("dag-processor"), signal.SIGSTOP)
+        try:
+            take(record, dags)
+            assert not (dags / f"{SLOW}.py").exists()
+            runs.append(api.trigger(SLOW, {"recipe_run_id": 44}))
+        finally:
+            os.kill(cluster.pid("dag-processor"), signal.SIGCONT)
 
     monkeypatch.setattr(Record, "take", take_late)
     found = deployed_in(folder)
