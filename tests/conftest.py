@@ -16,6 +16,8 @@ from hypothesis import settings
 from support import logs
 from support.certificates import Certificates, make_certificates
 from support.certificates import UnavailableError as NoCertificatesError
+from support.chromium import Browser, browser
+from support.chromium import UnavailableError as NoBrowserError
 from support.command_line import CAMERA, CAMERA_FILES
 from support.deployments import Deployment
 from support.made_once import made_once
@@ -173,6 +175,16 @@ def patient_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 def production_bounds(patient_ends: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bound the end of a task as in production, for the tests whose subject that is."""
     monkeypatch.delenv("DKIST_END_SECONDS")
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser for the tests of a module."""
+    try:
+        with browser(tmp_path_factory.mktemp("chromium")) as started:
+            yield started
+    except NoBrowserError as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture

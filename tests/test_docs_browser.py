@@ -8,7 +8,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from support.chromium import UnavailableError, browser
 from support.releases import REPOSITORY
 
 from dkist_processing_core.common.programs import run_program
@@ -37,16 +36,6 @@ def html(tmp_path_factory):
     status, output = run_program(command, environment=os.environ, seconds=SECONDS)
     assert (status, output.strip()) == (0, "")
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    """A browser for the tests of this module."""
-    try:
-        with browser(tmp_path_factory.mktemp("chromium")) as started:
-            yield started
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])

@@ -3,22 +3,11 @@
 from pathlib import Path
 
 import pytest
-from support.chromium import UnavailableError, browser
 from support.local_runs import WrittenRun, large_run
 
 from dkist_processing_core.local import report
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    """A browser for the tests of this module."""
-    try:
-        with browser(tmp_path_factory.mktemp("chromium")) as started:
-            yield started
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture
