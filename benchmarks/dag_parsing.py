@@ -20,34 +20,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from dag_support.hand_written import hand_written
+
 import dkist_processing_core
 
 NODES = 25
 ROUNDS = 81
-
-HAND_WRITTEN_HEAD = """\
-from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG
-
-with DAG("hand_written", schedule=None, catchup=False) as dag:
-"""
-HAND_WRITTEN_NODE = """\
-    task_{number} = BashOperator(
-        task_id="Task{number}",
-        bash_command="echo $NUMBER",
-        env={{"NUMBER": "{number}"}},
-    )
-"""
-HAND_WRITTEN_EDGE = "    task_{upstream} >> task_{number}\n"
-
-
-def hand_written(folder: Path) -> Path:
-    """Write what a person would write for as many plain nodes in a row."""
-    file = folder / "hand_written.py"
-    nodes = [HAND_WRITTEN_NODE.format(number=number) for number in range(NODES)]
-    edges = [HAND_WRITTEN_EDGE.format(upstream=number - 1, number=number) for number in range(1, NODES)]
-    file.write_text("".join([HAND_WRITTEN_HEAD, *nodes, *edges]))
-    return file
 
 
 def exported(folder: Path) -> Path:
@@ -142,7 +120,8 @@ def main() -> None:
         os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
         os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
         ours = exported(folder / "exported")
-        theirs = hand_written(folder)
+        theirs = folder / "hand_written.py"
+        theirs.write_text(hand_written("hand_written", nodes=NODES))
         empty_package(folder)
 
         # What the parent holds, the children have: Airflow with both import forms, and nothing of this library.

@@ -1,0 +1,1 @@
+"""What the benchmarks of DAG files are made of."""
