@@ -1,5 +1,6 @@
 """The commands for a DAG folder, on real exports, without an Airflow that runs."""
 
+import contextlib
 import json
 import os
 import re
@@ -51,6 +52,51 @@ def dags(command, tmp_path):
         return command("dags", verb, *arguments, "--dags", tmp_path / "dags")
 
     return run
+
+
+@pytest.fixture
+def airflow_api(monkeypatch):
+    """Serve what answers as Airflow's API does; return the options by which the commands find it."""
+    monkeypatch.setenv("AIRFLOW_CLI_TOKEN", "t0ken-of-a-test")
+    with contextlib.ExitStack() as servers:
+
+        def serve(answer):
+            port = servers.enter_context(http_server(lambda request: answer(request, of_api())))
+            return "--airflow", f"http://127.0.0.1:{port}"
+
+        yield serve
+
+
+def of_api(**data):
+    """Return an answer of an Airflow in which nothing runs."""
+    known = {"version": "3.3.2", "is_paused": False, "dag_runs": [], "total_entries": 0, **data}
+    return Response(200, json.dumps(known).encode())
+
+
+@pytest.fixture
+def full_disk(monkeypatch, tmp_path):
+    """Let the files of the DAG folder not be written, unless what is written is none of these."""
+
+    def fill(is_meant=lambda written: True):
+        write_files = atomic.write_files
+
+        def full(folder, written):
+            if folder == tmp_path / "dags" and is_meant(written):
+                raise OSError(28, "No space left on device", str(folder))
+            write_files(folder, written)
+
+        monkeypatch.setattr(atomic, "write_files", full)
+
+    return fill
+
+
+@pytest.fixture
+def retired(export, dags, tmp_path):
+    """The record of a release that was exported and retired."""
+    export("1.0")
+    assert dags("retire", release("1.0"), STOPPED)[0] == 0
+    [record] = records(tmp_path / "dags-retired")
+    return record
 
 
 def release(version):
@@ -267,27 +313,18 @@ def test_a_dry_run_says_all_and_changes_nothing(export, dags, tmp_path):
 
 
 @pytest.mark.parametrize("verb", ["list", "retire", "restore"])
-@pytest.mark.parametrize("place", [".", "below", "link"])
-def test_an_archive_in_the_dag_folder_is_refused(export, dags, verb, place):
-    """Airflow would load what is in it, also by a link."""
+@pytest.mark.parametrize("place", ["dags", "dags/below", "link/x", "elsewhere/archive"])
+def test_an_archive_in_the_dag_folder_is_refused(export, dags, tmp_path, verb, place):
+    """Airflow would load what is in it, also by a link to that folder, or by one in it that Airflow follows."""
     folder = export("1.0")
-    (folder.parent / "link").symlink_to(folder)
-    archive = folder.parent / "link" / "x" if place == "link" else folder / place
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "elsewhere" / "archive").mkdir(parents=True)
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
     words = [] if verb == "list" else [release("1.0")]
-    status, _, errors = dags(verb, *words, *([STOPPED] if verb == "retire" else []), "--archive", archive)
+    status, _, errors = dags(verb, *words, *([STOPPED] if verb == "retire" else []), "--archive", tmp_path / place)
     assert status == 1
     assert "is in the DAG folder" in errors
     assert len(list(folder.glob("*.py"))) == 2
-
-
-def test_an_archive_that_a_link_in_the_dag_folder_leads_to_is_refused(export, dags, tmp_path):
-    """Airflow follows it as well."""
-    folder = export("1.0")
-    (tmp_path / "elsewhere" / "archive").mkdir(parents=True)
-    (folder / "below").symlink_to(tmp_path / "elsewhere")
-    status, _, errors = dags("retire", release("1.0"), STOPPED, "--archive", tmp_path / "elsewhere" / "archive")
-    assert status == 1
-    assert "is in the DAG folder" in errors
 
 
 def test_a_name_that_does_not_exist_is_an_error_of_usage(export, dags):
@@ -301,10 +338,9 @@ def test_a_name_that_does_not_exist_is_an_error_of_usage(export, dags):
     assert f"did you mean '{release('1.0')}'" in dags("retire", release("1.O"), STOPPED)[2]
 
 
-def test_another_file_is_never_replaced(export, dags, tmp_path):
+def test_another_file_is_never_replaced(dags, retired, tmp_path):
     """Nothing is restored then, and the archive is as it was."""
-    folder = export("1.0")
-    assert dags("retire", release("1.0"), STOPPED)[0] == 0
+    folder = tmp_path / "dags"
     (folder / f"{dag('two', '1.0')}.py").write_text("# mine\n")
     before, archived = contents(folder), bytes_of(tmp_path / "dags-retired")
     status, _, errors = dags("restore", release("1.0"))
@@ -390,17 +426,10 @@ def test_a_kill_at_any_step_loses_no_file(export, dags, tmp_path, verb, place):
     assert step > 8
 
 
-def test_an_error_on_the_way_puts_everything_back(export, dags, tmp_path, monkeypatch):
+def test_an_error_on_the_way_puts_everything_back(export, dags, tmp_path, full_disk):
     """Such as a disk that is full; the archive is empty again."""
     before = bytes_of(export("1.0"))
-    write_files = atomic.write_files
-
-    def full(folder, written):
-        if folder == tmp_path / "dags" and b"two" not in written["manifest.json"]:
-            raise OSError(28, "No space left on device", str(folder))
-        write_files(folder, written)
-
-    monkeypatch.setattr(atomic, "write_files", full)
+    full_disk(lambda written: b"two" not in written["manifest.json"])
     status, _, errors = dags("retire", release("1.0"), STOPPED)
     assert status == 1
     assert "No space left on device" in errors
@@ -408,12 +437,9 @@ def test_an_error_on_the_way_puts_everything_back(export, dags, tmp_path, monkey
     assert list((tmp_path / "dags-retired").iterdir()) == []
 
 
-def test_a_damaged_record_is_named(export, dags, tmp_path):
+def test_a_damaged_record_is_named(dags, retired):
     """And one that would lead out of the folder is not followed."""
-    export("1.0")
-    assert dags("retire", release("1.0"), STOPPED)[0] == 0
-    [record] = records(tmp_path / "dags-retired")
-    whole = json.loads((record.folder / "retired.json").read_text())
+    whole = json.loads((retired.folder / "retired.json").read_text())
     held = whole["manifests"]["."]
     changes = (
         {"files": {"../x.py": "sha256:0"}},
@@ -429,19 +455,16 @@ def test_a_damaged_record_is_named(export, dags, tmp_path):
         {"more": 1},
     )
     for text in ("{", "[]", *(json.dumps(whole | change) for change in changes)):
-        (record.folder / "retired.json").write_text(text)
+        (retired.folder / "retired.json").write_text(text)
         status, _, errors = dags("restore", release("1.0"))
         assert status == 1
         assert "retired.json is damaged" in errors
 
 
 @pytest.mark.parametrize("kind", ["content", "link", "missing"])
-def test_an_archived_file_that_somebody_has_changed_is_not_restored(export, dags, tmp_path, kind):
+def test_an_archived_file_that_somebody_has_changed_is_not_restored(dags, retired, tmp_path, kind):
     """Airflow would run it; nothing else is restored either, and the next command has nothing to make up for."""
-    export("1.0")
-    assert dags("retire", release("1.0"), STOPPED)[0] == 0
-    [record] = records(tmp_path / "dags-retired")
-    file = record.archived(f"{dag('two', '1.0')}.py")
+    file = retired.archived(f"{dag('two', '1.0')}.py")
     content = file.read_bytes()
     file.unlink()
     if kind == "content":
@@ -453,26 +476,20 @@ def test_an_archived_file_that_somebody_has_changed_is_not_restored(export, dags
     assert status == 1
     assert str(file) in errors
     assert list((tmp_path / "dags").glob("*.py")) == []
-    assert records(tmp_path / "dags-retired") == [record]
+    assert records(tmp_path / "dags-retired") == [retired]
 
 
-def test_a_restoration_without_space_says_how_to_go_on(export, dags, tmp_path, monkeypatch):
+def test_a_restoration_without_space_says_how_to_go_on(export, dags, tmp_path, full_disk, monkeypatch):
     """The same command finishes it."""
     before = bytes_of(export("1.0"))
     assert dags("retire", release("1.0"), STOPPED)[0] == 0
-    write_files = atomic.write_files
-
-    def full(folder, written):
-        if folder == tmp_path / "dags":
-            raise OSError(28, "No space left on device", str(folder))
-        write_files(folder, written)
-
-    with monkeypatch.context() as context:
-        context.setattr(atomic, "write_files", full)
-        status, _, errors = dags("restore", release("1.0"))
+    real = atomic.write_files
+    full_disk()
+    status, _, errors = dags("restore", release("1.0"))
     assert status == 1
     assert "is not restored completely: [Errno 28]" in errors
     assert "run the same command again" in errors
+    monkeypatch.setattr(atomic, "write_files", real)
     assert dags("restore", release("1.0"))[0] == 0
     assert bytes_of(tmp_path / "dags") == before
 
@@ -539,13 +556,12 @@ def test_two_dag_folders_can_have_one_archive(export, dags, command, tmp_path):
     assert len(list((tmp_path / "new").glob("*.py"))) == 2
 
 
-def test_an_api_that_fails_on_the_way_costs_nothing_but_a_second_command(export, dags, tmp_path, monkeypatch):
+def test_an_api_that_fails_on_the_way_costs_nothing_but_a_second_command(export, dags, tmp_path, airflow_api):
     """The files are back at once; that the DAGs are no longer paused is made up for by the next command."""
-    monkeypatch.setenv("AIRFLOW_CLI_TOKEN", "t0ken-of-a-test")
     before = bytes_of(export("1.0"))
     paused, broken = dict.fromkeys((dag("one", "1.0"), dag("two", "1.0")), False), False
 
-    def answer(request):
+    def answer(request, _):
         nonlocal broken
         path = request.path.partition("?")[0].removeprefix("/api/v2")
         dag_id = path.split("/")[2] if path.startswith("/dags/") else ""
@@ -555,72 +571,55 @@ def test_an_api_that_fails_on_the_way_costs_nothing_but_a_second_command(export,
             return Response(500, b"the database is gone")
         if request.method == "PATCH":
             paused[dag_id] = json.loads(request.body)["is_paused"]
-        data = {"version": "3.3.2", "is_paused": paused.get(dag_id), "dag_runs": [], "total_entries": 0}
-        return Response(200, json.dumps(data).encode())
+        return of_api(is_paused=paused.get(dag_id))
 
-    with http_server(answer) as port:
-        words = [release("1.0"), "--airflow", f"http://127.0.0.1:{port}"]
-        status, _, errors = dags("retire", *words)
-        assert status == 1
-        assert "500" in errors
-        assert "could not be put back completely" in errors
-        assert bytes_of(tmp_path / "dags") == before
-        assert set(paused.values()) == {True}
-        assert "was interrupted" in dags("list")[2]
-        broken = False
-        assert dags("restore", *words)[0] == 0
+    words = [release("1.0"), *airflow_api(answer)]
+    status, _, errors = dags("retire", *words)
+    assert status == 1
+    assert "500" in errors
+    assert "could not be put back completely" in errors
+    assert bytes_of(tmp_path / "dags") == before
+    assert set(paused.values()) == {True}
+    assert "was interrupted" in dags("list")[2]
+    broken = False
+    assert dags("restore", *words)[0] == 0
     assert bytes_of(tmp_path / "dags") == before
     assert set(paused.values()) == {False}
     assert list((tmp_path / "dags-retired").iterdir()) == []
 
 
-def test_a_user_who_may_not_pause_a_dag_leaves_nothing_half_done(export, dags, tmp_path, monkeypatch):
-    """The error says what is not permitted, and the next command has nothing to make up for."""
-    monkeypatch.setenv("AIRFLOW_CLI_TOKEN", "t0ken-of-a-test")
+def is_version(request):
+    return request.path.endswith("/version")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda request, known: Response(403) if request.method == "PATCH" else known, "does not permit this: PATCH"),
+        (lambda request, known: known if is_version(request) else Response(404, b"{}"), "knows none of its DAGs"),
+    ],
+    ids=["a user who may not pause a DAG", "an Airflow that knows no DAG of the release"],
+)
+def test_an_airflow_that_refuses_leaves_nothing_half_done(export, dags, tmp_path, airflow_api, answer, message):
+    """The error says why; one that knows no DAG may be that of another machine, while the right one has runs."""
     before = contents(export("1.0"))
-
-    def answer(request):
-        data = {"version": "3.3.2", "is_paused": False, "dag_runs": [], "total_entries": 0}
-        return Response(403 if request.method == "PATCH" else 200, json.dumps(data).encode())
-
-    with http_server(answer) as port:
-        status, _, errors = dags("retire", release("1.0"), "--airflow", f"http://127.0.0.1:{port}")
+    status, _, errors = dags("retire", release("1.0"), *airflow_api(answer))
     assert status == 1
-    assert "does not permit this: PATCH" in errors
+    assert message in errors
     assert "could not be put back" not in errors
-    assert {name: each for name, each in contents(tmp_path / "dags").items() if name.endswith(".py")} == {
-        name: each for name, each in before.items() if name.endswith(".py")
-    }
-    assert list((tmp_path / "dags-retired").iterdir()) == []
-
-
-def test_an_airflow_that_knows_no_dag_of_a_release_is_not_believed(export, dags, tmp_path, monkeypatch):
-    """It may be that of another machine, while the right one has runs."""
-    monkeypatch.setenv("AIRFLOW_CLI_TOKEN", "t0ken-of-a-test")
-    before = contents(export("1.0"))
-
-    def answer(request):
-        return Response(200, b'{"version": "3.3.2"}') if request.path.endswith("/version") else Response(404, b"{}")
-
-    with http_server(answer) as port:
-        status, _, errors = dags("retire", release("1.0"), "--airflow", f"http://127.0.0.1:{port}")
-    assert status == 1
-    assert "knows none of its DAGs" in errors
-    assert contents(tmp_path / "dags") == before
+    after = contents(tmp_path / "dags")
+    changed = {name for name in before if after.get(name) != before[name]}
+    assert changed <= ({"manifest.json", "pools.json"} if "PATCH" in message else set())
+    assert after.keys() == before.keys()
+    assert [*(tmp_path / "dags-retired").glob("*")] == []
 
 
 @pytest.mark.parametrize("words", [["--dry-run"], []], ids=["dry-run", "retire"])
-def test_json_is_written_although_the_api_fails(export, dags, monkeypatch, words):
+def test_json_is_written_although_the_api_fails(export, dags, airflow_api, words):
     """The program that reads it learns the reason."""
-    monkeypatch.setenv("AIRFLOW_CLI_TOKEN", "t0ken-of-a-test")
     export("1.0")
-
-    def answer(request):
-        is_version = request.path.endswith("/version")
-        return Response(200, b'{"version": "3.3.2"}') if is_version else Response(500, b"the database is gone")
-
-    with http_server(answer) as port:
-        status, output, _ = dags("retire", release("1.0"), "--airflow", f"http://127.0.0.1:{port}", "--json", *words)
+    api = airflow_api(lambda request, known: known if is_version(request) else Response(500, b"the database is gone"))
+    status, output, _ = dags("retire", release("1.0"), *api, "--json", *words)
     assert status == 1
     [told] = json.loads(output)
     assert told["state"] == "refused"

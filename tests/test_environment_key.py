@@ -27,11 +27,23 @@ NODE = {"DKIST_TASK": "m:T", "DKIST_WORKFLOW_NAME": "w", "DKIST_WORKFLOW_VERSION
 
 def describe(**environment):
     """Return the name of the folder that an environment has, and the variables of the installer."""
-    variables = {"HOME": "/nobody", **NODE, **environment}
+    variables = {"HOME": "/nobody", "DKIST_REQUIREMENT": "x[frozen]==1.0", **NODE, **environment}
     settings = installer_variables(variables, "/nobody")
     return environment_name(
         EnvironmentRequest.from_environment(variables), Interpreter.own().identity, settings
     ), settings
+
+
+def key(**environment):
+    """Return the name of the folder that an environment has."""
+    return describe(**environment)[0]
+
+
+def write_key(file, text, **environment):
+    """Return that name once a file has a text."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return key(**environment)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +75,7 @@ def describe(**environment):
 )
 def test_every_input_changes_the_key(change):
     """Another release, name, extra or source of packages is another environment."""
-    base = {"DKIST_REQUIREMENT": "x[frozen]==1.0"}
-    assert describe(**base)[0] != describe(**{**base, **change})[0]
+    assert key() != key(**change)
 
 
 @pytest.mark.parametrize(
@@ -96,40 +107,25 @@ def test_every_input_changes_the_key(change):
 )
 def test_how_files_are_fetched_does_not_change_the_key(change):
     """Nor what no installer is given."""
-    base = {"DKIST_REQUIREMENT": "x[frozen]==1.0"}
-    assert describe(**base)[0] == describe(**{**base, **change})[0]
-
-
-def test_constraints_that_constraints_name_change_the_key(tmp_path):
-    """Also if they name each other."""
-    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
-    one.write_text("a==1\n-c two.txt\n")
-    keys = set()
-    for text in ("b==1", "b==2", "b==2\n--constraint one.txt"):
-        two.write_text(text)
-        keys.add(describe(DKIST_REQUIREMENT="x[frozen]==1.0", UV_CONSTRAINT=str(one))[0])
-    assert len(keys) == 3
+    assert key() == key(**change)
 
 
 def test_the_contents_of_constraints_change_the_key(tmp_path):
-    """The file's text counts, not only its name."""
-    file = tmp_path / "constraints.txt"
-    keys = []
-    for text in ("a==1", "a==2"):
-        file.write_text(text)
-        keys.append(describe(DKIST_REQUIREMENT="x[frozen]==1.0", PIP_CONSTRAINT=str(file))[0])
-    assert keys[0] != keys[1]
+    """Those of the file, and of the files that it names, also if they name each other; not only their names."""
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    assert len({write_key(one, text, PIP_CONSTRAINT=str(one)) for text in ("a==1", "a==2")}) == 2
+    one.write_text("a==1\n-c two.txt\n")
+    texts = "b==1", "b==2", "b==2\n--constraint one.txt"
+    assert len({write_key(two, text, UV_CONSTRAINT=str(one)) for text in texts}) == 3
 
 
 @settings(max_examples=10)
 @given(st.permutations(["frozen", "asdf", "quality", "Big_Extra"]))
 def test_what_means_the_same_has_the_same_key(extras):
     """Order and spelling of extras, and the password of an index, make no other environment."""
-    key, _ = describe(DKIST_REQUIREMENT=f"Some_Name[{','.join(extras)}]==1.0", PIP_INDEX_URL="http://u:one@h/simple")
-    same, _ = describe(
-        DKIST_REQUIREMENT="some-name[asdf,big-extra,frozen,quality]==1.0", PIP_INDEX_URL="http://u:two@h/simple"
-    )
-    assert key == same
+    one = key(DKIST_REQUIREMENT=f"Some_Name[{','.join(extras)}]==1.0", PIP_INDEX_URL="http://u:one@h/simple")
+    other = "some-name[asdf,big-extra,frozen,quality]==1.0"
+    assert one == key(DKIST_REQUIREMENT=other, PIP_INDEX_URL="http://u:two@h/simple")
 
 
 def test_settings_of_pip_reach_uv(tmp_path):
@@ -139,17 +135,12 @@ def test_settings_of_pip_reach_uv(tmp_path):
         "[global]\nindex-url = http://conf/simple\nextra-index-url =\n    http://one/simple\n    http://two/simple\n"
         "timeout = 33\n[install]\nfind-links = /a /b\nno-index = no\ntrusted-host = h1\n"
     )
-    _, found = describe(DKIST_REQUIREMENT="x[frozen]==1.0", PIP_CONFIG_FILE=str(conf))
+    _, found = describe(PIP_CONFIG_FILE=str(conf))
     assert found["UV_DEFAULT_INDEX"] == "http://conf/simple"
     assert found["UV_INDEX"] == "http://one/simple http://two/simple"
     assert found["UV_FIND_LINKS"] == "/a,/b"
     assert (found["UV_HTTP_TIMEOUT"], found["UV_HTTP_RETRIES"], found["UV_INSECURE_HOST"]) == ("33", "5", "h1")
-    _, found = describe(
-        DKIST_REQUIREMENT="x[frozen]==1.0",
-        PIP_CONFIG_FILE=str(conf),
-        PIP_INDEX_URL="http://env/simple",
-        UV_FIND_LINKS="/c",
-    )
+    _, found = describe(PIP_CONFIG_FILE=str(conf), PIP_INDEX_URL="http://env/simple", UV_FIND_LINKS="/c")
     assert found["UV_DEFAULT_INDEX"] == "http://env/simple"
     assert found["UV_FIND_LINKS"] == "/c"
 
@@ -170,23 +161,16 @@ def test_a_broken_configuration_of_pip_is_named_and_not_shown(tmp_path, capfd, t
     (tmp_path / ".pip" / "pip.conf").write_text("[global]\ntimeout = 7\n")
     conf = tmp_path / "pip.conf"
     conf.write_text(text, errors="surrogateescape")
-    _, found = describe(DKIST_REQUIREMENT="x[frozen]==1", HOME=str(tmp_path), PIP_CONFIG_FILE=str(conf))
+    _, found = describe(HOME=str(tmp_path), PIP_CONFIG_FILE=str(conf))
     shown = capfd.readouterr().err
     assert f"{conf} cannot be read ({error})" in shown
     assert "s3cret" not in shown
     assert (found["UV_HTTP_TIMEOUT"], "UV_DEFAULT_INDEX" in found) == ("7", False)
 
 
-def test_times_of_pip_are_whole_seconds_for_uv():
-    """pip takes fractions, uv does not."""
-    assert describe(DKIST_REQUIREMENT="x[frozen]==1", PIP_TIMEOUT="2.5")[1]["UV_HTTP_TIMEOUT"] == "3"
-
-
 def test_constraints_at_an_address_need_not_be_read_for_the_key():
     """The address itself counts."""
-    one, _ = describe(DKIST_REQUIREMENT="x[frozen]==1", PIP_CONSTRAINT="https://u:p@host/one.txt")
-    two, _ = describe(DKIST_REQUIREMENT="x[frozen]==1", PIP_CONSTRAINT="https://u:p@host/two.txt")
-    assert one != two
+    assert len({key(PIP_CONSTRAINT=f"https://u:p@host/{name}.txt") for name in ("one", "two")}) == 2
 
 
 @pytest.mark.parametrize("requirement", ["x; rm -rf /", "x==1", "x[frozen]==1\n", "x[frozen]>=1"])
@@ -200,41 +184,39 @@ def test_a_malformed_requirement_is_refused(requirement):
 
 def test_the_constraints_of_the_workflow_change_the_key():
     """Any text of them."""
-    keys = {
-        describe(DKIST_REQUIREMENT="x[frozen]==1", DKIST_CONSTRAINTS=text)[0] for text in ("", "a==1", "a==1\nb==1")
-    }
-    assert len(keys) == 3
+    assert len({key(DKIST_CONSTRAINTS=text) for text in ("", "a==1", "a==1\nb==1")}) == 3
 
 
 def test_a_constraints_file_that_cannot_be_read_is_named():
     """The installer could not read it either."""
     with pytest.raises(WorkerError, match="/none.txt, which decides what is installed, cannot be read") as caught:
-        describe(DKIST_REQUIREMENT="x[frozen]==1", PIP_CONSTRAINT="/none.txt")
+        describe(PIP_CONSTRAINT="/none.txt")
     assert caught.value.status == 78
 
 
 def test_the_checkout_of_dev_changes_the_key(tmp_path):
     """Its folder, and its pyproject.toml, which says what it needs."""
-    keys = set()
-    for folder, text in (("one", "a"), ("one", "b"), ("two", "b")):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        (tmp_path / folder / "pyproject.toml").write_text(text)
-        keys.add(describe(DKIST_REQUIREMENT="x[frozen]==dev", DKIST_DEV_PROJECT=str(tmp_path / folder))[0])
+    keys = {
+        write_key(
+            tmp_path / folder / "pyproject.toml",
+            text,
+            DKIST_REQUIREMENT="x[frozen]==dev",
+            DKIST_DEV_PROJECT=str(tmp_path / folder),
+        )
+        for folder, text in (("one", "a"), ("one", "b"), ("two", "b"))
+    }
     assert len(keys) == 3
 
 
 @pytest.mark.parametrize("name", ["setup.cfg", "setup.py", "requirements.txt", "deps/extra.in", "README.rst"])
 def test_what_decides_the_dependencies_of_a_checkout_changes_the_key(tmp_path, name):
     """Files of setuptools, and those that pyproject.toml names; a description decides nothing."""
-    (tmp_path / "deps").mkdir()
     (tmp_path / "pyproject.toml").write_text(
         "[tool.setuptools.dynamic]\ndependencies = {file = ['requirements.txt']}\nreadme = {file = 'README.rst'}\n"
         "optional-dependencies.extra = {file = 'deps/extra.in'}\n"
     )
-    keys = set()
-    for text in ("one", "two"):
-        (tmp_path / name).write_text(text)
-        keys.add(describe(DKIST_REQUIREMENT="x[frozen]==dev", DKIST_DEV_PROJECT=str(tmp_path))[0])
+    checkout = {"DKIST_REQUIREMENT": "x[frozen]==dev", "DKIST_DEV_PROJECT": str(tmp_path)}
+    keys = {write_key(tmp_path / name, text, **checkout) for text in ("one", "two")}
     assert len(keys) == (1 if name == "README.rst" else 2)
 
 
@@ -259,29 +241,20 @@ def test_the_checkout_of_the_distribution_is_found(tmp_path):
         find_checkout(f"{right}:{tmp_path}", "my-package")
 
 
-def test_uvs_own_configuration_changes_the_key(tmp_path):
-    """That of the user, which names a package index, for example; its password does not count."""
-    (tmp_path / ".config" / "uv").mkdir(parents=True)
-    keys = []
-    for index in ("http://u:one@a/simple", "http://u:two@a/simple", "http://u:two@b/simple"):
-        (tmp_path / ".config" / "uv" / "uv.toml").write_text(f'index-url = "{index}"\n')
-        keys.append(describe(DKIST_REQUIREMENT="x[frozen]==1", HOME=str(tmp_path))[0])
-    assert keys[0] == keys[1] != keys[2]
+@pytest.mark.parametrize("place", ["user", "machine"])
+def test_uvs_own_configuration_changes_the_key(tmp_path, place):
+    """It names a package index, for example, whose password does not count; uv looks in several folders for it."""
+    machine = f"{tmp_path / 'one'}:{tmp_path / 'two'}"
+    where = {"HOME": str(tmp_path)} if place == "user" else {"XDG_CONFIG_DIRS": machine}
+    file = tmp_path / (".config" if place == "user" else "two") / "uv" / "uv.toml"
+    indexes = "http://u:one@a/simple", "http://u:two@a/simple", "http://u:two@b/simple"
+    one, two, three = (write_key(file, f'index-url = "{index}"\n', **where) for index in indexes)
+    assert one == two != three
 
 
-def test_the_configuration_of_uv_for_the_machine_changes_the_key(tmp_path):
-    """Wherever uv looks for it."""
-    (tmp_path / "two" / "uv").mkdir(parents=True)
-    keys = set()
-    for index in ("http://a/simple", "http://b/simple"):
-        (tmp_path / "two" / "uv" / "uv.toml").write_text(f'index-url = "{index}"\n')
-        machine = f"{tmp_path / 'one'}:{tmp_path / 'two'}"
-        keys.add(describe(DKIST_REQUIREMENT="x[frozen]==1", XDG_CONFIG_DIRS=machine)[0])
-    assert len(keys) == 2
-
-
-def test_another_interpreter_is_described_as_it_describes_itself():
-    """DKIST_PYTHON that names the Python of this program makes no other environment."""
+def test_a_python_that_matches_is_the_one_of_the_worker():
+    """No other one is looked for; DKIST_PYTHON that names it makes no other environment."""
+    assert find_interpreter("", "/nowhere", ">=3.11") == Interpreter.own()
     assert find_interpreter("", None) == find_interpreter(sys.executable, None)
 
 
@@ -289,11 +262,6 @@ def test_a_program_that_is_no_python_is_refused():
     """With the variable and its value."""
     with pytest.raises(WorkerError, match="DKIST_PYTHON is '/bin/false', which cannot be used"):
         find_interpreter("/bin/false", None)
-
-
-def test_a_python_that_matches_is_the_one_of_the_worker():
-    """No other one is looked for."""
-    assert find_interpreter("", "/nowhere", ">=3.11") == Interpreter.own()
 
 
 # As PEP 440 reads it, 3.11 is 3.11.0, and as uv does, any 3.11.
@@ -355,6 +323,7 @@ def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):
         ("require-hashes", "true", {"UV_REQUIRE_HASHES": "1"}),
         ("retries", "2", {"UV_HTTP_RETRIES": "2"}),
         ("timeout", "2", {"UV_HTTP_TIMEOUT": "2"}),
+        ("timeout", "2.5", {"UV_HTTP_TIMEOUT": "3"}),  # uv takes whole seconds alone
         ("trusted-host", "a b:1", {"UV_INSECURE_HOST": "a b:1"}),
         ("uploaded-prior-to", "2026-01-01", {"UV_EXCLUDE_NEWER": "2026-01-01"}),
         ("use-deprecated", "legacy-certs", {}),
@@ -462,11 +431,10 @@ def test_certificates_may_be_a_folder_and_named_from_here(tmp_path, monkeypatch)
     assert "SSL_CERT_FILE" not in found
 
 
-@pytest.mark.parametrize("nothing", [os.devnull])
-def test_pip_may_be_told_to_read_no_file(tmp_path, nothing):
+def test_pip_may_be_told_to_read_no_file(tmp_path):
     """PIP_CONFIG_FILE that names the null device means that."""
     (tmp_path / "pip.conf").write_text("[global]\nindex-url = http://h/simple\n")
-    assert "PIP_INDEX_URL" not in installer_variables({"PIP_CONFIG_FILE": nothing}, str(tmp_path))
+    assert "PIP_INDEX_URL" not in installer_variables({"PIP_CONFIG_FILE": os.devnull}, str(tmp_path))
 
 
 def test_a_home_that_cannot_be_read_has_no_settings(monkeypatch):
@@ -480,6 +448,6 @@ def test_a_home_that_cannot_be_read_has_no_settings(monkeypatch):
 
     monkeypatch.setattr(os, "stat", refuse)
     settings = {"HOME": "/others", "REQUESTS_CA_BUNDLE": "/others/bundle", "PIP_FIND_LINKS": "/others/links"}
-    key, found = describe(DKIST_REQUIREMENT="x[frozen]==1", **settings)
-    assert key.startswith("x-1-")
+    name, found = describe(**settings)
+    assert name.startswith("x-1.0-")
     assert (found["SSL_CERT_FILE"], found["UV_FIND_LINKS"]) == ("/others/bundle", "/others/links")

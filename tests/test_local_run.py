@@ -220,16 +220,18 @@ def test_tasks_can_be_chosen(flows, trace, chosen, expected):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"only": ["Drak"]}, "'Drak' in a_to_b_cam_diamond .did you mean 'Dark'"),
-        ({"skip": ["Dark", "Flat", "Science", "Movie"]}, "left"),
+        ({"only": ["Drak"]}, SelectionError, "'Drak' in a_to_b_cam_diamond .did you mean 'Dark'"),
+        ({"skip": ["Dark", "Flat", "Science", "Movie"]}, SelectionError, "left"),
+        ({"parallel": 0}, LocalRunError, "from 1 on"),
+        ({"queue_limits": {"default": 0}}, LocalRunError, "from 1 on"),
     ],
 )
-def test_a_choice_that_makes_no_sense_is_refused(flows, chosen, message, tmp_path):
+def test_arguments_with_which_nothing_runs_are_refused(flows, arguments, error, message, tmp_path):
     """Before anything is written."""
-    with pytest.raises(SelectionError, match=message):
-        run_workflow(flows.diamond, 7, **chosen)
+    with pytest.raises(error, match=message):
+        run_workflow(flows.diamond, 7, **arguments)
     assert not (tmp_path / "runs").exists()
 
 
@@ -247,14 +249,8 @@ def test_a_queue_has_its_own_limit(flows):
     run_workflow(flows.diamond, 7, parallel=4, listener=listen)
     assert max(most) == 2
     most.clear()
-    run_workflow(
-        flows.diamond,
-        7,
-        parallel=4,
-        queue_limits={"default": 1, "high_memory": 1},
-        only=["Flat", "Dark"],
-        listener=listen,
-    )
+    limits = {"default": 1, "high_memory": 1}
+    run_workflow(flows.diamond, 7, parallel=4, queue_limits=limits, only=["Flat", "Dark"], listener=listen)
     assert max(most) == 1
 
 
@@ -272,9 +268,11 @@ def test_resume_runs_what_has_not_succeeded(flows, trace, tmp_path):
 
 
 def test_resume_refuses_a_graph_that_has_changed_where_it_was_done(flows, trace, tmp_path):
-    """Unless that is wanted; what was not done yet may change."""
+    """Unless that is wanted; what was not done yet may change; another version was another release."""
     run_workflow(flows.failing, 7)
     mend(tmp_path)
+    with pytest.raises(ResumeError, match="the workflow was of version 1.0 and is of version 2.0"):
+        run_workflow(replace(flows.failing.spec, version="2.0"), 7, resume=True)
     journal = next((tmp_path / "runs").glob("*/journal.jsonl"))
     journal.write_text(journal.read_text().replace(f"{NAME}.tasks:Flat", f"{NAME}.tasks:Other"))
     with pytest.raises(ResumeError, match="Flat was .*:Other and is"):
@@ -317,13 +315,6 @@ def start(tmp_path, flow, *options):
     return subprocess.Popen([sys.executable, "-c", PROGRAM, flow, *options], env=environment, start_new_session=True)
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def alive(text):
     """Return the processes with a text in their environment."""
     found = set()
@@ -338,7 +329,7 @@ def alive(text):
 def test_ctrl_c_ends_the_tasks_and_the_run_can_be_resumed(flows, trace, tmp_path, flow):
     """A second one kills what does not end by itself."""
     process = start(tmp_path, flow)
-    wait_for(lambda: len(trace()) == (2 if flow == "hangs" else 1))
+    wait_until(lambda: len(trace()) == (2 if flow == "hangs" else 1), "the task has not begun")
     process.send_signal(signal.SIGINT)
     if flow == "stubborn":
         time.sleep(0.5)
@@ -357,7 +348,7 @@ def test_ctrl_c_ends_the_tasks_and_the_run_can_be_resumed(flows, trace, tmp_path
 def test_a_killed_run_leaves_no_task_and_can_be_resumed(flows, trace, tmp_path):
     """The process whose children the tasks are ends them, and holds the journal until then."""
     process = start(tmp_path, "hangs")
-    wait_for(lambda: len(trace()) == 2)
+    wait_until(lambda: len(trace()) == 2, "the task has not begun")
     with pytest.raises(RunActiveError):
         runs.Journal(runs.latest("a_to_b_cam_hangs", 7))
     process.kill()
@@ -372,8 +363,6 @@ def test_a_killed_run_leaves_no_task_and_can_be_resumed(flows, trace, tmp_path):
 
 def test_a_task_in_main_is_refused(flows):
     """No other process can import it."""
-    from dataclasses import replace
-
     spec = flows.exits.spec
     spec = replace(spec, nodes=(replace(spec.nodes[0], task="__main__:Exits"),))
     with pytest.raises(LocalRunError, match="Exits is in __main__"):
@@ -445,13 +434,6 @@ def test_a_run_that_was_resumed_with_changes_can_be_resumed_again(flows, tmp_pat
     assert (result.state, "Dark" in result.tasks) == ("success", False)
 
 
-def test_another_version_is_a_change(flows):
-    """What has succeeded was of another release."""
-    run_workflow(flows.failing, 7)
-    with pytest.raises(ResumeError, match="the workflow was of version 1.0 and is of version 2.0"):
-        run_workflow(replace(flows.failing.spec, version="2.0"), 7, resume=True)
-
-
 def test_runs_of_one_second_have_an_order(flows):
     """The last one is taken up."""
     folders = [run_workflow(flows.exits, 7, executor="processes").folder for _ in range(2)]
@@ -495,16 +477,19 @@ def test_what_no_run_has_made_is_not_removed(command, flows, name):
     assert command("runs", "remove", "mine")[0] == 2
 
 
+def start_command(tmp_path, flow):
+    """Start the command that runs a workflow in its own process."""
+    arguments = ["run", f"{NAME}.flows:{flow}", "--recipe-run-id", "7", "--in-process"]
+    command = [sys.executable, "-m", "dkist_processing_core", *arguments]
+    return subprocess.Popen(command, cwd=tmp_path / "sources", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_task_in_the_process_of_the_command_can_be_interrupted(flows, tmp_path, number):
+def test_a_task_in_the_process_of_the_command_can_be_interrupted(flows, trace, tmp_path, number):
     """By one signal, and the run can be resumed."""
-    arguments = ["run", f"{NAME}.flows:hangs", "--recipe-run-id", "7", "--in-process"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dkist_processing_core", *arguments], cwd=tmp_path / "sources", stdout=subprocess.PIPE
-    )
-    trace = tmp_path / "trace"
+    process = start_command(tmp_path, "hangs")
     try:
-        wait_until(lambda: trace.exists() and "Hangs" in trace.read_text(), "the task has not begun")
+        wait_until(lambda: "Hangs" in trace(), "the task has not begun")
         process.send_signal(number)
         output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
@@ -516,16 +501,7 @@ def test_a_task_in_the_process_of_the_command_can_be_interrupted(flows, tmp_path
 
 def test_a_task_cannot_end_the_process_of_the_command_with_0(flows, tmp_path):
     """Nothing else would notice it."""
-    arguments = ["run", f"{NAME}.flows:exits", "--recipe-run-id", "7", "--in-process"]
-    done = subprocess.run(
-        [sys.executable, "-m", "dkist_processing_core", *arguments], cwd=tmp_path / "sources", capture_output=True
-    )
-    assert done.returncode == 1
-    assert b"Exits has called os._exit(0), which ends the run" in done.stderr
-
-
-@pytest.mark.parametrize("arguments", [{"parallel": 0}, {"queue_limits": {"default": 0}}])
-def test_a_limit_under_which_nothing_runs_is_an_error(flows, arguments):
-    """In place of a run that has failed without a task."""
-    with pytest.raises(LocalRunError, match="from 1 on"):
-        run_workflow(flows.diamond, 7, **arguments)
+    process = start_command(tmp_path, "exits")
+    _, error = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 1
+    assert b"Exits has called os._exit(0), which ends the run" in error

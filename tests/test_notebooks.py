@@ -1,7 +1,6 @@
 """The notebook of a workflow: what is in it, and how it is written."""
 
 import ast
-import inspect
 import itertools
 import json
 import re
@@ -59,6 +58,13 @@ def with_doc(doc):
     return replace(workflow.spec, nodes=(replace(workflow.spec.nodes[0], doc=doc),))
 
 
+@pytest.fixture
+def package(tmp_path):
+    """A package of two workflows."""
+    with imported_sources(tmp_path / "src", {"one.py": flow("one"), "two.py": flow("two")}) as made:
+        yield made
+
+
 def cells(text):
     """Return the source of each cell by its id."""
     return {cell["id"]: "".join(cell["source"]) for cell in json.loads(text)["cells"]}
@@ -85,19 +91,15 @@ def shown(markdown):
 
 
 def test_a_notebook_is_valid():
-    """nbformat accepts it as it is, repairs nothing and warns of nothing."""
-    content = nbformat.reads(notebook(diamond().spec), as_version=nbformat.NO_CONVERT)
+    """nbformat accepts it as it is, repairs nothing, warns of nothing, and saves it unchanged, so a change is seen."""
+    text = notebook(diamond().spec)
+    content = nbformat.reads(text, as_version=nbformat.NO_CONVERT)
     before = json.dumps(content, sort_keys=True)
     nbformat.validate(content)
     assert list(nbformat.validator.iter_validate(content, relax_add_props=False)) == []
     assert json.dumps(content, sort_keys=True) == before
     assert (content.nbformat, content.nbformat_minor) == (4, 5)
-
-
-def test_a_notebook_is_laid_out_as_jupyter_saves_it():
-    """Saving it unchanged changes no byte, so a difference shows what a person did."""
-    text = notebook(diamond().spec)
-    assert nbformat.writes(nbformat.reads(text, as_version=nbformat.NO_CONVERT)) + "\n" == text
+    assert nbformat.writes(content) + "\n" == text
 
 
 def test_each_task_has_a_text_and_a_cell_in_topological_order():
@@ -129,9 +131,8 @@ def test_a_notebook_of_dev_names_no_release():
 
 def test_the_parameters_are_a_cell_that_papermill_finds():
     """It has the tag, and assignments only, since papermill puts its own cell right behind it."""
-    [cell] = [
-        each for each in json.loads(notebook(diamond().spec))["cells"] if each["metadata"].get("tags") == ["parameters"]
-    ]
+    found = json.loads(notebook(diamond().spec))["cells"]
+    [cell] = [each for each in found if each["metadata"].get("tags") == ["parameters"]]
     [statement] = ast.parse("".join(cell["source"])).body
     assert ast.unparse(statement) == "recipe_run_id = None"
 
@@ -144,29 +145,25 @@ def test_the_text_of_a_task_has_its_name_its_upstreams_and_its_docstring():
     assert found["about-Fourth"] == "## `Fourth`\n\nAfter `Second`, `Third`.\n\nDo the fourth thing."
 
 
+CELL = """\
+from support.tasks import Second
+
+with Second(
+    recipe_run_id=recipe_run_id,
+    workflow_name='l0_to_l1_cam',
+    workflow_version='1.0',
+) as task:
+    task()
+    # To undo it, comment out the line above, uncomment the line below, and run the cell.
+    # task.rollback()
+"""
+
+
 def test_the_cell_of_a_task_is_that_of_its_node():
     """It runs the task inside of a with statement, and has the rollback as a comment."""
     workflow = diamond()
     [node] = [each for each in workflow.nodes if each.name == "Second"]
-    assert cells(notebook(workflow.spec))["run-Second"] + "\n" == node.notebook_cell
-    assert (
-        node.notebook_cell
-        == inspect.cleandoc(
-            """
-        from support.tasks import Second
-
-        with Second(
-            recipe_run_id=recipe_run_id,
-            workflow_name='l0_to_l1_cam',
-            workflow_version='1.0',
-        ) as task:
-            task()
-            # To undo it, comment out the line above, uncomment the line below, and run the cell.
-            # task.rollback()
-        """
-        )
-        + "\n"
-    )
+    assert cells(notebook(workflow.spec))["run-Second"] + "\n" == node.notebook_cell == CELL
 
 
 def test_a_rollback_is_two_comments_away():
@@ -251,55 +248,45 @@ def test_ids_of_cells_are_legal_and_stay_when_a_task_is_added():
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", each) for each in cells(text))
 
 
+def with_path(path):
+    """Return the spec of a workflow of one task with this path."""
+    spec = with_doc("")
+    return replace(spec, nodes=(replace(spec.nodes[0], task=path),))
+
+
 def test_a_module_whose_name_is_no_identifier_is_imported():
     """For example, its name begins with a digit, which the checks allow."""
-    spec = with_doc("")
-    spec = replace(spec, nodes=(replace(spec.nodes[0], task="support.2020_flow:First"),))
-    assert "First = import_module('support.2020_flow').First\n" in cells(notebook(spec))["run-First"]
+    text = notebook(with_path("support.2020_flow:First"))
+    assert "First = import_module('support.2020_flow').First\n" in cells(text)["run-First"]
 
 
 @pytest.mark.parametrize("path", ["support.tasks:f.<locals>.First", "support.tasks:a-b"], ids=["local", "no-name"])
 def test_a_class_that_cannot_be_named_is_an_error(path):
     """It names workflow, task and what to do."""
-    spec = with_doc("")
-    spec = replace(spec, nodes=(replace(spec.nodes[0], task=path),))
     message = f"Workflow 'l0_to_l1_cam': its class '{path}' cannot be named in a notebook. Define the class at the top"
     with pytest.raises(WorkflowError, match=re.escape(message)) as caught:
-        notebook(spec)
+        notebook(with_path(path))
     assert caught.value.task == "First"
 
 
 def test_a_workflow_writes_its_notebook():
-    """To the folder notebooks unless another is given, which is made."""
+    """To the folder notebooks unless another is given, which is made; an unmodified notebook is replaced."""
     workflow = diamond()
     written = [workflow.export_notebook(), workflow.export_notebook("deep/er")]
     assert [str(each) for each in written] == ["notebooks/l0_to_l1_cam_1.0.ipynb", "deep/er/l0_to_l1_cam_1.0.ipynb"]
     assert {each.read_text(encoding="utf-8") for each in written} == {notebook(workflow.spec)}
-
-
-def test_an_unmodified_notebook_is_replaced(tmp_path):
-    """Another version of the library, or another docstring, gives a new one."""
-    workflow = diamond()
-    file = workflow.export_notebook()
-    file.write_text(notebook(with_doc("An older one.")))
+    written[0].write_text(notebook(with_doc("An older one.")))
     assert workflow.export_notebook().read_text() == notebook(workflow.spec)
 
 
-@pytest.mark.parametrize("change", ["filled", "text", "binary", "empty"])
+@pytest.mark.parametrize("change", ["filled", b"mine", b"\xff\xfe", b""], ids=["filled", "text", "binary", "empty"])
 def test_a_modified_notebook_is_not_replaced(change):
     """The error names it, and says how to replace it."""
     workflow = diamond()
     file = workflow.export_notebook()
-    match change:
-        case "filled":
-            file.write_text(file.read_text().replace("recipe_run_id = None", "recipe_run_id = 1"))
-        case "text":
-            file.write_text("mine")
-        case "binary":
-            file.write_bytes(b"\xff\xfe")
-        case "empty":
-            file.write_text("")
-    before = file.read_bytes()
+    filled = file.read_bytes().replace(b"recipe_run_id = None", b"recipe_run_id = 1")
+    before = filled if change == "filled" else change
+    file.write_bytes(before)
     with pytest.raises(ChangedFileError, match="These files were modified after export") as caught:
         workflow.export_notebook()
     assert f"\n    {file}\n    -> Move them away." in str(caught.value)
@@ -324,12 +311,11 @@ def test_a_docstring_cannot_take_the_place_of_the_checksum():
     assert checksum.PLACEHOLDER in cells(text)["about-First"]
 
 
-def test_the_notebooks_of_a_package_are_written(tmp_path):
+def test_the_notebooks_of_a_package_are_written(package, tmp_path):
     """One a workflow; the same again changes no file."""
-    with imported_sources(tmp_path / "src", {"one.py": flow("one"), "two.py": flow("two")}) as package:
-        written = export_notebooks(package, tmp_path / "out")
-        times = [each.stat().st_mtime_ns for each in written]
-        assert export_notebooks(package, tmp_path / "out") == written
+    written = export_notebooks(package, tmp_path / "out")
+    times = [each.stat().st_mtime_ns for each in written]
+    assert export_notebooks(package, tmp_path / "out") == written
     assert [each.name for each in written] == ["a_to_b_cam_one_1.0.ipynb", "a_to_b_cam_two_1.0.ipynb"]
     assert [each.stat().st_mtime_ns for each in written] == times
 
@@ -345,26 +331,21 @@ def test_one_fault_keeps_all_notebooks_from_being_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_one_changed_notebook_keeps_all_from_being_written(tmp_path):
+def test_one_changed_notebook_keeps_all_from_being_written(package, tmp_path):
     """So a folder never holds the notebooks of two exports."""
-    with imported_sources(tmp_path / "src", {"one.py": flow("one"), "two.py": flow("two")}) as package:
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "a_to_b_cam_two_1.0.ipynb").write_text("mine")
-        with pytest.raises(ChangedFileError, match="a_to_b_cam_two_1.0.ipynb"):
-            export_notebooks(package, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a_to_b_cam_two_1.0.ipynb").write_text("mine")
+    with pytest.raises(ChangedFileError, match="a_to_b_cam_two_1.0.ipynb"):
+        export_notebooks(package, tmp_path / "out")
     assert [each.name for each in (tmp_path / "out").iterdir()] == ["a_to_b_cam_two_1.0.ipynb"]
 
 
-@pytest.mark.parametrize("kind", ["file", "below-a-file", "folder-in-the-way"])
-def test_a_target_that_cannot_be_written_is_an_error(tmp_path, kind):
+@pytest.mark.parametrize("target", ["file", "file/out", "taken"], ids=["file", "below-a-file", "folder-in-the-way"])
+def test_a_target_that_cannot_be_written_is_an_error(package, tmp_path, target):
     """The error names it, and no file is left."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "taken" / "a_to_b_cam_one_1.0.ipynb").mkdir(parents=True)
-    target = {"file": "file", "below-a-file": "file/out", "folder-in-the-way": "taken"}[kind]
-    with (
-        imported_sources(tmp_path / "src", {"one.py": flow("one")}) as package,
-        pytest.raises(OSError, match=target.partition("/")[0]),
-    ):
+    with pytest.raises(OSError, match=target.partition("/")[0]):
         export_notebooks(package, tmp_path / target)
     assert (tmp_path / "file").read_text() == "mine"
     assert [each.name for each in (tmp_path / "taken").iterdir()] == ["a_to_b_cam_one_1.0.ipynb"]

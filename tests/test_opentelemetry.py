@@ -39,7 +39,7 @@ def record(source=TASK, protocol="http", **environment):
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_a_task_is_one_root_span_with_the_spans_that_it_made(protocol):
-    """By either protocol: names, attributes, parents, resource and status."""
+    """By either protocol: names, attributes, parents, resource and status; it is counted."""
     allocation = {"NOMAD_ALLOC_ID": "id", "NOMAD_ALLOC_NAME": "name", "NOMAD_GROUP_NAME": "group"}
     done, received = record(protocol=protocol, **allocation, DKIST_ENVIRONMENT_IDENTITY="0a")
     assert_unchanged(done)
@@ -70,6 +70,10 @@ def test_a_task_is_one_root_span_with_the_spans_that_it_made(protocol):
     assert all(root.began <= span.began <= span.ended <= root.ended for span in received.spans)
     assert all(span.events == [] for span in received.spans)
     assert "WARNING" not in done.stderr
+    counter = received.metrics["dkist.processing.tasks.executed"]
+    [point] = counter.sum.data_points
+    assert (point.as_int, counter.unit, counter.sum.is_monotonic) == (1, "1", True)
+    assert values(point.attributes).items() >= {"task.name": "Calibrate", "recipe.run.id": 7}.items()
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
@@ -126,16 +130,8 @@ def test_the_endpoint_of_one_signal_sends_that_signal_alone():
     assert received.metrics == {}
 
 
-def test_a_protocol_that_is_set_is_used():
-    """gRPC at the endpoint of the standard variable."""
-    with collector("grpc") as received:
-        done = run_task(TASK, OTEL_EXPORTER_OTLP_ENDPOINT=received.url, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
-    assert_unchanged(done)
-    assert received.tree(received.roots[0]) == PHASES
-
-
 def test_each_signal_has_its_own_service_of_the_mesh():
-    """Spans by gRPC to one, metrics by HTTP to another."""
+    """Spans by gRPC to one, metrics by HTTP to another; a standard variable may name gRPC as well."""
     with collector("grpc") as for_spans, collector("http") as for_metrics:
         done = run_task(
             TASK,
@@ -146,6 +142,10 @@ def test_each_signal_has_its_own_service_of_the_mesh():
     assert for_spans.tree(for_spans.roots[0]) == PHASES
     assert (for_spans.metrics, for_metrics.spans) == ({}, [])
     assert set(for_metrics.metrics) == {"dkist.processing.tasks.executed"}
+    with collector("grpc") as received:
+        done = run_task(TASK, OTEL_EXPORTER_OTLP_ENDPOINT=received.url, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+    assert_unchanged(done)
+    assert received.tree(received.roots[0]) == PHASES
 
 
 @pytest.mark.parametrize(
@@ -187,16 +187,6 @@ CLIENT = """
             self.meter.create_up_down_counter("open").add(-1)
             print("done")
 """
-
-
-def test_a_task_that_was_run_is_counted():
-    """By ``dkist.processing.tasks.executed``, with what is known of the task."""
-    _, received = record()
-    counter = received.metrics["dkist.processing.tasks.executed"]
-    [point] = counter.sum.data_points
-    assert (point.as_int, counter.unit, counter.sum.is_monotonic) == (1, "1", True)
-    assert values(point.attributes)["task.name"] == "Calibrate"
-    assert values(point.attributes)["recipe.run.id"] == 7
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
@@ -391,38 +381,37 @@ def test_spans_of_threads_are_children_of_the_task():
         assert below[f"frame {number}"] == [(f"part of {number}", {}, [])]
 
 
-def record_without(missing, **environment):
-    """Run a task in a process in which an import hook hides a package; return the one warning."""
-    write_task(HOOK.format(missing=missing), "sitecustomize")
-    with http_collector() as received:
-        done = run_task(TASK, **{"OTEL_EXPORTER_OTLP_ENDPOINT": received.url, **environment})
-    assert_unchanged(done)
-    assert received.requests == []
-    [warning] = [line for line in done.stderr.splitlines() if "WARNING" in line]
-    return warning
-
-
-def test_an_extra_that_is_not_installed_is_one_warning_with_the_command():
-    """The task runs."""
-    assert record_without("opentelemetry").endswith(
-        "OpenTelemetry, which is configured, needs the extra 'otel'. "
-        "Install it with: pip install 'dkist-processing-core[otel]'"
-    )
+OTEL = "OpenTelemetry, which is configured, needs the extra 'otel'. Install it with: "
+GRPC = "opentelemetry.exporter.otlp.proto.grpc"
+MESH = {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "MESH_CONFIG": mesh_config({TRACES: 9, METRICS: 9})}
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("missing", "settings", "part", "end"),
     [
-        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-        {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "MESH_CONFIG": mesh_config({TRACES: 9, METRICS: 9})},
+        ("opentelemetry", {}, OTEL, "pip install 'dkist-processing-core[otel]'"),
+        *(
+            (
+                GRPC,
+                settings,
+                "If the endpoint speaks HTTP, set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf.",
+                "install it with: pip install opentelemetry-exporter-otlp-proto-grpc",
+            )
+            for settings in ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, MESH)
+        ),
     ],
-    ids=["standard variable", "mesh"],
+    ids=["extra", "gRPC by the standard variable", "gRPC by the mesh"],
 )
-def test_an_exporter_by_grpc_that_is_not_installed_is_one_warning_with_both_remedies(settings):
-    """The variable that selects HTTP, and the command that installs gRPC; the task runs."""
-    warning = record_without("opentelemetry.exporter.otlp.proto.grpc", **settings)
-    assert "If the endpoint speaks HTTP, set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf." in warning
-    assert warning.endswith("install it with: pip install opentelemetry-exporter-otlp-proto-grpc")
+def test_what_is_not_installed_is_one_warning_with_the_remedies(missing, settings, part, end):
+    """The command that installs it, and for gRPC the variable that selects HTTP; an import hook hides it here."""
+    write_task(HOOK.format(missing=missing), "sitecustomize")
+    with http_collector() as received:
+        done = run_task(TASK, **{"OTEL_EXPORTER_OTLP_ENDPOINT": received.url, **settings})
+    assert_unchanged(done)
+    assert received.requests == []
+    [warning] = [line for line in done.stderr.splitlines() if "WARNING" in line]
+    assert part in warning
+    assert warning.endswith(end)
 
 
 def test_the_private_name_that_this_library_relies_on_is_that_of_the_api():
@@ -460,29 +449,28 @@ HOOK = """
 
 @pytest.mark.usefixtures("production_bounds")  # nobody answers at some of the addresses
 @pytest.mark.parametrize(
-    "settings",
+    ("name", "value"),
     [
-        {"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"},
-        {"OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "soon"},
-        {"OTEL_EXPORTER_OTLP_COMPRESSION": "zip"},
-        {"OTEL_BSP_MAX_QUEUE_SIZE": "10"},
-        {"OTEL_BSP_MAX_QUEUE_SIZE": "many"},
-        {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "-1"},
-        {"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "long"},
-        {"OTEL_TRACES_SAMPLER": "sometimes"},
-        {"OTEL_METRIC_EXPORT_INTERVAL": "often"},
-        {"OTEL_RESOURCE_ATTRIBUTES": "===,,"},
-        {"OTEL_EXPORTER_OTLP_HEADERS": "==="},
-        {"OTEL_EXPORTER_OTLP_ENDPOINT": "nonsense://"},
-        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://"},
-        {"OTEL_TRACES_EXPORTER": "console"},
-        {"OTEL_PROPAGATORS": "nonsense"},
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "many"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "long"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "often"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "===,,"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "==="),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense://"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"),
+        ("OTEL_TRACES_EXPORTER", "console"),
+        ("OTEL_PROPAGATORS", "nonsense"),
     ],
-    ids=lambda settings: " ".join("=".join(each) for each in settings.items()),
 )
-def test_a_malformed_setting_costs_no_task_its_result(settings):
+def test_a_malformed_setting_costs_no_task_its_result(name, value):
     """At worst the task is not recorded, and its log says why."""
     with http_collector() as received:
-        done = run_task(TASK, **{"OTEL_EXPORTER_OTLP_ENDPOINT": received.url, **settings})
+        done = run_task(TASK, **{"OTEL_EXPORTER_OTLP_ENDPOINT": received.url, name: value})
     assert_unchanged(done)
     assert len(received.roots) == 1 or "WARNING" in done.stderr or "ERROR" in done.stderr

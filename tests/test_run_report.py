@@ -92,6 +92,22 @@ class Page(HTMLParser):
             self.scripts.append(text)
 
 
+@pytest.fixture
+def written(tmp_path):
+    """Write the folder of a run of a graph, which has begun; the graph has one task unless it is given."""
+
+    def write(**graph):
+        run = WrittenRun(tmp_path / "run", graph or {"Dark": []})
+        run.start()
+        return run
+
+    return write
+
+
+def page_of(run):
+    return Page(report.render(run.folder).decode())
+
+
 @pytest.mark.parametrize("executor", ["processes", "in_process"])
 def test_each_run_leaves_a_report(flow, executor):
     """With the spans of each try, also without any telemetry server."""
@@ -175,16 +191,15 @@ def test_the_figures_have_one_row_a_try(flow):
     assert list(table[0]) == list(report_data.FIGURES)
 
 
-def test_a_run_that_was_killed_has_a_report_as_well(tmp_path):
+def test_a_run_that_was_killed_has_a_report_as_well(written):
     """A try that has no end is shown up to the last event; a run without any event has nothing to show."""
-    run = WrittenRun(tmp_path / "run", {"Dark": [], "Flat": ["Dark"]})
-    run.start()
+    run = written(Dark=[], Flat=["Dark"])
     run.begin("Dark")
     run.end("Dark", 3)
     run.begin("Flat")
     run.spans("Flat", [{"name": "half"}])
     (run.folder / "spans" / "Flat.1.json").write_text('{"spans": [')
-    page = Page(report.render(run.folder).decode())
+    page = page_of(run)
     [flat] = page.tasks["Flat"]["tries"]
     assert (flat["state"], flat["seconds"], flat["spans"], flat["log"]) == ("running", None, None, None)
     (run.folder / "journal.jsonl").write_text("")
@@ -192,10 +207,9 @@ def test_a_run_that_was_killed_has_a_report_as_well(tmp_path):
         report.render(run.folder)
 
 
-def test_the_time_between_two_sessions_is_left_out(tmp_path):
+def test_the_time_between_two_sessions_is_left_out(written):
     """A run that is resumed after a day is shown as the time in which it was active."""
-    run = WrittenRun(tmp_path / "run", {"Dark": [], "Flat": ["Dark"]})
-    run.start()
+    run = written(Dark=[], Flat=["Dark"])
     run.begin("Dark")
     run.end("Dark", 50)
     run.begin("Flat")
@@ -215,7 +229,7 @@ def test_the_time_between_two_sessions_is_left_out(tmp_path):
     assert made.waits["Flat"] == [pytest.approx((60 / total, 80 / total))]
     assert [place for place, _ in made.breaks] == pytest.approx([102 / total])
     assert [text for _, text in made.ticks] == ["0 s", "30 s", "60 s", "90 s", "120 s", "150 s", "180 s"]
-    page = Page(report.render(run.folder).decode())
+    page = page_of(run)
     where = [each["environment"] for each in page.tasks["Flat"]["tries"]]
     assert where == ["Python 3.12.1 in /opt/pipeline"] * 2 + ["pipeline[frozen]==1.0"]
 
@@ -224,10 +238,9 @@ def test_the_time_between_two_sessions_is_left_out(tmp_path):
     ("seconds", "expected"),
     [(0.0, "0 ms 2 ms"), (3, "0 ms 500 ms"), (500, "0 min 2 min"), (40_000, "0 h 2 h"), (2_000_000, "0 d 4 d")],
 )
-def test_the_axis_has_round_times(tmp_path, seconds, expected):
+def test_the_axis_has_round_times(written, seconds, expected):
     """Whether a run takes milliseconds or weeks."""
-    run = WrittenRun(tmp_path / "run", {"Dark": []})
-    run.start()
+    run = written()
     run.begin("Dark")
     run.end("Dark", seconds)
     ticks = [text for _, text in Timeline(read(run.folder)).ticks]
@@ -235,28 +248,26 @@ def test_the_axis_has_round_times(tmp_path, seconds, expected):
     assert len(ticks) <= 8
 
 
-def test_a_task_that_the_workflow_has_no_more_stays_in_the_report(tmp_path):
+def test_a_task_that_the_workflow_has_no_more_stays_in_the_report(written):
     """A run can be resumed with another graph."""
-    run = WrittenRun(tmp_path / "run", {"Dark": [], "Gone": []})
-    run.start()
+    run = written(Dark=[], Gone=[])
     run.begin("Gone")
     run.end("Gone", 1)
     run.graph = {"Dark": []}
     run.start()
-    assert list(Page(report.render(run.folder).decode()).tasks) == ["Dark", "Gone"]
+    assert list(page_of(run).tasks) == ["Dark", "Gone"]
 
 
-def test_a_page_is_bounded(tmp_path, monkeypatch):
+def test_a_page_is_bounded(written, monkeypatch):
     """Of a long log it has the end, of many spans the first ones, and it says so."""
     monkeypatch.setattr(report_data, "LOG_BYTES", (10_000, 100, 1000))
     monkeypatch.setattr(report_data, "SPANS", (10, 1, 5))
-    run = WrittenRun(tmp_path / "run", {"Dark": []})
-    run.start()
+    run = written()
     run.begin("Dark")
     run.end("Dark", 1)
     run.log("Dark", "".join(f"line {number}\n" for number in range(1000)))
     run.spans("Dark", [{"name": f"{number}", "attributes": {"long": "x" * 9000}} for number in range(50)])
-    [dark] = Page(report.render(run.folder).decode()).tasks["Dark"]["tries"]
+    [dark] = page_of(run).tasks["Dark"]["tries"]
     texts = [text for _, text in dark["log"]["records"]]
     assert texts[-1] == "line 999"
     assert texts[0] == f"line {1000 - len(texts)}"
@@ -292,15 +303,8 @@ def test_a_record_of_a_log_has_its_level_and_all_its_lines():
     """What has none was printed."""
     found = [(level, len(text.splitlines())) for level, text in records(LOG)]
     assert found == [
-        ("INFO", 1),
-        ("printed", 1),
-        ("printed", 1),
-        ("INFO", 1),
-        ("WARNING", 1),
-        ("DEBUG", 2),
-        ("ERROR", 1),
-        ("ERROR", 10),
-        ("printed", 1),
+        *(("INFO", 1), ("printed", 1), ("printed", 1), ("INFO", 1), ("WARNING", 1), ("DEBUG", 2)),
+        *(("ERROR", 1), ("ERROR", 10), ("printed", 1)),
     ]
     assert "\n".join(text for _, text in records(LOG)) + "\n" == LOG
 

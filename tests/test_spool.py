@@ -218,25 +218,20 @@ def test_a_fresh_message_that_is_refused_does_not_keep_the_others_from_being_sen
     assert [each.envelope.message_id for each in spool.pending()] == [message.message_id]
 
 
-def part_of(text, name=f"{1:020d}-{1:032x}.json", folder=None):
-    part = (folder or spool.prepare(spool.spool_folder())) / f".{name}.0123abcd.part"
+def part_of(text, name=f"{1:020d}-{1:032x}.json"):
+    part = spool.prepare(spool.spool_folder()) / f".{name}.0123abcd.part"
     part.write_text(text)
     return part
 
 
 def test_a_part_that_a_power_cut_has_left_is_taken_over():
-    """Nobody holds its lock, so its writer is gone; it is a message like any other."""
-    part = part_of(new_envelope(1).to_json())
-    [message] = spool.pending()
-    assert message.envelope == new_envelope(1)
-    assert not part.exists()
-
-
-def test_a_part_that_is_cut_off_is_a_damaged_message():
-    """It is listed, and set aside after some tries."""
-    part_of(new_envelope(1).to_json()[:40])
-    [message] = spool.pending()
-    assert message.damage.startswith("JSONDecodeError")
+    """Nobody holds its lock, so its writer is gone; it is a message like any other, and if cut off a damaged one."""
+    whole, half = part_of(new_envelope(1).to_json()), part_of(new_envelope(2).to_json()[:40], f"{2:020d}-{2:032x}.json")
+    first, second = spool.pending()
+    assert first.envelope == new_envelope(1)
+    assert second.damage.startswith("JSONDecodeError")
+    assert not whole.exists()
+    assert not half.exists()
 
 
 def test_a_part_that_somebody_writes_is_left_to_him():
@@ -273,15 +268,15 @@ def test_a_message_is_on_the_disk_before_its_name_and_its_name_before_the_call_r
 
 def test_nothing_is_left_of_a_message_that_could_not_be_written(monkeypatch):
     """Such as on a full disk."""
+
+    def full_disk(_):
+        raise OSError("full")
+
     spool.prepare(spool.spool_folder())
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="full"):
         spool.write(new_envelope(1))
     assert [each.name for each in spool.spool_folder().iterdir()] == [spool.MARK]
-
-
-def full_disk(_):
-    raise OSError("full")
 
 
 @pytest.mark.parametrize(

@@ -74,12 +74,8 @@ def test_the_tree_of_a_task_is_recorded():
         "  Post Run"
     )
     [task] = recorded.tasks
-    assert (task.name, task.workflow_name, task.workflow_version, task.recipe_run_id) == (
-        "Calibrate",
-        "l0_to_l1_cam",
-        "1.0",
-        7,
-    )
+    facts = task.name, task.workflow_name, task.workflow_version, task.recipe_run_id
+    assert facts == ("Calibrate", "l0_to_l1_cam", "1.0", 7)
     assert task.attributes.items() >= {"recipe.run.id": 7, "task.name": "Calibrate"}.items()
     assert (task.error, task.is_ended) == (None, True)
     assert recorded.spans == task.spans
@@ -216,12 +212,8 @@ def test_spans_in_coroutines_have_the_right_parents():
 
     with testing.recorded() as recorded:
         calibrate(lambda task: asyncio.run(both(task)))
-    assert {span.name: span.parent.name for span in recorded.spans if span.name[-1] in "xy"} == {
-        "x": "Run",
-        "y": "Run",
-        "in x": "x",
-        "in y": "y",
-    }
+    parents = {span.name: span.parent.name for span in recorded.spans if span.name[-1] in "xy"}
+    assert parents == {"x": "Run", "y": "Run", "in x": "x", "in y": "y"}
 
 
 def test_a_generator_that_is_closed_is_no_error():
@@ -345,18 +337,14 @@ def test_the_bus_may_fail(error, caplog):
 
 
 def test_spooled_messages_can_be_read_after_the_recording():
-    """And the folder is gone."""
+    """And the folder is gone; the next recording reports the same failure again."""
     with testing.recorded(bus_error="down") as recorded:
-        chat_ops_notification({}, "w", "1", "Task")
+        chat_ops_notification({"run_id": "manual__1"}, "w", "1", "Task")
         folder = spool.spool_folder()
         with pytest.raises(PublishError, match="^down$"):
             publish(new_envelope())
     assert [each.type for each in recorded.spooled] == ["recipe.run.failure"]
     assert not folder.exists()
-
-
-def test_the_same_failure_in_two_recordings_is_reported_in_both():
-    """What one knows to be reported the next one does not."""
     for _ in range(2):
         with testing.recorded() as recorded:
             chat_ops_notification({"run_id": "manual__1"}, "w", "1", "Task")

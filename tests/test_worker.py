@@ -29,39 +29,36 @@ from dkist_processing_core.rendering.script import node_variables, runnable_scri
 pytestmark = pytest.mark.network
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "",
-        "x",
-        "1 2",
-        "1\n",
-        "-1",
-        "٣",
-        "0",
-        "9223372036854775808",
-        "9" * 5000,
-        "1); import os; os.system('touch owned')  #",
-        "$(touch owned)",
-        "`touch owned`",
-        "'; touch owned; '",
-    ],
-    ids=[
-        "empty",
-        "word",
-        "two",
-        "newline",
-        "negative",
-        "other-digits",
-        "zero",
-        "65-bits",
-        "long",
-        "python",
-        "substitution",
-        "backticks",
-        "quote",
-    ],
-)
+HOSTILE = {
+    "empty": "",
+    "word": "x",
+    "two": "1 2",
+    "newline": "1\n",
+    "negative": "-1",
+    "other-digits": "٣",
+    "zero": "0",
+    "65-bits": "9223372036854775808",
+    "long": "9" * 5000,
+    "python": "1); import os; os.system('touch owned')  #",
+    "substitution": "$(touch owned)",
+    "backticks": "`touch owned`",
+    "quote": "'; touch owned; '",
+}
+
+
+@pytest.fixture
+def warm(warm_cache, tmp_path):
+    """The variables of a worker whose environment is ready, with a file that its tasks write to."""
+    return {"DKIST_ENVIRONMENT_CACHE": str(warm_cache), "FACTS": str(tmp_path / "facts")}
+
+
+@pytest.fixture
+def facts(tmp_path):
+    """The file that tasks write to."""
+    return tmp_path / "facts"
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_recipe_run_id_runs_nothing(releases, tmp_path, value):
     """Exit status 65 with the value shown; no environment is built, no command in the value is run."""
     done = run("Good", releases, DKIST_RECIPE_RUN_ID=value)
@@ -100,9 +97,8 @@ sys.exit(main())
     assert (done.returncode, "DKIST_TASK is not set" in done.stderr) == (78, True), done.stderr
 
 
-def test_the_task_sees_nothing_of_airflow(releases, warm_cache, tmp_path):
-    """Neither settings nor secrets nor Python paths of the worker's own environment reach it."""
-    facts = tmp_path / "facts.json"
+def test_the_task_sees_nothing_of_airflow(releases, warm, warm_cache, facts, tmp_path):
+    """No setting, secret or Python path of the worker's own environment; all other variables, whatever their names."""
     unwanted = {
         "AIRFLOW__CORE__FERNET_KEY": "k",
         "AIRFLOW_CONN_DB": "c",
@@ -114,25 +110,17 @@ def test_the_task_sees_nothing_of_airflow(releases, warm_cache, tmp_path):
         "PYTHONPATH": str(tmp_path),
         "PYTHONSTARTUP": "x",
     }
-    done = run(
-        "ShowsItsPlace",
-        releases,
-        DKIST_ENVIRONMENT_CACHE=str(warm_cache),
-        FACTS=str(facts),
-        MINE="kept",
-        AIRFLOW_CTX_DAG_RUN_ID="r",
-        SSL_CERT_FILE=os.environ.get("SSL_CERT_FILE", ""),
-        PIP_CERT=os.environ.get("PIP_CERT", ""),
-        **unwanted,
-    )
+    names = "name", "environment", "cache", "task", "python", "home", "key", "status", "AIRFLOW_CTX_DAG_RUN_ID"
+    wanted = dict.fromkeys(names, "mine")
+    certificates = {name: os.environ.get(name, "") for name in ("SSL_CERT_FILE", "PIP_CERT")}
+    done = run("ShowsItsPlace", releases, **warm, **wanted, **certificates, **unwanted)
     assert done.returncode == 0, done.stdout
     seen = json.loads(facts.read_text())
     assert not set(unwanted) & set(seen["variables"])
+    assert wanted.items() <= seen["variables"].items()
     assert not seen["has_airflow"]
     assert seen["recipe_run_id"] == 42
     assert seen["prefix"] == str(environments(warm_cache)[0])
-    assert seen["variables"]["MINE"] == "kept"
-    assert seen["variables"]["AIRFLOW_CTX_DAG_RUN_ID"] == "r"
     assert str(tmp_path) not in seen["path"]
     assert seen["variables"]["PATH"].startswith(f"{seen['prefix']}/bin:")
     assert "UV_INDEX_STRATEGY" not in seen["variables"]
@@ -192,9 +180,8 @@ def start_changed(arguments, releases, cache, task, *, program=CHANGED, **enviro
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_a_signal_is_not_lost_while_the_task_is_being_started(releases, warm_cache, tmp_path, window):
+def test_a_signal_is_not_lost_while_the_task_is_being_started(releases, warm_cache, facts, window):
     """In whatever step it arrives, the task is ended or never started, and none is left running."""
-    facts = tmp_path / "facts"
     process = start_pausing(window, "1", releases, warm_cache, "Waits", FACTS=str(facts))
     while process.stdout.readline() != "now\n":
         pass
@@ -221,33 +208,6 @@ def test_a_signal_is_not_lost_at_any_moment(releases, warm_cache, tmp_path):
         assert session_members(process.pid) == []
 
 
-def test_names_of_the_worker_are_not_changed_for_the_task(releases, warm_cache, tmp_path):
-    """A variable of the worker reaches the task as it is, whatever its name."""
-    facts = tmp_path / "facts.json"
-    theirs = dict.fromkeys(("name", "environment", "cache", "task", "python", "home", "key", "status"), "mine")
-    done = run("ShowsItsPlace", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts), **theirs)
-    assert done.returncode == 0, done.stdout
-    seen = json.loads(facts.read_text())["variables"]
-    assert theirs.items() <= seen.items()
-
-
-@pytest.mark.parametrize("name", ["DKIST_GRACE_SECONDS", "DKIST_BUILD_WAIT_SECONDS"])
-@pytest.mark.parametrize("value", ["abc", "1.5", "-1"])
-def test_a_time_that_is_none_is_refused(releases, name, value):
-    """Before anything is started that could then not be ended."""
-    done = run("Good", releases, **{name: value})
-    assert done.returncode == 78
-    assert f"ERROR: {name} is '{value}'; it must be a whole number of seconds." in done.stdout
-
-
-def test_the_exit_status_is_that_of_the_task(releases, warm_cache):
-    """A task that raises gives 1, with its traceback in the log."""
-    done = run("Bad", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache))
-    assert done.returncode == 1
-    assert "RuntimeError: the flat is missing" in done.stdout
-    assert "task dkist_script_test.tasks:Bad ended with exit status 1" in done.stdout
-
-
 @pytest.mark.parametrize("delay", ["0", "0.3"], ids=["at-once", "reaped-before-the-wait"])
 def test_the_exit_status_of_a_task_that_dies_at_once_is_not_lost(releases, warm_cache, tmp_path, delay):
     """Also if it has ended before the program begins to wait for it."""
@@ -262,10 +222,9 @@ def test_the_exit_status_of_a_task_that_dies_at_once_is_not_lost(releases, warm_
 
 
 @pytest.mark.parametrize("task", ["Waits", "WaitsUnaware", "WaitsStopped"])
-def test_sigterm_ends_the_task_in_order(releases, warm_cache, tmp_path, task):
+def test_sigterm_ends_the_task_in_order(releases, warm, facts, task):
     """What Airflow sends to the group ends the task: its teardown runs, and nothing is left, also if it looked away."""
-    facts = tmp_path / "facts"
-    process = start(new_spec(task), releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts))
+    process = start(new_spec(task), releases, **warm)
     pids = wait_for(facts)
     os.killpg(process.pid, signal.SIGTERM)
     stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
@@ -276,16 +235,9 @@ def test_sigterm_ends_the_task_in_order(releases, warm_cache, tmp_path, task):
     wait_until_dead(pids)
 
 
-def test_a_task_that_ignores_sigterm_is_killed_with_its_children(releases, warm_cache, tmp_path):
+def test_a_task_that_ignores_sigterm_is_killed_with_its_children(releases, warm, facts):
     """After the grace period neither it nor its child is left."""
-    facts = tmp_path / "facts"
-    process = start(
-        new_spec("Stubborn"),
-        releases,
-        DKIST_ENVIRONMENT_CACHE=str(warm_cache),
-        FACTS=str(facts),
-        DKIST_GRACE_SECONDS="2",
-    )
+    process = start(new_spec("Stubborn"), releases, **warm, DKIST_GRACE_SECONDS="2")
     pids = wait_for(facts)
     assert all(map(is_alive, pids))
     os.killpg(process.pid, signal.SIGTERM)
@@ -295,10 +247,9 @@ def test_a_task_that_ignores_sigterm_is_killed_with_its_children(releases, warm_
     wait_until_dead(pids)
 
 
-def test_a_task_does_not_outlive_a_worker_program_that_is_killed(releases, warm_cache, tmp_path):
+def test_a_task_does_not_outlive_a_worker_program_that_is_killed(releases, warm, facts):
     """Nobody is left to end it then, so the kernel asks it to end; its teardown runs."""
-    facts = tmp_path / "facts"
-    process = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts))
+    process = start(new_spec("Waits"), releases, **warm)
     pids = wait_for(facts)
     process.send_signal(signal.SIGKILL)
     stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
@@ -307,32 +258,26 @@ def test_a_task_does_not_outlive_a_worker_program_that_is_killed(releases, warm_
     wait_until_dead(pids)
 
 
-def test_a_workflow_may_have_a_name_that_begins_like_an_option(releases, warm_cache):
+def test_a_workflow_may_have_a_name_that_begins_like_an_option(releases, warm):
     """A hyphen is a legal character of a dag id, wherever it is."""
-    spec = dataclasses.replace(new_spec(), name="-x_y")
-    assert run(spec, releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache)).returncode == 0
+    assert run(dataclasses.replace(new_spec(), name="-x_y"), releases, **warm).returncode == 0
 
 
-@pytest.mark.parametrize("task", ["Waits", "Stubborn"])
-def test_a_task_does_not_outlive_airflow(releases, warm_cache, tmp_path, task):
-    """When the process that started the worker program is killed, the task is ended."""
-    facts = tmp_path / "facts"
-    spec = new_spec(task)
+def start_below(spec, **variables):
+    """Start the script of a node as Airflow does, from a process that can be killed; return that process."""
     program = "import subprocess, sys; subprocess.run(['bash', '-c', sys.argv[1]], start_new_session=True)"
-    parent = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", program, runnable_script(spec, spec.nodes[0])],
-        env={
-            **os.environ,
-            **with_links(releases),
-            "DKIST_ENVIRONMENT_CACHE": str(warm_cache),
-            "DKIST_RECIPE_RUN_ID": "1",
-            "DKIST_GRACE_SECONDS": "2",
-            "FACTS": str(facts),
-            "AIRFLOW_CTX_DAG_ID": "d",
-        },
+        env={**os.environ, "DKIST_RECIPE_RUN_ID": "1", "AIRFLOW_CTX_DAG_ID": "d", **variables},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+@pytest.mark.parametrize("task", ["Waits", "Stubborn"])
+def test_a_task_does_not_outlive_airflow(releases, warm, facts, task):
+    """When the process that started the worker program is killed, the task is ended."""
+    parent = start_below(new_spec(task), **with_links(releases), **warm, DKIST_GRACE_SECONDS="2")
     pids = wait_for(facts)
     parent.kill()
     parent.wait()
@@ -363,35 +308,31 @@ def test_a_task_is_not_started_for_an_airflow_that_is_gone(releases, warm_cache,
     assert "the process that started this one has ended" in (tmp_path / "log").read_text()
 
 
-def test_what_a_task_leaves_running_is_ended(releases, warm_cache, tmp_path):
+def test_what_a_task_leaves_running_is_ended(releases, warm, facts):
     """A task that succeeds while a child of it still runs is a success, and the child is gone."""
-    facts = tmp_path / "facts"
-    done = run("LeavesAChild", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts))
+    done = run("LeavesAChild", releases, **warm)
     assert done.returncode == 0
     assert "processes that the task had left behind were killed" in done.stdout
     wait_until_dead(wait_for(facts))
 
 
 @pytest.mark.parametrize("stays", ["", "1"], ids=["succeeds", "is-ended"])
-def test_what_a_task_has_daemonised_is_ended_with_it(releases, warm_cache, tmp_path, stays):
+def test_what_a_task_has_daemonised_is_ended_with_it(releases, warm, facts, stays):
     """All generations, in whatever sessions, are gone at once, although they hold the log open."""
-    facts = tmp_path / "facts"
-    cache = str(warm_cache)
-    process = start(new_spec("Daemonises"), releases, DKIST_ENVIRONMENT_CACHE=cache, FACTS=str(facts), STAYS=stays)
+    process = start(new_spec("Daemonises"), releases, **warm, STAYS=stays)
     wait_for(facts)
     if stays:
         os.kill(process.pid, signal.SIGTERM)
     stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)  # until nobody has the log open any more
     assert process.returncode == (143 if stays else 0), stdout
     assert "processes that the task had left behind were killed" in stdout
-    daemons = [int(word) for word in (tmp_path / "facts.daemons").read_text().split()]
+    daemons = [int(word) for word in facts.with_suffix(".daemons").read_text().split()]
     assert len(daemons) >= 6
     assert not any(map(is_alive, daemons))
 
 
-def test_what_ends_by_itself_is_not_killed(releases, warm_cache, tmp_path):
+def test_what_ends_by_itself_is_not_killed(releases, warm_cache, facts):
     """A child may finish what it does for a moment after the task has ended; the moment is longer here."""
-    facts = tmp_path / "facts"
     change = "supervise.REMAINDER_SECONDS = 120.0"
     process = start_changed([change], releases, warm_cache, "LeavesABriefChild", FACTS=str(facts))
     stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
@@ -399,40 +340,31 @@ def test_what_ends_by_itself_is_not_killed(releases, warm_cache, tmp_path):
     assert "left behind" not in stdout
 
 
-def test_no_zombie_is_left_while_the_task_runs(releases, warm_cache, tmp_path):
+def test_no_zombie_is_left_while_the_task_runs(releases, warm, facts):
     """An orphan becomes a child of the worker program, which takes note of its end."""
-    facts = tmp_path / "facts"
-    done = run("LooksForZombies", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), FACTS=str(facts))
+    done = run("LooksForZombies", releases, **warm)
     assert done.returncode == 0, done.stdout
     task, children = json.loads(facts.read_text())
     assert children == [task]
 
 
-def test_a_build_ends_with_airflow(releases, tmp_path):
+def test_a_build_ends_with_airflow(tmp_path, facts):
     """When the process that started the worker program is killed, neither it nor the installer is left."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    (tools / "uv").write_text(f"#!/bin/sh\necho $$ $PPID >{tmp_path}/facts\nexec sleep 600\n")
+    (tools / "uv").write_text(f"#!/bin/sh\necho $$ $PPID >{facts}\nexec sleep 600\n")
     (tools / "uv").chmod(0o755)
-    spec = new_spec()
-    program = "import subprocess, sys; subprocess.run(['bash', '-c', sys.argv[1]], start_new_session=True)"
-    variables = {"PATH": f"{tools}:{os.environ['PATH']}", "DKIST_RECIPE_RUN_ID": "1", "AIRFLOW_CTX_DAG_ID": "d"}
-    parent = subprocess.Popen(
-        [sys.executable, "-c", program, runnable_script(spec, spec.nodes[0])],
-        env={**os.environ, **variables},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    pids = wait_for(tmp_path / "facts")
+    parent = start_below(new_spec(), PATH=f"{tools}:{os.environ['PATH']}")
+    pids = wait_for(facts)
     parent.kill()
     parent.wait()
     wait_until_dead(pids)
     assert environments(tmp_path / "environments") == []
 
 
-def test_success_without_an_outcome_is_a_failure(releases, warm_cache):
+def test_success_without_an_outcome_is_a_failure(releases, warm):
     """A task that ends its process in the middle has not succeeded, whatever the exit status."""
-    done = run("ExitsSilently", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache))
+    done = run("ExitsSilently", releases, **warm)
     assert done.returncode == 70
     assert "ERROR: the task ended with exit status 0 before it was complete" in done.stdout
 
@@ -444,10 +376,9 @@ def test_success_without_an_outcome_is_a_failure(releases, warm_cache):
         ("OpensTooMany", "OSError: [Errno 24] Too many open files: '/dev/null'"),
     ],
 )
-def test_the_error_of_a_task_is_shown_whatever_became_of_its_descriptors(releases, warm_cache, tmp_path, task, error):
+def test_the_error_of_a_task_is_shown_whatever_became_of_its_descriptors(releases, warm, tmp_path, task, error):
     """In the log and in the outcome, and no file of the task is written to."""
-    variables = {"DKIST_ENVIRONMENT_CACHE": str(warm_cache), "FACTS": str(tmp_path / "facts")}
-    done = run(task, releases, DKIST_LOG_MARK=MARK, **variables)
+    done = run(task, releases, DKIST_LOG_MARK=MARK, **warm)
     assert done.returncode == 1, done.stdout
     outcome = Outcome.from_json(marked(done)[-1].text)
     assert outcome.summary == error
@@ -463,9 +394,10 @@ def marked(done):
     return [each for line in done.stdout.removesuffix("\n").split("\n") for each in parse(line, mark=MARK)]
 
 
-def test_lines_keep_their_level_and_the_outcome_comes_last(releases, warm_cache):
-    """With a mark, as Airflow's operator sets it; what the task prints is not marked."""
-    done = run("Bad", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), DKIST_LOG_MARK=MARK)
+def test_lines_keep_their_level_and_the_outcome_comes_last(releases, warm):
+    """With a mark, as Airflow's operator sets it; a task that raises gives 1, with its traceback in the log."""
+    done = run("Bad", releases, **warm, DKIST_LOG_MARK=MARK)
+    assert done.returncode == 1
     *lines, last = marked(done)
     ended = "dkist: task dkist_script_test.tasks:Bad ended with exit status 1"
     assert [line.kind for line in lines if line.text.startswith(ended)] == ["20"]
@@ -474,7 +406,8 @@ def test_lines_keep_their_level_and_the_outcome_comes_last(releases, warm_cache)
     outcome = Outcome.from_json(last.text)
     assert (outcome.state, outcome.exit_status) == ("failed", 1)
     assert outcome.summary == "RuntimeError: the flat is missing"
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), DKIST_LOG_MARK=MARK)
+    assert "RuntimeError: the flat is missing" in "".join(line.text for line in lines)
+    done = run("Good", releases, **warm, DKIST_LOG_MARK=MARK)
     last = marked(done)[-1]
     [identity] = re.findall(r", identity ([0-9a-f]{64})", done.stdout)
     succeeded = Outcome(state="succeeded", exit_status=0, environment_identity=identity)
@@ -538,30 +471,32 @@ def test_a_limit_of_the_worker_is_no_fault_of_the_program(releases, warm_cache, 
     assert "Traceback" not in done.stdout
 
 
-def test_without_a_mark_a_line_has_the_time_with_its_zone(releases, warm_cache):
+def test_without_a_mark_a_line_has_the_time_with_its_zone(releases, warm):
     """As a person at a terminal wants it."""
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(warm_cache), TZ="Pacific/Honolulu")
+    done = run("Good", releases, **warm, TZ="Pacific/Honolulu")
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d-10:00 dkist: task dkist_script_test", done.stdout)
 
 
 @pytest.mark.parametrize(
-    ("environment", "message"),
+    ("name", "value", "message"),
     [
-        (
-            {"DKIST_PYTHON": "no-such-python"},
-            "DKIST_PYTHON is 'no-such-python', which cannot be used: no such program on PATH=",
+        ("DKIST_PYTHON", "no-such-python", "DKIST_PYTHON is 'no-such-python', which cannot be used: no such program"),
+        ("DKIST_ENVIRONMENT_CACHE", "/proc/none", "the environment cache /proc/none cannot be written"),
+        ("DKIST_ENVIRONMENT_CACHE", "some/cache", "the environment cache 'some/cache' is not an absolute path"),
+        *(
+            (name, value, f"{name} is '{value}'; it must be a whole number of seconds.")
+            for name in ("DKIST_GRACE_SECONDS", "DKIST_BUILD_WAIT_SECONDS")
+            for value in ("abc", "1.5", "-1")
         ),
-        ({"DKIST_ENVIRONMENT_CACHE": "/proc/none"}, "the environment cache /proc/none cannot be written"),
-        ({"DKIST_ENVIRONMENT_CACHE": "some/cache"}, "the environment cache 'some/cache' is not an absolute path"),
     ],
-    ids=["python", "cache", "relative-cache"],
 )
-def test_a_setting_that_cannot_be_used_is_named(releases, environment, message):
-    """Exit status 78, the variable, its value and what to do."""
-    done = run("Good", releases, **environment)
+def test_a_setting_that_cannot_be_used_is_named(releases, name, value, message):
+    """Exit status 78, the variable, its value and what to do, before anything is started."""
+    done = run("Good", releases, **{name: value})
     assert done.returncode == 78
-    assert f"ERROR: {message}" in done.stdout
-    assert f"DKIST_{'PYTHON' if 'DKIST_PYTHON' in environment else 'ENVIRONMENT_CACHE'}" in done.stdout
+    [error] = [line for line in done.stdout.splitlines() if "ERROR: " in line]
+    assert message in error
+    assert name in error
 
 
 def test_the_other_forms_of_the_node_run_too(warm_cache):

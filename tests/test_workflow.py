@@ -18,6 +18,19 @@ from dkist_processing_core.exceptions import (
 )
 
 
+@pytest.fixture
+def of_first():
+    """A workflow of one task."""
+    return workflow_of(First)
+
+
+def workflow_of(*tasks, **changes):
+    workflow = new_workflow(**changes)
+    for task in tasks:
+        workflow.add_node(task)
+    return workflow
+
+
 def test_the_process_scheme_names_a_workflow():
     """The name is the process category and the process name."""
     workflow = Workflow(process_category="My", process_name="Workflow", workflow_package="p", workflow_version="dev")
@@ -26,50 +39,29 @@ def test_the_process_scheme_names_a_workflow():
 
 
 def test_the_details_scheme_names_a_workflow():
-    """The name is made of the details, and the parts are attributes and tags."""
+    """The name is made of the details, and the parts are attributes and tags; one tag may be given as a text."""
     workflow = new_workflow(detail="fast", tags=["fast", "x"])
     assert workflow.dag_name == "l0_to_l1_cam_fast_1.0"
-    assert (workflow.input_data, workflow.output_data, workflow.category, workflow.detail) == (
-        "l0",
-        "l1",
-        "cam",
-        "fast",
-    )
+    parts = workflow.input_data, workflow.output_data, workflow.category, workflow.detail
+    assert parts == ("l0", "l1", "cam", "fast")
     assert workflow.tags == ["fast", "x"]
     assert workflow.dag_tags == ["1.0", "cam", "fast", "l0", "l1", "x"]
-
-
-def test_one_tag_may_be_given_as_a_text():
-    """A tag is not taken for a list of letters."""
     assert new_workflow(tags="solar").tags == ["solar"]
+
+
+NAMELESS = {"input_data": None, "output_data": None, "category": None}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"process_name": "x"},
-            "process_name and input_data, output_data, category belong to different naming schemes",
-        ),
+        ({"process_name": "x"}, "process_name and input_data, output_data, category belong to different"),
         ({"category": None}, "a workflow without category has no name"),
+        (NAMELESS, "without input_data, output_data, category has no"),
+        (NAMELESS | {"process_name": "x"}, "a workflow without process_category has no name"),
         (
-            {"input_data": None, "output_data": None, "category": None},
-            "without input_data, output_data, category has no",
-        ),
-        (
-            {"input_data": None, "output_data": None, "category": None, "process_name": "x"},
-            "a workflow without process_category has no name",
-        ),
-        (
-            {
-                "input_data": None,
-                "output_data": None,
-                "category": None,
-                "process_category": "x",
-                "process_name": "y",
-                "detail": "z",
-            },
-            "process_category, process_name and detail belong to different",
+            NAMELESS | {"process_category": "x", "process_name": "y", "detail": "z"},
+            "process_category, process_name and detail belong to different naming schemes",
         ),
     ],
     ids=["mixed", "incomplete", "nothing", "incomplete-process", "process-with-detail"],
@@ -151,24 +143,21 @@ def test_only_task_classes_can_be_added(task, upstreams):
     assert workflow.nodes == []
 
 
-def test_a_task_is_added_once():
-    """The second time is refused with the name of the task."""
-    workflow = new_workflow()
-    workflow.add_node(First)
-    with pytest.raises(
-        DuplicateTaskError,
-        match="Workflow 'l0_to_l1_cam': the task 'First' .* added: it is already in the workflow",
-    ):
-        workflow.add_node(First)
-
-
-def test_two_tasks_of_one_name_cannot_be_in_a_workflow():
-    """Airflow's task id is the class name, so another class of that name is refused, with where it is from."""
-    other = type("First", (First,), {"__module__": "elsewhere"})
-    workflow = new_workflow()
-    workflow.add_node(First)
-    with pytest.raises(ValueError, match="of elsewhere cannot be added: another task of that name, of support.tasks"):
-        workflow.add_node(other)
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (First, "Workflow 'l0_to_l1_cam': the task 'First' .* added: it is already in the workflow"),
+        (
+            type("First", (First,), {"__module__": "elsewhere"}),
+            "of elsewhere cannot be added: another task of that name, of support.tasks",
+        ),
+    ],
+    ids=["same", "another"],
+)
+def test_a_name_is_that_of_one_task(of_first, task, message):
+    """Airflow's task id is the class name, so neither the task nor another one of its name is added again."""
+    with pytest.raises(DuplicateTaskError, match=message):
+        of_first.add_node(task)
 
 
 class Unsearchable(list):
@@ -191,17 +180,14 @@ def test_adding_a_node_does_not_search_the_others(monkeypatch):
     assert len(workflow.nodes) == 10
 
 
-def test_the_list_of_nodes_can_be_changed():
+def test_the_list_of_nodes_can_be_changed(of_first):
     """It is public: a node that was removed can be added again, and one that was appended cannot."""
-    workflow, other = new_workflow(), new_workflow()
-    workflow.add_node(First)
-    workflow.nodes.clear()
-    workflow.add_node(First)
-    other.add_node(Second)
-    workflow.nodes += other.nodes
+    of_first.nodes.clear()
+    of_first.add_node(First)
+    of_first.nodes += workflow_of(Second).nodes
     with pytest.raises(DuplicateTaskError):
-        workflow.add_node(Second)
-    assert [node.name for node in workflow.nodes] == ["First", "Second"]
+        of_first.add_node(Second)
+    assert [node.name for node in of_first.nodes] == ["First", "Second"]
 
 
 @pytest.mark.parametrize(
@@ -226,23 +212,18 @@ def test_settings_of_a_task_are_checked(attributes, message):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("task", "arguments", "message"),
     [
-        ({"pip_extras": ["a]; rm"]}, "'a]; rm' cannot be the name of an extra"),
-        ({"resource_queue": "fast"}, "there is no resource queue 'fast'. Use one of default, high_memory"),
+        (First, {"pip_extras": ["a]; rm"]}, "'a]; rm' cannot be the name of an extra"),
+        (First, {"resource_queue": "fast"}, "there is no resource queue 'fast'. Use one of default, high_memory"),
+        (type("Straße", (First,), {}), {}, "task name 'Straße' contains 'ß'"),
     ],
-    ids=["extra", "queue"],
+    ids=["extra", "queue", "class-name"],
 )
-def test_settings_of_a_node_are_checked(arguments, message):
-    """What could not be rendered is refused with its value."""
+def test_settings_of_a_node_are_checked(task, arguments, message):
+    """What could not be rendered, or be a task id of Airflow's, is refused with its value."""
     with pytest.raises(WorkflowError, match=message):
-        new_workflow().add_node(First, **arguments)
-
-
-def test_a_class_name_that_airflow_cannot_use_is_refused():
-    """Python allows letters that a task id does not."""
-    with pytest.raises(ValueError, match="task name 'Straße' contains 'ß'"):
-        new_workflow().add_node(type("Straße", (First,), {}))
+        new_workflow().add_node(task, **arguments)
 
 
 def test_a_workflow_without_nodes_is_not_exported(tmp_path):
@@ -276,83 +257,63 @@ def test_a_cycle_is_shown_in_path_order():
     with pytest.raises(CycleError, match="in a cycle: Fourth -> Second -> Third -> Fourth") as caught:
         _ = workflow.spec
     assert caught.value.path == ("Fourth", "Second", "Third", "Fourth")
-
-
-def test_a_task_cannot_wait_for_itself():
-    """The smallest cycle is found too."""
-    workflow = new_workflow()
-    workflow.add_node(First, upstreams=First)
+    alone = new_workflow()
+    alone.add_node(First, upstreams=First)
     with pytest.raises(CycleError, match="First -> First"):
-        workflow.topological_sort()
+        alone.topological_sort()
 
 
-def test_export_writes_one_file_of_the_dag_name(tmp_path):
-    """Both spellings write the same file, and make the folder."""
-    workflow = new_workflow()
-    workflow.add_node(First)
-    exported = workflow.export_dag(tmp_path / "a" / "b")
+def test_export_writes_one_file_of_the_dag_name(of_first, tmp_path):
+    """Both spellings write the same file, and make the folder; without a name CI finds it where it always was."""
+    exported = of_first.export_dag(tmp_path / "a" / "b")
     assert exported == tmp_path / "a" / "b" / "l0_to_l1_cam_1.0.py"
-    assert workflow.export(str(tmp_path / "c")).read_bytes() == exported.read_bytes()
+    assert of_first.export(str(tmp_path / "c")).read_bytes() == exported.read_bytes()
     assert [each.name for each in exported.parent.iterdir()] == ["l0_to_l1_cam_1.0.py"]
+    assert of_first.export_dag().resolve() == tmp_path / "dags" / "l0_to_l1_cam_1.0.py"
+    assert of_first.export().resolve() == tmp_path / "export" / "l0_to_l1_cam_1.0.py"
 
 
-def test_export_goes_to_dags_by_default_and_the_older_spelling_to_export(tmp_path):
-    """CI deploys one or the other, depending on the spelling that it was written for."""
-    workflow = new_workflow()
-    workflow.add_node(First)
-    assert workflow.export_dag().resolve() == tmp_path / "dags" / "l0_to_l1_cam_1.0.py"
-    assert workflow.export().resolve() == tmp_path / "export" / "l0_to_l1_cam_1.0.py"
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
+def test_a_failed_write_leaves_the_old_file(of_first, tmp_path):
     """A file that cannot be replaced stays as it was, and nothing half-written stays beside it."""
-    workflow = new_workflow()
-    workflow.add_node(First)
     blocked = tmp_path / "dags" / "l0_to_l1_cam_1.0.py"
     blocked.mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
-        workflow.export_dag(tmp_path / "dags")
+        of_first.export_dag(tmp_path / "dags")
     assert [each.name for each in (tmp_path / "dags").iterdir()] == [blocked.name]
 
 
 @pytest.mark.parametrize("verb", ["export_dag", "export"])
-def test_a_file_of_a_released_version_is_not_replaced(tmp_path, verb):
+def test_a_file_of_a_released_version_is_not_replaced(of_first, tmp_path, verb):
     """As with `build_utils`, an edited file stays, and the error says how to replace it."""
-    workflow = new_workflow()
-    workflow.add_node(First)
-    exported = getattr(workflow, verb)(tmp_path)
+    export = getattr(of_first, verb)
+    exported = export(tmp_path)
     original = exported.read_bytes()
-    assert getattr(workflow, verb)(tmp_path) == exported
+    assert export(tmp_path) == exported
     exported.write_text("mine = True\n")
     with pytest.raises(ReleasedFileError, match=r"different content, and nothing was written:\n.*l0_to_l1_cam_1.0.py"):
-        getattr(workflow, verb)(tmp_path)
+        export(tmp_path)
     assert exported.read_text() == "mine = True\n"
-    getattr(workflow, verb)(tmp_path, overwrite=True)
+    export(tmp_path, overwrite=True)
     assert exported.read_bytes() == original
 
 
 def test_a_file_of_a_version_in_development_is_replaced(tmp_path):
     """It changes with the sources."""
-    workflow = new_workflow(workflow_version="1.0.dev3")
-    workflow.add_node(First)
+    workflow = workflow_of(First, workflow_version="1.0.dev3")
     exported = workflow.export_dag(tmp_path)
     exported.write_text(exported.read_text() + "mine = True\n")
     assert "mine" not in workflow.export_dag(tmp_path).read_text()
 
 
 @pytest.mark.parametrize("instead", ["without_airflow", "folder_named_airflow"])
-def test_loading_without_airflow_says_what_to_install(instead, request):
+def test_loading_without_airflow_says_what_to_install(of_first, instead, request):
     """The error holds the command to type; a folder that is named airflow is not Airflow."""
     request.getfixturevalue(instead)
-    workflow = new_workflow()
-    workflow.add_node(First)
     with pytest.raises(MissingExtraError, match=r"pip install 'dkist-processing-core\[airflow\]'"):
-        workflow.load()
+        of_first.load()
 
 
-def test_a_workflow_shows_what_it_is():
+def test_a_workflow_shows_what_it_is(of_first):
     """Its text form names dag id and tasks."""
-    workflow = new_workflow()
-    workflow.add_node(First)
-    assert repr(workflow) == "Workflow('l0_to_l1_cam_1.0', workflow_package='support.workflows', nodes=[First])"
-    assert repr(workflow.nodes[0]) == "Node(First, upstreams=[], resource_queue='default')"
+    assert repr(of_first) == "Workflow('l0_to_l1_cam_1.0', workflow_package='support.workflows', nodes=[First])"
+    assert repr(of_first.nodes[0]) == "Node(First, upstreams=[], resource_queue='default')"

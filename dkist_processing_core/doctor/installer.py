@@ -25,7 +25,10 @@ __all__ = ["INDEX_SECONDS", "check_index", "check_python", "check_uv"]
 
 LIBRARY = "dkist-processing-core"
 PROGRAM_SECONDS = 8.0
-INDEX_SECONDS = 30.0  # without uv, a virtual environment with pip is made
+INDEX_SECONDS = 60.0
+VENV_SECONDS = 40.0  # an idle machine creates a virtual environment with pip in 4 s, a busy one in many times as long
+PIP_SECONDS = 15.0
+TIMED_OUT = 124  # as of timeout(1)
 ONE_TRY = {
     "UV_HTTP_RETRIES": "0",
     "UV_HTTP_TIMEOUT": "8",
@@ -106,22 +109,29 @@ def _ask_by_uv(uv: Path, machine: Machine, variables: Mapping[str, str], folder:
 
 
 def _ask_by_pip(machine: Machine, variables: Mapping[str, str], folder: Path) -> tuple[int, str]:
-    status, output = _run(
-        [machine.interpreter.path, "-I", "-m", "venv", folder / "venv"], variables, folder, seconds=INDEX_SECONDS / 2
-    )
+    python = machine.interpreter.path
+    status, output = _run([python, "-I", "-m", "venv", folder / "venv"], variables, folder, seconds=VENV_SECONDS)
+    if status == TIMED_OUT:
+        raise CheckError(
+            f"{python} -m venv took more than {VENV_SECONDS:g} s, so the index was not asked",
+            f"{sys.executable} -m pip install uv, which is faster, or find out what slows this machine down",
+        )
     if status:
         return status, output
     given, _ = for_pip(variables)
-    return _run([folder / "venv" / "bin" / "python", "-P", "-m", "pip", *DRY_RUN, LIBRARY], given, folder)
+    pip = folder / "venv" / "bin" / "python", "-P", "-m", "pip"
+    return _run([*pip, *DRY_RUN, LIBRARY], given, folder, seconds=PIP_SECONDS)
 
 
 def _run(
-    command: Sequence[str | Path], variables: Mapping[str, str], folder: Path | None = None, seconds: float = 0.0
+    command: Sequence[str | Path],
+    variables: Mapping[str, str],
+    folder: Path | None = None,
+    seconds: float = PROGRAM_SECONDS + 1,  # an installer gives up before
 ) -> tuple[int, str]:
-    seconds = seconds or PROGRAM_SECONDS + 1  # an installer gives up before
     try:
         return run_program(command, environment=variables, seconds=seconds, folder=folder)
     except subprocess.TimeoutExpired:
-        return 1, f"{Path(command[0]).name} timed out after {seconds:g} s"
+        return TIMED_OUT, f"{Path(command[0]).name} timed out after {seconds:g} s"
     except OSError as error:
         return 1, f"{command[0]}: {error.strerror}"
