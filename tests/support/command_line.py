@@ -1,4 +1,4 @@
-"""Run the command line, and a package for it to work on."""
+"""Run the command line and other programs, and a package for them to work on."""
 
 import fcntl
 import os
@@ -7,7 +7,9 @@ import struct
 import subprocess
 import sys
 import termios
+import textwrap
 from pathlib import Path
+from typing import NamedTuple
 
 from support.waiting import PATIENCE_SECONDS
 
@@ -53,16 +55,44 @@ CAMERA_FILES = {
 }
 
 
-def run_program(*arguments, program=(PROGRAM,), **environment):
-    """Run the program in its own process, and return status, standard output and standard error."""
+class Ended(NamedTuple):
+    """How a process ended: its exit status, and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*command, cwd=None, text=None, env=None, **environment):
+    """Run a command to its end, with ``text`` as its input and with more variables, or with those of ``env`` alone."""
     done = subprocess.run(
-        [*program, *arguments],
-        env={**os.environ, **environment},
+        list(map(str, command)),
+        cwd=cwd,
+        env={**(os.environ if env is None else env), **environment},
+        input=text,
+        stdin=subprocess.DEVNULL if text is None else None,
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
     )
-    return done.returncode, done.stdout, done.stderr
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def run_program(*arguments, program=(PROGRAM,), **options):
+    """Run the program of this library as `run` does."""
+    return run(*program, *arguments, **options)
+
+
+def run_python(source, *arguments, **options):
+    """Run a Python program, given as its text, as `run` does."""
+    return run(sys.executable, "-W", "error::ResourceWarning", "-c", textwrap.dedent(source), *arguments, **options)
+
+
+def printed_by(source, *arguments, **options):
+    """Run a Python program that must succeed as `run_python` does, and return what it prints."""
+    done = run_python(source, *arguments, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def run_on_terminal(*arguments, columns=80, **environment):
