@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.apm import SERVICE, intake
 from support.mesh import BUS, mesh_config
-from support.original_example import ORIGINAL_EXAMPLE
+from support.sources import ORIGINAL_EXAMPLE
 
 from dkist_processing_core.isb import spool
 

@@ -6,7 +6,7 @@ import sys
 import textwrap
 
 import pytest
-from support.original_example import ORIGINAL_EXAMPLE
+from support.sources import ORIGINAL_EXAMPLE
 
 from dkist_processing_core import build_utils
 from dkist_processing_core.authoring.distributions import providing_distribution

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import ssl
 import subprocess
 import sys
 from urllib.parse import urlsplit
@@ -162,9 +161,7 @@ def test_an_authority_of_the_site_is_trusted(wheels, tmp_path, installer, variab
         certificates, others = (make_certificates(new_folder(tmp_path, name)) for name in ("ours", "others"))
     except UnavailableError as reason:
         pytest.skip(str(reason))
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificates.server, certificates.server_key)
-    with http_server(files_in(root), tls=tls) as port:
+    with http_server(files_in(root), tls=certificates.context()) as port:
         # By its name: pip 24.2, which Python 3.13.0 brings, cannot ask an address by TLS ("requires server_hostname").
         pip_conf = f"[global]\nindex-url = https://localhost:{port}/simple\nretries = 0\n"
         trusted = {"SSL_CERT_FILE": str(others.authority), variable: str(certificates.authority)}

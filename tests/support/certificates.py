@@ -2,6 +2,7 @@
 
 import ipaddress
 import shutil
+import ssl
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -43,6 +44,12 @@ class Certificates:
     def server_key(self) -> Path:
         """The key of the server."""
         return self.folder / "server.key"
+
+    def context(self, certificate: Path | None = None) -> ssl.SSLContext:
+        """Return the context of a server that has this certificate, the valid one by default."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate or self.server, self.server_key)
+        return context
 
     def of_broker(self, port: int, *addresses: str) -> str:
         """Return the configuration by which RabbitMQ speaks TLS with them at a port, of each address."""
