@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from support.mesh import mesh_config
 from support.messages import QUEUE
 from support.ports import free_ports
 from support.processes import is_alive, wait_for, wait_until_dead
-from support.releases import EXPORT, REPOSITORY, make_index, write_package
+from support.releases import REPOSITORY, export_workflows, make_index, write_package
 from support.units import DEPLOY, Machine, can_confine, confined, give
 from support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -91,12 +90,7 @@ def machine(rabbitmq, core_wheel, reachable, tmp_path_factory):
     project = write_package(tmp_path_factory.mktemp("sources"), FILES, name=NAME)
     index = make_index(root / "index", core_wheel, project)
     machine = Machine(root, **installers(index))
-    subprocess.run(
-        [sys.executable, "-c", EXPORT, "dkist_deployment_test.workflows", root / "srv/airflow/dags"],
-        env={**os.environ, "PYTHONPATH": str(project / "src")},
-        check=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    export_workflows("dkist_deployment_test.workflows", root / "srv/airflow/dags", sources=project / "src")
     settle(machine, rabbitmq)
     return machine
 

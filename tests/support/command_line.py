@@ -62,8 +62,13 @@ class Ended(NamedTuple):
     stdout: str
     stderr: str
 
+    def check(self):
+        """Return what was printed, and raise an error with what was written if the program did not succeed."""
+        assert self.returncode == 0, f"exit status {self.returncode}\n{self.stdout}{self.stderr}"
+        return self.stdout
 
-def run(*command, cwd=None, text=None, env=None, **environment):
+
+def run(*command, cwd=None, text=None, env=None, seconds=PATIENCE_SECONDS, **environment):
     """Run a command to its end, with ``text`` as its input and with more variables, or with those of ``env`` alone."""
     done = subprocess.run(
         list(map(str, command)),
@@ -73,7 +78,7 @@ def run(*command, cwd=None, text=None, env=None, **environment):
         stdin=subprocess.DEVNULL if text is None else None,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=seconds,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
 
@@ -90,9 +95,7 @@ def run_python(source, *arguments, **options):
 
 def printed_by(source, *arguments, **options):
     """Run a Python program that must succeed as `run_python` does, and return what it prints."""
-    done = run_python(source, *arguments, **options)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_python(source, *arguments, **options).check()
 
 
 def run_on_terminal(*arguments, columns=80, **environment):
