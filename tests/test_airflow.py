@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.apm import SERVICE, intake
-from support.command_line import run
+from support.command_line import run_command
 from support.mesh import BUS, mesh_config
 from support.sources import ORIGINAL_EXAMPLE
 
@@ -236,7 +236,7 @@ def test_a_local_run_is_that_of_airflow(deployed, rabbitmq, tmp_path):
         command = ["dkist_processing_core", "run", "dkist_airflow_test.workflows.flow:noted", "--recipe-run-id", "47"]
         environment = {**deployed.worker, **settings, "FACTS": tmp_path / way, "DKIST_RUNS": tmp_path / "runs"}
         command = [sys.executable, "-m", *command, "--bus", "--json", *options]
-        done = run(*command, cwd=deployed.sources, **environment)
+        done = run_command(*command, cwd=deployed.sources, **environment)
         assert (done.returncode, done.stderr) == (1, "")
         events = [json.loads(line) for line in done.stdout.splitlines()]
         states[way] = {event["task"]: event["state"] for event in events if "state" in event and "task" in event}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.api import Api
+from support.command_line import run_command
 from support.components import START_SECONDS
 from support.dockerfile_replay import Replay
 from support.mesh import mesh_config
@@ -228,7 +229,7 @@ def test_what_runs_here_is_confined_as_in_production(reachable):
     give(root)
     program = 'id -u; touch "$1/written" "$2/written" 2>&1; grep CapBnd /proc/self/status'
     command = confined(root, ["sh", "-c", program, "sh", root, REPOSITORY])
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    done = run_command(*command)
     user, refused, capabilities = done.stdout.splitlines()
     assert (user, capabilities.split()[1].strip("0")) == ("50000", "")
     assert "Read-only file system" in refused
@@ -265,7 +266,7 @@ def test_the_steps_of_the_images_give_a_worker(image):
         r"^(apache-airflow==\S+|celery==\S+|uv==\S+)$", (REPOSITORY / "constraints.txt").read_text(), re.MULTILINE
     )
     freeze = ["python", "-m", "pip", "freeze"]
-    installed = subprocess.run(freeze, env=image.environment, capture_output=True, text=True, check=True).stdout
+    installed = run_command(*freeze, env=image.environment).check().stdout
     assert {*pinned} <= {*installed.splitlines()}
     assert image.user == "50000:50000"
     (image.root / "secrets").mkdir()

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from urllib.parse import urlsplit
 
 import pytest
 from support.certificates import UnavailableError, make_certificates
+from support.command_line import run_command
 from support.http_server import Request, files_in, http_server
 from support.releases import build_wheel, run_uv, write_package
 from support.script_package import FILES, NAME
@@ -42,7 +42,7 @@ def wheels(core_wheel, tmp_path_factory):
     run_uv("venv", "--quiet", "--seed", "--python", sys.executable, venv)
     for requirements in ([*core_wheel.glob("*.whl"), "packaging==26.0"], ["packaging==25.0"]):
         download = [venv / "bin/python", "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "-d", folder]
-        subprocess.run([*download, *requirements], check=True)
+        run_command(*download, *requirements).check()
     return folder
 
 
@@ -81,21 +81,9 @@ def build(installer, folder, pip_conf, **variables):
     spec = new_spec()
     # No variable of an installer is set: nothing but the file says where packages are.
     inherited = {name: os.environ[name] for name in os.environ if not name.startswith(SETTINGS)}
-    done = subprocess.run(
-        ["bash", "-c", runnable_script(spec, spec.nodes[0])],
-        env={
-            **inherited,
-            **worker,
-            "HOME": str(home),
-            "DKIST_ENVIRONMENT_CACHE": str(folder / installer),
-            "DKIST_RECIPE_RUN_ID": "1",
-            **variables,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
+    own = {"HOME": home, "DKIST_ENVIRONMENT_CACHE": folder / installer, "DKIST_RECIPE_RUN_ID": "1"}
+    script = runnable_script(spec, spec.nodes[0])
+    done = run_command("bash", "-c", script, env={**inherited, **worker, **own, **variables}, merge=True).check()
     [environment] = environments(folder / installer)
     return environment, done.stdout
 

@@ -63,39 +63,55 @@ class Ended(NamedTuple):
     stderr: str
 
     def check(self):
-        """Return what was printed, and raise an error with what was written if the program did not succeed."""
+        """Return this if the program has succeeded; otherwise the error shows what it wrote."""
         assert self.returncode == 0, f"exit status {self.returncode}\n{self.stdout}{self.stderr}"
-        return self.stdout
+        return self
 
 
-def run(*command, cwd=None, text=None, env=None, seconds=PATIENCE_SECONDS, **environment):
-    """Run a command to its end, with ``text`` as its input and with more variables, or with those of ``env`` alone."""
+def run_command(*command, cwd=None, text=None, env=None, merge=False, seconds=PATIENCE_SECONDS, **environment):
+    """
+    Run a command to its end, and return its status and its output.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments.
+    cwd
+        Where it runs.
+    text
+        Its input, which is empty by default.
+    env
+        All of its environment variables, those of this process by default.
+    merge
+        Whether what it writes as errors is in its output, in order.
+    seconds
+        The bound.
+    environment
+        More environment variables.
+    """
     done = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
         env={**(os.environ if env is None else env), **environment},
         input=text,
         stdin=subprocess.DEVNULL if text is None else None,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if merge else subprocess.PIPE,
         text=True,
         timeout=seconds,
     )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return Ended(done.returncode, done.stdout, done.stderr or "")
 
 
 def run_program(*arguments, program=(PROGRAM,), **options):
-    """Run the program of this library as `run` does."""
-    return run(*program, *arguments, **options)
+    """Run the program of this library as `run_command` does."""
+    return run_command(*program, *arguments, **options)
 
 
 def run_python(source, *arguments, **options):
-    """Run a Python program, given as its text, as `run` does."""
-    return run(sys.executable, "-W", "error::ResourceWarning", "-c", textwrap.dedent(source), *arguments, **options)
-
-
-def printed_by(source, *arguments, **options):
-    """Run a Python program that must succeed as `run_python` does, and return what it prints."""
-    return run_python(source, *arguments, **options).check()
+    """Run a Python program, given as its text, as `run_command` does."""
+    program = [sys.executable, "-W", "error::ResourceWarning", "-c", textwrap.dedent(source)]
+    return run_command(*program, *arguments, **options)
 
 
 def run_on_terminal(*arguments, columns=80, **environment):

@@ -4,7 +4,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from support.command_line import run
+from support.command_line import run_command
 
 TASK = """
     from dkist_processing_core import TaskBase
@@ -44,7 +44,7 @@ def run_task(source, *, name="Calibrate", module="recorded_task", **environment)
     """Run a task of a module, as the worker program does, in the current folder."""
     write_task(source, module)
     command = [sys.executable, "-m", "dkist_processing_core.runtime", f"{module}:{name}", *WORKFLOW]
-    return run(*command, **{"PYTHONPATH": Path.cwd(), "DKIST_RECIPE_RUN_ID": "7", **environment})
+    return run_command(*command, **{"PYTHONPATH": Path.cwd(), "DKIST_RECIPE_RUN_ID": "7", **environment})
 
 
 def write_task(source, module="recorded_task"):

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 
 import dkist_processing_core
-from support.command_line import run
+from support.command_line import run_command
 from support.sources import write_sources
 
 REPOSITORY = Path(__file__).parents[2]
@@ -26,7 +26,8 @@ EXPORT_ONE_FILE = EXPORT.replace("export_dags", "export_one_file")
 
 def run_uv(*arguments: object, text: str = "", **environment: str) -> str:
     """Run uv, which the tests' environment has, and return its output; the error shows it if it fails."""
-    return run(sys.executable, "-m", "uv", *arguments, text=text, seconds=UV_SECONDS, **environment).check()
+    command = [sys.executable, "-m", "uv", *arguments]
+    return run_command(*command, text=text, seconds=UV_SECONDS, **environment).check().stdout
 
 
 def new_environment(folder: Path, *requirements: object, python: object = sys.executable, **environment: str) -> Path:
@@ -98,7 +99,7 @@ def export_workflows(
 ) -> list[Path]:
     """Let the library of some environment export the workflows of a package into a folder; return the files there."""
     folder.mkdir(parents=True, exist_ok=True)
-    run(python, "-P", "-W", "ignore", "-c", program, package, folder, PYTHONPATH=sources, **more).check()
+    run_command(python, "-P", "-W", "ignore", "-c", program, package, folder, PYTHONPATH=sources, **more).check()
     return sorted(folder.glob("*.py"))
 
 

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.command_line import run
+from support.command_line import run_command
 from support.matrix import environments
 from support.releases import REPOSITORY, UV_SECONDS, export_workflows, make_index, new_environment, write_package
 
@@ -145,6 +145,6 @@ def wheels_of_others() -> Path:
     if not kept.exists() or kept.read_text() != text:
         shutil.rmtree(place, ignore_errors=True)
         command = [environments.worker(), "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, *pins]
-        run(*command, seconds=UV_SECONDS).check()
+        run_command(*command, seconds=UV_SECONDS).check()
         kept.write_text(text)
     return place
