@@ -68,7 +68,16 @@ class Ended(NamedTuple):
         return self
 
 
-def run_command(*command, cwd=None, text=None, env=None, merge=False, seconds=PATIENCE_SECONDS, **environment):
+def run_command(
+    *command,
+    cwd=None,
+    text=None,
+    stdin=subprocess.DEVNULL,
+    env=None,
+    merge=False,
+    seconds=PATIENCE_SECONDS,
+    **environment,
+):
     """
     Run a command to its end, and return its status and its output.
 
@@ -78,8 +87,8 @@ def run_command(*command, cwd=None, text=None, env=None, merge=False, seconds=PA
         The program and its arguments.
     cwd
         Where it runs.
-    text
-        Its input, which is empty by default.
+    text, stdin
+        Its input, as text or as a file; empty by default.
     env
         All of its environment variables, those of this process by default.
     merge
@@ -93,8 +102,7 @@ def run_command(*command, cwd=None, text=None, env=None, merge=False, seconds=PA
         list(map(str, command)),
         cwd=cwd,
         env={**(os.environ if env is None else env), **environment},
-        input=text,
-        stdin=subprocess.DEVNULL if text is None else None,
+        **({"stdin": stdin} if text is None else {"input": text}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if merge else subprocess.PIPE,
         text=True,
