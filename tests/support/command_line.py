@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from support.waiting import PATIENCE_SECONDS
 
+# Less than a test may take (600 s), and enough for what installs something on a machine that is busy.
+SECONDS = 500.0
 PROGRAM = Path(sys.executable).parent / "dkist-processing-core"
 
 CAMERA = "camera_of_a_test"
@@ -75,7 +77,7 @@ def run_command(
     stdin=subprocess.DEVNULL,
     env=None,
     merge=False,
-    seconds=PATIENCE_SECONDS,
+    seconds=SECONDS,
     **environment,
 ):
     """
