@@ -15,7 +15,6 @@ import pytest
 from hypothesis import settings
 from support import logs
 from support.certificates import Certificates, make_certificates
-from support.certificates import UnavailableError as NoCertificatesError
 from support.chromium import Browser, browser
 from support.chromium import UnavailableError as NoBrowserError
 from support.command_line import CAMERA, CAMERA_FILES
@@ -312,11 +311,8 @@ def airflow(new_airflow: Callable[[str], Airflow]) -> Airflow:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Return a certificate authority of our own, and the certificate of a server."""
-    try:
-        return make_certificates(tmp_path_factory.mktemp("certificates"))
-    except NoCertificatesError as reason:
-        pytest.skip(str(reason))
+    """Return a certificate authority of our own, and the certificates of a server."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")

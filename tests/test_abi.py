@@ -7,13 +7,13 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from support.command_line import run_command
 
 from dkist_processing_core.common import log_lines, metadata, outcome
 from dkist_processing_core.common.environment import DESCRIPTION, identity_of
@@ -109,13 +109,11 @@ def test_the_programs_start():
     commands = [names(row[0])[0] for row in rows("Programs")]
     worker, runtime, function = commands
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DKIST_")}
-    done = subprocess.run(
-        [sys.executable, *shlex.split(worker)[1:]], env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_command(sys.executable, *shlex.split(worker)[1:], env=environment)
     assert done.returncode == 78
     assert "DKIST_TASK" in done.stdout + done.stderr
     program = [sys.executable, *shlex.split(runtime)[1:]]
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    done = run_command(*program, env=environment)
     assert done.returncode == 65
     assert "recipe_run_id must be an integer" in done.stderr
     parameters = names(" ".join(rows("Programs")[2][1:]))[1:]

@@ -1,16 +1,15 @@
 """Exported files in a real Airflow: loaded, run, refused, reported."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from support.apm import SERVICE, intake
+from support.command_line import run_command
 from support.mesh import BUS, mesh_config
-from support.original_example import ORIGINAL_EXAMPLE
+from support.sources import ORIGINAL_EXAMPLE
 
 from dkist_processing_core.isb import spool
 
@@ -235,15 +234,9 @@ def test_a_local_run_is_that_of_airflow(deployed, rabbitmq, tmp_path):
     for way in ("processes", "environments"):
         options = ["--environments"] if way == "environments" else []
         command = ["dkist_processing_core", "run", "dkist_airflow_test.workflows.flow:noted", "--recipe-run-id", "47"]
-        environment = {**os.environ, **deployed.worker, **settings, "FACTS": str(tmp_path / way)}
-        environment["DKIST_RUNS"] = str(tmp_path / "runs")
-        done = subprocess.run(
-            [sys.executable, "-m", *command, "--bus", "--json", *options],
-            cwd=deployed.sources,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        environment = {**deployed.worker, **settings, "FACTS": tmp_path / way, "DKIST_RUNS": tmp_path / "runs"}
+        command = [sys.executable, "-m", *command, "--bus", "--json", *options]
+        done = run_command(*command, cwd=deployed.sources, **environment)
         assert (done.returncode, done.stderr) == (1, "")
         events = [json.loads(line) for line in done.stdout.splitlines()]
         states[way] = {event["task"]: event["state"] for event in events if "state" in event and "task" in event}
@@ -261,13 +254,35 @@ def test_a_local_run_is_that_of_airflow(deployed, rabbitmq, tmp_path):
     assert messages["airflow"] == messages["processes"] == messages["environments"]
 
 
+# Executes one operator with a recipe run id that nothing has validated.
+EXECUTE_OPERATOR = """
+    import json, sys
+    from pathlib import Path
+    from types import SimpleNamespace
+    from airflow.exceptions import AirflowException
+    from dkist_processing_core.validation.dag_files import find_dag
+
+    answer, folder, dag_id, task_id, recipe_run_id = sys.argv[1:]
+    operator = find_dag(folder, dag_id).get_task(task_id)
+    context = {"dag_run": SimpleNamespace(conf={"recipe_run_id": recipe_run_id}), "params": {}}
+    operator.render_template_fields(context)
+    error = None
+    try:
+        operator.execute(context)
+    except AirflowException as raised:
+        error = str(raised)
+    Path(answer).write_text(json.dumps({"error": error, "given": operator.recipe_run_id}))
+"""
 HOSTILE = "1); import os; os.system('touch /tmp/owned')  #"
 
 
 def test_a_hostile_recipe_run_id_that_nobody_refused_runs_nothing(deployed, tmp_path):
     """If the operator is executed directly, the task fails with the reason, and no part of the id is executed."""
+    answer = tmp_path / "answer.json"
     for value in (HOSTILE.replace("/tmp/owned", str(tmp_path / "owned")), f"$(touch {tmp_path}/owned)", "{{ 7 * 7 }}"):
-        done = deployed.airflow.execute_operator("a_to_b_air_diamond_1.0", "One", value, deployed.worker)
+        arguments = [answer, deployed.airflow.dags, "a_to_b_air_diamond_1.0", "One", value]
+        deployed.airflow.execute(EXECUTE_OPERATOR, *arguments, **deployed.worker)
+        done = json.loads(answer.read_text())
         assert done["given"] == value
         assert "recipe_run_id must be an integer, not" in done["error"]
         assert done["error"].endswith("(exit status 65)")

@@ -2,13 +2,12 @@
 
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import textwrap
 
 import pytest
-from support.command_line import run_program
+from support.command_line import run_program, run_python
 from support.processes import commands
 from support.releases import REPOSITORY
 from support.sources import flow, imported_sources
@@ -123,13 +122,7 @@ def test_nothing_stays_behind(tmp_path):
     for each in (home, temporary, work):
         each.mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=work,
-        env={**environment, "HOME": str(home), "TMPDIR": str(temporary)},
-        capture_output=True,
-        text=True,
-    )
+    done = run_python(program, cwd=work, env={**environment, "HOME": str(home), "TMPDIR": str(temporary)})
     assert done.stdout == "{'x.py': LoadedFile(problem='Airflow finds no DAG in it', tasks=())} False\n", done.stderr
     assert [*home.iterdir(), *temporary.iterdir(), *work.iterdir()] == []
 

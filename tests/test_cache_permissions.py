@@ -2,9 +2,9 @@
 
 import os
 import shutil
-import subprocess
 
 import pytest
+from support.command_line import run_command
 from support.processes import wait_for
 from support.releases import with_links
 from support.script_package import NAME
@@ -95,16 +95,9 @@ def run_without_privileges(spec, releases, cache):
     command = ["bash", "-c", runnable_script(spec, spec.nodes[0])]
     if not os.geteuid():
         command = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", *command]
-        if subprocess.run([*command[:3], "true"], capture_output=True).returncode:
+        if run_command(*command[:3], "true").returncode:
             pytest.skip("root cannot give up its capabilities here")
-    return subprocess.run(
-        command,
-        env={**os.environ, **with_links(releases), **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    return run_command(*command, merge=True, **with_links(releases), **variables)
 
 
 @pytest.fixture
@@ -143,7 +136,7 @@ def test_a_running_task_keeps_the_lock_of_a_cache_that_it_can_only_read(releases
     facts = tmp_path / "facts"
     if not os.geteuid():
         mounted = [["mount", "--bind", image, image], ["mount", "-o", "remount,ro,bind", image]]
-        if any(subprocess.run(each, capture_output=True).returncode for each in mounted):
+        if any(run_command(*each).returncode for each in mounted):
             pytest.skip("a folder cannot be mounted here")
     process = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(image), FACTS=str(facts))
     try:
@@ -154,7 +147,7 @@ def test_a_running_task_keeps_the_lock_of_a_cache_that_it_can_only_read(releases
         process.terminate()
         process.communicate(timeout=PATIENCE_SECONDS)
         if not os.geteuid():
-            subprocess.run(["umount", image], check=True)
+            run_command("umount", image).check()
 
 
 @pytest.mark.parametrize("owner", [0, 1234])
@@ -165,7 +158,7 @@ def test_a_cache_on_a_file_system_that_is_read_only_is_used(releases, image, own
     for each in (image / LAYOUT, *(image / LAYOUT).iterdir()):
         os.chown(each, owner, owner)
     for options in (["--bind", image, image], ["-o", "remount,ro,bind", image]):
-        done = subprocess.run(["mount", *options], capture_output=True, text=True)
+        done = run_command("mount", *options)
         if done.returncode != 0:
             pytest.skip(f"a folder cannot be mounted here: {done.stderr.strip()}")
     try:
@@ -176,4 +169,4 @@ def test_a_cache_on_a_file_system_that_is_read_only_is_used(releases, image, own
         [listed] = collector.environments(image)
         assert (listed.is_ready, listed.is_in_use) == (True, False)
     finally:
-        subprocess.run(["umount", image], check=True)
+        run_command("umount", image).check()

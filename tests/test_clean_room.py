@@ -2,10 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
+from support.command_line import run_python
 
 from dkist_processing_core.common.clean_room import cleaned, unwanted
 from dkist_processing_core.worker import __main__ as worker
@@ -95,9 +94,7 @@ def test_both_operators_run_a_task_in_one_clean_room():
     # With these, the Python of this test would not start, or not end.
     removed = set(REMOVED) - {"PYTHONHOME", "PYTHONINSPECT", "PYTHONPATH"}
     environment = {**os.environ, **dict.fromkeys(removed, ""), "MINE": "x"}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_OF_PYTHON_VIRTUALENV], env=environment, capture_output=True, text=True, check=True
-    )
+    done = run_python(RUN_OF_PYTHON_VIRTUALENV, env=environment).check()
     left = json.loads(done.stdout)
     assert [name for name in removed if name in left] == []
     assert left["MINE"] == "x"

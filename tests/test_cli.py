@@ -3,12 +3,10 @@
 import json
 import os
 import re
-import subprocess
 import sys
-import textwrap
 
 import pytest
-from support.command_line import CAMERA, PROGRAM, run_on_terminal, run_program
+from support.command_line import CAMERA, PROGRAM, run_command, run_on_terminal, run_program, run_python
 from support.releases import REPOSITORY
 from support.sources import flow, write_sources
 
@@ -74,7 +72,7 @@ def test_help_imports_nothing_heavy(words):
         finally:
             print([name for name in {HEAVY!r} if name in sys.modules])
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True)
+    done = run_python(program)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
 
 
@@ -285,22 +283,13 @@ def test_bash_completes_commands_options_and_choices():
         complete_words dkist-processing-core export --over
         complete_words dkist-processing-core graph --format m
     """
-    done = subprocess.run(
-        ["bash", "-c", script],
-        env={**os.environ, "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-    )
+    done = run_command("bash", "-c", script, PATH=f"{PROGRAM.parent}:{os.environ['PATH']}")
     assert done.stdout.split() == ["validate", "--overwrite", "mermaid"], done.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error_of_ours(camera):
     """As head does; nothing is said about it."""
-    done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {PROGRAM} graph {camera}:level1 --format dot | true"],
-        capture_output=True,
-        text=True,
-    )
+    done = run_command("bash", "-c", f"set -o pipefail; {PROGRAM} graph {camera}:level1 --format dot | true")
     assert done.stderr == ""
 
 

@@ -2,8 +2,6 @@
 
 import ast
 import os
-import subprocess
-import sys
 import textwrap
 from enum import Enum, IntEnum
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.command_line import run_python
 from support.declared_workflows import diamond, new_workflow
 from support.tasks import First
 
@@ -202,12 +201,6 @@ def test_exports_are_the_same_bytes_everywhere_and_always(tmp_path, first, secon
     files = []
     for environment in (first, second):
         folder = tmp_path / environment["PYTHONHASHSEED"]
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(Path(__file__).parent), str(folder)],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = run_python(program, str(Path(__file__).parent), str(folder), **environment).check()
         files.append(Path(done.stdout.strip()).read_bytes())
     assert files[0] == files[1]

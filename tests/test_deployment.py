@@ -6,19 +6,19 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 from support.api import Api
+from support.command_line import run_command
 from support.components import START_SECONDS
 from support.dockerfile_replay import Replay
 from support.mesh import mesh_config
 from support.messages import QUEUE
 from support.ports import free_ports
 from support.processes import is_alive, wait_for, wait_until_dead
-from support.releases import EXPORT, REPOSITORY, make_index, write_package
+from support.releases import REPOSITORY, export_workflows, make_index, write_package
 from support.units import DEPLOY, Machine, can_confine, confined, give
 from support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -91,12 +91,7 @@ def machine(rabbitmq, core_wheel, reachable, tmp_path_factory):
     project = write_package(tmp_path_factory.mktemp("sources"), FILES, name=NAME)
     index = make_index(root / "index", core_wheel, project)
     machine = Machine(root, **installers(index))
-    subprocess.run(
-        [sys.executable, "-c", EXPORT, "dkist_deployment_test.workflows", root / "srv/airflow/dags"],
-        env={**os.environ, "PYTHONPATH": str(project / "src")},
-        check=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    export_workflows("dkist_deployment_test.workflows", root / "srv/airflow/dags", sources=project / "src")
     settle(machine, rabbitmq)
     return machine
 
@@ -234,7 +229,7 @@ def test_what_runs_here_is_confined_as_in_production(reachable):
     give(root)
     program = 'id -u; touch "$1/written" "$2/written" 2>&1; grep CapBnd /proc/self/status'
     command = confined(root, ["sh", "-c", program, "sh", root, REPOSITORY])
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    done = run_command(*command)
     user, refused, capabilities = done.stdout.splitlines()
     assert (user, capabilities.split()[1].strip("0")) == ("50000", "")
     assert "Read-only file system" in refused
@@ -271,7 +266,7 @@ def test_the_steps_of_the_images_give_a_worker(image):
         r"^(apache-airflow==\S+|celery==\S+|uv==\S+)$", (REPOSITORY / "constraints.txt").read_text(), re.MULTILINE
     )
     freeze = ["python", "-m", "pip", "freeze"]
-    installed = subprocess.run(freeze, env=image.environment, capture_output=True, text=True, check=True).stdout
+    installed = run_command(*freeze, env=image.environment).check().stdout
     assert {*pinned} <= {*installed.splitlines()}
     assert image.user == "50000:50000"
     (image.root / "secrets").mkdir()

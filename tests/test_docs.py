@@ -1,13 +1,12 @@
 """What the documentation says is so."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import textwrap
 
 import pytest
+from support.command_line import run_command
 from support.releases import REPOSITORY, new_environment, with_links
 
 from dkist_processing_core import ResourceQueue
@@ -119,17 +118,9 @@ def test_the_package_of_the_readme_works(tmp_path, core_wheel):
     [wheel] = core_wheel.glob("*.whl")
     python = new_environment(tmp_path / "venv", f"dkist-processing-core[build] @ {wheel.as_uri()}", tutorial)
 
-    def run(program, *arguments, **environment):
-        done = subprocess.run(
-            [program, *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, **with_links(core_wheel), **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+    def run(*command, **environment):
+        done = run_command(*command, cwd=tmp_path, merge=True, **with_links(core_wheel), **environment)
+        return done.check().stdout
 
     output = run(python, tutorial / "export_workflows.py", BUILD_VERSION="1.0.0")
     assert output.splitlines()[-1] == "dags/l0_to_activity_tutorial_1.0.0.py"

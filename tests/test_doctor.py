@@ -32,10 +32,9 @@ from support.examined import (
 )
 from support.mesh import BUS, mesh_config
 from support.messages import new_envelope
-from support.peers import peer, swallowing
+from support.peers import peer, relay, swallowing
 from support.ports import free_ports
 from support.rabbitmq import RabbitMQ, UnavailableError
-from support.tls_front import tls_front
 from support.waiting import PATIENCE_SECONDS, assert_takes_at_most, wait_until
 
 from dkist_processing_core.common.programs import family, parents
@@ -521,14 +520,12 @@ def test_an_authority_that_is_not_trusted_is_red_until_it_is_named(tls, certific
 
 def test_a_certificate_that_has_expired_is_red_until_it_is_renewed(tls, server, servers, certificates):
     """TLS ends before the broker here, so that the certificate can be changed."""
-    if not certificates.expired.exists():
-        pytest.skip("cryptography is not installed")
-    with tls_front(server.port, certificates.expired, certificates.server_key) as port:
+    with relay(server.port, tls=certificates.context(certificates.expired)) as port:
         tls.setenv("MESH_CONFIG", mesh_config({BUS: port, SERVICE: servers.port}))
         report = examined()
         assert remedy_of("TLS", report).startswith("Renew the certificate")
         assert "has expired" in line(report, "TLS").found
-    with tls_front(server.port, certificates.server, certificates.server_key) as port:
+    with relay(server.port, tls=certificates.context()) as port:
         tls.setenv("MESH_CONFIG", mesh_config({BUS: port, SERVICE: servers.port}))
         assert_green(examined())
 

@@ -5,8 +5,9 @@ import json
 import jsonschema
 import pytest
 from support.apm import intake
+from support.command_line import run_python
 from support.http_server import Response, http_server
-from support.recorded_tasks import FAILING_TASK, PHASES, TASK, assert_unchanged, run_program, run_task
+from support.recorded_tasks import FAILING_TASK, PHASES, TASK, assert_unchanged, run_task
 from support.releases import REPOSITORY
 
 pytestmark = pytest.mark.once
@@ -357,7 +358,7 @@ def test_a_trace_that_is_not_sampled_is_not_recorded():
 
 def test_the_internals_that_this_library_relies_on_are_those_of_the_agent():
     """Each name that elastic/agent.py uses exists and works as expected."""
-    done = run_program(
+    done = run_python(
         """
         import threading
         from elasticapm import base, traces

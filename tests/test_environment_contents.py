@@ -8,7 +8,7 @@ import shutil
 import pytest
 from support.described_environments import build, new_cache, replace, rewrite, undescribe
 from support.releases import run_uv
-from support.wheels import make_wheel_of
+from support.wheels import make_wheel
 
 from dkist_processing_core.common.environment import DESCRIPTION, read_description
 from dkist_processing_core.worker import collector, inventory, verification
@@ -32,10 +32,10 @@ def wheels(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheels")
     changed = {**CAMERA, "camera/__init__.py": "GAIN = 2\n"}
     return {
-        "camera": make_wheel_of(folder / "a", "camera", "1.0", CAMERA),
-        "other-camera": make_wheel_of(folder / "b", "camera", "1.0", changed),
-        "spectrum": make_wheel_of(folder, "spectrum", "2.0", {"spectrum.py": ""}),
-        "spectrum-3": make_wheel_of(folder, "spectrum", "3.0", {"spectrum.py": "", "lines.py": ""}),
+        "camera": make_wheel(folder / "a", "camera", "1.0", files=CAMERA),
+        "other-camera": make_wheel(folder / "b", "camera", "1.0", files=changed),
+        "spectrum": make_wheel(folder, "spectrum", "2.0", files={"spectrum.py": ""}),
+        "spectrum-3": make_wheel(folder, "spectrum", "3.0", files={"spectrum.py": "", "lines.py": ""}),
     }
 
 
@@ -44,7 +44,7 @@ def built(wheels, tmp_path_factory):
     """A cache with two environments, of which the second one differs in both distributions and has a third one."""
     cache = new_cache(tmp_path_factory.mktemp("built") / "cache")
     build(cache, "cam-a", wheels["camera"], wheels["spectrum"])
-    extra = make_wheel_of(tmp_path_factory.mktemp("extra"), "extra", "0.1", {"extra.py": ""})
+    extra = make_wheel(tmp_path_factory.mktemp("extra"), "extra", "0.1", files={"extra.py": ""})
     build(cache, "cam-b", wheels["other-camera"], wheels["spectrum-3"], extra)
     return cache
 

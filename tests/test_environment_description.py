@@ -4,12 +4,12 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from support.command_line import run_command
 from support.http_server import Response, http_server
 from support.releases import VERSION, write_package
 from support.script_package import FILES, NAME
@@ -129,7 +129,7 @@ def test_the_identity_of_a_checkout_is_that_of_its_state_now(releases, tmp_path,
     project = write_package(tmp_path / "checkout", FILES, name=NAME)
     git = ["git", "-C", project, "-c", "user.name=Nobody", "-c", "user.email=nobody@example.org"]
     for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "one"]):
-        subprocess.run([*git, *arguments], check=True)
+        run_command(*git, *arguments).check()
     settings = {"DKIST_ENVIRONMENT_CACHE": str(tmp_path / "cache"), "DKIST_DEV_PROJECT": str(project)}
     tasks = project / "src/dkist_script_test/tasks.py"
     clean = tasks.read_text()
@@ -144,7 +144,7 @@ def test_the_identity_of_a_checkout_is_that_of_its_state_now(releases, tmp_path,
     [checkout] = [
         each["origin"]["checkout"] for each in read_description(environment)["distributions"] if each["origin"]
     ]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    commit = run_command(*git, "rev-parse", "HEAD").check().stdout.strip()
     assert checkout == {"path": str(project), "commit": commit, "dirty": False, "sources_sha256": None}
     status, output, _ = command("environments", "show", NAME, "--cache", tmp_path / "cache")
     assert (status, f"{project} {commit[:12]} (clean)\n" in output) == (0, True)
@@ -158,6 +158,6 @@ def test_a_task_reads_what_its_environment_is(described, warm_cache):
         "its = Good(1, 'w', '1').environment\n"
         "print(json.dumps([its.identity, its.requirement, its.distributions]))"
     )
-    done = subprocess.run([environment / "bin/python", "-c", program], capture_output=True, text=True, check=True)
+    done = run_command(environment / "bin/python", "-c", program).check()
     versions = {each["name"]: each["version"] for each in described["distributions"]}
     assert json.loads(done.stdout) == [described["identity"], described["requirement"], versions]

@@ -1,12 +1,11 @@
 """The example package: a release like any other, with tests of its own."""
 
-import os
 import re
-import subprocess
 import sys
 import tomllib
 
 import pytest
+from support.command_line import run_command
 from support.releases import REPOSITORY, VERSION, make_index, new_environment, with_links
 
 pytestmark = [pytest.mark.network, pytest.mark.once]
@@ -48,14 +47,8 @@ def test_its_products_name_the_environment_that_made_them(links, tmp_path):
             "DKIST_RECIPE_RUN_ID": "42",
             "DKIST_EXAMPLE_SCRATCH": str(scratch),
         }
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "dkist_processing_core.worker"],
-            env={**os.environ, **links, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout
+        worker = [sys.executable, "-P", "-m", "dkist_processing_core.worker"]
+        done = run_command(*worker, merge=True, **links, **variables).check()
     [identity] = re.findall(r", identity ([0-9a-f]{64})\n", done.stdout)
     header = (scratch / "recipe_run_000042" / "calibration" / "master_dark.fits").read_bytes().decode(errors="replace")
     assert f"HISTORY made by {requirement} " in header
@@ -66,12 +59,7 @@ def test_its_own_tests_pass_on_its_release(links, tmp_path):
     """Its wheel is installed with the frozen dependencies, as in its own pipeline."""
     release = f"{PROJECT['name']}[frozen,test]=={PROJECT['version']}"
     python = new_environment(tmp_path / "venv", release, **links)
-    done = subprocess.run(
-        [python.parent / "pytest", "--quiet", "-p", "no:cacheprovider", INSTRUMENT / "tests"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
+    command = [python.parent / "pytest", "--quiet", "-p", "no:cacheprovider", INSTRUMENT / "tests"]
+    done = run_command(*command, merge=True).check()
     assert " passed" in done.stdout
     assert "skipped" not in done.stdout

@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
 import sys
-import textwrap
 
 import pytest
+from support.command_line import run_python
 from support.releases import with_links
 from support.script_runs import run
 
@@ -136,16 +135,7 @@ def results(releases, warm_cache, tmp_path_factory):
     (folder / "bash").chmod(0o755)
     cases.append(["another bash", "Good", {"PATH": f"{folder}:{os.environ['PATH']}"}])
     cases.append(["build", "Good", {"DKIST_ENVIRONMENT_CACHE": str(folder / "cache"), **variables}])
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(OPERATOR)],
-        env={**os.environ, **with_links(releases)},
-        input=json.dumps(cases),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_python(OPERATOR, text=json.dumps(cases), seconds=280, **with_links(releases)).check()
     lines = [line.removeprefix("RESULT ") for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     assert not (folder / "owned").exists()
     return {(name, task): result for name, task, result in map(json.loads, lines)}, folder, done.stdout + done.stderr

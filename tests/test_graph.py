@@ -3,12 +3,11 @@
 import json
 import random
 import shutil
-import subprocess
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.command_line import CAMERA_FILES
+from support.command_line import CAMERA_FILES, run_command
 from support.sources import write_sources
 
 from dkist_processing_core.authoring.graph import order
@@ -84,7 +83,7 @@ def test_graphviz_reads_every_task_and_edge(name):
     """Whatever the names, also those that are words of its language."""
     upstreams = DIAMOND | {"node": ["End"], "edge": ["node"]}
     spec = new_spec(upstreams, name=name)
-    drawn = subprocess.run(["dot", "-Tjson"], input=diagram.dot(spec), capture_output=True, text=True, check=True)
+    drawn = run_command("dot", "-Tjson", text=diagram.dot(spec)).check()
     assert drawn.stderr == ""
     graph = json.loads(drawn.stdout)
     names = {each["_gvid"]: each["name"] for each in graph["objects"]}

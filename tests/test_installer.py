@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.command_line import run_command
 from support.declared_workflows import diamond
 from support.http_server import Response, http_server
 from support.releases import with_links, write_package
@@ -34,14 +35,9 @@ def run_with_mounts(mounts, releases, *, spec=None, **environment):
         pytest.skip("this machine has no mount namespaces")
     spec = spec or new_spec()
     script = runnable_script(spec, spec.nodes[0])
-    return subprocess.run(
-        [*namespace, shutil.which("bash"), "-ec", f'{mounts}\nexec bash -c "$SCRIPT"'],
-        env={**os.environ, "DKIST_RECIPE_RUN_ID": "42", **with_links(releases), **environment, "SCRIPT": script},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
+    command = [*namespace, shutil.which("bash"), "-ec", f'{mounts}\nexec bash -c "$SCRIPT"']
+    variables = {"DKIST_RECIPE_RUN_ID": "42", **with_links(releases), **environment, "SCRIPT": script}
+    return run_command(*command, merge=True, **variables)
 
 
 @pytest.mark.parametrize(
@@ -346,7 +342,7 @@ def test_the_other_operator_reads_nothing_in_the_workers_folder(tmp_path, monkey
 
     def run_installers(operator):
         Path(operator.op_kwargs["outcome"]).write_text(Outcome(state="succeeded").to_json())
-        done.extend(subprocess.run(each, capture_output=True, text=True) for each in commands)
+        done.extend(run_command(*each) for each in commands)
 
     monkeypatch.setattr(PythonVirtualenvOperator, "execute_callable", run_installers)
     dag = execute(dag_file(diamond(operator="python_virtualenv").spec), "file_of_a_test")["dag"]

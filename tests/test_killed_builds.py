@@ -2,11 +2,12 @@
 
 import os
 import random
+import shutil
 import signal
-import subprocess
 import time
 
 import pytest
+from support.command_line import run_command
 from support.script_runs import environments, new_spec, run, start
 
 pytestmark = [pytest.mark.kills, pytest.mark.network, pytest.mark.timeout(3600)]
@@ -37,10 +38,8 @@ def test_a_start_after_a_killed_build_always_succeeds(releases, tmp_path):
         done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
         assert done.returncode == 0, done.stdout
         [environment] = environments(cache)
-        missing = subprocess.run(
-            [environment / "bin/python", "-c", MISSING_FILES], capture_output=True, text=True, check=True
-        )
+        missing = run_command(environment / "bin/python", "-c", MISSING_FILES).check()
         assert missing.stdout == ""
-        subprocess.run(["rm", "-rf", environment], check=True)
+        shutil.rmtree(environment)
     print(f"{KILLS} builds killed, {killed_while_building} of them in the middle")
     assert killed_while_building > KILLS / 4

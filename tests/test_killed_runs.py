@@ -8,8 +8,8 @@ import time
 from collections import Counter
 
 import pytest
+from support.command_line import run_command
 from support.sources import write_sources
-from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.local import runs
 
@@ -54,8 +54,7 @@ def kill_runs(tmp_path, monkeypatch, count):
         folder = runs.latest("a_to_b_cam", number)
         if folder is None:  # it was killed before it had begun
             continue
-        done = subprocess.run([*command, "--resume"], env=environment, timeout=PATIENCE_SECONDS)
-        assert done.returncode == 0, f"run {number}"
+        run_command(*command, "--resume", env=environment).check()
         events = list(runs.events(folder))
         started = Counter(each["task"] for each in events if each["event"] == "task_started")
         succeeded = Counter(

@@ -1,10 +1,9 @@
 """What importing this library costs."""
 
-import subprocess
-import sys
 from graphlib import TopologicalSorter
 
 import pytest
+from support.command_line import run_python
 
 HEAVY = ["airflow", "elasticapm", "jinja2", "nbformat", "opentelemetry", "pika", "pydantic", "rich", "tomlkit"]
 
@@ -23,7 +22,7 @@ HEAVY = ["airflow", "elasticapm", "jinja2", "nbformat", "opentelemetry", "pika",
 def test_nothing_heavy_is_imported(program):
     """In a fresh interpreter none of the heavy packages is loaded."""
     program += f"\nimport sys\nprint([name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = run_python(program).check()
     assert done.stdout == "[]\n"
 
 
@@ -35,7 +34,7 @@ def test_the_scheduler_and_a_bare_import_load_the_standard_library_only(module):
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(new - set(sys.stdlib_module_names)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = run_python(program).check()
     assert done.stdout == "['dkist_processing_core']\n"
 
 
@@ -45,7 +44,7 @@ def test_importing_does_not_depend_on_settings():
         "import dkist_processing_core.config, dkist_processing_core.build_utils, dkist_processing_core.failure_callback"
     )
     broken = {"MESH_CONFIG": "{", "ELASTIC_APM_ENABLED": "perhaps", "PIP_TIMEOUT": "x", "PATH": "/usr/bin"}
-    done = subprocess.run([sys.executable, "-c", program], env=broken, capture_output=True, text=True, check=True)
+    done = run_python(program, env=broken).check()
     assert (done.stdout, done.stderr) == ("", "")
 
 

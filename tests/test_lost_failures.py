@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.command_line import run_command, run_python
 from support.waiting import PATIENCE_SECONDS, assert_takes_at_most
 
 from dkist_processing_core.failure_callback import chat_ops_notification, dag_run_failure_notification
@@ -154,15 +154,10 @@ class TestOnRealAirflow:
 
         def call(process, subject, **answers):
             before = {each.file for each in spool.pending()}
-            done = subprocess.run(
-                [sys.executable, DRIVER, json.dumps({"process": process, "subject": subject, **answers})],
-                # Malformed, so the message is spooled at once.
-                env={**os.environ, "AIRFLOW_HOME": str(tmp_path / "airflow"), "MESH_CONFIG": "{"},
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE_SECONDS,
-            )
-            assert done.returncode == 0, done.stderr
+            asked = json.dumps({"process": process, "subject": subject, **answers})
+            # MESH_CONFIG is malformed, so the message is spooled at once.
+            variables = {"AIRFLOW_HOME": tmp_path / "airflow", "MESH_CONFIG": "{"}
+            done = run_command(sys.executable, DRIVER, asked, **variables).check()
             new = [each for each in spool.pending() if each.file not in before]
             xcoms = json.loads(done.stdout.splitlines()[-1])["xcoms"]
             log = done.stdout + done.stderr
@@ -234,9 +229,7 @@ print(context.failed_task({"run_id": "a+b", "task_instance": instance}, "w", "1"
 def test_the_address_of_the_log_is_made_for_airflow_3_0(tmp_path):
     """Its task instance has none, for which this one stands in; the configuration is that of the installed Airflow."""
     environment = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__API__BASE_URL": "https://airflow/x/"}
-    done = subprocess.run(
-        [sys.executable, "-c", LOG_URL_OF_3_0], env={**os.environ, **environment}, capture_output=True, text=True
-    )
+    done = run_python(LOG_URL_OF_3_0, **environment)
     assert done.stdout == "https://airflow/x/dags/w%201/runs/a%2Bb/tasks/A?try_number=2"
 
 

@@ -17,8 +17,8 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.command_line import run_program
-from support.releases import VERSION, build_wheel, new_environment, run_uv, with_links
+from support.command_line import run_command, run_program
+from support.releases import UV_SECONDS, VERSION, build_wheel, new_environment, run_uv, with_links
 
 from dkist_processing_core.exceptions import NewPackageFolderError, NewPackageNameError
 from dkist_processing_core.project import new
@@ -48,15 +48,8 @@ def pipeline_steps(folder):
 
 
 def bash(script, folder, **environment):
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=folder,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return done.returncode, done.stdout
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    return run_command(*command, cwd=folder, merge=True, seconds=UV_SECONDS, **environment)[:2]
 
 
 def test_a_new_package_runs_at_once(command, tmp_path, monkeypatch):
@@ -85,7 +78,7 @@ def test_a_new_package_has_no_fault_that_its_linter_finds(tmp_path, name):
         pytest.skip("ruff is not installed (pip install 'dkist-processing-core[lint]')")
     folder = make_package(name, tmp_path / "made").folder
     for arguments in (["check"], ["format", "--check"]):
-        done = subprocess.run([ruff, *arguments, "--no-cache"], cwd=folder, capture_output=True, text=True)
+        done = run_command(ruff, *arguments, "--no-cache", cwd=folder)
         assert done.returncode == 0, done.stdout
 
 

@@ -2,15 +2,14 @@
 
 import json
 import os
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from support.command_line import run_command
 from support.releases import REPOSITORY
 from support.sources import flow, imported_sources
-from support.waiting import PATIENCE_SECONDS
 
 import dkist_processing_core
 from dkist_processing_core.notebook_utils import export_notebook_by_path
@@ -34,12 +33,7 @@ def run(tmp_path, monkeypatch):
         with imported_sources(tmp_path / "src", {"flow.py": text}) as package:
             module = __import__(f"{package.__name__}.flow").flow
             file = module.workflow.export_notebook(overwrite=True)
-        done = subprocess.run(
-            [sys.executable, PROGRAM, file, tmp_path / "result.ipynb", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-        )
+        done = run_command(sys.executable, PROGRAM, file, tmp_path / "result.ipynb", *map(str, arguments))
         assert done.returncode in {0, 1}, done.stderr
         content = json.loads((tmp_path / "result.ipynb").read_text())
         return done.returncode, [cell for cell in content["cells"] if cell["cell_type"] == "code"]
@@ -109,12 +103,7 @@ def test_papermill_fills_in_the_recipe_run_id(tmp_path, monkeypatch):
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     with imported_sources(tmp_path / "src", {"flow.py": textwrap.dedent(flow())}) as package:
         file = __import__(f"{package.__name__}.flow").flow.workflow.export_notebook()
-    done = subprocess.run(
-        [sys.executable, "-m", "papermill", file, "out.ipynb", "-p", "recipe_run_id", "42"],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    done = run_command(sys.executable, "-m", "papermill", file, "out.ipynb", "-p", "recipe_run_id", "42")
     assert done.returncode == 0, done.stderr
     content = Path("out.ipynb").read_text()
     assert "MyTask2 of 42" in content

@@ -3,7 +3,8 @@
 import contextlib
 
 import pytest
-from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unchanged, run_program, run_task, write_task
+from support.command_line import run_python
+from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unchanged, run_task, write_task
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
 pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
@@ -416,7 +417,7 @@ def test_what_is_not_installed_is_one_warning_with_the_remedies(missing, setting
 
 def test_the_private_name_that_this_library_relies_on_is_that_of_the_api():
     """It shows whether a provider of metrics is set: ours is, unless another one was set before."""
-    done = run_program(
+    done = run_python(
         """
         from opentelemetry import metrics
         from opentelemetry.sdk.metrics import MeterProvider

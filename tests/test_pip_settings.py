@@ -2,13 +2,12 @@
 
 import os
 import shutil
-import ssl
-import subprocess
 import sys
 from urllib.parse import urlsplit
 
 import pytest
-from support.certificates import UnavailableError, make_certificates
+from support.certificates import make_certificates
+from support.command_line import run_command
 from support.http_server import Request, files_in, http_server
 from support.releases import build_wheel, run_uv, write_package
 from support.script_package import FILES, NAME
@@ -43,7 +42,7 @@ def wheels(core_wheel, tmp_path_factory):
     run_uv("venv", "--quiet", "--seed", "--python", sys.executable, venv)
     for requirements in ([*core_wheel.glob("*.whl"), "packaging==26.0"], ["packaging==25.0"]):
         download = [venv / "bin/python", "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "-d", folder]
-        subprocess.run([*download, *requirements], check=True)
+        run_command(*download, *requirements).check()
     return folder
 
 
@@ -82,21 +81,9 @@ def build(installer, folder, pip_conf, **variables):
     spec = new_spec()
     # No variable of an installer is set: nothing but the file says where packages are.
     inherited = {name: os.environ[name] for name in os.environ if not name.startswith(SETTINGS)}
-    done = subprocess.run(
-        ["bash", "-c", runnable_script(spec, spec.nodes[0])],
-        env={
-            **inherited,
-            **worker,
-            "HOME": str(home),
-            "DKIST_ENVIRONMENT_CACHE": str(folder / installer),
-            "DKIST_RECIPE_RUN_ID": "1",
-            **variables,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
+    own = {"HOME": home, "DKIST_ENVIRONMENT_CACHE": folder / installer, "DKIST_RECIPE_RUN_ID": "1"}
+    script = runnable_script(spec, spec.nodes[0])
+    done = run_command("bash", "-c", script, env={**inherited, **worker, **own, **variables}, merge=True).check()
     [environment] = environments(folder / installer)
     return environment, done.stdout
 
@@ -158,13 +145,8 @@ def test_an_authority_of_the_site_is_trusted(wheels, tmp_path, installer, variab
     root = tmp_path / "served"
     for wheel in wheels.glob("*.whl"):
         put(wheel, root / "simple")
-    try:
-        certificates, others = (make_certificates(new_folder(tmp_path, name)) for name in ("ours", "others"))
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificates.server, certificates.server_key)
-    with http_server(files_in(root), tls=tls) as port:
+    certificates, others = (make_certificates(new_folder(tmp_path, name)) for name in ("ours", "others"))
+    with http_server(files_in(root), tls=certificates.context()) as port:
         # By its name: pip 24.2, which Python 3.13.0 brings, cannot ask an address by TLS ("requires server_hostname").
         pip_conf = f"[global]\nindex-url = https://localhost:{port}/simple\nretries = 0\n"
         trusted = {"SSL_CERT_FILE": str(others.authority), variable: str(certificates.authority)}

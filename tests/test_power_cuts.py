@@ -5,10 +5,10 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 
 import pytest
+from support.command_line import run_command
 from support.power_cuts import mounted_disk
 from support.processes import session_members
 from support.script_runs import new_spec, run, start, worker_without_uv
@@ -76,7 +76,7 @@ def test_a_start_after_a_power_cut_always_runs_the_task(releases, disk, settings
             seconds = moments.uniform(0, build_seconds)
             # On the disk as well, or else the power cut would undo it, and the next start would build nothing.
             shutil.rmtree(disk.folder / "environments", ignore_errors=True)
-            subprocess.run(["sync", "-f", disk.folder], check=True)
+            run_command("sync", "-f", disk.folder).check()
         status, stdout = cut_power(releases, disk, settings, seconds)
         assert status or RAN in stdout, stdout
         done = run("Good", releases, **settings)

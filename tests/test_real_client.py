@@ -8,10 +8,10 @@ that there is no Python for is skipped. So it is no part of ``make test``.
 import json
 import os
 import shutil
-import subprocess
 
 import pytest
 from support.clients import CLIENTS, COMMON, PACKAGE, RELATIVES, Installed, python_program, replacing
+from support.command_line import run_command
 from support.redis import running_redis
 from support.releases import VERSION
 
@@ -147,9 +147,7 @@ def test_the_workflows_that_need_no_service_run(installed, exported, airflow, en
         program = (
             "from importlib.metadata import version as v; print(v('dkist-processing-test'), v('dkist-processing-core'))"
         )
-        released = subprocess.run(
-            [environment / "bin/python", "-c", program], capture_output=True, text=True, check=True
-        )
+        released = run_command(environment / "bin/python", "-c", program).check()
         assert released.stdout == f"{installed.client.release} {VERSION}\n"
     count(f"{len(done)} run without a service" + (f" ({', '.join(sorted(left_out))} left out)" if left_out else ""))
 

@@ -4,13 +4,11 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 import time
 from urllib.parse import quote, quote_plus, unquote
 
 import pytest
-from support.waiting import PATIENCE_SECONDS
+from support.command_line import run_python
 
 from dkist_processing_core.common.redaction import redact_urls
 from dkist_processing_core.isb.failures.failure import last_lines
@@ -215,14 +213,7 @@ def test_the_log_of_telemetry_does_not_show_it(variables):
     """Whoever logs the address, or the part of it that was taken for a port, in a traceback too."""
     environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://us%40er:{SECRET}@127.0.0.1:9"}
     environment |= variables
-    done = subprocess.run(
-        [sys.executable, "-c", TASK],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=True,
-    )
+    done = run_python(TASK, env=environment).check()
     assert done.stderr.count("<redacted>") >= 6
     assert "s3cr" not in done.stderr
     assert "us%40er" not in done.stderr

@@ -510,7 +510,7 @@ def test_a_failed_task_says_why(team, monkeypatch, task, status, summary):
         assert last.startswith(summary) or task in {"RaisesAGroup", "RaisesTheUnprintable", "HasOddNotes"}
     if task not in {"ClosesItsStreams", "ClosesEverything"}:
         assert outcome.error.splitlines()[-1] in stderr
-    # All descriptors are closed; with the worker program it is shown then as well, see test_worker.
+    # All descriptors are closed; with the worker program it is shown then as well, see test_worker_program.
     if task != "ClosesEverything":
         assert "ERROR dkist_processing_core.runtime: " in stderr
 

@@ -1,13 +1,11 @@
 """What ``list`` and ``show`` tell of a package."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 
 import pytest
-from support.command_line import CAMERA, CAMERA_FILES, run_program
+from support.command_line import CAMERA, CAMERA_FILES, run_command, run_program
 from support.releases import with_links
 from support.sources import flow, write_sources
 
@@ -133,19 +131,8 @@ def test_the_script_that_is_shown_runs(releases, warm_cache, tmp_path):
     status, script, error = run_program("show", name, "--node", "Good", PYTHONPATH=str(wheel))
     assert (status, error) == (0, "")
     (tmp_path / "task.sh").write_text(script)
-    done = subprocess.run(
-        ["bash", "task.sh"],
-        env={
-            **os.environ,
-            **with_links(releases),
-            "DKIST_ENVIRONMENT_CACHE": str(warm_cache),
-            "DKIST_RECIPE_RUN_ID": "42",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
+    variables = {"DKIST_ENVIRONMENT_CACHE": warm_cache, "DKIST_RECIPE_RUN_ID": "42", **with_links(releases)}
+    done = run_command("bash", "task.sh", merge=True, **variables).check()
     assert "INFO team: good, recipe run 42" in done.stdout
     assert "building the environment" not in done.stdout
     assert not any(each.startswith("dkist_script_test") for each in sys.modules)

@@ -5,11 +5,10 @@ import json
 import logging
 import math
 import os
-import subprocess
-import sys
 import weakref
 
 import pytest
+from support.command_line import run_python
 
 from dkist_processing_core import TaskBase, telemetry, testing
 from dkist_processing_core.telemetry.memory import file as spans_file
@@ -213,5 +212,5 @@ def test_off_it_costs_no_import():
         "print([each for each in sys.modules if 'telemetry.memory' in each])"
     )
     environment = {name: value for name, value in os.environ.items() if name != "DKIST_SPANS_FILE"}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    done = run_python(program, env=environment).check()
     assert done.stdout == "[]\n"

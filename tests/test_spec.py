@@ -58,10 +58,11 @@ def test_any_edge_back_is_found_as_a_cycle(graph, data):
 
 
 def test_all_errors_of_a_graph_are_found():
-    """Two cycles and an unknown upstream give three errors."""
-    errors = graph_errors({"a": ["b"], "b": ["a"], "c": ["c"], "d": ["x"]}, workflow="w")
-    assert [type(error) for error in errors] == [UnknownUpstreamError, CycleError, CycleError]
-    assert [error.path for error in errors[1:]] == [("a", "b", "a"), ("c", "c")]
+    """Two cycles and two tasks that wait for an unknown upstream give four errors."""
+    errors = graph_errors({"a": ["b"], "b": ["a"], "c": ["c"], "d": ["x"], "e": ["x"]}, workflow="w")
+    assert [type(error) for error in errors] == [UnknownUpstreamError, UnknownUpstreamError, CycleError, CycleError]
+    assert [error.task for error in errors[:2]] == ["d", "e"]
+    assert [error.path for error in errors[2:]] == [("a", "b", "a"), ("c", "c")]
 
 
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.lists(st.sampled_from("abcdefghx"))), st.randoms())

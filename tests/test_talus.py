@@ -6,14 +6,13 @@ It is installed from the package index into an environment of its own and runs t
 
 import json
 import logging
-import subprocess
 import textwrap
 from types import SimpleNamespace
 
 import pytest
+from support.command_line import run_command
 from support.messages import QUEUE
 from support.releases import new_environment
-from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
@@ -115,13 +114,7 @@ def queue_type(request, monkeypatch):
 def run(talus, broker, queue_type, part, *arguments):
     """Run a service; return what it shows of each message."""
     program = textwrap.dedent(SERVICE) + textwrap.dedent(part)
-    done = subprocess.run(
-        [talus, "-c", program, str(broker.port), queue_type, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_command(talus, "-c", program, str(broker.port), queue_type, *arguments).check()
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

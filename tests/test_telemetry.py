@@ -4,7 +4,8 @@ import textwrap
 
 import pytest
 from support.apm import intake
-from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unchanged, run_program, run_task
+from support.command_line import run_python
+from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unchanged, run_task
 
 pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
 
@@ -94,7 +95,7 @@ def test_a_span_of_both_back_ends_has_the_methods_of_one(recorded):
 )
 def test_a_back_end_that_is_not_switched_on_is_not_imported(settings, expected):
     """In a fresh interpreter that runs a whole task."""
-    done = run_program(
+    done = run_python(
         """
         import sys
         from dkist_processing_core import TaskBase
@@ -216,7 +217,7 @@ CELLS = {
 @pytest.mark.parametrize(("cells", "trees", "names"), CELLS.values(), ids=CELLS)
 def test_each_task_of_a_notebook_is_one_transaction(cells, trees, names, recorded):
     """Several tasks in one process do not get into each other's records, on either back end."""
-    done = run_program(notebook(cells), **recorded.on())
+    done = run_python(notebook(cells), **recorded.on())
     assert_unchanged(done, stdout="done None\n")
     assert recorded.names() == names
     assert recorded.trees() == [trees[name] for name in names]
@@ -226,7 +227,7 @@ def test_each_task_of_a_notebook_is_one_transaction(cells, trees, names, recorde
 
 def test_a_task_within_a_task_is_a_child_of_it(recorded):
     """Each with its own spans."""
-    done = run_program(
+    done = run_python(
         notebook("""
     class Outer(TaskBase):
         def run(self):

@@ -2,7 +2,8 @@
 
 import pytest
 from support.apm import intake
-from support.recorded_tasks import PHASES, TASK, assert_unchanged, run_program, run_task
+from support.command_line import run_python
+from support.recorded_tasks import PHASES, TASK, assert_unchanged, run_task
 
 pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
 
@@ -144,7 +145,7 @@ def test_a_task_in_a_child_process_continues_the_trace_of_the_task(backends):
 def test_the_environment_is_restored_after_the_task(before, failure):
     """TRACEPARENT is the task's own in its phases alone."""
     with intake() as received:
-        done = run_program(
+        done = run_python(
             f"""
             import contextlib, os
             from dkist_processing_core import TaskBase, telemetry

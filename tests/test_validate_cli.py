@@ -122,7 +122,11 @@ def test_twelve_faults_are_told_by_the_python_api(tmp_path, without_airflow):
             with pytest.raises(ValueError, match="12 faults") as caught:
                 verb(package)
             assert isinstance(caught.value, WorkflowValidationError)
-            assert_told(caught.value.report.to_dict()["faults"])
+            faults = caught.value.report.to_dict()["faults"]
+            assert_told(faults)
+            # What does not import comes first, then what is wrong between workflows, then workflow by workflow.
+            places = [each["where"].removeprefix("faulty_of_a_test.")[0] for each in faults]
+            assert "".join(places) == "abcdsfghijkl"
             assert str(caught.value).count("    -> ") == 12 + len(caught.value.report.warnings)
     assert not (tmp_path / "dags").exists()
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from support.real_airflow import Airflow
-from support.releases import EXPORT, REPOSITORY, build_wheel, make_index, with_links, write_package
+from support.releases import REPOSITORY, build_wheel, export_workflows, make_index, with_links, write_package
 
 __all__ = ["DAG_ID", "TASKS", "deploy"]
 
@@ -85,6 +85,5 @@ def deploy(folder: Path) -> dict[str, str]:
     build_wheel(REPOSITORY, core)
     index = make_index(folder / "index", core, project)
     airflow = Airflow.at(folder / "airflow")
-    command = [airflow.python, "-c", EXPORT, "dkist_chaos.workflows", airflow.dags]
-    airflow.run(command, environment={"PYTHONPATH": str(project / "src")})
+    export_workflows("dkist_chaos.workflows", airflow.dags, sources=project / "src")
     return {**airflow.environment, **with_links(index), "CHAOS_RECORD": str(folder / "record.jsonl")}

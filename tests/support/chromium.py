@@ -3,11 +3,12 @@
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -53,21 +54,23 @@ class Browser:
         self._process = process
         self._send, self._receive = send, receive
         self._rest = b""
+        self._answers: dict[int, dict[str, Any]] = {}
         self._last = 0
         self._session: str | None = None
-        self._loaded = 0
+        self._loaded: set[str] = set()
         self.requests: list[str] = []
         self.errors: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
         self.show(width=1280, height=800)
 
     def forget(self) -> None:
         """Begin with an empty page, and forget what was asked for and complained about before."""
         self.show(width=1280, height=800)
-        self.call("Page.navigate", url="about:blank")
+        self._go("about:blank")
         self.requests.clear()
         self.errors.clear()
 
@@ -80,28 +83,37 @@ class Browser:
         data = json.dumps(message).encode() + b"\0"
         while data:
             data = data[os.write(self._send, data) :]
-        while True:
-            answer = self._next()
-            if answer.get("id") == self._last:
-                assert "error" not in answer, (method, answer)
-                return answer["result"]
+        answer = self._until(lambda: self._answers.pop(self._last, None), method)
+        assert "error" not in answer, (method, answer)
+        return answer["result"]
 
-    def _next(self) -> dict[str, Any]:
-        while b"\0" not in self._rest:
+    def _until(self, found: Callable[[], Any], what: str) -> Any:
+        """Read what the browser says until something is found, and return that."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (result := found()):
+            seconds = max(0.0, deadline - time.monotonic())
+            assert select.select([self._receive], [], [], seconds)[0], (
+                f"the browser has not answered {what} within {PATIENCE_SECONDS:g} s"
+            )
             data = os.read(self._receive, 1 << 20)
             assert data, "the browser has ended"
-            self._rest += data
-        line, _, self._rest = self._rest.partition(b"\0")
-        message = json.loads(line)
-        self._note(message.get("method"), message.get("params", {}))
-        return message
+            *lines, self._rest = (self._rest + data).split(b"\0")
+            for line in lines:
+                self._take(json.loads(line))
+        return result
 
-    def _note(self, method: str | None, parameters: dict[str, Any]) -> None:
+    def _take(self, message: dict[str, Any]) -> None:
+        if "id" in message:
+            self._answers[message["id"]] = message
+        else:
+            self._note(message["method"], message["params"])
+
+    def _note(self, method: str, parameters: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent":
             if parameters["request"]["url"] != "about:blank":
                 self.requests.append(parameters["request"]["url"])
-        elif method == "Page.loadEventFired":
-            self._loaded += 1
+        elif method == "Page.lifecycleEvent" and parameters["name"] == "load":
+            self._loaded.add(parameters["loaderId"])
         elif method == "Runtime.exceptionThrown":
             self.errors.append(json.dumps(parameters["exceptionDetails"]))
         elif method == "Runtime.consoleAPICalled" and parameters["type"] in {"error", "assert", "warning"}:
@@ -111,16 +123,17 @@ class Browser:
 
     def open(self, page: Path | str, fragment: str = "", *, script: bool = True) -> float:
         """Open a file or an address; return after how many seconds it was loaded and, if it may run scripts, drawn."""
-        self.call("Page.navigate", url="about:blank")
-        self.value("1")
-        before = self._loaded
+        self._go("about:blank")
         began = time.monotonic()
-        self.call("Page.navigate", url=(page.as_uri() if isinstance(page, Path) else page) + fragment)
-        while self._loaded == before:
-            self._next()
+        self._go((page.as_uri() if isinstance(page, Path) else page) + fragment)
         if script:
             self.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
         return time.monotonic() - began
+
+    def _go(self, address: str) -> None:
+        """Open an address and wait until it is loaded: Chromium never answers a request that ends another's loading."""
+        loader = self.call("Page.navigate", url=address)["loaderId"]
+        self._until(lambda: loader in self._loaded, f"that {address} is loaded")
 
     def value(self, expression: str) -> Any:
         """Return the value of an expression in the page."""

@@ -2,19 +2,19 @@
 
 import contextlib
 import ctypes
-import json
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from dkist_processing_core.common.programs import family, run_program, send_signal
-from support.components import START_SECONDS, ComponentError, Components
+from dkist_processing_core.common.programs import family, send_signal
+from dkist_processing_core.validation.airflow import AirflowUnusableError
+from support.components import ComponentError, Components
 from support.postgresql import PostgreSQL
 from support.rabbitmq import RabbitMQ
+from support.real_airflow import Airflow
 from support.waiting import wait_until
 
 # The queues of each Celery worker. One for the example's ordinary tasks, so that both have some of its tasks.
@@ -139,17 +139,10 @@ class Cluster(Components):
         self.postgresql.create_database()
         modules = _folder(self.home / "config")  # on the path of all that Airflow runs
         (modules / "cluster_host.py").write_text(HOSTNAME, encoding="utf-8")
-        self._run_airflow("db", "migrate")
-        pools = {name: {"slots": slots, "description": ""} for name, slots in POOLS.items()}
-        file = self.home / "pools.json"
-        file.write_text(json.dumps(pools), encoding="utf-8")
-        self._run_airflow("pools", "import", file)
-
-    def _run_airflow(self, *arguments: str | Path) -> None:
-        command = [sys.executable, "-m", "airflow", *arguments]
-        status, output = run_program(command, environment=self._variables, seconds=START_SECONDS)
-        if status:
-            raise ComponentError(f"airflow {arguments[0]} ended with exit status {status}:\n{output[-2000:]}")
+        try:
+            Airflow(self.home, self.home / "dags", self._variables).set_up(POOLS)
+        except AirflowUnusableError as error:
+            raise ComponentError(f"Airflow's database and pools could not be made: {error}") from None
 
     def _variables_of_components(self) -> dict[str, dict[str, str]]:
         bus = {"MESH_CONFIG": self.rabbitmq.mesh_config}

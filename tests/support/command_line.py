@@ -1,4 +1,4 @@
-"""Run the command line, and a package for it to work on."""
+"""Run the command line and other programs, and a package for them to work on."""
 
 import fcntl
 import os
@@ -7,10 +7,14 @@ import struct
 import subprocess
 import sys
 import termios
+import textwrap
 from pathlib import Path
+from typing import NamedTuple
 
 from support.waiting import PATIENCE_SECONDS
 
+# Less than a test may take (600 s), and enough for what installs something on a machine that is busy.
+SECONDS = 500.0
 PROGRAM = Path(sys.executable).parent / "dkist-processing-core"
 
 CAMERA = "camera_of_a_test"
@@ -53,16 +57,71 @@ CAMERA_FILES = {
 }
 
 
-def run_program(*arguments, program=(PROGRAM,), **environment):
-    """Run the program in its own process, and return status, standard output and standard error."""
+class Ended(NamedTuple):
+    """How a process ended: its exit status, and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def check(self):
+        """Return this if the program has succeeded; otherwise the error shows what it wrote."""
+        assert self.returncode == 0, f"exit status {self.returncode}\n{self.stdout}{self.stderr}"
+        return self
+
+
+def run_command(
+    *command,
+    cwd=None,
+    text=None,
+    stdin=subprocess.DEVNULL,
+    env=None,
+    merge=False,
+    seconds=SECONDS,
+    **environment,
+):
+    """
+    Run a command to its end, and return its status and its output.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments.
+    cwd
+        Where it runs.
+    text, stdin
+        Its input, as text or as a file; empty by default.
+    env
+        All of its environment variables, those of this process by default.
+    merge
+        Whether what it writes as errors is in its output, in order.
+    seconds
+        The bound.
+    environment
+        More environment variables.
+    """
     done = subprocess.run(
-        [*program, *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
+        list(map(str, command)),
+        cwd=cwd,
+        env={**(os.environ if env is None else env), **environment},
+        **({"stdin": stdin} if text is None else {"input": text}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if merge else subprocess.PIPE,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=seconds,
     )
-    return done.returncode, done.stdout, done.stderr
+    return Ended(done.returncode, done.stdout, done.stderr or "")
+
+
+def run_program(*arguments, program=(PROGRAM,), **options):
+    """Run the program of this library as `run_command` does."""
+    return run_command(*program, *arguments, **options)
+
+
+def run_python(source, *arguments, **options):
+    """Run a Python program, given as its text, as `run_command` does."""
+    program = [sys.executable, "-W", "error::ResourceWarning", "-c", textwrap.dedent(source)]
+    return run_command(*program, *arguments, **options)
 
 
 def run_on_terminal(*arguments, columns=80, **environment):

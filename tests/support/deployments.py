@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support.api import Api
 from support.real_airflow import Airflow
-from support.releases import EXPORT, make_index, with_links, write_package
+from support.releases import EXPORT, export_workflows, make_index, with_links, write_package
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Deployment:
         """Write a package, build its wheel, and export the workflows of a module into Airflow's folder."""
         project = write_package(folder, files, name=name)
         sources, index = project / "src", make_index(folder / "index", core_wheel, project)
-        command = [airflow.python, "-c", export, f"{name.replace('-', '_')}.{module}", airflow.dags]
-        airflow.run(command, environment={"PYTHONPATH": str(sources)})
+        package = f"{name.replace('-', '_')}.{module}"
+        export_workflows(package, airflow.dags, sources=sources, program=export)
         folders = {"DKIST_ENVIRONMENT_CACHE": "environments", "DKIST_ISB_SPOOL": "spool", "FACTS": "facts"}
         worker = {name: str(airflow.home / place) for name, place in folders.items()}
         return cls(airflow, sources, {**with_links(index), **worker})

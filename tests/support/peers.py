@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 
@@ -61,8 +62,13 @@ def relay(
     *,
     to_broker: Callable[[bytes], bytes | None] = lambda data: data,
     to_client: Callable[[bytes], bytes | None] = lambda data: data,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[int]:
-    """A port that hands bytes on to another one and back; what returns None instead of bytes ends the connection."""
+    """
+    A port that hands bytes on to another one and back; what returns None instead of bytes ends the connection.
+
+    With ``tls`` its clients speak TLS, and the other port does not.
+    """
     sockets = []
 
     def pump(source: socket.socket, target: socket.socket, change: Callable[[bytes], bytes | None]) -> None:
@@ -77,8 +83,13 @@ def relay(
                 each.shutdown(socket.SHUT_RDWR)
 
     def behave(connection: socket.socket) -> None:
+        if tls:
+            try:
+                connection = tls.wrap_socket(connection, server_side=True)
+            except OSError:  # the client does not trust the certificate
+                return
         upstream = socket.create_connection(("127.0.0.1", port))
-        sockets.append(upstream)
+        sockets.extend([connection, upstream])
         for source, target, change in ((connection, upstream, to_broker), (upstream, connection, to_client)):
             threading.Thread(target=pump, args=(source, target, change), daemon=True).start()
 

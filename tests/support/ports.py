@@ -7,7 +7,6 @@ import random
 import socket
 import tempfile
 from pathlib import Path
-from typing import IO
 
 # Below those that Linux gives to outgoing connections (net.ipv4.ip_local_port_range begins at 32768), so that no other
 # program's connection takes the port of a server of ours while it restarts.
@@ -39,9 +38,9 @@ def free_port(wanted: int) -> int:
 
 
 @functools.cache
-def _locks() -> IO[str]:
-    # Its byte of a number stands for the port of that number. The locks last until this process closes the file.
-    return Path(tempfile.gettempdir(), f"dkist-test-ports-{os.getuid()}").open("w")
+def _locks() -> int:
+    # Its byte of a number stands for the port of that number. The locks last as long as this process.
+    return os.open(Path(tempfile.gettempdir(), f"dkist-test-ports-{os.getuid()}"), os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _hold(port: int) -> bool:

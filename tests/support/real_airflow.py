@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,7 @@ from support.components import Components
 from support.ports import free_ports
 
 SECONDS = 300
-DRIVER = Path(__file__).with_name("airflow_driver.py")
-POOLS = {
-    f"{name}_pool": {"slots": 4, "description": "", "include_deferred": False}
-    for name in ("high_memory", "multi_core", "gpu")
-}
+SLOTS = dict.fromkeys(("high_memory_pool", "multi_core_pool", "gpu_pool"), 4)
 
 
 class Airflow(airflow.Airflow):
@@ -32,11 +28,14 @@ class Airflow(airflow.Airflow):
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return cls(home, home / "dags", {"PATH": path})
 
-    def set_up(self) -> None:
-        """Make the database and the pools."""
-        self.migrate()
-        (self.home / "pools.json").write_text(json.dumps(POOLS))
-        self.run(["airflow", "pools", "import", self.home / "pools.json"])
+    def set_up(self, slots: Mapping[str, int] = SLOTS) -> None:
+        """Make the database and the pools, by the number of slots of each."""
+        pools = {
+            name: {"slots": number, "description": "", "include_deferred": False} for name, number in slots.items()
+        }
+        self.migrate(seconds=SECONDS)
+        (self.home / "pools.json").write_text(json.dumps(pools))
+        self.run([self.python, "-m", "airflow", "pools", "import", self.home / "pools.json"])
 
     def load(self, place: Path | None = None) -> dict:
         """Load the files of a folder, of Airflow's own one by default."""
@@ -55,16 +54,9 @@ class Airflow(airflow.Airflow):
         place = str(self.dags)
         return self.ask("run", place=place, confs=confs, dag_id=dag_id, environment=environment, seconds=SECONDS)
 
-    def execute_operator(self, dag_id: str, task_id: str, recipe_run_id: str, environment: dict[str, str]) -> dict:
-        """Execute one operator with a recipe run id that nothing has validated; return its error and the id."""
-        answer = self.home / "answer.json"
-        command = [self.python, "-P", DRIVER, answer, self.dags, dag_id, task_id, recipe_run_id]
-        self.run(command, environment=environment, seconds=SECONDS)
-        return json.loads(answer.read_text())
-
-    def execute(self, program: str, **environment: str) -> str:
+    def execute(self, program: str, *arguments: str | Path, **environment: str) -> str:
         """Run a Python program in a fresh interpreter, and return what it prints."""
-        command = [self.python, "-c", textwrap.dedent(program)]
+        command = [self.python, "-c", textwrap.dedent(program), *arguments]
         return self.run(command, environment=environment, seconds=SECONDS)
 
     @contextmanager

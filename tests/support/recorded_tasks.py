@@ -1,13 +1,10 @@
 """Run a task in a process of its own, as a worker does, and return how it ended."""
 
-import os
-import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass
 from pathlib import Path
 
-from support.waiting import PATIENCE_SECONDS
+from support.command_line import run_command
 
 TASK = """
     from dkist_processing_core import TaskBase
@@ -40,47 +37,19 @@ PHASES = [
 ]
 
 
-@dataclass
-class Ended:
-    """How a process ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
+WORKFLOW = ("--workflow-name", "l0_to_l1_cam", "--workflow-version", "1.0")
 
 
 def run_task(source, *, name="Calibrate", module="recorded_task", **environment):
     """Run a task of a module, as the worker program does, in the current folder."""
     write_task(source, module)
-    return run_python(
-        "-m", "dkist_processing_core.runtime", f"{module}:{name}", *WORKFLOW, DKIST_RECIPE_RUN_ID="7", **environment
-    )
-
-
-WORKFLOW = ("--workflow-name", "l0_to_l1_cam", "--workflow-version", "1.0")
+    command = [sys.executable, "-m", "dkist_processing_core.runtime", f"{module}:{name}", *WORKFLOW]
+    return run_command(*command, **{"PYTHONPATH": Path.cwd(), "DKIST_RECIPE_RUN_ID": "7", **environment})
 
 
 def write_task(source, module="recorded_task"):
     """Write a module of tasks into the current folder."""
     Path(f"{module}.py").write_text(textwrap.dedent(source), encoding="utf-8")
-
-
-def run_program(source, **environment):
-    """Run a program, such as a notebook would."""
-    return run_python("-W", "error::ResourceWarning", "-c", textwrap.dedent(source), **environment)
-
-
-def run_python(*arguments, **environment):
-    """Run an interpreter that finds the modules of the current folder."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": str(Path.cwd()), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_SECONDS,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def assert_unchanged(done, *, stdout="done\n", returncode=0):

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import dkist_processing_core
+from support.command_line import run_command
 from support.sources import write_sources
 
 REPOSITORY = Path(__file__).parents[2]
@@ -25,18 +25,9 @@ EXPORT_ONE_FILE = EXPORT.replace("export_dags", "export_one_file")
 
 
 def run_uv(*arguments: object, text: str = "", **environment: str) -> str:
-    """Run uv, which the tests' environment has, and return its output, which the error shows if it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "uv", *map(str, arguments)],
-        env={**os.environ, **environment},
-        input=text,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=UV_SECONDS,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    """Run uv, which the tests' environment has, and return its output; the error shows it if it fails."""
+    command = [sys.executable, "-m", "uv", *arguments]
+    return run_command(*command, text=text, seconds=UV_SECONDS, **environment).check().stdout
 
 
 def new_environment(folder: Path, *requirements: object, python: object = sys.executable, **environment: str) -> Path:
@@ -101,6 +92,15 @@ def write_package(
         )
     )
     return project
+
+
+def export_workflows(
+    package: str, folder: Path, *, sources: Path, python: object = sys.executable, program: str = EXPORT, **more: str
+) -> list[Path]:
+    """Let the library of some environment export the workflows of a package into a folder; return the files there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run_command(python, "-P", "-W", "ignore", "-c", program, package, folder, PYTHONPATH=sources, **more).check()
+    return sorted(folder.glob("*.py"))
 
 
 def with_links(folder: Path) -> dict[str, str]:

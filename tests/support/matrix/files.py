@@ -1,15 +1,14 @@
 """The files that the matrix tries, and the releases that their tasks are run from."""
 
-import os
 import shutil
-import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.command_line import run_command
 from support.matrix import environments
-from support.releases import EXPORT, REPOSITORY, make_index, new_environment, write_package
+from support.releases import REPOSITORY, UV_SECONDS, export_workflows, make_index, new_environment, write_package
 
 OURS = "ours"
 INSTRUMENT = REPOSITORY / "examples" / "instrument"
@@ -120,20 +119,9 @@ def example(folder: Path, releases: Path) -> list[Path]:
 
 
 def export(python: Path, sources: Path, package: str, folder: Path, version: str) -> list[Path]:
-    """Let the library of some environment export the workflows of a package."""
-    folder.mkdir(parents=True)
-    settings = {"PYTHONPATH": str(sources), "BUILD_VERSION": version, "AIRFLOW_HOME": str(folder.parent / "airflow")}
-    done = subprocess.run(
-        [python, "-P", "-W", "ignore", "-c", EXPORT, f"{package}.workflows", folder],
-        env={**os.environ, **settings},
-        cwd=folder.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout
-    return sorted(folder.glob("*.py"))
+    """Let the library of some environment export the workflows of a release."""
+    settings = {"BUILD_VERSION": version, "AIRFLOW_HOME": str(folder.parent / "airflow")}
+    return export_workflows(f"{package}.workflows", folder, sources=sources, python=python, **settings)
 
 
 def write_client(folder: Path) -> Path:
@@ -156,12 +144,7 @@ def wheels_of_others() -> Path:
     kept, text = place / "pins.txt", "\n".join([sys.version, *pins])
     if not kept.exists() or kept.read_text() != text:
         shutil.rmtree(place, ignore_errors=True)
-        done = subprocess.run(
-            [environments.worker(), "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, *pins],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout
+        command = [environments.worker(), "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, *pins]
+        run_command(*command, seconds=UV_SECONDS).check()
         kept.write_text(text)
     return place

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from support.command_line import run_command
 from support.releases import with_links
 from support.script_runs import new_spec
 
@@ -66,14 +67,7 @@ def run_in_a_container(releases, warm_cache, folder, number):
         variables = {**os.environ, **with_links(releases), "DKIST_ENVIRONMENT_CACHE": str(warm_cache), **own}
         command = ["bash", "-c", runnable_script(spec, spec.nodes[0])]
         runs.append([command, variables, facts if how == "stubborn" else ""])
-    done = subprocess.run(
-        [*CONTAINER, MOUNT, "sh", sys.executable, "-c", INIT],
-        input=json.dumps(runs),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_command(*CONTAINER, MOUNT, "sh", sys.executable, "-c", INIT, text=json.dumps(runs)).check()
     pid, statuses, before, after = json.loads(done.stdout)
     assert pid == 1
     assert statuses == [status for _, _, status in chosen], done.stderr

@@ -1,11 +1,11 @@
 """What `pip install dkist-processing-core` alone brings, and what that is enough for."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.command_line import run_command
 from support.releases import build_wheel, run_uv, with_links, write_package
 
 pytestmark = pytest.mark.network
@@ -43,20 +43,13 @@ def base(core_wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("base") / "venv"
     run_uv("venv", "--quiet", "--seed", "--python", sys.executable, folder)
     [wheel] = core_wheel.glob("*.whl")
-    subprocess.run(
-        [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)],
-        check=True,
-    )
+    pip = [folder / "bin/python", "-m", "pip", "--disable-pip-version-check"]
+    run_command(*pip, "install", "--quiet", wheel).check()
     return folder
 
 
 def installed(base):
-    done = subprocess.run(
-        [base / "bin/python", "-m", "pip", "list", "--format=json", "--disable-pip-version-check"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_command(base / "bin/python", "-m", "pip", "list", "--format=json", "--disable-pip-version-check").check()
     return {each["name"] for each in json.loads(done.stdout)} - {"pip", "setuptools", "wheel"}
 
 
@@ -67,7 +60,7 @@ def test_the_base_is_light(base):
     assert not {"apache-airflow", "nbformat", "rich", "opentelemetry-api"} & names
     modules = ("config", "isb.publisher", "telemetry.elastic")
     program = "import " + ", ".join(f"dkist_processing_core.{module}" for module in modules)
-    subprocess.run([base / "bin/python", "-c", program], check=True)
+    run_command(base / "bin/python", "-c", program).check()
 
 
 def test_the_base_validates_and_exports(base, tmp_path):
@@ -78,9 +71,7 @@ def test_the_base_validates_and_exports(base, tmp_path):
     build_wheel(project, tmp_path / "index")
     [wheel] = (tmp_path / "index").glob("*.whl")
     run_uv("pip", "install", "--quiet", "--no-deps", "--python", base / "bin/python", wheel)
-    done = subprocess.run(
-        [base / "bin/python", "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
+    done = run_command(base / "bin/python", "-c", PROGRAM, cwd=tmp_path).check()
     assert done.stdout == "dkist_light.workflows: 0 faults, 0 warnings\n['Light_Base_1.0.py'] False\n"
     text = (tmp_path / "dags" / "Light_Base_1.0.py").read_text()
     assert 'distribution="dkist-light"' in text
@@ -89,9 +80,7 @@ def test_the_base_validates_and_exports(base, tmp_path):
 def test_the_wheel_holds_what_it_needs(core_wheel):
     """The worker program and the typing marker are in it; tests and examples are not."""
     [wheel] = core_wheel.glob("*.whl")
-    done = subprocess.run(
-        [sys.executable, "-m", "zipfile", "-l", str(wheel)], capture_output=True, text=True, check=True
-    )
+    done = run_command(sys.executable, "-m", "zipfile", "-l", str(wheel)).check()
     names = {line.split()[0] for line in done.stdout.splitlines()[1:]}
     assert {f"dkist_processing_core/{name}" for name in ("py.typed", "worker/__main__.py", "task.py")} <= names
     assert {Path(name).parts[0].partition("-")[0] for name in names} == {"dkist_processing_core"}

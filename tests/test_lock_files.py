@@ -8,7 +8,7 @@ import pytest
 from support.command_line import run_program
 from support.releases import VERSION, with_links, write_package
 from support.script_runs import environments, new_spec, run, worker_without_uv
-from support.wheels import make_wheel, make_wheel_of
+from support.wheels import make_wheel
 
 from dkist_processing_core.authoring.constraints import read_constraints
 from dkist_processing_core.common.environment import read_description
@@ -265,7 +265,7 @@ def test_what_is_not_on_the_index_any_more_is_not_locked(index, locked, tmp_path
     cache = tmp_path / "cache"
     built(index, cache)
     exchanged = shutil.copytree(index, tmp_path / "exchanged")
-    make_wheel_of(exchanged, "spectrograph", "2.0", {"spectrograph.py": "VERSION = 'another'\n"})
+    make_wheel(exchanged, "spectrograph", "2.0", files={"spectrograph.py": "VERSION = 'another'\n"})
     status, output = write_lock(exchanged, cache, tmp_path / "pylock.toml")
     assert status == 1
     assert "what the package index has today is not what is in the environment: spectrograph differ" in output

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import os
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from logging.handlers import QueueHandler
 from queue import SimpleQueue
 
 import pytest
+from support.command_line import run_command
 from support.mesh import mesh_config
 from support.messages import QUEUE
 from support.peers import BASIC_PUBLISH, peer, relay, swallowing
@@ -271,20 +271,11 @@ def test_a_message_that_finds_the_disk_full_goes_to_the_log(tmp_path):
         pytest.skip("this machine has no mount namespaces, in which a small disk can be had")
     [port] = free_ports(1)
     folder = tmp_path / "full"
-    done = subprocess.run(
-        [*namespace, sys.executable, "-c", textwrap.dedent(REPORT_ON_A_FULL_DISK), str(folder)],
-        env={**os.environ, "MESH_CONFIG": mesh_config(port), "DKIST_ISB_SPOOL": str(folder)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    command = [*namespace, sys.executable, "-c", textwrap.dedent(REPORT_ON_A_FULL_DISK), folder]
+    done = run_command(*command, MESH_CONFIG=mesh_config(port), DKIST_ISB_SPOOL=folder).check()
     [line] = [each for each in done.stderr.splitlines() if "could neither be published" in each]
     assert "No space left on device" in line
     body = json.loads(line[line.index("{") :])
-    assert (body["workflowName"], body["workflowVersion"], body["taskName"], body["dagRunId"]) == (
-        "w",
-        "1",
-        "T",
-        "manual__1",
-    )
+    names = ("workflowName", "workflowVersion", "taskName", "dagRunId")
+    assert [body[name] for name in names] == ["w", "1", "T", "manual__1"]
     assert "left behind: ['filler']" in done.stdout

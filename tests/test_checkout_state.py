@@ -1,8 +1,7 @@
 """The state of a checkout is that of the code in it."""
 
-import subprocess
-
 import pytest
+from support.command_line import run_command
 
 from dkist_processing_core.common.checkouts import CheckoutState, checkout_state
 
@@ -13,7 +12,7 @@ def git(tmp_path):
 
     def run(*arguments):
         identity = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.org")
-        done = subprocess.run(["git", *identity, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
+        done = run_command("git", *identity, *arguments, cwd=tmp_path).check()
         return done.stdout.strip()
 
     run("init", "--quiet")

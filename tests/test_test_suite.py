@@ -3,10 +3,10 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 
 import pytest
+from support.command_line import run_command, run_python
 from support.ports import free_ports
 from support.rabbitmq import RabbitMQ, UnavailableError
 from support.releases import REPOSITORY
@@ -22,15 +22,10 @@ def test_the_home_folder_stays_empty(tmp_path):
     home, temporary = tmp_path / "home", tmp_path / "temporary"
     home.mkdir()
     temporary.mkdir()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "1"]
     selected = [REPOSITORY / "tests" / "test_scheduling.py", "-k", "no_test_has_this_name"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "1", *selected],
-        cwd=REPOSITORY,
-        env={**os.environ, "HOME": str(home), "TMPDIR": str(temporary), "AIRFLOW_HOME": str(home / "theirs")},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    variables = {"HOME": home, "TMPDIR": temporary, "AIRFLOW_HOME": home / "theirs"}
+    done = run_command(*command, *selected, cwd=REPOSITORY, **variables)
     assert done.returncode == 5, done.stdout + done.stderr  # no test was selected
     assert [each.name for each in home.iterdir()] == []
     assert list(temporary.glob("dkist-test-airflow-*")) == []
@@ -41,13 +36,7 @@ def test_a_port_is_held_although_nobody_listens():
     """No other process that asks for free ports gets one of them, while this one lives."""
     [held] = free_ports(1)
     program = f"from support import ports; print(ports._hold({held}))"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    done = run_python(program, PYTHONPATH=str(REPOSITORY / "tests"))
     assert (done.stdout, done.stderr) == ("False\n", "")
     assert held not in free_ports(100)
 
@@ -85,14 +74,9 @@ def test_every_python_is_tested_or_named(tmp_path):
     fake.write_text("#!/bin/sh\nexit 3\n")
     fake.chmod(0o755)
     reports = tmp_path / "reports"
-    done = subprocess.run(
-        ["make", "--no-print-directory", "test-pythons", "PYTHONS=9.7 9.8", f"REPORTS={reports}"],
-        cwd=REPOSITORY,
-        env={"PYENV_ROOT": str(tmp_path), "PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHON": sys.executable},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    command = ["make", "--no-print-directory", "test-pythons", "PYTHONS=9.7 9.8", f"REPORTS={reports}"]
+    variables = {"PYENV_ROOT": tmp_path, "PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHON": sys.executable}
+    done = run_command(*command, cwd=REPOSITORY, env=variables)
     assert "NOT TESTED: Python 9.7 is not installed" in done.stdout, done.stderr
     assert "\nPython 9.8\n" in done.stdout
     assert (reports / "missing-pythons").read_text() == "9.7\n"

@@ -2,15 +2,15 @@
 
 import json
 import os
-import subprocess
 import sys
 import zipfile
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from support.command_line import run_command
 from support.releases import run_uv
-from support.wheels import make_wheel_of
+from support.wheels import make_wheel
 
 from dkist_processing_core.common.environment import identity_of
 from dkist_processing_core.worker import inventory
@@ -39,10 +39,10 @@ def install(folder, *wheels, link_mode="copy", editable=None):
 
 def install_with_pip(folder, *wheels):
     """Make an environment of some wheels, with the pip that comes with Python."""
-    subprocess.run([sys.executable, "-m", "venv", folder.with_name("seed")], check=True)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    run_command(sys.executable, "-m", "venv", folder.with_name("seed")).check()
+    run_command(sys.executable, "-m", "venv", "--without-pip", folder).check()
     pip = [folder.with_name("seed") / "bin/python", "-m", "pip", "--python", folder / "bin/python"]
-    subprocess.run([*pip, "install", "--quiet", "--no-index", "--no-compile", *wheels], check=True)
+    run_command(*pip, "install", "--quiet", "--no-index", "--no-compile", *wheels).check()
     return folder
 
 
@@ -55,7 +55,7 @@ def identity(environment):
 def wheels(tmp_path):
     """The wheels of two distributions that share a namespace."""
     folder = tmp_path / "wheels"
-    return [make_wheel_of(folder, "camera", "1.0", CAMERA), make_wheel_of(folder, "spectrum", "2.0", SPECTRUM)]
+    return [make_wheel(folder, "camera", "1.0", files=CAMERA), make_wheel(folder, "spectrum", "2.0", files=SPECTRUM)]
 
 
 def site_packages(environment):
@@ -84,7 +84,7 @@ def test_the_identity_is_that_of_the_files(wheels, tmp_path):
 def test_one_byte_of_one_file_is_another_identity(wheels, tmp_path, path):
     """Whatever the file: a module, data, a script, metadata; or one more file."""
     changed = {**CAMERA, path: CAMERA.get(path, "") + "\n"}
-    other = make_wheel_of(tmp_path / "changed", "camera", "1.0", changed)
+    other = make_wheel(tmp_path / "changed", "camera", "1.0", files=changed)
     found = [install(tmp_path / "a", *wheels), install(tmp_path / "b", other, wheels[1])]
     assert len({identity(each) for each in found}) == 2
     (camera, spectrum), others = (take_inventory(each).distributions for each in found)
@@ -95,8 +95,8 @@ def test_one_byte_of_one_file_is_another_identity(wheels, tmp_path, path):
 def test_the_digest_of_the_files_is_as_documented(tmp_path):
     """Names with commas, quotes and other letters included; the generated script is not, the list of scripts is."""
     files = {"a, b.txt": "1\n", 'quoted".py': "2\n", "\u540d.py": "3\n"}
-    wheel = make_wheel_of(
-        tmp_path, "camera", "1.0", files | {"{info}/entry_points.txt": "[console_scripts]\nx = a:b\n"}
+    wheel = make_wheel(
+        tmp_path, "camera", "1.0", files=files | {"{info}/entry_points.txt": "[console_scripts]\nx = a:b\n"}
     )
     with zipfile.ZipFile(wheel) as archive:
         rows = [[each, sha256(archive.read(each)).hexdigest()] for each in archive.namelist() if "RECORD" not in each]
@@ -110,7 +110,7 @@ def test_what_python_compiles_is_no_part_of_it(wheels, tmp_path):
     environment = install(tmp_path / "venv", *wheels)
     before = take_inventory(environment)
     program = "import camera; assert camera.__cached__"
-    subprocess.run([environment / "bin/python", "-c", program], check=True, env={"PATH": os.environ["PATH"]})
+    run_command(environment / "bin/python", "-c", program, env={"PATH": os.environ["PATH"]}).check()
     assert list(site_packages(environment).glob("camera/__pycache__/*.pyc"))
     assert take_inventory(environment) == before
 
@@ -128,7 +128,7 @@ def test_no_file_that_a_wheel_ships_is_overlooked(tmp_path, path, shipped):
     """Whatever the wheel says of itself, and wherever the file is."""
     found = set()
     for content in ("X = 1\n", "X = 2\n"):
-        wheel = make_wheel_of(tmp_path / content[4], "camera", "1.0", {path: content, **shipped})
+        wheel = make_wheel(tmp_path / content[4], "camera", "1.0", files={path: content, **shipped})
         found.add(identity(install(tmp_path / f"venv{content[4]}", wheel)))
     assert len(found) == 2
 
@@ -147,8 +147,8 @@ def test_what_is_no_file_is_not_waited_for(wheels, tmp_path, name):
 
 def test_a_file_of_two_distributions_counts_as_it_is(tmp_path):
     """The one that was installed last stays, which is no damage; another order is another environment."""
-    first = make_wheel_of(tmp_path / "wheels", "first", "1.0", {"shared.py": "1\n"})
-    second = make_wheel_of(tmp_path / "wheels", "second", "1.0", {"shared.py": "2\n"})
+    first = make_wheel(tmp_path / "wheels", "first", "1.0", files={"shared.py": "1\n"})
+    second = make_wheel(tmp_path / "wheels", "second", "1.0", files={"shared.py": "2\n"})
     found = []
     for name, order in (("a", [first, second]), ("b", [second, first])):
         environment = install(tmp_path / name, order[0])
@@ -176,7 +176,7 @@ def test_a_list_without_digests_is_no_reason_to_leave_a_file_out(tmp_path):
     found = []
     for name, text in (("a", "1\n"), ("b", "2\n")):
         environment = install(
-            tmp_path / name, make_wheel_of(tmp_path / f"wheel-{name}", "camera", "1.0", {"c.py": text})
+            tmp_path / name, make_wheel(tmp_path / f"wheel-{name}", "camera", "1.0", files={"c.py": text})
         )
         record = site_packages(environment) / "camera-1.0.dist-info/RECORD"
         record.write_text("".join(f"{line.split(',')[0]},,\n" for line in record.read_text().splitlines()))
@@ -216,13 +216,13 @@ def test_the_program_writes_what_the_environment_contains(wheels, tmp_path):
     """In the Python of the environment, without anything but the standard library."""
     environment = install(tmp_path / "venv", *wheels)
     program = [environment / "bin/python", "-I", inventory.__file__, tmp_path / "out.json"]
-    subprocess.run(program, check=True)
+    run_command(*program).check()
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["distributions"] == take_inventory(environment).distributions
     assert written["interpreter"]["version"] == sys.version.split()[0]
     assert Path(written["interpreter"]["executable"]) == Path(sys.executable).resolve()
     (site_packages(environment) / "spectrum.py").unlink()
-    done = subprocess.run(program, capture_output=True, text=True)
+    done = run_command(*program)
     assert done.returncode == 1
     assert done.stderr.startswith("1 files of the environment are missing or damaged, such as ")
     assert done.stderr.endswith("/site-packages/spectrum.py\n")
