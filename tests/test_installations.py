@@ -125,8 +125,9 @@ def check_build(python, folder):
 
 
 def check_airflow(python, folder):
-    """Airflow loads the exported files of every protocol without an error."""
-    airflow = Airflow(folder / "airflow", GOLDEN, python=str(python))
-    loaded, _ = airflow.ask("load", place=str(GOLDEN))
-    assert loaded["import_errors"] == {}
-    assert loaded["dags"]
+    """Airflow loads and serialises the exported files of every protocol without an error or a warning."""
+    for protocol in GOLDEN.glob("protocol_*"):
+        airflow = Airflow(folder / "airflow", protocol, python=str(python))
+        checked, _ = airflow.ask("check", folder=str(protocol))
+        assert sorted(checked) == sorted(file.name for file in protocol.glob("*.py"))
+        assert {name: each["problem"] for name, each in checked.items()} == dict.fromkeys(checked, "")
