@@ -38,12 +38,16 @@ class Installation:
 
 
 def rows() -> list[Installation]:
-    """Return all rows: the base on each Python, the base from the sdist and each extra on the oldest one."""
-    every_way = [(installer, resolution) for installer in ("uv", "pip") for resolution in (LOWEST, HIGHEST)]
+    """
+    Return all rows: the base on each Python, the base from the sdist and each extra on the oldest one.
+
+    Those that take longest are the first, so that the processes end at about the same time.
+    """
+    every_way = [(installer, resolution) for installer in ("pip", "uv") for resolution in (LOWEST, HIGHEST)]
     return [
-        *(Installation(python, *way) for python in PYTHONS for way in every_way),
-        *(Installation(OLDEST, *way, archive="sdist") for way in every_way),
         *(Installation(OLDEST, *way, extra=extra) for extra in EXTRAS for way in every_way),
+        *(Installation(OLDEST, *way, archive="sdist") for way in every_way),
+        *(Installation(python, *way) for python in PYTHONS for way in every_way),
     ]
 
 
