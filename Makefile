@@ -24,7 +24,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster test test-kills test-pythons matrix deployment client client-compare check docs pictures benchmarks chaos constraints clean
+.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster test test-kills test-pythons matrix deployment client client-compare check release-check docs pictures benchmarks chaos constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -46,10 +46,10 @@ ifdef WHEEL
 	@rm -rf $(BUILD)/wheel
 	@$(UV) build --quiet --wheel --out-dir $(BUILD)/wheel .
 	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --reinstall-package dkist-processing-core \
-	  "$$(echo $(BUILD)/wheel/*.whl)[airflow,build,docs,lint,otel,test]"
+	  "$$(echo $(BUILD)/wheel/*.whl)[airflow,build,docs,lint,otel,release,test]"
 else
 	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt \
-	  --editable '.[airflow,build,docs,lint,otel,test]'
+	  --editable '.[airflow,build,docs,lint,otel,release,test]'
 endif
 	@touch $@
 
@@ -95,7 +95,7 @@ test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every sup
 	  $(UV) venv --quiet --allow-existing --python "$$python" "$$venv" && \
 	  $(UV) pip install --quiet --python "$$venv/bin/python" --constraint constraints.txt uv --editable '.[build,test]' && \
 	  PATH="$$venv/bin:$(CURDIR)/$(UV_HOME)/bin:$$PATH" "$$venv/bin/pytest" $(SPREAD) --quiet \
-	    -m "not airflow and not rabbitmq and not client and not client_comparison and not deployment and not kills and not once$$without" --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
+	    -m "not airflow and not rabbitmq and not client and not client_comparison and not deployment and not installations and not kills and not once$$without" --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
 	done
 
 test-kills: $(DONE) ## Kill 200 builds and 100 exports, cut the power 40 times, run 200 tasks where nobody waits for orphans
@@ -119,6 +119,14 @@ check: $(DONE) ## Run the linters, the type checker and the contract of the laye
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
 	@PATH="$(TOOLS):$$PATH" $(BIN)/lint-imports
+
+# What it builds, and then examines and installs, is what is uploaded. The number of processes is that of the processors.
+release-check: $(DONE) ## Build the archives of a release in .build/release, examine them, and install them everywhere
+	@rm -rf $(BUILD)/release
+	@$(UV) build --quiet --build-constraints constraints.txt --out-dir $(BUILD)/release .
+	@PATH="$(TOOLS):$$PATH" DKIST_TEST_ARCHIVES="$(CURDIR)/$(BUILD)/release" $(BIN)/pytest \
+	  -n $(shell nproc) --quiet -m "release or installations" \
+	  tests/test_archives.py tests/test_pipelines.py tests/test_installations.py $(PYTEST_ARGUMENTS)
 
 docs: $(DONE) ## Build the documentation
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support import logs
+from support import logs, release_table
 from support.certificates import Certificates, make_certificates
 from support.chromium import Browser, browser
 from support.chromium import UnavailableError as NoBrowserError
@@ -113,18 +113,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the matrix, and what the tests of real client packages counted, if these were run."""
-    _print_matrix(terminalreporter)
+    """Print the matrix, the parts of a release, and what the tests of real client packages counted, if these ran."""
+    _print_table(terminalreporter, "matrix", table.lines)
+    _print_table(terminalreporter, "release", release_table.lines)
     _print_counts(terminalreporter)
 
 
-def _print_matrix(terminalreporter: pytest.TerminalReporter) -> None:
+def _print_table(terminalreporter: pytest.TerminalReporter, title: str, lines: Callable[[list], Iterator[str]]) -> None:
     reports = [
         each for outcome in ("passed", "failed", "error", "skipped") for each in terminalreporter.getreports(outcome)
     ]
-    for number, line in enumerate(table.lines(reports)):
+    for number, line in enumerate(lines(reports)):
         if not number:
-            terminalreporter.section("matrix")
+            terminalreporter.section(title)
         terminalreporter.write_line(line)
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from support.command_line import run_command
+from support import frozen
+from support.frozen import FROZEN
 
 from dkist_processing_core.common import log_lines, metadata, outcome
 from dkist_processing_core.common.environment import DESCRIPTION, identity_of
@@ -67,6 +69,23 @@ def test_every_protocol_has_golden_files():
 
     folders = {file.parent.name for file in GOLDEN_FILES}
     assert folders == {f"protocol_{number}" for number in range(1, PROTOCOL + 1)}
+
+
+def test_a_golden_file_of_a_release_never_changes():
+    """Byte for byte, and none is missing; support/frozen.py says what to do instead of changing one."""
+    found = {
+        str(file.relative_to(GOLDEN)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in GOLDEN_FILES
+        if str(file.relative_to(GOLDEN)) in FROZEN
+    }
+    assert found == FROZEN, f"read {frozen.__file__}"
+
+
+def test_no_golden_file_joins_a_protocol_that_a_release_has_written():
+    """All files of such a protocol are in the table."""
+    protocols = {name.partition("/")[0] for name in FROZEN}
+    files = {str(file.relative_to(GOLDEN)) for file in GOLDEN_FILES if file.parent.name in protocols}
+    assert files == set(FROZEN), f"read {frozen.__file__}"
 
 
 def test_what_golden_files_import_is_on_the_page():
