@@ -11,8 +11,8 @@ UV := "$(CURDIR)/$(UV_HOME)/bin/uv"
 # Tests run at the same time; most of them wait for something, so they may be more than there are processors.
 JOBS ?= 6
 SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
-# WHEEL=1 tests the built wheel instead of the sources.
-VENV := $(BUILD)/venv$(if $(WHEEL),-wheel)
+# WHEEL=1 tests the built wheel instead of the sources; COVERAGE=1 measures what the tests execute of it.
+VENV := $(BUILD)/venv$(if $(WHEEL),-wheel)$(if $(COVERAGE),-coverage)
 BIN := $(VENV)/bin
 TOOLS := $(CURDIR)/$(BIN):$(CURDIR)/$(UV_HOME)/bin
 # Where pyenv keeps its Pythons, which need not be on PATH.
@@ -77,6 +77,7 @@ cluster: $(DONE) rabbitmq postgresql ## Run the example on a cluster on this mac
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/cluster.py $(if $(KEEP),--keep)
 
 test: $(DONE) rabbitmq postgresql chromium ## Run the tests (WHEEL=1: of the built wheel)
+	@$(if $(COVERAGE),$(BIN)/python tests/support/coverage/install.py)
 	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) $(BIN)/pytest $(SPREAD) $(PYTEST_ARGUMENTS)
 
 # Without Airflow and RabbitMQ, which are the same whatever the Python; a Python that is not installed is skipped.
