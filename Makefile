@@ -24,7 +24,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster test test-kills test-pythons matrix deployment client client-compare check docs pictures benchmarks chaos constraints clean
+.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster test test-kills test-pythons matrix deployment client client-compare coverage-report mutation check docs pictures benchmarks chaos constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -114,6 +114,13 @@ client: $(DONE) rabbitmq ## Run real client packages on this library: their work
 
 client-compare: $(DONE) rabbitmq ## Compare the tests of real client packages with the published library and with this one
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m client_comparison $(PYTEST_ARGUMENTS)
+
+# Within the environment of make test WHEEL=1 COVERAGE=1, whose wheel has been measured.
+coverage-report: $(DONE) ## Show what the tests execute of each folder, after make test COVERAGE=1 (with the same WHEEL)
+	@$(BIN)/python tests/support/coverage/report.py
+
+mutation: $(DONE) ## List small changes of the package that no test notices (MODULES="scheduling isb/spool.py": of these)
+	@$(BIN)/python tests/support/mutation/run.py $(MODULES)
 
 check: $(DONE) ## Run the linters, the type checker and the contract of the layers
 	@$(BIN)/ruff check --quiet .

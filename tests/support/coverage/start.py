@@ -9,8 +9,8 @@ import os
 import sys
 
 PACKAGE = "dkist_processing_core"
-ROOT = os.path.abspath(os.path.join(os.path.realpath(__file__), *[os.pardir] * 4))  # noqa: PTH - pathlib loads slowly
-DATA = os.path.join(ROOT, ".build", "coverage", "data")  # noqa: PTH118 - likewise
+ROOT = os.path.abspath(os.path.join(os.path.realpath(__file__), *[os.pardir] * 4))
+DATA = os.path.join(ROOT, ".build", "coverage", "data")
 
 
 class Hook:
@@ -27,7 +27,7 @@ def start() -> None:
 
     import coverage
 
-    measurement = coverage.Coverage(data_file=DATA, config_file=os.path.join(ROOT, "pyproject.toml"))  # noqa: PTH118
+    measurement = coverage.Coverage(data_file=DATA, config_file=os.path.join(ROOT, "pyproject.toml"))
     process = os.getpid()
 
     def end() -> None:
@@ -36,8 +36,8 @@ def start() -> None:
         try:
             measurement.stop()
             measurement.save()
-        except Exception:  # noqa: S110 - what a test forbids this process must not become an error of that test
-            pass
+        except Exception:
+            pass  # what a test forbids this process must not become an error of that test
 
     atexit.register(end)
     measurement.start()
