@@ -106,6 +106,10 @@ def copy_of_project(folder: Path) -> Path:
         if name and (PROJECT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, folder / name)
+    tools = folder / ".build" / "uv"
+    tools.parent.mkdir(exist_ok=True)
+    if not tools.exists():
+        tools.symlink_to(PROJECT / ".build" / "uv")
     subprocess.run(["make", "--quiet", "-C", folder, "setup"], check=True)
     return folder
 
