@@ -262,7 +262,7 @@ def misuse(workflow: Workflow, node: Node, settings: DKISTProcessingCoreConfigur
     chat_ops_notification({}, "w", "1.0")  # type: ignore[call-arg]
     wait_for_notebook_save("n.ipynb", attempts="ten")  # type: ignore[arg-type]
     export_notebook_by_path(3)  # type: ignore[arg-type]
-    recorded(3)  # type: ignore[call-arg]
+    recorded(bus_error=3)  # type: ignore[arg-type]
     run_exported_dag("dag.py", conf=3)  # type: ignore[arg-type]
     run_workflow(workflow, "1")  # type: ignore[arg-type]
     exceptions.CycleError("w")  # type: ignore[call-arg]
