@@ -437,6 +437,55 @@ def test_a_file_that_is_no_message_is_a_value_error(text):
         Envelope.from_json(text)
 
 
+ENVELOPE = {"routing_key": "k", "queue": "q", "body": "{}", "message_id": "m", "type": "t", "timestamp": 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: "\u00e9" * 127 + "x"} for name in ("routing_key", "queue", "message_id", "type")),
+        *({"timestamp": value} for value in (0, 2**64 - 1)),
+    ],
+    ids=repr,
+)
+def test_a_message_at_the_limits_of_amqp_is_read(change):
+    """A short text has at most 255 bytes, and a timestamp is a number of 64 bits."""
+    envelope = Envelope(**{**ENVELOPE, **change})
+    assert Envelope.from_json(envelope.to_json()) == envelope
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *(
+            ({name: value}, f"{name} is not a text of at most 255 bytes: ")
+            for name in ("routing_key", "queue", "message_id", "type")
+            for value in ("\u00e9" * 128, 1)
+        ),
+        ({"routing_key": ""}, "routing_key or queue is empty"),
+        ({"queue": ""}, "routing_key or queue is empty"),
+        ({"queue": "q\r"}, "queue has a line break: "),
+        ({"queue": "q\n"}, "queue has a line break: "),
+        *(({"timestamp": value}, "timestamp is not a number of seconds: ") for value in (-1, 2**64, 1.0, "1")),
+        ({"body": None}, "body is not a text: "),
+        ({"body": "\ud800"}, "surrogates not allowed"),
+        ({"type": "\ud800"}, "surrogates not allowed"),
+    ],
+    ids=repr,
+)
+def test_a_message_that_amqp_cannot_carry_is_refused(change, message):
+    """Before it costs the other messages their connection."""
+    with pytest.raises(ValueError, match=message):
+        Envelope.from_json(json.dumps({**ENVELOPE, **change}))
+
+
+@pytest.mark.parametrize("text", ["3", "null", "[" * 100_000], ids=["number", "null", "too-deep"])
+def test_json_that_is_no_table_is_no_message(text):
+    """The error says of which kind it is."""
+    with pytest.raises(ValueError, match=r"^(Attribute|Recursion|Type)Error: "):
+        Envelope.from_json(text)
+
+
 def test_messages_can_be_made_of_what_consumers_hold():
     """A body, a mapping and JSON text are the same message; more keys are allowed."""
     facts = {"workflowName": "w", "workflowVersion": "1", "taskName": "T", "extra": 1}
