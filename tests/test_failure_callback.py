@@ -452,6 +452,7 @@ def test_a_message_at_the_limits_of_amqp_is_read(change):
     """A short text has at most 255 bytes, and a timestamp is a number of 64 bits."""
     envelope = Envelope(**{**ENVELOPE, **change})
     assert Envelope.from_json(envelope.to_json()) == envelope
+    assert list(json.loads(envelope.to_json())) == sorted(ENVELOPE)
 
 
 @pytest.mark.parametrize(

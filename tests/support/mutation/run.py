@@ -5,13 +5,18 @@ Cosmic Ray makes the changes, in copies of the project under .build/mutation, ea
 that every process that a test starts runs the changed file. `modules.toml` says which tests concern a module, and
 `survivors.toml` explains the changes that no test can notice. The score counts what is left.
 
+A run that was stopped is continued. As long as a module stays what it is, another run makes only those of its changes
+again that no test has noticed; `make clean` forgets everything.
+
 Usage: run.py [MODULE ...], where a module is a key of `modules.toml` or a folder of several.
 """
 
+import hashlib
 import json
 import os
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,6 +24,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -130,9 +136,9 @@ def changes(module: str, command: list[str], copy: Path) -> list[Change]:
     if done.returncode:
         sys.exit(f"Error: the tests of {module} fail without a change:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
     seconds = time.monotonic() - began
-    session = BUILD / module.replace("/", ".")
-    config, database = session.with_suffix(".toml"), session.with_suffix(".sqlite")
-    database.unlink(missing_ok=True)
+    source = (copy / "dkist_processing_core" / module).read_bytes()
+    session = f"{module.replace('/', '.')}-{hashlib.sha256(source).hexdigest()[:12]}"
+    config, database = BUILD / f"{session}.toml", BUILD / f"{session}.sqlite"
     excluded = f"core/(?!({'|'.join(OPERATORS)})$)"
     config.write_text(
         "[cosmic-ray]\n"
@@ -143,23 +149,35 @@ def changes(module: str, command: list[str], copy: Path) -> list[Change]:
         '[cosmic-ray.distributor]\nname = "local"\n'
         f"[cosmic-ray.filters.operators-filter]\nexclude-operators = [{json.dumps(excluded)}]\n"
     )
-    tools = copy / ".build" / "venv" / "bin"
-    for tool, arguments in (
-        ("cosmic-ray", ["init", config, database]),
-        ("cr-filter-operators", [database, config]),
-        ("cosmic-ray", ["exec", config, database]),
-    ):
-        subprocess.run([tools / tool, *arguments], cwd=copy, capture_output=True, check=True)
-    dumped = subprocess.run([tools / "cosmic-ray", "dump", database], capture_output=True, check=True, text=True)
+
+    def run(tool: str, *arguments: object) -> str:
+        program = copy / ".build" / "venv" / "bin" / tool
+        return subprocess.run([program, *arguments], cwd=copy, stdout=subprocess.PIPE, check=True, text=True).stdout
+
+    if database.exists():
+        forget_survivors(database)
+    else:
+        new = database.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        run("cosmic-ray", "init", config, new)
+        run("cr-filter-operators", new, config)
+        new.rename(database)
+    run("cosmic-ray", "exec", config, database)
     found = [
         Change(module, item["mutations"][0]["start_pos"][0], *lines(made["diff"]), made["test_outcome"] != "survived")
-        for item, made in map(json.loads, dumped.stdout.splitlines())
+        for item, made in map(json.loads, run("cosmic-ray", "dump", database).splitlines())
         if made and made["worker_outcome"] == "normal"
     ]
     # The asterisk of keyword-only parameters counts as an operator for Cosmic Ray.
     found = [each for each in found if each.was.replace("*, ", "/, ") != each.becomes]
     print(f"{module}: {len(found)} changes, {sum(not each.is_noticed for each in found)} not noticed", flush=True)
     return found
+
+
+def forget_survivors(database: Path) -> None:
+    """Let Cosmic Ray make the changes again that no test has noticed; it makes those without a result."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DELETE FROM work_results WHERE test_outcome = 'SURVIVED'")
 
 
 def lines(diff: str) -> tuple[str, str]:
