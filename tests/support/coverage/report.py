@@ -8,11 +8,13 @@ than what was measured by more than the noise of parallel runs, it says so.
 import json
 import sys
 import tomllib
+import warnings
 from collections import Counter
 from pathlib import Path
 
 import coverage
 import start
+from coverage.exceptions import CoverageWarning
 
 # Parallel runs differ by this much, in percent: processes that are killed leave no data.
 NOISE = 0.3
@@ -54,7 +56,10 @@ def measured() -> dict[str, Counter[str]] | None:
     data = Path(start.DATA)
     measurement = coverage.Coverage(data_file=start.DATA, config_file=str(Path(start.ROOT, "pyproject.toml")))
     if list(data.parent.glob(f"{data.name}.*")):
-        measurement.combine([str(data.parent)])
+        with warnings.catch_warnings(record=True) as damaged:  # by processes that were killed while they wrote
+            warnings.simplefilter("always", CoverageWarning)
+            measurement.combine([str(data.parent)])
+        print(f"Files of data that cannot be read: {len(damaged)}")
         # A file that no process has imported is covered by nothing.
         files = [str(each) for each in PACKAGE.rglob("*.py") if "template" not in each.parts]
         measurement.get_data().touch_files(files)
