@@ -26,8 +26,9 @@ from dkist_processing_core.failure_callback import (
 )
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.isb.failures.context import failed_task
 from dkist_processing_core.isb.failures.failure import Failure, last_lines
-from dkist_processing_core.isb.failures.message import message_of
+from dkist_processing_core.isb.failures.message import message_of, report
 
 
 class TaskInstance:
@@ -322,6 +323,22 @@ def test_what_cannot_be_spooled_is_logged_whole(monkeypatch, tmp_path, caplog):
     assert json.loads(text[text.index(": {") + 2 :]) == json.loads(message.body.model_dump_json())
 
 
+def test_a_failure_is_reported_once_its_message_is_published_or_kept(monkeypatch, tmp_path):
+    """Else the callback of the DAG reports it again."""
+    failure = failed_task(new_context(), "w", "1.0", "T")
+
+    def is_reported(factory):
+        return report(failure, message_of(failure), factory)
+
+    assert is_reported(lambda: contextlib.nullcontext(SimpleNamespace(publish=lambda message: None)))
+    assert is_reported(failing(OSError("down")))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DKIST_ISB_SPOOL", str(tmp_path / "file"))
+    assert not is_reported(failing(OSError("down")))
+    monkeypatch.setenv("DKIST_ISB_ENABLED", "false")
+    assert not is_reported(failing(OSError("down")))
+
+
 @pytest.mark.parametrize("value", ["{", '{"interservice-bus": 3}', "[]"], ids=["syntax", "shape", "list"])
 def test_a_malformed_configuration_loses_nothing(monkeypatch, caplog, value):
     """The callback returns, the log names the variable, and the message is spooled."""
@@ -453,6 +470,8 @@ def test_a_message_at_the_limits_of_amqp_is_read(change):
     envelope = Envelope(**{**ENVELOPE, **change})
     assert Envelope.from_json(envelope.to_json()) == envelope
     assert list(json.loads(envelope.to_json())) == sorted(ENVELOPE)
+    with pytest.raises(TypeError, match="positional"):
+        Envelope(*ENVELOPE.values())
 
 
 @pytest.mark.parametrize(
