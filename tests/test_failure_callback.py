@@ -499,6 +499,13 @@ def test_a_message_that_amqp_cannot_carry_is_refused(change, message):
         Envelope.from_json(json.dumps({**ENVELOPE, **change}))
 
 
+def test_a_message_needs_neither_a_type_nor_a_time():
+    """As those of the oldest releases."""
+    needed = {name: ENVELOPE[name] for name in ("routing_key", "queue", "body", "message_id")}
+    read = Envelope.from_json(json.dumps(needed))
+    assert (read.type, read.timestamp) == ("", 0)
+
+
 @pytest.mark.parametrize("text", ["3", "null", "[" * 100_000], ids=["number", "null", "too-deep"])
 def test_json_that_is_no_table_is_no_message(text):
     """The error says of which kind it is."""
