@@ -5,6 +5,7 @@ import json
 import logging
 import socket
 import time
+from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import ClassVar
@@ -504,6 +505,8 @@ def test_a_message_needs_neither_a_type_nor_a_time():
     needed = {name: ENVELOPE[name] for name in ("routing_key", "queue", "body", "message_id")}
     read = Envelope.from_json(json.dumps(needed))
     assert (read.type, read.timestamp) == ("", 0)
+    with pytest.raises(FrozenInstanceError):
+        read.queue = "other"
 
 
 @pytest.mark.parametrize("text", ["3", "null", "[" * 100_000], ids=["number", "null", "too-deep"])
