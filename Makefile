@@ -11,8 +11,8 @@ UV := "$(CURDIR)/$(UV_HOME)/bin/uv"
 # Tests run at the same time; most of them wait for something, so they may be more than there are processors.
 JOBS ?= 6
 SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
-# WHEEL=1 tests the built wheel instead of the sources.
-VENV := $(BUILD)/venv$(if $(WHEEL),-wheel)
+# WHEEL=1 tests the built wheel instead of the sources; COVERAGE=1 measures what the tests execute of it.
+VENV := $(BUILD)/venv$(if $(WHEEL),-wheel)$(if $(COVERAGE),-coverage)
 BIN := $(VENV)/bin
 TOOLS := $(CURDIR)/$(BIN):$(CURDIR)/$(UV_HOME)/bin
 # Where pyenv keeps its Pythons, which need not be on PATH.
@@ -24,7 +24,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster test test-kills test-pythons matrix deployment client client-compare check release-check docs pictures benchmarks chaos constraints clean
+.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster test test-kills test-pythons matrix deployment client client-compare coverage-report mutation check release-check docs pictures benchmarks chaos constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -77,6 +77,7 @@ cluster: $(DONE) rabbitmq postgresql ## Run the example on a cluster on this mac
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/cluster.py $(if $(KEEP),--keep)
 
 test: $(DONE) rabbitmq postgresql chromium ## Run the tests (WHEEL=1: of the built wheel)
+	@$(if $(COVERAGE),$(BIN)/python tests/support/coverage/install.py)
 	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) $(BIN)/pytest $(SPREAD) $(PYTEST_ARGUMENTS)
 
 # Without Airflow and RabbitMQ, which are the same whatever the Python; a Python that is not installed is skipped.
@@ -113,6 +114,13 @@ client: $(DONE) rabbitmq ## Run real client packages on this library: their work
 
 client-compare: $(DONE) rabbitmq ## Compare the tests of real client packages with the published library and with this one
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m client_comparison $(PYTEST_ARGUMENTS)
+
+# Within the environment of make test WHEEL=1 COVERAGE=1, whose wheel has been measured.
+coverage-report: $(DONE) ## Show what the tests execute of each folder, after make test COVERAGE=1 (with the same WHEEL)
+	@$(BIN)/python tests/support/coverage/report.py
+
+mutation: $(DONE) ## List small changes of the package that no test notices (MODULES="scheduling isb/spool.py": of these)
+	@$(BIN)/python tests/support/mutation/run.py $(MODULES)
 
 check: $(DONE) ## Run the linters, the type checker and the contract of the layers
 	@$(BIN)/ruff check --quiet .

@@ -5,20 +5,23 @@ Runs in: author and CI.
 """
 
 from enum import EnumMeta, StrEnum
+from typing import TYPE_CHECKING
 
 __all__ = ["ResourceQueue"]
 
 
 class _Meta(EnumMeta):
-    def __getattr__(cls, name: str) -> object:
-        """Name the member that was probably meant."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        from dkist_processing_core.exceptions import did_you_mean
+    if not TYPE_CHECKING:  # else a type checker would believe that every name is one of a member
 
-        known = ", ".join(cls.__members__)
-        hint = did_you_mean(name, cls.__members__)
-        raise AttributeError(f"there is no {cls.__name__}.{name}{hint}; there are {known}")
+        def __getattr__(cls, name: str) -> object:
+            """Name the member that was probably meant."""
+            if name.startswith("_"):
+                raise AttributeError(name)
+            from dkist_processing_core.exceptions import did_you_mean
+
+            known = ", ".join(cls.__members__)
+            hint = did_you_mean(name, cls.__members__)
+            raise AttributeError(f"there is no {cls.__name__}.{name}{hint}; there are {known}")
 
 
 class ResourceQueue(StrEnum, metaclass=_Meta):

@@ -72,6 +72,14 @@ def test_a_text_too_long_for_a_variable_is_refused(tmp_path):
         new_workflow(constraints=file)
 
 
+def test_the_longest_text_is_100_000_characters_long(tmp_path):
+    """One more is refused."""
+    longest = f"{'p' * 99_997}==1"
+    assert read_constraints(write(tmp_path, longest), workflow="w") == longest
+    with pytest.raises(WorkflowError, match="are 100001 characters long"):
+        read_constraints(write(tmp_path, f"p{longest}"), workflow="w")
+
+
 def test_those_of_a_node_take_the_place_of_the_workflows(tmp_path):
     """Each text stands in the exported file once, and the nodes name it."""
     workflow = new_workflow(constraints=write(tmp_path, "numpy==2\n"))

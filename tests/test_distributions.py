@@ -49,6 +49,42 @@ def test_each_part_of_a_namespace_package_has_its_own_distribution(site):
     assert providing_distribution("dist_test_ns.two") == "two"
 
 
+def test_a_single_module_has_its_distribution(site):
+    """It is a file of its own, whatever else lies beside it and comes first in the RECORD."""
+    install(site, "dist-test-m", ["dist_test_mm/dist_test_m.py"])
+    install(site, "single", ["dist_test_a.py", "dist_test_m.py"])
+    assert providing_distribution("dist_test_m") == "single"
+
+
+def test_a_package_without_an_init_file_belongs_to_who_has_files_in_it(site, tmp_path, monkeypatch):
+    """Not to the distribution that is named like the package; of two folders, the one that is imported first counts."""
+    install(site, "dist-test-p", ["dist_test_p/other/deep/module.py"])
+    install(site, "first", ["dist_test_p/deep/inside/module.py"])
+    later = tmp_path / "later"
+    install(later, "second", ["dist_test_p/deep/inside/other.py"])
+    monkeypatch.setattr(sys, "path", [*sys.path, str(later)])
+    assert providing_distribution("dist_test_p.deep.inside") == "first"
+
+
+@pytest.mark.parametrize(
+    "direct_url",
+    ["{", "[]", '{"dir_info": {"editable": true}}'],
+    ids=["no-json", "no-table", "no-url"],
+)
+def test_a_damaged_direct_url_is_as_none(site, direct_url):
+    """The RECORD is what is left to find a distribution by."""
+    install(site, "damaged", ["dist_test_d/__init__.py"])
+    (site / "damaged-1.0.dist-info" / "direct_url.json").write_text(direct_url)
+    assert providing_distribution("dist_test_d") == "damaged"
+
+
+def test_a_distribution_without_a_record_provides_nothing(site):
+    """As some installers of operating systems leave one; it hides no other one."""
+    install(site, "dist-test-r", ["dist_test_r/__init__.py"])
+    (site / "dist_test_r-1.0.dist-info" / "RECORD").unlink()
+    assert providing_distribution("dist_test_r") is None
+
+
 def test_an_editable_installation_is_found(site, tmp_path, monkeypatch):
     """Its files are not in the RECORD, but its checkout is in direct_url.json."""
     checkout = tmp_path / "check out"
@@ -79,6 +115,7 @@ def test_a_package_of_no_distribution_has_none(site):
     (site / "dist_test_x" / "__init__.py").write_text("")
     assert providing_distribution("dist_test_x") is None
     assert providing_distribution("dist_test_not_there.at.all") is None
+    assert providing_distribution("dist_test_not_there") is None
 
 
 def test_the_derived_name_follows_the_convention():

@@ -5,6 +5,7 @@ import json
 import logging
 import socket
 import time
+from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import ClassVar
@@ -27,8 +28,9 @@ from dkist_processing_core.failure_callback import (
 )
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.isb.failures.context import failed_task
 from dkist_processing_core.isb.failures.failure import Failure, last_lines
-from dkist_processing_core.isb.failures.message import message_of
+from dkist_processing_core.isb.failures.message import message_of, report
 
 
 class TaskInstance:
@@ -314,6 +316,22 @@ def test_what_cannot_be_spooled_is_logged_whole(monkeypatch, tmp_path, caplog):
     assert json.loads(text[text.index(": {") + 2 :]) == json.loads(message.body.model_dump_json())
 
 
+def test_a_failure_is_reported_once_its_message_is_published_or_kept(monkeypatch, tmp_path):
+    """Else the callback of the DAG reports it again."""
+    failure = failed_task(new_context(), "w", "1.0", "T")
+
+    def is_reported(factory):
+        return report(failure, message_of(failure), factory)
+
+    assert is_reported(lambda: contextlib.nullcontext(SimpleNamespace(publish=lambda message: None)))
+    assert is_reported(failing(OSError("down")))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DKIST_ISB_SPOOL", str(tmp_path / "file"))
+    assert not is_reported(failing(OSError("down")))
+    monkeypatch.setenv("DKIST_ISB_ENABLED", "false")
+    assert not is_reported(failing(OSError("down")))
+
+
 @pytest.mark.parametrize("value", ["{", '{"interservice-bus": 3}', "[]"], ids=["syntax", "shape", "list"])
 def test_a_malformed_configuration_loses_nothing(monkeypatch, caplog, value):
     """The callback returns, the log names the variable in one line, and the message is spooled."""
@@ -418,6 +436,67 @@ def test_the_spool_lies_under_the_state_folder_by_default(monkeypatch, tmp_path)
     assert spool.spool_folder() == tmp_path / ".local/state/dkist-processing-core/isb-spool"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     assert spool.spool_folder() == tmp_path / "state/dkist-processing-core/isb-spool"
+
+
+ENVELOPE = {"routing_key": "k", "queue": "q", "body": "{}", "message_id": "m", "type": "t", "timestamp": 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: "\u00e9" * 127 + "x"} for name in ("routing_key", "queue", "message_id", "type")),
+        *({"timestamp": value} for value in (0, 2**64 - 1)),
+    ],
+    ids=repr,
+)
+def test_a_message_at_the_limits_of_amqp_is_read(change):
+    """A short text has at most 255 bytes, and a timestamp is a number of 64 bits."""
+    envelope = Envelope(**{**ENVELOPE, **change})
+    assert Envelope.from_json(envelope.to_json()) == envelope
+    assert list(json.loads(envelope.to_json())) == sorted(ENVELOPE)
+    with pytest.raises(TypeError, match="positional"):
+        Envelope(*ENVELOPE.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *(
+            ({name: value}, f"{name} is not a text of at most 255 bytes: ")
+            for name in ("routing_key", "queue", "message_id", "type")
+            for value in ("\u00e9" * 128, 1)
+        ),
+        ({"routing_key": ""}, "routing_key or queue is empty"),
+        ({"queue": ""}, "routing_key or queue is empty"),
+        ({"queue": "q\r"}, "queue has a line break: "),
+        ({"queue": "q\n"}, "queue has a line break: "),
+        *(({"timestamp": value}, "timestamp is not a number of seconds: ") for value in (-1, 2**64, 1.0, "1")),
+        ({"body": None}, "body is not a text: "),
+        ({"body": "\ud800"}, "surrogates not allowed"),
+        ({"type": "\ud800"}, "surrogates not allowed"),
+    ],
+    ids=repr,
+)
+def test_a_message_that_amqp_cannot_carry_is_refused(change, message):
+    """Before it costs the other messages their connection."""
+    with pytest.raises(ValueError, match=message):
+        Envelope.from_json(json.dumps({**ENVELOPE, **change}))
+
+
+def test_a_message_needs_neither_a_type_nor_a_time():
+    """As those of the oldest releases."""
+    needed = {name: ENVELOPE[name] for name in ("routing_key", "queue", "body", "message_id")}
+    read = Envelope.from_json(json.dumps(needed))
+    assert (read.type, read.timestamp) == ("", 0)
+    with pytest.raises(FrozenInstanceError):
+        read.queue = "other"
+
+
+@pytest.mark.parametrize("text", ["3", "null", "[" * 100_000], ids=["number", "null", "too-deep"])
+def test_json_that_is_no_table_is_no_message(text):
+    """The error says of which kind it is."""
+    with pytest.raises(ValueError, match=r"^(Attribute|Recursion|Type)Error: "):
+        Envelope.from_json(text)
 
 
 def test_messages_can_be_made_of_what_consumers_hold():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dkist_processing_core.authoring.names import check_name, dag_name, workflow_name_from_details
+from dkist_processing_core.authoring.names import as_version, check_name, dag_name, workflow_name_from_details
 from dkist_processing_core.exceptions import IllegalNameError
 
 LEGAL = string.ascii_letters + string.digits + "-._"
@@ -54,5 +54,12 @@ def test_a_name_may_end_like_that_of_a_file(name):
 
 def test_a_dag_name_has_at_most_250_characters():
     """Airflow's column holds 250."""
+    assert dag_name("n" * 248, "1") == "n" * 248 + "_1"
     with pytest.raises(ValueError, match="is 251 characters long"):
         dag_name("n" * 250, "")
+
+
+def test_a_text_that_is_no_version_is_none():
+    """The form of a version decides; it is normalized."""
+    assert str(as_version("1.0-RC1")) == "1.0rc1"
+    assert as_version("dev") is None

@@ -1,6 +1,7 @@
 """The neutral description, as properties that hold for any workflow."""
 
 import json
+from dataclasses import FrozenInstanceError, replace
 from itertools import pairwise
 
 import pytest
@@ -106,3 +107,15 @@ def test_the_spec_is_plain_data():
     assert data["nodes"][0]["doc"] == "Do the first thing.\n\nWith | a second paragraph."
     assert data["nodes"][1]["doc"] == ""
     assert spec.requirement(spec.nodes[0]) == "p[frozen]==1"
+
+
+def test_a_shared_environment_has_the_extras_of_all_tasks():
+    """The extra frozen comes first, the others by name, each once; nobody can change a spec."""
+    workflow = Workflow(input_data="a", output_data="b", category="c", workflow_package="p", workflow_version="1")
+    workflow.add_node(First, pip_extras=["zarr", "asdf"])
+    workflow.add_node(Second, upstreams=First, pip_extras=["asdf"])
+    assert workflow.spec.extras == ("frozen", "asdf", "zarr")
+    for spec in (workflow.spec, workflow.spec.nodes[0]):
+        with pytest.raises(FrozenInstanceError):
+            spec.name = "other"
+    assert replace(workflow.spec, nodes=()).extras == ()

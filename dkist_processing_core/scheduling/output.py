@@ -15,7 +15,7 @@ from dkist_processing_core.common.outcome import Outcome
 
 try:  # Airflow 3, or Airflow 2 with the standard provider
     from airflow.providers.standard.hooks.subprocess import SubprocessHook
-except ImportError:
+except ImportError:  # Airflow 2 without it
     from airflow.hooks.subprocess import SubprocessHook
 
 __all__ = ["TaskOutputHook"]
@@ -38,7 +38,7 @@ def task_logger() -> Callable[[int, str], object]:
     try:
         import airflow.sdk  # noqa: F401 - Airflow 3
         import structlog
-    except ImportError:
+    except ImportError:  # Airflow 2
         logger = logging.getLogger(LOGGER)
         logger.setLevel(logging.DEBUG)
         return lambda level, text: logger.log(level, "%s", text)

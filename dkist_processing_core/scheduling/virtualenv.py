@@ -20,7 +20,7 @@ from dkist_processing_core.scheduling.failure import TaskFailedError
 
 try:  # Airflow 3, or Airflow 2 with the standard provider
     from airflow.providers.standard.operators.python import PythonVirtualenvOperator
-except ImportError:
+except ImportError:  # Airflow 2 without it
     from airflow.operators.python import PythonVirtualenvOperator
 
 __all__ = ["VirtualenvTaskOperator"]

@@ -1,0 +1,84 @@
+"""
+Show how much of each folder of the package the tests have executed, and fail if it is less than `floors.toml` asks for.
+
+It combines the data of all processes, of the wheel, and counts a statement and a branch alike. Where a floor is lower
+than what was measured by more than the noise of parallel runs, it says so.
+"""
+
+import json
+import sys
+import tomllib
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import coverage
+import start
+from coverage.exceptions import CoverageWarning
+
+# Parallel runs differ by this much, in percent: processes that are killed leave no data.
+NOISE = 0.3
+PACKAGE = Path(start.ROOT, start.PACKAGE)
+FLOORS = Path(__file__).with_name("floors.toml")
+COUNTS = ("num_statements", "covered_lines", "num_branches", "covered_branches")
+
+
+def main() -> int:
+    report = measured()
+    if report is None:
+        sys.stderr.write("Error: there is no coverage to report; run make test COVERAGE=1 first.\n")
+        return 2
+    floors: dict[str, float] = tomllib.loads(FLOORS.read_text())
+    faults = []
+    print(f"{'folder':<14}{'statements':>11}{'missed':>8}{'branches':>10}{'missed':>8}{'covered':>10}{'floor':>8}")
+    for folder, counts in report.items():
+        statements, lines, branches, covered = (counts[each] for each in COUNTS)
+        percentage = 100 * (lines + covered) / max(statements + branches, 1)
+        floor = floors.pop(folder, None)
+        print(
+            f"{folder:<14}{statements:>11}{statements - lines:>8}{branches:>10}{branches - covered:>8}"
+            f"{percentage:>9.2f}%{'' if floor is None else f'{floor:.1f}':>8}"
+        )
+        if floor is None:
+            faults.append(f"{folder} has no floor; add one to {FLOORS.name}, {percentage - NOISE:.1f} or less")
+        elif percentage < floor:
+            faults.append(f"{folder} is covered by {percentage:.2f} %, and {FLOORS.name} asks for {floor} %")
+        elif percentage - NOISE >= floor + 0.1:
+            print(f"{'':<14}its floor may be raised to {int(10 * (percentage - NOISE)) / 10}")
+    faults += [f"{FLOORS.name} names {each}, which is not measured; remove it" for each in sorted(floors)]
+    for fault in faults:
+        sys.stderr.write(f"Error: {fault}\n")
+    return 1 if faults else 0
+
+
+def measured() -> dict[str, Counter[str]] | None:
+    """Return the counts of each folder; the list of what is not covered is written beside the data."""
+    data = Path(start.DATA)
+    measurement = coverage.Coverage(data_file=start.DATA, config_file=str(Path(start.ROOT, "pyproject.toml")))
+    if list(data.parent.glob(f"{data.name}.*")):
+        with warnings.catch_warnings(record=True) as damaged:  # by processes that were killed while they wrote
+            warnings.simplefilter("always", CoverageWarning)
+            measurement.combine([str(data.parent)])
+        print(f"Files of data that cannot be read: {len(damaged)}")
+        # A file that no process has imported is covered by nothing.
+        files = [str(each) for each in PACKAGE.rglob("*.py") if "template" not in each.parts]
+        measurement.get_data().touch_files(files)
+        measurement.save()
+    elif not data.exists():
+        return None
+    measurement.load()
+    result = data.with_name("coverage.json")
+    measurement.json_report(outfile=str(result))
+    with data.with_name("missing.txt").open("w") as missing:
+        measurement.report(file=missing, show_missing=True, skip_covered=True)
+    print(f"What is not covered: {missing.name}")
+    folders: dict[str, Counter[str]] = {}
+    for name, each in sorted(json.loads(result.read_text())["files"].items()):
+        parts = Path(start.ROOT, name).relative_to(PACKAGE).parts
+        counts = folders.setdefault(parts[0] if len(parts) > 1 else "(root)", Counter())
+        counts.update({key: each["summary"][key] for key in COUNTS})
+    return folders
+
+
+if __name__ == "__main__":
+    sys.exit(main())
