@@ -37,6 +37,7 @@ from support.ports import free_ports
 from support.rabbitmq import RabbitMQ, UnavailableError
 from support.tls_front import tls_front
 from support.waiting import PATIENCE_SECONDS, assert_takes_at_most, wait_until
+from support.wheels import make_wheel
 
 from dkist_processing_core.common.programs import family, parents
 from dkist_processing_core.doctor import airflow as airflow_checks
@@ -372,6 +373,24 @@ def test_a_wrong_password_of_the_index_is_red_until_it_is_right(worker, servers)
     report = examined()
     assert_green(report)
     assert "right-password" not in json.dumps(report.to_dict())
+
+
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_an_index_with_an_older_library_alone_is_a_warning(worker, servers, tmp_path, installer):
+    """The line has the version that each installer finds; a release that needs the running one cannot be installed."""
+    if installer == "pip":
+        worker.setattr("dkist_processing_core.doctor.installer.find_uv", lambda variables: None)
+    assert checked("index").found == f"{servers.index} has dkist-processing-core 8.0.0"
+    make_wheel(tmp_path / "wheels", "dkist_processing_core", "7.5.0")
+    worker.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    worker.setenv("PIP_NO_INDEX", "1")
+    worker.delenv("PIP_INDEX_URL")
+    found = checked("index")
+    assert (found.status, "has dkist-processing-core 7.5.0, and this machine has 8." in found.found) == (
+        "warning",
+        True,
+    )
+    assert found.remedy.startswith("Publish dkist-processing-core 8")
 
 
 def test_a_folder_of_wheels_is_an_index(worker, servers):
@@ -744,9 +763,11 @@ def test_an_address_that_is_none_is_no_fault_of_the_check(worker):
 
 @pytest.mark.parametrize("name", ["manifest.json", "pools.json"])
 def test_a_damaged_file_of_an_export_is_not_taken_for_none(tmp_path, name):
-    """Which pools are needed is not known then."""
+    """Which pools are needed is not known then, nor if there is neither file."""
     machine = Machine(Place.DAG_PROCESSOR, tmp_path, pools=["default_pool"])
-    assert airflow_checks.check_pools(machine).status == "not needed"
+    found = airflow_checks.check_pools(machine)
+    assert (found.status, "neither a manifest.json nor a pools.json" in found.found) == ("warning", True)
+    assert "--dags" in found.remedy
     (tmp_path / name).write_text("{")
     found = airflow_checks.check_pools(machine)
     assert (found.status, name in found.found) == ("warning", True)

@@ -217,6 +217,20 @@ def test_a_dry_run_shows_what_is_left(command, package, monkeypatch):
     assert [line.split()[0] for line in output.splitlines()[2:]] == ["Flat", "Movie"]
 
 
+def test_a_run_that_leaves_tasks_out_is_not_complete(command, package, caplog):
+    """It says so at its end, and again before it is resumed with the same tasks."""
+    closing = ["success of the selected tasks only: 2 not run, 1 success"]
+    closing.append("The workflow is not complete. Tasks that were left out: Dark, Movie")
+    status, output, error = command("run", package, "--recipe-run-id", "7", "--only", "Flat")
+    assert (status, output.splitlines()[-4:-2], error) == (0, closing, "")
+    status, output, _ = command("run", package, "--recipe-run-id", "7", "--resume")
+    assert (status, output.splitlines()[-4:-2]) == (0, closing)
+    [warning] = caplog.messages
+    assert "is resumed with the tasks that were selected for it: Flat. It leaves out Dark, Movie. Select" in warning
+    status, output, _ = command("run", package, "--recipe-run-id", "7", "--resume", "--skip", "Flat")
+    assert (status, output.splitlines()[-3], len(caplog.messages)) == (0, "success: 3 success", 1)
+
+
 def test_in_process_each_line_of_json_is_an_event(package):
     """Whatever the tasks print."""
     status, output, error = run_program("run", package, "--recipe-run-id", "7", "--in-process", "--json")

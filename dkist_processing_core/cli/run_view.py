@@ -65,7 +65,11 @@ def show_result(result: "RunResult") -> None:
     counts: dict[str, int] = {}
     for task in result.tasks.values():
         counts[task.state or "not run"] = counts.get(task.state or "not run", 0) + 1
-    say(f"\n{result.state}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    left_out = [task.name for task in result.tasks.values() if task.state != "success"] if result.is_success else []
+    outcome = "success of the selected tasks only" if left_out else result.state
+    say(f"\n{outcome}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    if left_out:
+        say(f"The workflow is not complete. Tasks that were left out: {', '.join(left_out)}")
     click.echo(f"run {result.folder.name} in {result.folder}")
     if result.report:
         click.echo(f"report: {result.report.as_uri()}")

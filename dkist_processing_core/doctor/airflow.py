@@ -68,7 +68,10 @@ def check_pools(machine: Machine) -> Finding:
     definitions = json.loads(atomic.read(folder / POOLS) or b"{}")
     needed = {pool for entry in read_entries(folder) for pool in entry["pools"]} | definitions.keys()
     if not needed:
-        return Finding.not_needed(f"there is neither a manifest nor a {POOLS} in {folder}; --dags names another folder")
+        # Files without them, as of the published line, may need pools nevertheless.
+        found = f"there is neither a {MANIFEST} nor a {POOLS} in {folder}, so which pools are needed is not known"
+        remedy = f"Copy {MANIFEST} and {POOLS} of each export to that folder, or name the folder that has them (--dags)"
+        return Finding.warning(found, remedy)
     if missing := sorted(needed - set(machine.pools) - {ResourceQueue.DEFAULT.pool}):
         remedy = f"airflow pools import {folder / POOLS}"
         if set(missing) - definitions.keys():

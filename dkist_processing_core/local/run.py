@@ -6,7 +6,7 @@ Runs in: author and CI.
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +156,7 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
             journal, before = resumed(spec, number, stack, allow_changes=allow_changes)
             if not is_chosen and before.started:
                 tasks = selection_of(before, names)
+                _warn_of_left_out(journal.folder, tasks, before, names)
         else:
             journal, before = runs.Journal(runs.new_folder(spec.name, number)), RunState()
             stack.callback(journal.close)
@@ -193,6 +194,20 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
             finally:
                 report = _report(journal.folder)
         return RunResult(scheduler.state.state, scheduler.state.current, journal.folder, report)
+
+
+def _warn_of_left_out(folder: Path, tasks: Sequence[str], before: RunState, names: Sequence[str]) -> None:
+    """Say of a run that was started with some tasks, as to debug one of them, that it continues with these alone."""
+    known = before.tasks
+    left_out = [each for each in names if each not in tasks and (each not in known or known[each].state != SUCCESS)]
+    if left_out:
+        logger.warning(
+            "The run %s is resumed with the tasks that were selected for it: %s. It leaves out %s. Select other tasks "
+            "(--from, --until, --only, --skip), or start a new run without --resume.",
+            folder.name,
+            ", ".join(tasks),
+            ", ".join(left_out),
+        )
 
 
 def _report(folder: Path) -> Path | None:
