@@ -42,6 +42,7 @@ from support.wheels import make_wheel
 from dkist_processing_core.common.programs import family, parents
 from dkist_processing_core.doctor import airflow as airflow_checks
 from dkist_processing_core.doctor import bus, timeouts
+from dkist_processing_core.doctor import installer as installers
 from dkist_processing_core.doctor.examination import Check, examine
 from dkist_processing_core.doctor.machine import Machine, Place
 from dkist_processing_core.doctor.report import CheckError, Finding
@@ -379,17 +380,17 @@ def test_a_wrong_password_of_the_index_is_red_until_it_is_right(worker, servers)
 def test_an_index_with_an_older_library_alone_is_a_warning(worker, servers, tmp_path, installer):
     """The line has the version that each installer finds; a release that needs the running one cannot be installed."""
     if installer == "pip":
-        worker.setattr("dkist_processing_core.doctor.installer.find_uv", lambda variables: None)
-    assert checked("index").found == f"{servers.index} has dkist-processing-core 8.0.0"
+        worker.setattr(installers, "find_uv", lambda variables: None)
+    worker.setattr(installers, "INDEX_SECONDS", 2 * PATIENCE_SECONDS)
+    worker.setattr(installers, "PROGRAM_SECONDS", PATIENCE_SECONDS)
+    assert installers.check_index(Machine(Place.WORKER)).found == f"{servers.index} has dkist-processing-core 8.0.0"
     make_wheel(tmp_path / "wheels", "dkist_processing_core", "7.5.0")
     worker.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     worker.setenv("PIP_NO_INDEX", "1")
     worker.delenv("PIP_INDEX_URL")
-    found = checked("index")
-    assert (found.status, "has dkist-processing-core 7.5.0, and this machine has 8." in found.found) == (
-        "warning",
-        True,
-    )
+    found = installers.check_index(Machine(Place.WORKER))
+    assert found.status == "warning"
+    assert "has dkist-processing-core 7.5.0, and this machine has 8." in found.found
     assert found.remedy.startswith("Publish dkist-processing-core 8")
 
 

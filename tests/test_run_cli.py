@@ -117,7 +117,7 @@ def test_a_program_gets_one_event_a_line(command, package):
 
 def test_runs_are_listed_shown_and_removed(command, package, tmp_path):
     """The beginning of a name is enough; nothing else in the folder is touched."""
-    assert command("runs", "list") == (0, f"There is no run in {tmp_path / 'runs'}.\n", "")
+    assert command("runs", "list") == (0, f"There is no run in {tmp_path / 'runs'}, which does not exist.\n", "")
     for number in ("7", "8"):
         command("run", package, "--recipe-run-id", number, "--only", "Dark")
     (tmp_path / "runs" / "mine").mkdir()
@@ -128,6 +128,10 @@ def test_runs_are_listed_shown_and_removed(command, package, tmp_path):
     status, _, error = command("runs", "remove", "a_to_b")
     assert (status, "2 runs begin with 'a_to_b'" in error) == (2, True)
     assert command("runs", "remove", "")[0] == 2
+    latest = command("runs", "list")[1].splitlines()[1].split()[0]
+    status, output, error = command("runs", "show", "a_to_b")
+    assert (status, output.startswith(f"{latest}: success")) == (0, True)
+    assert error == f"2 runs begin with 'a_to_b'; this is the latest, {latest}.\n"
     assert command("runs", "remove", "a_to_b_cam-7", "a_to_b_cam-8")[0] == 0
     assert [each.name for each in (tmp_path / "runs").iterdir()] == ["mine"]
 

@@ -62,8 +62,18 @@ def _limits(_context: click.Context, _parameter: click.Parameter, values: tuple[
 )
 @click.option("--in-process", is_flag=True, help="Run tasks in this process, one after the other, for a debugger.")
 @click.option("--pdb", "debug", is_flag=True, help="Start pdb at the error of a task; implies --in-process.")
-@click.option("--bus", "with_bus", is_flag=True, help="Send logs to the interservice bus, as DKIST_ISB_LOGGING says.")
-@click.option("--telemetry", "with_telemetry", is_flag=True, help="Report to telemetry, as its variables say.")
+@click.option(
+    "--bus",
+    "with_bus",
+    is_flag=True,
+    help="Publish failures on the interservice bus, and logs if DKIST_ISB_LOGGING is set.",
+)
+@click.option(
+    "--telemetry",
+    "with_telemetry",
+    is_flag=True,
+    help="Record telemetry, as the variables of Elastic APM and OpenTelemetry say.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would run, and run nothing.")
 @json_option
 @click.pass_context
