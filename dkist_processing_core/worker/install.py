@@ -124,7 +124,7 @@ def _install(
             ask = partial(run, again, settings, folder, partial(_show, output, redact))
             why = _cause(installer, status, output, ask)
             raise InstallerError(
-                f"the environment for {request.requirement} {problem}; the installer's messages are above. {why.text}",
+                f"the environment for {request.requirement} {problem}. The log has what the installer said. {why.text}",
                 may_be_its_cache=why.may_be_its_cache,
             )
 
