@@ -2,13 +2,16 @@
 
 import os
 import re
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from support import transcripts
 from support.releases import REPOSITORY, run_uv
 from support.shown import SHELLS, blocks
+from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.doctor.checks import CHECKS
 from dkist_processing_core.project.new import make_package
@@ -28,6 +31,7 @@ EXECUTED = {
     "docs/how-to/new_package.rst": "test_shown_pages.py::test_a_guide_shows_what_happens",
     "docs/how-to/notebooks.rst": "test_shown_pages.py::test_a_guide_shows_what_happens",
     "docs/reference/worker.rst": "test_shown_pages.py::test_a_guide_shows_what_happens",
+    "examples/instrument/README.rst": "test_shown_pages.py::test_python_that_stands_alone_runs",
     "docs/how-to/doctor.rst": "test_shown_pages.py::test_the_guide_to_the_doctor_shows_each_check",
 }
 # Why a page is not executed; its commands are read by the parsers of the programs all the same.
@@ -42,13 +46,14 @@ NOT_EXECUTED = {
     "docs/how-to/retire.rst": "it needs an Airflow with runs; test_retirement_airflow.py has one",
     "docs/reference/messages.rst": "it needs an Airflow that has lost failures; test_reconciliation.py has one",
     "docs/reference/telemetry.rst": "parts of a task; test_testing.py runs the task at its end",
-    "examples/instrument/README.rst": "one task by hand; test_example.py runs all of them",
 }
-# Commands that are left out of a replay: they need the network, another program, a person, or another package.
+# Commands that are left out of a replay: they need the network, another program, a person, or a run of another day.
 LEFT_OUT = re.compile(
-    r"pip install|^python -m venv|^venv/|^papermill|docker |rollback|\| dot |^airflow|^cat |bash (task|script)\.sh|PACKAGE:"
-    r"|dkist_processing_core\.runtime|^python -m pip|l0_to_l1_cam-7"
+    r"pip install|^python -m venv|^venv/|^papermill|docker |rollback|\| dot |^airflow|^cat |bash (task|script)\.sh"
+    r"|PACKAGE:|dkist_processing_core\.runtime|^python -m pip|l0_to_l1_cam-7"
 )
+# What the example needs besides this library, in its frozen versions.
+SCIENCE = re.compile(r"(astropy|astropy-iers-data|numpy|pillow|pyerfa)==")
 
 
 def test_each_page_with_commands_is_executed_or_says_why_not():
@@ -68,11 +73,13 @@ def test_each_page_with_commands_is_executed_or_says_why_not():
 def packages(tmp_path_factory, isolated_environment):
     """Packages of the guides, installed: the example, the one of the tutorial, and a new one."""
     site = tmp_path_factory.mktemp("site")
+    example, tutorial = REPOSITORY / "examples" / "instrument", DOCS / "examples" / "dkist-processing-tutorial"
     new = make_package("dkist-processing-cam", tmp_path_factory.mktemp("new") / "dkist-processing-cam").folder
-    tutorial = DOCS / "examples" / "dkist-processing-tutorial"
-    run_uv(
-        "pip", "install", "--quiet", "--no-deps", "--target", site, REPOSITORY / "examples/instrument", new, tutorial
-    )
+    file = new / "pyproject.toml"  # as "freeze --extra report" leaves it
+    file.write_text(file.read_text().replace('["jinja2>=3.1"]', '["jinja2>=3.1", "jinja2==3.1.6"]'))
+    run_uv("pip", "install", "--quiet", "--no-deps", "--target", site, example, new, tutorial)
+    frozen = tomllib.loads((example / "pyproject.toml").read_text())["project"]["optional-dependencies"]["frozen"]
+    run_uv("pip", "install", "--quiet", "--no-deps", "--target", site, *filter(SCIENCE.match, frozen))
     return site
 
 
@@ -85,7 +92,7 @@ def packages(tmp_path_factory, isolated_environment):
         ("how-to/build_tools.rst", {"BUILD_VERSION": "1.0.0"}),
         ("how-to/local_runs.rst", {"BUILD_VERSION": "1.0.0"}),
         ("how-to/new_package.rst", {}),
-        ("how-to/notebooks.rst", {}),
+        ("how-to/notebooks.rst", {"DKIST_EXPECTED_POOLS": "high_memory_pool"}),
         ("reference/worker.rst", {"BUILD_VERSION": "1.0.0"}),
     ],
 )
@@ -105,12 +112,41 @@ def test_a_guide_shows_what_happens(packages, tmp_path, page, settings):
         **settings,
     }
     assert expected
-    for shown, done in zip(
-        expected, transcripts.replay([each.text for each in expected], tmp_path, environment), strict=True
-    ):
-        assert not shown.output or transcripts.agrees(shown.output, done.output), f"$ {done.text}\n" + "\n".join(
-            done.output
-        )
+    actual = transcripts.replay([each.text for each in expected], tmp_path, environment)
+    wrong = [
+        done
+        for shown, done in zip(expected, actual, strict=True)
+        if shown.output and not transcripts.agrees(shown.output, done.output)
+    ]
+    assert not wrong, "\n".join(f"$ {each.text}\n" + "\n".join(each.output) for each in wrong)
+
+
+LEVEL1 = """
+from dkist_processing_core.local import run_workflow
+from dkist_processing_example.workflows.raw_to_level1 import raw_to_level1 as level1
+run_workflow(level1, 1, until="SimulateFrames")
+"""
+
+
+@pytest.mark.once
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("page", "beginning", "before"),
+    [
+        ("examples/instrument/README.rst", "from dkist_processing_example", ""),
+        ("docs/how-to/notebooks.rst", "from dkist_processing_core.build_utils", ""),
+        ("docs/how-to/local_runs.rst", "from dkist_processing_core.local", LEVEL1),
+    ],
+)
+def test_python_that_stands_alone_runs(packages, tmp_path, page, beginning, before):
+    """With what the page names besides: the packages, and a run that can be resumed."""
+    [block] = [each for each in blocks("python") if str(each).startswith(page) and each.text.startswith(beginning)]
+    environment = {**os.environ, "PYTHONPATH": str(packages), "DKIST_RUNS": str(tmp_path / "runs")}
+    command = [sys.executable, "-c", f"{before}\n{block.text}"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_guide_to_the_doctor_shows_each_check():
