@@ -772,7 +772,7 @@ def test_a_damaged_file_of_an_export_is_not_taken_for_none(tmp_path, name):
     (tmp_path / name).write_text("{")
     found = airflow_checks.check_pools(machine)
     assert (found.status, name in found.found) == ("warning", True)
-    with pytest.raises(CheckError, match="is no folder"):
+    with pytest.raises(CheckError, match="is not a folder"):
         airflow_checks.check_pools(Machine(Place.DAG_PROCESSOR, tmp_path / "missing"))
 
 

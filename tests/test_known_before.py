@@ -299,7 +299,7 @@ FLOW = "    flow = new()\n    flow.add_node(Calibrate, pip_extras='plots')\n"
             {"name": "other-1.0-py3-none-any.whl"},
             ["its tasks are installed from known-of-a-test, and the wheel is of other"],
         ),
-        ({"name": "nonsense.whl"}, ["it is no wheel that can be read"]),
+        ({"name": "nonsense.whl"}, ["it is not a wheel that can be read"]),
         (
             {"extras": ("frozen", "plots"), "text": "class Other: ..."},
             [f"the module {NAME}.flow in the wheel does not contain its class Calibrate"],
@@ -332,7 +332,7 @@ def test_what_is_no_archive_is_no_wheel(tmp_path):
     file = tmp_path / "known_of_a_test-1.0-py3-none-any.whl"
     file.write_bytes(b"PK")
     [fault] = faults(tmp_path, FLOW, wheel=file)
-    assert "it is no wheel that can be read" in fault
+    assert "it is not a wheel that can be read" in fault
 
 
 def test_advice_on_a_pool_that_is_there_can_be_silenced(tmp_path, monkeypatch):

@@ -527,5 +527,5 @@ def test_a_task_cannot_end_the_process_of_the_command_with_0(flows, tmp_path):
 @pytest.mark.parametrize("arguments", [{"parallel": 0}, {"queue_limits": {"default": 0}}])
 def test_a_limit_under_which_nothing_runs_is_an_error(flows, arguments):
     """In place of a run that has failed without a task."""
-    with pytest.raises(LocalRunError, match="from 1 on"):
+    with pytest.raises(LocalRunError, match="must be 1 or more"):
         run_workflow(flows.diamond, 7, **arguments)

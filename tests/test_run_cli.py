@@ -247,5 +247,5 @@ def test_the_version_dev_needs_a_checkout(command, tmp_path, monkeypatch):
     monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
     write_sources(tmp_path, {"flow.py": MODULE.replace(', workflow_version="1.0"', "")}, name=PACKAGE)
     status, _, error = command("run", PACKAGE, "--recipe-run-id", "7", "--environments")
-    assert (status, "the version of the workflow is dev, which is no release" in error) == (2, True)
+    assert (status, "the version of the workflow is dev, which is not a release" in error) == (2, True)
     assert not (tmp_path / "runs").exists()

@@ -82,7 +82,7 @@ def lock(name: str, output: Path, folder: Path | None) -> None:
 
     target = output.resolve()
     if not target.parent.is_dir() or (target.exists() and not target.is_file()):  # before what takes a minute
-        raise click.BadParameter(f"{output} is no file, nor a new one in a folder that exists.", param_hint="--output")
+        raise click.BadParameter(f"{output} must be a file in a folder that exists.", param_hint="--output")
     environment = by_name(name, collector.environments(folder), folder)
     _, description = _described(environment.name, folder)
     with progress(f"Locking {label(environment)}"):

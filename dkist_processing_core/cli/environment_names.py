@@ -35,7 +35,7 @@ def by_name(name: str, known: list[collector.Environment], folder: Path | None) 
     if len(exact or found) == 1:
         return (exact or found)[0]
     if found:
-        raise click.UsageError(f"{name!r} is the beginning of {len(found)} names; give more of it.")
+        raise click.UsageError(f"{name!r} is the beginning of {len(found)} names; give more of the name.")
     if not known:
         raise click.UsageError(
             f"there is no environment {name!r}, nor any other, in {named(folder or cache_folder())}."

@@ -37,7 +37,7 @@ folder_option = click.option(
 names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
 
 
-@click.group(short_help="List, send and drop pending messages; report what nobody has.")
+@click.group(short_help="List, send and drop pending messages; report lost failures.")
 def messages() -> None:
     """List, send and drop the messages that could not be sent to the interservice bus."""
 

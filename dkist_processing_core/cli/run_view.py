@@ -74,7 +74,7 @@ def show_result(result: "RunResult") -> None:
     if result.report:
         click.echo(f"report: {result.report.as_uri()}")
     if not result.is_success:
-        click.echo("Use --resume to go on with what has not succeeded.")
+        click.echo("Use --resume to continue with the tasks that have not succeeded.")
 
 
 def tail(file: Path, lines: int) -> str:
@@ -107,7 +107,7 @@ class PlainView:
             how = "resumed" if event["is_resumed"] else "started"
             text = f"{self._spec.name} {self._spec.version}, recipe run {event['recipe_run_id']}, {how}"
             if not event["tasks"]:
-                text += "; all of it has succeeded before"
+                text += "; all its tasks have already succeeded"
         elif kind == "task_started":
             text = f"{event['task']} started" + (f", try {event['try']}" if event["try"] > 1 else "")
         elif kind == "task_ended":

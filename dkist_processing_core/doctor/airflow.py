@@ -60,7 +60,7 @@ def check_pools(machine: Machine) -> Finding:
     folder = machine.dags or Path(machine.airflow["[core] dags_folder"])
     if not folder.is_dir():
         remedy = "Correct AIRFLOW__CORE__DAGS_FOLDER, or name the folder of the DAG files with --dags"
-        raise CheckError(f"{folder}, where Airflow looks for DAG files, is no folder", remedy)
+        raise CheckError(f"{folder}, where Airflow looks for DAG files, is not a folder", remedy)
     for name, is_sound in ((MANIFEST, is_manifest), (POOLS, _is_object)):
         if not is_sound(atomic.read(folder / name) or b""):
             found = f"{folder / name} is not what an export writes, so which pools are needed is not known"

@@ -77,7 +77,7 @@ def check_uv(machine: Machine) -> Finding:
     status, _ = _run([python, "-I", "-c", "import ensurepip, venv"], machine.variables)
     if status:
         raise CheckError(f"there is no uv, and {python} has no venv with pip, so nothing can be built", remedy)
-    return Finding.warning(f"there is no uv; {python} -m venv and pip build environments, more slowly", remedy)
+    return Finding.warning(f"there is no uv; {python} -m venv and pip build environments, which takes longer", remedy)
 
 
 def check_index(machine: Machine) -> Finding:
@@ -95,7 +95,7 @@ def check_index(machine: Machine) -> Finding:
     if status:
         remedy, _, said = cause(status, redactor(variables)(output).splitlines()).text.partition(" It says: ")
         if not said:
-            remedy, said = "Look at what it says, and at what is at the address of the index.", remedy
+            remedy, said = "Read that message, and check what answers at the address of the index.", remedy
         raise CheckError(f"{index}: {said}", f"{remedy} The settings are PIP_INDEX_URL and PIP_FIND_LINKS.")
     return _judged(index, output)
 

@@ -139,7 +139,7 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
     """
     spec = workflow.spec if isinstance(workflow, Workflow) else workflow
     if (parallel is not None and parallel < 1) or min((queue_limits or {}).values(), default=1) < 1:
-        raise LocalRunError("parallel and queue_limits are numbers of tasks, from 1 on")
+        raise LocalRunError("parallel and the values of queue_limits must be 1 or more")
     if executor not in EXECUTORS:
         raise LocalRunError(f"the executor is {executor!r}, not one of {', '.join(EXECUTORS)}")
     number = as_recipe_run_id(recipe_run_id)
