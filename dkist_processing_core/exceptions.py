@@ -274,7 +274,7 @@ class UnsupportedDagFileError(DKISTProcessingCoreError, ValueError):
             f"The file was exported by dkist-processing-core {exported_by} and {__version__} is installed: install "
             f"dkist-processing-core {exported_by} or later where Airflow runs."
             if exported_by
-            else "Export the workflow anew."
+            else "Export the workflow again."
         )
         super().__init__(f"{what}. {remedy}")
 
@@ -374,7 +374,7 @@ class TaskNotRunError(DKISTProcessingCoreError, TypeError):
         self.name = name
         super().__init__(
             f"{name} returned a {kind.replace('_', ' ')}, of which nothing has run\n"
-            f"    -> Write {name} without async and yield; asyncio.run() in it runs a coroutine."
+            f"    -> Write {name} without async and yield. To run a coroutine in it, call asyncio.run()."
         )
 
 

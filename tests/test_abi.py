@@ -13,8 +13,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from support.command_line import run_command
 from support import frozen
+from support.command_line import run_command
 from support.frozen import FROZEN
 
 from dkist_processing_core.common import log_lines, metadata, outcome

@@ -37,7 +37,7 @@ def test_a_time_that_cannot_be_used_is_named_once(monkeypatch, caplog, value):
     monkeypatch.setenv("DKIST_END_SECONDS", value)
     with caplog.at_level(logging.WARNING):
         assert [end_seconds(), end_seconds()] == [3, 3]
-    expected = f"DKIST_END_SECONDS is {value!r}, which is no number above 0 and up to 3600; 3 s is used"
+    expected = f"DKIST_END_SECONDS is {value!r}, which is not a number above 0 and up to 3600; 3 s is used"
     assert caplog.messages == [expected]
 
 
@@ -61,5 +61,5 @@ def test_what_hangs_is_left_behind(caplog):
     assert called
     assert set(caplog.messages) == {
         "bad could not be closed: ValueError: odd",
-        "slow was not sent the rest of the record of this task within 0.5 s; it is lost",
+        "slow did not receive the rest of this task's record within 0.5 s; it is lost",
     }

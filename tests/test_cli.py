@@ -2,12 +2,10 @@
 
 import json
 import os
-import re
 import sys
 
 import pytest
 from support.command_line import CAMERA, PROGRAM, run_command, run_on_terminal, run_program, run_python
-from support.releases import REPOSITORY
 from support.sources import flow, write_sources
 
 from dkist_processing_core import __version__
@@ -74,29 +72,6 @@ def test_help_imports_nothing_heavy(words):
     """
     done = run_python(program)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
-
-
-def documented():
-    """Return every call of the program in the documentation, as file and words."""
-    calls = set()
-    for file in [REPOSITORY / "README.rst", *sorted((REPOSITORY / "docs").rglob("*.rst"))]:
-        for line in file.read_text().splitlines():
-            if found := re.match(r" +(?:\$ )?(?:[A-Z_]+=\S+ )*(?:[\w./-]*/)?dkist-processing-core( [^|>#]+)", line):
-                calls.add((file.name, found[1].strip()))
-    return sorted(calls)
-
-
-@pytest.mark.parametrize(("file", "words"), documented())
-def test_what_the_documentation_calls_is_there(file, words):
-    """Each command and option in it exists."""
-    command = root
-    for word in words.split():
-        if word.startswith("-"):
-            options = {name for each in command.params for name in (*each.opts, "--help")}
-            assert word.partition("=")[0] in options
-        elif isinstance(command, click.Group):
-            command = command.get_command(None, word)
-            assert command, f"there is no command {word!r}"
 
 
 @pytest.mark.parametrize(

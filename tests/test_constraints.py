@@ -106,7 +106,7 @@ def test_a_required_python_is_a_version_specifier():
     assert '    requires_python="<4,>=3.12",\n' in dag_file(workflow.spec)
     assert "export DKIST_REQUIRES_PYTHON='<4,>=3.12'\n" in workflow.nodes[0].bash_script
     for wrong in ("3.12", "newest", 3.12):
-        with pytest.raises(WorkflowError, match=f"requires_python is {wrong!r}, which is no version specifier"):
+        with pytest.raises(WorkflowError, match=f"requires_python is {wrong!r}, which is not a version specifier"):
             new_workflow(requires_python=wrong)
 
 

@@ -81,4 +81,4 @@ def test_an_installer_that_fails_twice_is_an_error(releases, tmp_path):
     (tools / "uv").chmod(0o755)
     done = run("Good", releases, PATH=f"{tools}:{os.environ['PATH']}")
     assert (done.returncode, (tmp_path / "calls").read_text()) == (69, "\n1\n")
-    assert done.stdout.count("This is tried once more without the installer's cache") == 1
+    assert done.stdout.count("The build is tried again without the installer's cache") == 1

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -159,6 +160,25 @@ def test_every_program_reads_the_settings_alike():
         assert re.fullmatch(r"[A-Z][A-Z0-9_]*", name)
         assert not re.search(r"""^["']|[\\$#]|\s$|\{\{|%""", value), name
     assert json.loads(SETTINGS["MESH_CONFIG"])
+
+
+def test_the_settings_have_what_the_guide_recommends():
+    """Each variable of Airflow that a shell block of its section sets, with that value."""
+    guide = (DEPLOY.parent / "docs" / "how-to" / "deploy.rst").read_text()
+    section = guide.partition("\nTolerate restarts of the broker and the API server\n")[2].partition(
+        "\nPackage index\n"
+    )[0]
+    words = shlex.split(" ".join(re.findall(r"^   export (.*)$", section, re.MULTILINE)))
+    recommended = dict(each.split("=", 1) for each in words)
+    assert len(recommended) == 5
+    assert recommended.items() <= SETTINGS.items()
+
+
+def test_every_file_can_be_downloaded_from_the_guide():
+    """A reader of the pages has no checkout."""
+    guide = (DEPLOY.parent / "docs" / "how-to" / "deploy.rst").read_text()
+    linked = set(re.findall(r":download:`[\w.-]+ <../../deploy/([\w./-]+)>`", guide))
+    assert linked == {str(each.relative_to(DEPLOY)) for each in DEPLOY.rglob("*") if each.is_file()}
 
 
 @pytest.mark.airflow

@@ -67,9 +67,10 @@ INTERNAL = {
     "XDG_CONFIG_HOME",
     "XDG_STATE_HOME",
 }
-# Read by a pattern, or by rich, or handed to the installer, so a search for names does not find them.
+# Read by a pattern, by rich, by a unit of deploy/ or by the installer, so a search for names does not find them.
 NOT_BY_NAME = {
     "CURL_CA_BUNDLE",
+    "DKIST_QUEUES",
     "NO_COLOR",
     "NOMAD_ALLOC_ID",
     "NOMAD_ALLOC_NAME",

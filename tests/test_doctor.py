@@ -36,6 +36,7 @@ from support.peers import peer, relay, swallowing
 from support.ports import free_ports
 from support.rabbitmq import RabbitMQ, UnavailableError
 from support.waiting import PATIENCE_SECONDS, assert_takes_at_most, wait_until
+from support.wheels import make_wheel
 
 from dkist_processing_core.common.programs import family, parents
 from dkist_processing_core.doctor import airflow as airflow_checks
@@ -371,6 +372,24 @@ def test_a_wrong_password_of_the_index_is_red_until_it_is_right(worker, servers)
     report = assert_red_until("index", "Check user name and password in PIP_INDEX_URL", worker, wrong, right)
     assert "wrong-password" not in json.dumps(report.to_dict())
     assert "right-password" not in json.dumps(examined().to_dict())
+
+
+@pytest.mark.parametrize("program", ["uv", "pip"])
+def test_an_index_with_an_older_library_alone_is_a_warning(worker, servers, tmp_path, program):
+    """The line has the version that each installer finds; a release that needs the running one cannot be installed."""
+    if program == "pip":
+        worker.setattr(installer, "find_uv", lambda variables: None)
+    for name in ("PROGRAM_SECONDS", "VENV_SECONDS", "PIP_SECONDS"):
+        worker.setattr(installer, name, PATIENCE_SECONDS)
+    assert installer.check_index(Machine(Place.WORKER)).found == f"{servers.index} has dkist-processing-core 8.0.0"
+    make_wheel(tmp_path / "wheels", "dkist_processing_core", "7.5.0")
+    worker.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    worker.setenv("PIP_NO_INDEX", "1")
+    worker.delenv("PIP_INDEX_URL")
+    found = installer.check_index(Machine(Place.WORKER))
+    assert found.status == "warning"
+    assert "has dkist-processing-core 7.5.0, and this machine has 8." in found.found
+    assert found.remedy.startswith("Publish dkist-processing-core 8")
 
 
 def test_a_folder_of_wheels_is_an_index(worker, servers):
@@ -723,13 +742,15 @@ def test_an_address_that_is_none_is_no_fault_of_the_check(worker):
 
 @pytest.mark.parametrize("name", ["manifest.json", "pools.json"])
 def test_a_damaged_file_of_an_export_is_not_taken_for_none(tmp_path, name):
-    """Which pools are needed is not known then."""
+    """Which pools are needed is not known then, nor if there is neither file."""
     machine = Machine(Place.DAG_PROCESSOR, tmp_path, pools=["default_pool"])
-    assert airflow_checks.check_pools(machine).status == "not needed"
+    found = airflow_checks.check_pools(machine)
+    assert (found.status, "neither a manifest.json nor a pools.json" in found.found) == ("warning", True)
+    assert "--dags" in found.remedy
     (tmp_path / name).write_text("{")
     found = airflow_checks.check_pools(machine)
     assert (found.status, name in found.found) == ("warning", True)
-    with pytest.raises(CheckError, match="is no folder"):
+    with pytest.raises(CheckError, match="is not a folder"):
         airflow_checks.check_pools(Machine(Place.DAG_PROCESSOR, tmp_path / "missing"))
 
 

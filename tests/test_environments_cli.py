@@ -245,6 +245,18 @@ def test_the_command_line_lists(command, folder):
     assert (data["is_ready"], data["is_in_use"]) == (True, False)
 
 
+def test_the_command_line_names_a_cache_that_does_not_exist(command, tmp_path):
+    """It may be another one than was meant, as where a variable is not set; nothing is created."""
+    missing = tmp_path / "missing"
+    empty = (0, f"There is no environment in {missing}, which does not exist.\n", "")
+    for arguments in (["list"], ["prune"], ["prune", "--dry-run"], ["verify", "--all"]):
+        assert command(*arguments, "--cache", missing) == empty
+    for arguments in (["remove", "cam"], ["show", "cam"]):
+        status, _, error = command(*arguments, "--cache", missing)
+        assert (status, f"there is no environment 'cam', nor any other, in {missing}, which" in error) == (2, True)
+    assert not missing.exists()
+
+
 def test_the_command_line_prunes(command, folder):
     """The output, with and without --dry-run, lists what is removed; a bad limit removes nothing."""
     add(folder, f"cam-1.0-{'a' * 64}", days=40)

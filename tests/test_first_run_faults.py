@@ -313,8 +313,8 @@ FLOW = "    flow = new()\n    flow.add_node(Calibrate, pip_extras='plots')\n"
             {"name": "other-1.0-py3-none-any.whl"},
             ["its tasks are installed from known-of-a-test, and the wheel is of other"],
         ),
-        ({"name": "nonsense.whl"}, ["it is no wheel that can be read"]),
-        ({"size": 2}, ["it is no wheel that can be read"]),
+        ({"name": "nonsense.whl"}, ["it is not a wheel that can be read"]),
+        ({"size": 2}, ["it is not a wheel that can be read"]),
         (
             {"extras": BOTH, "text": "class Other: ..."},
             [f"the module {NAME}.flow in the wheel does not contain its class Calibrate"],

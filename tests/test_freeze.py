@@ -221,7 +221,7 @@ def test_a_check_shows_what_would_change_and_writes_nothing(freeze):
         '+    "array==2.0",',
     ]
     assert len(lines) == 7
-    assert error == "pyproject.toml would change; without --check it does.\n"
+    assert error == "pyproject.toml is out of date. Run the command without --check to update it.\n"
 
 
 def test_another_way_to_write_the_same_pins_is_no_change(freeze):
@@ -466,7 +466,7 @@ def test_what_is_no_release_cannot_be_frozen(freeze, wheels):
     status, _, error = freeze()
     assert status == 1
     assert f"paint @ {wheel.as_uri()} " in error
-    assert " is needed, which is no release, so it cannot be frozen\n    -> Require a release of it" in error
+    assert " is needed, which is not a release, so it cannot be frozen\n    -> Require a release of it" in error
     assert read() == before
 
 

@@ -505,3 +505,10 @@ def test_a_task_cannot_end_the_process_of_the_command_with_0(flows, tmp_path):
     _, error = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert b"Exits has called os._exit(0), which ends the run" in error
+
+
+@pytest.mark.parametrize("arguments", [{"parallel": 0}, {"queue_limits": {"default": 0}}])
+def test_a_limit_under_which_nothing_runs_is_an_error(flows, arguments):
+    """In place of a run that has failed without a task."""
+    with pytest.raises(LocalRunError, match="must be 1 or more"):
+        run_workflow(flows.diamond, 7, **arguments)

@@ -48,13 +48,14 @@ def delivered(broker, queue=QUEUE):
 
 
 def test_an_empty_folder_has_no_pending_messages(command):
-    """Each command succeeds, says so where it lists, and creates nothing."""
+    """Each command succeeds, names the folder and that it is not there, and creates nothing."""
     folder = spool.spool_folder()
-    assert command("list") == (0, f"There are no pending messages in {folder}.\n", "")
+    empty = (0, f"There are no pending messages in {folder}, which does not exist.\n", "")
+    assert command("list") == empty
     assert command("list", "--json") == (0, "[]\n", "")
-    assert command("send") == (0, "0 sent, 0 not sent\n", "")
+    assert command("send") == empty
     assert json.loads(command("send", "--json")[1]) == {"sent": [], "pending": []}
-    assert command("drop", "--all")[0] == 0
+    assert command("drop", "--all") == empty
     assert not folder.exists()
 
 
@@ -201,7 +202,7 @@ def test_another_folder_can_be_named(command, tmp_path, monkeypatch):
     other = spool.spool_folder()
     name = spooled(1)
     monkeypatch.setenv("DKIST_ISB_SPOOL", str(tmp_path / "mine"))
-    assert command("list")[1] == f"There are no pending messages in {tmp_path / 'mine'}.\n"
+    assert command("list")[1] == f"There are no pending messages in {tmp_path / 'mine'}, which does not exist.\n"
     assert name in command("list", "--spool", other)[1]
     assert command("drop", "--all", "--spool", other)[0] == 0
     assert command("list", "--spool", other)[1] == f"There are no pending messages in {other}.\n"

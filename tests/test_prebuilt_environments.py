@@ -161,7 +161,7 @@ def test_nothing_to_build_is_an_error_of_the_command_line(command, tmp_path):
     assert (status, output) == (0, "0 environments, 0 failed\n")
     assert error == f"Warning: nothing that this library has exported is in {tmp_path / 'dags'}.\n"
     status, _, error = command("environments", "build", "cam[frozen]")
-    assert (status, "'cam[frozen]' is no release with its extras" in error) == (2, True)
+    assert (status, "'cam[frozen]' is not a release with its extras" in error) == (2, True)
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,7 @@ def test_a_program_gets_one_event_a_line(command, package):
 
 def test_runs_are_listed_shown_and_removed(command, package, tmp_path):
     """The beginning of a name is enough; nothing else in the folder is touched."""
-    assert command("runs", "list") == (0, f"There is no run in {tmp_path / 'runs'}.\n", "")
+    assert command("runs", "list") == (0, f"There is no run in {tmp_path / 'runs'}, which does not exist.\n", "")
     for number in ("7", "8"):
         command("run", package, "--recipe-run-id", number, "--only", "Dark")
     (tmp_path / "runs" / "mine").mkdir()
@@ -128,6 +128,10 @@ def test_runs_are_listed_shown_and_removed(command, package, tmp_path):
     status, _, error = command("runs", "remove", "a_to_b")
     assert (status, "2 runs begin with 'a_to_b'" in error) == (2, True)
     assert command("runs", "remove", "")[0] == 2
+    latest = command("runs", "list")[1].splitlines()[1].split()[0]
+    status, output, error = command("runs", "show", "a_to_b")
+    assert (status, output.startswith(f"{latest}: success")) == (0, True)
+    assert error == f"2 runs begin with 'a_to_b'; this is the latest, {latest}.\n"
     assert command("runs", "remove", "a_to_b_cam-7", "a_to_b_cam-8")[0] == 0
     assert [each.name for each in (tmp_path / "runs").iterdir()] == ["mine"]
 
@@ -217,6 +221,20 @@ def test_a_dry_run_shows_what_is_left(command, package, monkeypatch):
     assert [line.split()[0] for line in output.splitlines()[2:]] == ["Flat", "Movie"]
 
 
+def test_a_run_that_leaves_tasks_out_is_not_complete(command, package, caplog):
+    """It says so at its end, and again before it is resumed with the same tasks."""
+    closing = ["success of the selected tasks only: 2 not run, 1 success"]
+    closing.append("The workflow is not complete. Tasks that were left out: Dark, Movie")
+    status, output, error = command("run", package, "--recipe-run-id", "7", "--only", "Flat")
+    assert (status, output.splitlines()[-4:-2], error) == (0, closing, "")
+    status, output, _ = command("run", package, "--recipe-run-id", "7", "--resume")
+    assert (status, output.splitlines()[-4:-2]) == (0, closing)
+    [warning] = caplog.messages
+    assert "is resumed with the tasks that were selected for it: Flat. It leaves out Dark, Movie. Select" in warning
+    status, output, _ = command("run", package, "--recipe-run-id", "7", "--resume", "--skip", "Flat")
+    assert (status, output.splitlines()[-3], len(caplog.messages)) == (0, "success: 3 success", 1)
+
+
 def test_in_process_each_line_of_json_is_an_event(package):
     """Whatever the tasks print."""
     status, output, error = run_program("run", package, "--recipe-run-id", "7", "--in-process", "--json")
@@ -229,5 +247,5 @@ def test_the_version_dev_needs_a_checkout(command, tmp_path, monkeypatch):
     monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
     write_sources(tmp_path, {"flow.py": MODULE.replace(', workflow_version="1.0"', "")}, name=PACKAGE)
     status, _, error = command("run", PACKAGE, "--recipe-run-id", "7", "--environments")
-    assert (status, "the version of the workflow is dev, which is no release" in error) == (2, True)
+    assert (status, "the version of the workflow is dev, which is not a release" in error) == (2, True)
     assert not (tmp_path / "runs").exists()

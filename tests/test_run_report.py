@@ -203,7 +203,7 @@ def test_a_run_that_was_killed_has_a_report_as_well(written):
     [flat] = page.tasks["Flat"]["tries"]
     assert (flat["state"], flat["seconds"], flat["spans"], flat["log"]) == ("running", None, None, None)
     (run.folder / "journal.jsonl").write_text("")
-    with pytest.raises(LocalRunError, match="killed at its very beginning"):
+    with pytest.raises(LocalRunError, match="killed before its first event"):
         report.render(run.folder)
 
 

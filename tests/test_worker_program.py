@@ -456,7 +456,7 @@ LIMITS = {
 @pytest.mark.parametrize(
     ("what", "text"),
     [
-        ("task", "the task cannot be started: Resource temporarily unavailable. A limit of this worker"),
+        ("task", "the task cannot be started: Resource temporarily unavailable. One of the limits"),
         ("thread", "uv, which builds environments, cannot be started: Resource temporarily unavailable."),
     ],
 )

@@ -47,7 +47,7 @@ def check_requires_python(specifier: object, *, workflow: str) -> str:
         return str(SpecifierSet("" if specifier is None else specifier))  # type: ignore[arg-type]
     except (AttributeError, InvalidSpecifier, TypeError):
         raise WorkflowError(
-            f"requires_python is {specifier!r}, which is no version specifier",
+            f"requires_python is {specifier!r}, which is not a version specifier",
             remedy="Write it as in pyproject.toml, such as '>=3.12'",
             workflow=workflow,
         ) from None

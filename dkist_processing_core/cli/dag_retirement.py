@@ -159,7 +159,7 @@ def _name_unfinished(dags: Path, archive: Path) -> None:
 
     for each in records_of(dags, archive):
         if not each.is_complete:
-            say(f"Warning: {_label(each)} was left half done, and would be put back first", err=True)
+            say(f"Warning: {_label(each)} was interrupted; it would be undone first", err=True)
 
 
 def _label(record: "Record") -> str:
@@ -175,7 +175,7 @@ def _chosen(names: Iterable[str], found: "Deployed") -> "list[Release]":
         if not (matches or parts):
             known = [*(one for each in found.releases for one in each.names), *found.dag_ids]
             raise click.UsageError(
-                f"{name!r} is no release and no DAG in {found.folder}{did_you_mean(name, known)}. "
+                f"{name!r} is neither a release nor a DAG in {found.folder}{did_you_mean(name, known)}. "
                 'See "dkist-processing-core dags list".'
             )
         if matches and (others := [each for each in matches[0].names if each not in names]):

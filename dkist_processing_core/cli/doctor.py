@@ -18,7 +18,7 @@ __all__ = ["doctor"]
 STATUS_WIDTH, NAME_WIDTH = 11, 10
 
 
-@click.command(short_help="Check that this machine is set up as it must be.")
+@click.command(short_help="Check that this machine is set up correctly.")
 @click.option(
     "--on",
     "place",
@@ -37,7 +37,7 @@ STATUS_WIDTH, NAME_WIDTH = 11, 10
 @click.pass_context
 def doctor(context: click.Context, place: str, folder: Path | None, is_json: bool) -> None:
     """
-    Check that this machine is set up as it must be.
+    Check that this machine is set up correctly.
 
     Run it as the user of the worker or of the DAG processor, with its environment variables and with the Python that
     runs Airflow. There is one line for each check, and one more with the remedy if something is wrong. Nothing is

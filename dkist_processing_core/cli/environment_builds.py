@@ -98,7 +98,7 @@ def _needed(text: str, constraints: str, requires_python: str) -> Needed:
 
     if not (match := REQUIREMENT.fullmatch(text)):
         raise click.BadParameter(
-            f"{text!r} is no release with its extras, such as dkist-processing-cam[frozen]==1.1.0."
+            f"{text!r} is not a release with its extras, such as dkist-processing-cam[frozen]==1.1.0."
         )
     return Needed(text, for_release(constraints, match[1], match[3]), requires_python)
 

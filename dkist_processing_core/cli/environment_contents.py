@@ -12,9 +12,10 @@ import click
 
 from dkist_processing_core.cli.environment_names import by_name, folder_option, label
 from dkist_processing_core.cli.options import json_option
-from dkist_processing_core.cli.tables import progress, say, table
+from dkist_processing_core.cli.tables import named, progress, say, table
 from dkist_processing_core.common.atomic import write_text
 from dkist_processing_core.common.environment import SCHEMA_VERSION, is_consistent, read_description, short
+from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.exceptions import EnvironmentDescriptionError
 from dkist_processing_core.worker import collector
 
@@ -81,8 +82,8 @@ def lock(name: str, output: Path, folder: Path | None) -> None:
 
     target = output.resolve()
     if not target.parent.is_dir() or (target.exists() and not target.is_file()):  # before what takes a minute
-        raise click.BadParameter(f"{output} is no file, nor a new one in a folder that exists.", param_hint="--output")
-    environment = by_name(name, collector.environments(folder))
+        raise click.BadParameter(f"{output} must be a file in a folder that exists.", param_hint="--output")
+    environment = by_name(name, collector.environments(folder), folder)
     _, description = _described(environment.name, folder)
     with progress(f"Locking {label(environment)}"):
         text = lock_file(environment.path, description)
@@ -146,7 +147,9 @@ def verify(context: click.Context, names: tuple[str, ...], is_all: bool, folder:
     if bool(names) == is_all:
         raise click.UsageError("give the names of environments, or --all.")
     known = collector.environments(folder)
-    chosen = {each.path: each for each in (known if is_all else (by_name(name, known) for name in names))}
+    chosen = {each.path: each for each in (known if is_all else (by_name(name, known, folder) for name in names))}
+    if not chosen:
+        click.echo(f"There is no environment in {named(folder or cache_folder())}.")
     results = [_verify(each, f"{number} of {len(chosen)}") for number, each in enumerate(chosen.values(), 1)]
     context.exit(0 if all(results) else 1)
 
@@ -179,7 +182,7 @@ def _described(text: str, folder: Path | None) -> tuple[str, dict[str, Any]]:
     """Return the label of an environment, or the path of its description, and the description."""
     if Path(text).is_file():
         return text, _checked(text, _read(Path(text)))
-    environment = by_name(text, collector.environments(folder))
+    environment = by_name(text, collector.environments(folder), folder)
     if not environment.is_ready:
         raise EnvironmentDescriptionError(
             f"the environment {environment.name} is not complete", remedy="Wait until it is built, or remove it"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from dkist_processing_core.cli.tables import named
+from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.exceptions import did_you_mean
 from dkist_processing_core.worker import collector
 
@@ -24,7 +26,7 @@ folder_option = click.option(
 )
 
 
-def by_name(name: str, known: list[collector.Environment]) -> collector.Environment:
+def by_name(name: str, known: list[collector.Environment], folder: Path | None) -> collector.Environment:
     """Return the environment with a name, or with the only name that begins so; else `click.UsageError`."""
     if not name:
         raise click.UsageError("the name of an environment is empty.")
@@ -33,7 +35,11 @@ def by_name(name: str, known: list[collector.Environment]) -> collector.Environm
     if len(exact or found) == 1:
         return (exact or found)[0]
     if found:
-        raise click.UsageError(f"{name!r} is the beginning of {len(found)} names; give more of it.")
+        raise click.UsageError(f"{name!r} is the beginning of {len(found)} names; give more of the name.")
+    if not known:
+        raise click.UsageError(
+            f"there is no environment {name!r}, nor any other, in {named(folder or cache_folder())}."
+        )
     raise click.UsageError(
         f"there is no environment {name!r}{did_you_mean(name, [each.name for each in known])}. "
         'See "dkist-processing-core environments list".'

@@ -15,7 +15,7 @@ from dkist_processing_core.cli.environment_builds import build
 from dkist_processing_core.cli.environment_contents import compare, lock, show, verify
 from dkist_processing_core.cli.environment_names import by_name, folder_option, label, name_strangers
 from dkist_processing_core.cli.options import json_option
-from dkist_processing_core.cli.tables import age, table
+from dkist_processing_core.cli.tables import age, named, table
 from dkist_processing_core.common.quantities import size
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.exceptions import ConfigurationError
@@ -62,7 +62,7 @@ def list_command(folder: Path | None, is_json: bool) -> None:
         click.echo(json.dumps([_as_data(each) for each in known], indent=2))
         return
     if not known:
-        click.echo(f"There is no environment in {folder or cache_folder()}.")
+        click.echo(f"There is no environment in {named(folder or cache_folder())}.")
         return
     rows = [(size(each.size), age(each.last_used), _state(each), label(each)) for each in known]
     table(("size", "last used", "state", "environment"), rows)
@@ -102,6 +102,9 @@ def prune(
     verb = "would be removed" if dry_run else "removed"
     for each in removed:
         click.echo(f"{verb}: {label(each)} ({size(each.size)}, last used {age(each.last_used)})")
+    if not (folder or cache_folder()).exists():
+        click.echo(f"There is no environment in {named(folder or cache_folder())}.")
+        return
     click.echo(f"{len(removed)} {verb}, {size(sum(each.size for each in removed))}")
 
 
@@ -118,7 +121,7 @@ def remove(context: click.Context, names: tuple[str, ...], folder: Path | None, 
     """
     name_strangers(folder)
     known = collector.environments(folder)
-    chosen = {each.path: each for name in names for each in [by_name(name, known)]}
+    chosen = {each.path: each for name in names for each in [by_name(name, known, folder)]}
     in_use = 0
     for each in chosen.values():
         if each.is_in_use or not (dry_run or collector.remove(each)):

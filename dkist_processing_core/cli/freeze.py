@@ -71,7 +71,7 @@ def freeze(  # noqa: PLR0913, PLR0917 - one for each option
     path, counts = result.project.path, {name: len(pins) for name, pins in result.pins.items()}
     if is_check and result.is_change:
         click.echo(redact_urls(result.diff))
-        click.echo(f"{path} would change; without --check it does.", err=True)
+        click.echo(f"{path} is out of date. Run the command without --check to update it.", err=True)
         context.exit(1)
     result.write()
     for line in result.changes:

@@ -15,7 +15,7 @@ import click
 
 from dkist_processing_core.cli.options import json_option
 from dkist_processing_core.cli.reconcile import reconcile
-from dkist_processing_core.cli.tables import age
+from dkist_processing_core.cli.tables import age, named
 from dkist_processing_core.exceptions import ConfigurationError, did_you_mean
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.spool import Contents, SpooledMessage
@@ -37,7 +37,7 @@ folder_option = click.option(
 names_argument = click.argument("names", nargs=-1, metavar="[NAME]...")
 
 
-@click.group(short_help="List, send and drop pending messages; report what nobody has.")
+@click.group(short_help="List, send and drop pending messages; report lost failures.")
 def messages() -> None:
     """List, send and drop the messages that could not be sent to the interservice bus."""
 
@@ -81,7 +81,7 @@ def _print(folder: Path, shown: Iterator[SpooledMessage]) -> None:
         aside = f", {set_aside} set aside" if set_aside else ""
         click.echo(f"{count} pending in {folder}, {damaged} of them damaged{aside}")
     else:
-        click.echo(f"There are no pending messages in {folder}.")
+        _say_empty(folder)
 
 
 @messages.command()
@@ -112,6 +112,8 @@ def send(context: click.Context, names: tuple[str, ...], folder: Path | None, is
     if is_json:
         pending = [{"name": name, "reason": reason} for name, reason in remaining]
         click.echo(json.dumps({"sent": report.sent, "pending": pending}, indent=2))
+    elif not (report.sent or remaining):
+        _say_empty(folder)
     else:
         for name in report.sent:
             click.echo(f"sent: {name}")
@@ -138,8 +140,9 @@ def drop(context: click.Context, names: tuple[str, ...], is_all: bool, folder: P
     if is_all == bool(names):
         raise click.UsageError('give the names of messages, as shown by "list", or --all.')
     folder, found = _contents(folder)
-    status = 0
+    status, is_empty = 0, True
     for each in filter(None, map(spool.read, found.paths(folder) if is_all else _chosen(names, folder, found))):
+        is_empty = False
         try:
             if not dry_run:
                 spool.remove(each)
@@ -148,8 +151,14 @@ def drop(context: click.Context, names: tuple[str, ...], is_all: bool, folder: P
             status = 1
         else:
             click.echo(f"{'would be dropped' if dry_run else 'dropped'}: {each.file.name}: {_summary(each)}")
+    if is_empty:
+        _say_empty(folder)
     _name_foreign(folder, found)
     context.exit(status)
+
+
+def _say_empty(folder: Path) -> None:
+    click.echo(f"There are no pending messages in {named(folder)}.")
 
 
 def _contents(folder: Path | None) -> tuple[Path, Contents]:

@@ -18,7 +18,7 @@ MOST_HOURS = 6 * 24  # what is reported is recorded for a week
 BUSY_SECONDS = 60
 
 
-@click.command(short_help="Report failed tasks that nobody has reported.")
+@click.command(short_help="Report failed tasks that were never reported.")
 @click.option("--airflow", "address", metavar="URL", required=True, help=AIRFLOW_HELP)
 @click.option(
     "--hours", type=click.IntRange(1, MOST_HOURS), default=24, show_default=True, help="How far to look back."

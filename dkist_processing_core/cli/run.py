@@ -43,8 +43,8 @@ def _limits(_context: click.Context, _parameter: click.Parameter, values: tuple[
 @click.option("--until", multiple=True, metavar="TASK", help="Run this task and all that it depends on.")
 @click.option("--only", multiple=True, metavar="TASK", help="Run this task alone.")
 @click.option("--skip", multiple=True, metavar="TASK", help="Do not run this task, as if it had succeeded.")
-@click.option("--resume", is_flag=True, help="Take up the last run, at what has not succeeded.")
-@click.option("--allow-changes", is_flag=True, help="Resume although tasks that have succeeded have changed.")
+@click.option("--resume", is_flag=True, help="Continue the last run with the tasks that have not succeeded.")
+@click.option("--allow-changes", is_flag=True, help="Resume even if tasks that have succeeded have changed.")
 @click.option(
     "--parallel", type=click.IntRange(min=1), metavar="N", help="Run N tasks at once; one a processor by default."
 )
@@ -62,8 +62,18 @@ def _limits(_context: click.Context, _parameter: click.Parameter, values: tuple[
 )
 @click.option("--in-process", is_flag=True, help="Run tasks in this process, one after the other, for a debugger.")
 @click.option("--pdb", "debug", is_flag=True, help="Start pdb at the error of a task; implies --in-process.")
-@click.option("--bus", "with_bus", is_flag=True, help="Send logs to the interservice bus, as DKIST_ISB_LOGGING says.")
-@click.option("--telemetry", "with_telemetry", is_flag=True, help="Report to telemetry, as its variables say.")
+@click.option(
+    "--bus",
+    "with_bus",
+    is_flag=True,
+    help="Publish failures on the interservice bus, and logs if DKIST_ISB_LOGGING is set.",
+)
+@click.option(
+    "--telemetry",
+    "with_telemetry",
+    is_flag=True,
+    help="Record telemetry, as the variables of Elastic APM and OpenTelemetry say.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would run, and run nothing.")
 @json_option
 @click.pass_context
@@ -141,7 +151,7 @@ def _choose_checkout() -> None:
         return
     if not Path("pyproject.toml").is_file():
         raise click.UsageError(
-            "the version of the workflow is dev, which is no release. Set BUILD_VERSION to that of a release, or "
+            "the version of the workflow is dev, which is not a release. Set BUILD_VERSION to that of a release, or "
             "DKIST_DEV_PROJECT to a checkout, or run this in one."
         )
     os.environ["DKIST_DEV_PROJECT"] = str(Path.cwd())

@@ -65,12 +65,16 @@ def show_result(result: "RunResult") -> None:
     counts: dict[str, int] = {}
     for task in result.tasks.values():
         counts[task.state or "not run"] = counts.get(task.state or "not run", 0) + 1
-    say(f"\n{result.state}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    left_out = [task.name for task in result.tasks.values() if task.state != "success"] if result.is_success else []
+    outcome = "success of the selected tasks only" if left_out else result.state
+    say(f"\n{outcome}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    if left_out:
+        say(f"The workflow is not complete. Tasks that were left out: {', '.join(left_out)}")
     click.echo(f"run {result.folder.name} in {result.folder}")
     if result.report:
         click.echo(f"report: {result.report.as_uri()}")
     if not result.is_success:
-        click.echo("Use --resume to go on with what has not succeeded.")
+        click.echo("Use --resume to continue with the tasks that have not succeeded.")
 
 
 def tail(file: Path, lines: int) -> str:
@@ -103,7 +107,7 @@ class PlainView:
             how = "resumed" if event["is_resumed"] else "started"
             text = f"{self._spec.name} {self._spec.version}, recipe run {event['recipe_run_id']}, {how}"
             if not event["tasks"]:
-                text += "; all of it has succeeded before"
+                text += "; all its tasks have already succeeded"
         elif kind == "task_started":
             text = f"{event['task']} started" + (f", try {event['try']}" if event["try"] > 1 else "")
         elif kind == "task_ended":

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from dkist_processing_core.cli.options import json_option
-from dkist_processing_core.cli.tables import age, say, table
+from dkist_processing_core.cli.tables import age, named, say, table
 from dkist_processing_core.common.quantities import seconds, size
 from dkist_processing_core.exceptions import did_you_mean
 
@@ -26,14 +26,17 @@ def runs() -> None:
     """Look at, and remove, what was run on this machine."""
 
 
-def _chosen(beginning: str) -> Path:
+def _chosen(beginning: str, *, takes_latest: bool = False) -> Path:
+    """Return the run with a name, or with the only name that begins so; the latest of several, which is then named."""
     from dkist_processing_core.local.runs import folders
 
     found = folders()
     # A number is whole: "flow-1" is not the beginning of a run of the recipe run 11.
     end = r"(?!\d)" if beginning[-1:].isdigit() else ""
     matches = [each for each in found if beginning and re.match(re.escape(beginning) + end, each.name)]
-    if len(matches) != 1:
+    if takes_latest and len(matches) > 1:  # they are sorted so
+        click.echo(f"{len(matches)} runs begin with {beginning!r}; this is the latest, {matches[0].name}.", err=True)
+    elif len(matches) != 1:
         names = [each.name for each in matches or found]
         what = f"no run{did_you_mean(beginning, names)} begins with {beginning!r}"
         if matches:
@@ -75,7 +78,7 @@ def list_runs(is_json: bool) -> None:
     if is_json:
         click.echo(json.dumps(data, indent=2))
     elif not data:
-        click.echo(f"There is no run in {runs_folder()}.")
+        click.echo(f"There is no run in {named(runs_folder())}.")
     else:
         rows = [
             (
@@ -93,12 +96,12 @@ def list_runs(is_json: bool) -> None:
 @click.argument("run", metavar="RUN")
 @json_option
 def show(run: str, is_json: bool) -> None:
-    """Show the tasks of one run. The beginning of its name is enough if no other name begins with it."""
+    """Show the tasks of one run. The beginning of its name is enough; the latest of several runs is shown."""
     from dataclasses import asdict
 
     from dkist_processing_core.local.runs import state
 
-    folder = _chosen(run)
+    folder = _chosen(run, takes_latest=True)
     found = state(folder)
     if is_json:
         click.echo(json.dumps({**_as_data(folder), "tasks": [asdict(each) for each in found.tasks.values()]}, indent=2))
@@ -138,12 +141,14 @@ def report(run: str, form: str, output: Path | None) -> None:
     """
     Write the report of a run: one page, which needs neither a server nor a network.
 
+    The beginning of its name is enough; of several runs, the latest is taken.
+
     Each run writes it at its end, so this is for a run that was killed, or that goes on. As csv and json it is one row
     for each try: task, try, state, started, seconds, cpu_seconds, peak_memory_bytes, exit_status.
     """
     from dkist_processing_core.local.report import REPORT, render, write
 
-    folder = _chosen(run)
+    folder = _chosen(run, takes_latest=True)
     target = output or (folder / REPORT if form == "html" else Path("-"))
     if target == Path("-"):
         click.echo(render(folder, form), nl=False)
@@ -154,7 +159,11 @@ def report(run: str, form: str, output: Path | None) -> None:
 @runs.command(short_help="Remove runs.")
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
 def remove(names: tuple[str, ...]) -> None:
-    """Remove runs, with their journals and logs. A run that is active is not removed."""
+    """
+    Remove runs, with their journals and logs.
+
+    The beginning of a name is enough if no other name begins with it. A run that is active is not removed.
+    """
     from dkist_processing_core.local.runs import Journal
 
     for folder in dict.fromkeys(_chosen(each) for each in names):

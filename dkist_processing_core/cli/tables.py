@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,7 +19,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["age", "plain", "progress", "say", "table"]
+__all__ = ["age", "named", "plain", "progress", "say", "table"]
 
 # The names of the groups are colours.
 COLOURED = re.compile(
@@ -35,6 +36,11 @@ def age(moment: datetime) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length} {unit} ago"
     return f"{seconds} s ago"
+
+
+def named(folder: Path) -> str:
+    """Return a folder in which there is nothing, for a sentence; one that does not exist may be a mistake."""
+    return str(folder) if folder.exists() else f"{folder}, which does not exist"
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -29,7 +29,7 @@ __all__ = ["validate"]
     help="Check this wheel of the package as well.",
 )
 @click.option(
-    "--expect-pool", "pools", multiple=True, metavar="POOL", help="Give no advice on this pool, which Airflow has."
+    "--expect-pool", "pools", multiple=True, metavar="POOL", help="Do not warn about this pool, because Airflow has it."
 )
 @json_option
 @click.pass_context

@@ -29,7 +29,7 @@ def write_text(path: Path, text: str) -> Path:
     What is there and is no file, such as a device, is not replaced; that is an `OSError`.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise FileExistsError(errno.EEXIST, "it is no regular file, and is not replaced by one", str(path))
+        raise FileExistsError(errno.EEXIST, "it is not a regular file, so it is not replaced", str(path))
     write_files(path.parent, {path.name: text.encode()})
     return path
 

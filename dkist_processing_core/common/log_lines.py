@@ -10,8 +10,8 @@ Several processes write to the pipe at the same time, and only what is written a
 (``PIPE_BUF``) is never torn apart. So a longer record is several lines, each of which has ``/`` and the number of the
 thread that writes it behind its kind, and ``+`` behind its text if another one follows, else ``.``.
 
-Where the variable is not set, as at a terminal, nothing is marked. This format is part of the ABI, see "What outlives a
-release" in the documentation.
+Where the variable is not set, as at a terminal, nothing is marked. This format is part of the ABI, see "Compatibility
+across releases" in the documentation.
 """
 
 import os

@@ -72,7 +72,7 @@ class Outcome(NamedTuple):
             values = json.loads(text)
             return cls(**{name: _encodable(values.get(name)) for name in cls._fields})
         except (AttributeError, RecursionError, TypeError) as error:
-            raise ValueError(f"this is no outcome of a task: {text[:80]!r}") from error
+            raise ValueError(f"this is not an outcome of a task: {text[:80]!r}") from error
 
 
 def _encodable(value: Any) -> Any:

@@ -38,7 +38,7 @@ def _seconds(text: str) -> float:
     if 0 < seconds <= LONGEST_END_SECONDS:
         return seconds
     logger.warning(
-        "DKIST_END_SECONDS is %r, which is no number above 0 and up to %g; %g s is used",
+        "DKIST_END_SECONDS is %r, which is not a number above 0 and up to %g; %g s is used",
         text,
         LONGEST_END_SECONDS,
         DEFAULT_END_SECONDS,
@@ -70,4 +70,4 @@ def run_within(seconds: float, functions: Mapping[str, Callable[[], object]]) ->
     for name, thread in threads.items():
         thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
-            logger.warning("%s was not sent the rest of the record of this task within %s s; it is lost", name, seconds)
+            logger.warning("%s did not receive the rest of this task's record within %s s; it is lost", name, seconds)

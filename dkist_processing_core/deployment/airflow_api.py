@@ -128,7 +128,7 @@ class AirflowApi:
             found = self._expect(answer, key, list)
             total = self._expect(answer, "total_entries", int)
             if any(not isinstance(each, dict) for each in found):
-                raise self._odd(f"an entry of {key} is no object")
+                raise self._odd(f"an entry of {key} is not an object")
             if not found and total > count:
                 raise self._odd(f"it says that there are {total} {key}, and gives {count}")
             yield from found

@@ -60,7 +60,7 @@ def check_pools(machine: Machine) -> Finding:
     folder = machine.dags or Path(machine.airflow["[core] dags_folder"])
     if not folder.is_dir():
         remedy = "Correct AIRFLOW__CORE__DAGS_FOLDER, or name the folder of the DAG files with --dags"
-        raise CheckError(f"{folder}, where Airflow looks for DAG files, is no folder", remedy)
+        raise CheckError(f"{folder}, where Airflow looks for DAG files, is not a folder", remedy)
     for name, is_sound in ((MANIFEST, is_manifest), (POOLS, _is_object)):
         if not is_sound(atomic.read(folder / name) or b""):
             found = f"{folder / name} is not what an export writes, so which pools are needed is not known"
@@ -68,7 +68,10 @@ def check_pools(machine: Machine) -> Finding:
     definitions = json.loads(atomic.read(folder / POOLS) or b"{}")
     needed = {pool for entry in read_entries(folder) for pool in entry["pools"]} | definitions.keys()
     if not needed:
-        return Finding.not_needed(f"there is neither a manifest nor a {POOLS} in {folder}; --dags names another folder")
+        # Files without them, as of the published line, may need pools nevertheless.
+        found = f"there is neither a {MANIFEST} nor a {POOLS} in {folder}, so which pools are needed is not known"
+        remedy = f"Copy {MANIFEST} and {POOLS} of each export to that folder, or name the folder that has them (--dags)"
+        return Finding.warning(found, remedy)
     if missing := sorted(needed - set(machine.pools) - {ResourceQueue.DEFAULT.pool}):
         remedy = f"airflow pools import {folder / POOLS}"
         if set(missing) - definitions.keys():

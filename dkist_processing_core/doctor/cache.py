@@ -73,7 +73,7 @@ def check_cache_folder(machine: Machine) -> Finding:
     if is_linking and nearest(of_uv).lstat().st_dev != nearest(folder).lstat().st_dev:
         found = f"{folder} and uv's cache {of_uv} are on different file systems, so uv copies files instead of linking"
         return Finding.warning(found, f"export UV_CACHE_DIR={root / '.uv'}")
-    return Finding.ok(f"{folder}{'' if folder.exists() else ', which the first task makes'}")
+    return Finding.ok(f"{folder}{'' if folder.exists() else ', which the first task will create'}")
 
 
 def check_locks(machine: Machine) -> Finding:

@@ -113,7 +113,7 @@ def _make(examined: _Examined, machine: Machine) -> None:
     thread.start()
     thread.join(check.seconds)
     too_long = f"no answer within {check.seconds:g} s"
-    remedy = "Find out what does not answer there; a server or a disk that hangs would keep every task waiting."
+    remedy = "Find the server or the disk that does not answer; each task would wait for it as well."
     examined.finding = found[0] if found else Finding.failed(too_long, remedy)
 
 

@@ -4,6 +4,7 @@ Python, uv and the package index: what environments are built with, and from.
 Runs in: worker, CI, and the machine of the DAG processor for the first.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
+from dkist_processing_core._version import __version__
 from dkist_processing_core.common.programs import run_program
 from dkist_processing_core.common.redaction import redactor
 from dkist_processing_core.doctor.machine import Machine, Place
@@ -24,6 +26,8 @@ from dkist_processing_core.worker.uv import NAMING_REFUSALS, find_uv
 __all__ = ["INDEX_SECONDS", "check_index", "check_python", "check_uv"]
 
 LIBRARY = "dkist-processing-core"
+# As uv and pip print it.
+OFFERED = re.compile(r"^(?:Would install )?dkist[-_]processing[-_]core(?:==|-)([0-9]\S*)", re.MULTILINE)
 PROGRAM_SECONDS = 8.0
 INDEX_SECONDS = 60.0
 VENV_SECONDS = 40.0  # an idle machine creates a virtual environment with pip in 4 s, a busy one in many times as long
@@ -76,7 +80,7 @@ def check_uv(machine: Machine) -> Finding:
     status, _ = _run([python, "-I", "-c", "import ensurepip, venv"], machine.variables)
     if status:
         raise CheckError(f"there is no uv, and {python} has no venv with pip, so nothing can be built", remedy)
-    return Finding.warning(f"there is no uv; {python} -m venv and pip build environments, more slowly", remedy)
+    return Finding.warning(f"there is no uv; {python} -m venv and pip build environments, which takes longer", remedy)
 
 
 def check_index(machine: Machine) -> Finding:
@@ -94,9 +98,25 @@ def check_index(machine: Machine) -> Finding:
     if status:
         remedy, _, said = cause(status, redactor(variables)(output).splitlines()).text.partition(" It says: ")
         if not said:
-            remedy, said = "Look at what it says, and at what is at the address of the index.", remedy
+            remedy, said = "Read that message, and check what answers at the address of the index.", remedy
         raise CheckError(f"{index}: {said}", f"{remedy} The settings are PIP_INDEX_URL and PIP_FIND_LINKS.")
-    return Finding.ok(f"{index} has {LIBRARY}")
+    return _judged(index, output)
+
+
+def _judged(index: str, output: str) -> Finding:
+    """Judge the version that an installer would take, which is the one of each task that asks for no other."""
+    from packaging.version import Version
+
+    if not (named := OFFERED.search(output)):
+        return Finding.ok(f"{index} has {LIBRARY}")
+    found = f"{index} has {LIBRARY} {named[1]}"
+    if Version(named[1]).major < (major := Version(__version__).major):
+        return Finding.warning(
+            f"{found}, and this machine has {__version__}; a release that requires {LIBRARY}>={major} cannot be "
+            "installed, and its tasks would end with exit status 69",
+            f"Publish {LIBRARY} {major} on that index, or name an index that has it in PIP_INDEX_URL",
+        )
+    return Finding.ok(found)
 
 
 def _ask_by_uv(uv: Path, machine: Machine, variables: Mapping[str, str], folder: Path) -> tuple[int, str]:

@@ -150,7 +150,11 @@ class _Delivery:
                     channel = Channel(connection, queue, routing_key, deadline=deadline)
                     channel.probe()
                     for refusal in channel.refusals:
-                        logger.warning("Publishing to %s although a declaration was refused: %s", queue, refusal)
+                        logger.warning(
+                            "Publishing to %s without a declaration that was refused: %s",
+                            queue,
+                            refusal,
+                        )
                     self._publish(connection, channel, envelopes, errors, deadline)
         except Exception as error:
             failure = as_publish_error(error)

@@ -323,7 +323,7 @@ def _opened(file: Path) -> Iterator[int]:
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError("it is no regular file")
+            raise OSError("it is not a regular file")
         yield descriptor
     finally:
         os.close(descriptor)

@@ -139,7 +139,9 @@ class ForkExecutor:
         """Yield the tries that have ended; it waits for one unless `fileno` can be read."""
         data = self._server.connection.recv(READ_BYTES)
         if not data:
-            raise LocalRunError("the process that starts the tasks has ended, so nothing is known of those that ran")
+            raise LocalRunError(
+                "the process that starts the tasks has ended, so the result of a running task is unknown"
+            )
         *lines, self._rest = (self._rest + data).split(b"\n")
         for answer in map(json.loads, lines):
             name = self._running.pop(answer["id"])

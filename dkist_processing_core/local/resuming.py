@@ -38,8 +38,8 @@ def resumed(spec: WorkflowSpec, number: int, stack: ExitStack, *, allow_changes:
     if changes and not allow_changes:
         listed = "".join(f"\n    {each}" for each in changes)
         raise ResumeError(
-            f"the run {folder.name} cannot be resumed, since what has succeeded in it has changed:{listed}",
-            remedy="Run it anew, or use --allow-changes to keep what has succeeded nevertheless",
+            f"the run {folder.name} cannot be resumed, because tasks that have succeeded in it have changed:{listed}",
+            remedy="Start a new run, or use --allow-changes to keep the results of these tasks",
         )
     return journal, before
 

@@ -6,7 +6,7 @@ Runs in: author and CI.
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +139,7 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
     """
     spec = workflow.spec if isinstance(workflow, Workflow) else workflow
     if (parallel is not None and parallel < 1) or min((queue_limits or {}).values(), default=1) < 1:
-        raise LocalRunError("parallel and queue_limits are numbers of tasks, from 1 on")
+        raise LocalRunError("parallel and the values of queue_limits must be 1 or more")
     if executor not in EXECUTORS:
         raise LocalRunError(f"the executor is {executor!r}, not one of {', '.join(EXECUTORS)}")
     number = as_recipe_run_id(recipe_run_id)
@@ -156,6 +156,7 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
             journal, before = resumed(spec, number, stack, allow_changes=allow_changes)
             if not is_chosen and before.started:
                 tasks = selection_of(before, names)
+                _warn_of_left_out(journal.folder, tasks, before, names)
         else:
             journal, before = runs.Journal(runs.new_folder(spec.name, number)), RunState()
             stack.callback(journal.close)
@@ -193,6 +194,20 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
             finally:
                 report = _report(journal.folder)
         return RunResult(scheduler.state.state, scheduler.state.current, journal.folder, report)
+
+
+def _warn_of_left_out(folder: Path, tasks: Sequence[str], before: RunState, names: Sequence[str]) -> None:
+    """Say of a run that was started with some tasks, as to debug one of them, that it continues with these alone."""
+    known = before.tasks
+    left_out = [each for each in names if each not in tasks and (each not in known or known[each].state != SUCCESS)]
+    if left_out:
+        logger.warning(
+            "The run %s is resumed with the tasks that were selected for it: %s. It leaves out %s. Select other tasks "
+            "(--from, --until, --only, --skip), or start a new run without --resume.",
+            folder.name,
+            ", ".join(tasks),
+            ", ".join(left_out),
+        )
 
 
 def _report(folder: Path) -> Path | None:

@@ -93,7 +93,7 @@ def events(folder: Path) -> Iterator[dict[str, Any]]:
         except (ValueError, RecursionError) as error:
             raise DamagedRunError(folder.name, str(folder / JOURNAL), f"line {number}: {error}") from error
         if not isinstance(event, dict):
-            raise DamagedRunError(folder.name, str(folder / JOURNAL), f"line {number} is no event")
+            raise DamagedRunError(folder.name, str(folder / JOURNAL), f"line {number} is not an event")
         yield event
 
 
@@ -170,7 +170,7 @@ def state(folder: Path) -> RunState:
     try:
         found = RunState.after(events(folder))
     except (AttributeError, IndexError, KeyError, TypeError) as error:
-        what = f"its events do not fit together ({type(error).__name__}: {error})"
+        what = f"its events contradict each other ({type(error).__name__}: {error})"
         raise DamagedRunError(folder.name, str(folder / JOURNAL), what) from error
     if found.state == RUNNING and not _is_active(folder):
         found.state = INTERRUPTED

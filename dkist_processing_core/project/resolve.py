@@ -139,7 +139,7 @@ class Resolver:
             requirement = None
         if requirement is None or requirement.url:
             raise FreezeError(
-                f"{self._shown(line).strip()} is needed, which is no release, so it cannot be frozen",
+                f"{self._shown(line).strip()} is needed, which is not a release, so it cannot be frozen",
                 remedy="Require a release of it, from a package index or --find-links",
             )
         return canonicalize_name(requirement.name) != canonicalize_name(self.project.project["name"])

@@ -194,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
             show = partial(parent.show_error, logger)
             parent.send(failure(error, options.task, status, show))
             return status
-        logger.warning("Task %s has left by %r; that counts as success", options.task, error)
+        logger.warning("Task %s ended with %r, which counts as success", options.task, error)
     parent.send(Outcome(state="succeeded"))
     return 0
 

@@ -149,7 +149,7 @@ class TaskBase(ABC):
         try:
             self.task_execution_counter.add(1, self.base_telemetry_attributes)
         except Exception as error:
-            logger.warning("The task was not counted: %s: %s", type(error).__name__, error)
+            logger.warning("The metric of the task could not be recorded: %s: %s", type(error).__name__, error)
         logger.info("Task %s started", self.task_name, extra=LISTENED)
         for name, phase in (("Pre Run", self.pre_run), ("Run", self.run), ("Post Run", self.post_run)):
             with listeners.phase(name):

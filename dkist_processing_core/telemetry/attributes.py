@@ -125,4 +125,4 @@ def exception_attributes(error: BaseException) -> dict[str, str]:
 def warn(error: Exception) -> None:
     """Log that a span is not recorded."""
     with suppress(Exception):  # at the limit of recursion not even that is possible
-        logger.warning("A span is not recorded, or not all of it: %s: %s", type(error).__name__, error)
+        logger.warning("A span could not be recorded completely: %s: %s", type(error).__name__, error)

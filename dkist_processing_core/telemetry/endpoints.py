@@ -64,5 +64,8 @@ def _protocol(signal: str, default: str) -> str:
     protocol = setting(signal, "PROTOCOL") or default
     if protocol in {GRPC, HTTP}:
         return protocol
-    logger.warning("OTLP by %r is not known; grpc and http/protobuf are, and http/protobuf is used", protocol)
+    logger.warning(
+        "The OTLP protocol %r is neither grpc nor http/protobuf; http/protobuf is used",
+        protocol,
+    )
     return HTTP

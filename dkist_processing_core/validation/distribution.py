@@ -52,7 +52,7 @@ def extras_faults(declarations: Iterable[Declaration]) -> Iterator[Fault]:
                 if extra != FROZEN and canonicalize_name(extra) not in declared:
                     yield declaration.fault(
                         f"the extra {extra!r} is not one of {name}, which has {', '.join(sorted(declared)) or 'none'}",
-                        remedy="Declare it in pyproject.toml, [project.optional-dependencies], and install it anew",
+                        remedy="Declare it in pyproject.toml, [project.optional-dependencies], and install it again",
                         task=node.name,
                     )
 

@@ -20,6 +20,7 @@ from dkist_processing_core.validation.advice import advice, missing_pools
 from dkist_processing_core.validation.airflow import AirflowUnusableError, load_by_airflow
 from dkist_processing_core.validation.discovery import Declaration, Discovery
 from dkist_processing_core.validation.distribution import extras_faults, missing_frozen, version_faults
+from dkist_processing_core.validation.pins import extras_without_pins
 from dkist_processing_core.validation.report import Fault, Report
 from dkist_processing_core.validation.task_classes import class_faults
 from dkist_processing_core.validation.wheel import wheel_faults
@@ -51,6 +52,7 @@ def check(found: Discovery, *, wheel: Path | None = None, pools: Iterable[str] =
     report.warnings.extend(_unknown_distributions(found.declarations))
     report.warnings.extend(_other_versions(found.declarations))
     report.warnings.extend(missing_frozen(found.declarations))
+    report.warnings.extend(extras_without_pins(found.declarations))
     report.warnings.extend(each for declaration in sound for each in advice(declaration))
     report.warnings.extend(missing_pools(sound, known=pools))
     return report

@@ -25,7 +25,7 @@ from dkist_processing_core.validation.report import Fault
 
 __all__ = ["wheel_faults"]
 
-FIND_ALL = "Let the build find all subpackages, for example packages.find of setuptools, and build the wheel anew"
+FIND_ALL = "Let the build find all subpackages, for example packages.find of setuptools, and build the wheel again"
 TESTS = re.compile(r"\.(tests?|test_\w+|conftest)(\.|$)")
 
 
@@ -77,7 +77,7 @@ def wheel_faults(path: Path, declarations: Iterable[Declaration]) -> Iterator[Fa
     try:
         wheel = _Wheel.read(path)
     except (InvalidWheelFilename, OSError, ValueError, zipfile.BadZipFile) as error:
-        yield Fault(where=str(path), what=f"it is no wheel that can be read: {error}", remedy="Build it anew")
+        yield Fault(where=str(path), what=f"it is not a wheel that can be read: {error}", remedy="Build it again")
         return
     own = []
     for declaration in declarations:

@@ -50,8 +50,8 @@ def _run(supervisor: Supervisor) -> Outcome:
     except OSError as error:
         raise WorkerError(
             UNAVAILABLE,
-            f"the task cannot be started: {error.strerror}. A limit of this worker, of those above, may be too low for "
-            "what runs on it.",
+            f"the task cannot be started: {error.strerror}. One of the limits of this worker, which are "
+            "listed above in this log, may be too low.",
         ) from error
 
 

@@ -22,9 +22,9 @@ NOT_BY_CACHE = {
     # pip names the file in the line after its message.
     r"hash mismatch for|^[^ ]+==[^ ]+ from .*:$": (
         "A file on the package index is not the one in the lock of the workflow: it was replaced since. If that is "
-        "right, lock the environment anew."
+        "right, lock the environment again."
     ),
-    r"this environment cannot run a task": "No other build of this release will do.",
+    r"this environment cannot run a task": "Another build of the same release would not help.",
     r"no space left|disk quota exceeded": (
         "The file system is full: it has no more space, or no more inodes (df -h, df -i). Run "
         "dkist-processing-core environments prune with a limit."

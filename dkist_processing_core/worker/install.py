@@ -69,8 +69,8 @@ def build(
     if os.path.lexists(path) and not is_ours(path) and not _is_empty_folder(path):
         raise WorkerError(
             MISCONFIGURED,
-            f"{path} is in the way of an environment and was not made by this program, which therefore leaves it as it "
-            "is. Remove it, or move it elsewhere.",
+            f"{path}, where the environment would be built, was not made by this program, so it is not replaced. "
+            "Remove it, or move it elsewhere.",
         )
     # What decides what a task runs must not become writable for others.
     umask = os.umask(0o077)
@@ -107,7 +107,7 @@ def _install(
     installer = _installer(path, request, interpreter, variables)
     variables = installer_folders(installer.variables, path.parent)
     if installer.ignored:
-        log.info(f"settings of pip that {installer.name} is not given: {', '.join(installer.ignored)}")
+        log.info(f"settings of pip that are not passed to {installer.name}: {', '.join(installer.ignored)}")
 
     redact = redactor(variables)
 
@@ -124,7 +124,7 @@ def _install(
             ask = partial(run, again, settings, folder, partial(_show, output, redact))
             why = _cause(installer, status, output, ask)
             raise InstallerError(
-                f"the environment for {request.requirement} {problem}; the installer's messages are above. {why.text}",
+                f"the environment for {request.requirement} {problem}. The log has what the installer said. {why.text}",
                 may_be_its_cache=why.may_be_its_cache,
             )
 
@@ -153,7 +153,7 @@ def _installer(
 ) -> Installer:
     if program := find_uv(variables):
         return uv_installer(program, path, request, interpreter, variables)
-    log.info("there is no uv on PATH; python -m venv and pip do the work, more slowly")
+    log.info("there is no uv on PATH; python -m venv and pip build environments, which takes longer")
     return pip_installer(path, request, interpreter, variables)
 
 
@@ -184,7 +184,7 @@ def _check_lock(
         raise WorkerError(
             UNAVAILABLE,
             f"the environment for {request.requirement} could not be built: the lock of the workflow lacks something "
-            f"that it needs, or has another version of it. Lock the environment anew. {installer.name} says: "
+            f"that it needs, or has another version of it. Lock the environment again. {installer.name} says: "
             f"{' '.join(filter(None, output))[-1000:]}",
         )
 

@@ -53,8 +53,8 @@ def prepare(request: EnvironmentRequest, variables: Mapping[str, str], superviso
         identity = _identity(environment, "")
         if wheel := changed_wheel(settings, request.name, request.version, environment, MARKER):
             log.warning(
-                f"{wheel} is newer than this environment of it, which is used as it is. To use the wheel, remove that: "
-                f"dkist-processing-core environments remove {environment.name}"
+                f"{wheel} is newer than this environment of it. The environment is used as it is. To build it from the "
+                f"wheel, remove it: dkist-processing-core environments remove {environment.name}"
             )
     elif not is_writable(folder):
         raise WorkerError(
@@ -108,7 +108,7 @@ def _build(  # noqa: PLR0913, PLR0917 - all that decides what is built, and by w
             if not error.may_be_its_cache or variables is not settings:
                 raise
             # A power cut may have damaged the installer's own cache, which no installer checks.
-            log.warning(f"{error} This is tried once more without the installer's cache; if that succeeds, empty it.")
+            log.warning(f"{error} The build is tried again without the installer's cache. If that succeeds, empty it.")
     # There is more on the disk now, so it is time to remove what nobody uses any more.
     collect(environment.parent.parent, supervisor.check)
     return identity

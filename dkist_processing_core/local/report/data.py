@@ -78,7 +78,7 @@ def read(folder: Path) -> Told:
         told.sessions[-1].end = max(told.sessions[-1].end, moment)
         told.state.apply(event)
     if not told.sessions:
-        raise LocalRunError(f"the run {folder.name} was killed at its very beginning, so there is nothing to report")
+        raise LocalRunError(f"the run {folder.name} was killed before its first event, so there is nothing to report")
     return told
 
 

@@ -146,7 +146,7 @@ def capture(client: Any, error: BaseException, *, handled: bool) -> None:
     try:
         client.capture_exception(exc_info=(type(error), error, error.__traceback__), handled=handled)
     except Exception as failure:
-        logger.warning("The error is not recorded: %s: %s", type(failure).__name__, failure)
+        logger.warning("The error could not be recorded: %s: %s", type(failure).__name__, failure)
 
 
 def link_error(error: BaseException, span: Any) -> None:

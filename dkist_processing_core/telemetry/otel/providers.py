@@ -95,7 +95,11 @@ def exporter(signal: str) -> Any:
     if kind == "none":
         return None
     if kind != "otlp":
-        logger.warning("OTEL_%s_EXPORTER is %r; otlp and none are known, and otlp is used", signal.upper(), kind)
+        logger.warning(
+            "OTEL_%s_EXPORTER is %r, which is neither otlp nor none; otlp is used",
+            signal.upper(),
+            kind,
+        )
     if (known := endpoint(signal)) is None:
         return None
     protocol = known.protocol
