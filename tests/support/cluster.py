@@ -5,7 +5,6 @@ import ctypes
 import json
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,6 +72,8 @@ class Cluster(Components):
         Where the API and the web pages are, on 127.0.0.1.
     password
         Of the user ``admin``.
+    pythons
+        As for `Components`.
 
     Raises
     ------
@@ -80,7 +81,15 @@ class Cluster(Components):
         If a server is missing.
     """
 
-    def __init__(self, environment: Mapping[str, str], home: Path, port: int, *, password: str) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        home: Path,
+        port: int,
+        *,
+        password: str,
+        pythons: Mapping[str, Path] | None = None,
+    ) -> None:
         self.home = home
         self.rabbitmq = RabbitMQ.new(_folder(home / "rabbitmq"))
         # The last one that may be missing, since it makes a folder. Its data need not survive a power cut.
@@ -107,6 +116,7 @@ class Cluster(Components):
                 "scheduler": ["scheduler", "--skip-serve-logs"],
                 **{name: _worker_command(name, queues) for name, queues in WORKERS.items()},
             },
+            pythons=pythons,
         )
 
     def __enter__(self) -> Self:
@@ -146,7 +156,7 @@ class Cluster(Components):
         self._run_airflow("pools", "import", file)
 
     def _run_airflow(self, *arguments: str | Path) -> None:
-        command = [sys.executable, "-m", "airflow", *arguments]
+        command = [self.python("scheduler"), "-m", "airflow", *arguments]
         status, output = run_program(command, environment=self._variables, seconds=START_SECONDS)
         if status:
             raise ComponentError(f"airflow {arguments[0]} ended with exit status {status}:\n{output[-2000:]}")
