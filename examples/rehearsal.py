@@ -13,17 +13,18 @@ import shutil
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 from demo_support.console import Console, shown
+from demo_support.stage import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 from packaging.version import Version
-from rehearsal_support.history import History, Run
+from rehearsal_support.history import History
 from rehearsal_support.releases import PUBLISHED, RELEASES, Releases
-from rehearsal_support.site import Site
+from rehearsal_support.site import DRAIN_SECONDS, Site
 from rehearsal_support.transcript import STEPS, RehearsalError, Transcript
 from support import postgresql, rabbitmq
 from support.components import ComponentError
@@ -40,7 +41,9 @@ OLD, NEW = (
     for which in (PUBLISHED, VERSION)
 )
 ONE_0, ONE_1, TWO = OLD
-SHOWN_VERSION = Version(VERSION).base_version
+NEW_ONE, NEW_TWO = NEW
+EVERY = sorted(OLD + NEW)
+OURS = f"dkist-processing-core[airflow]=={VERSION}"
 
 
 class Rehearsal:
@@ -56,162 +59,148 @@ class Rehearsal:
     """
 
     def __init__(self, folder: Path, transcript: Transcript) -> None:
-        self.folder, self.transcript, self.dags = folder, transcript, folder / "dags"
-        for each in (self.dags, folder / "facts"):
+        self.folder, self.transcript = folder, transcript
+        self.dags, self.facts = folder / "dags", folder / "facts"
+        for each in (self.dags, self.facts):
             each.mkdir(parents=True)
-        transcript.names[VERSION] = SHOWN_VERSION
-        transcript.console.detail("building the releases and their index")
+        transcript.names[VERSION] = Version(VERSION).base_version
         self.releases = Releases(folder / "releases")
-        self._now = ""
-
-    @contextlib.contextmanager
-    def site(self):
-        """Make the site and start it; at the end nothing of it runs."""
-        environment = Airflow(self.folder / "airflow", self.dags, {"FACTS": str(self.folder / "facts")}).environment
-        environment.pop("VIRTUAL_ENV", None)
-        password, port = secrets.token_urlsafe(12), free_ports(1)[0]
-        with Site(self.folder, environment, self.releases, port, password=password, transcript=self.transcript) as site:
-            self.runs = History(site, self.transcript)
-            self.operator = {"AIRFLOW_CLI_TOKEN": f"admin:{password}"}
-            yield site
+        self.password = secrets.token_urlsafe(12)
 
     def run(self) -> None:
         """Do all steps."""
-        say, expect = self.transcript.say, self.transcript.expect
-        with self.transcript.step(STEPS[0]):
-            self.export(PUBLISHED)
-            site = self._stack.enter_context(self.site())
-            say(f"Airflow {site.version('scheduler', 'apache-airflow')} with {PUBLISHED}: started")
-            for dag_id in OLD:
-                self.runs.api.wait_for_dag(dag_id)
-            (self.folder / "facts" / "3.hold").touch()
-            first = [self.runs.trigger(dag_id, number) for dag_id, number in ((ONE_0, 1), (TWO, 2), (ONE_1, 3))]
-            for each in first[:2]:
-                self.runs.expect(each, PUBLISHED)
-            self.middle, (self.paused, self.waiting) = first[2], self.prepare(site, first[2])
-            self.versions = self.runs.dag_versions(OLD)
-            expect("Airflow has one version of each DAG", self.versions, dict.fromkeys(OLD, 1))
-        with self.transcript.step(STEPS[1]):
-            site.stop_in_order(while_draining=lambda: (self.folder / "facts" / "3.hold").unlink(missing_ok=True))
-            site.back_up()
-            self.check_backup(site)
-            self.upgrade(site)
-        with self.transcript.step(STEPS[2]):
-            self.runs.expect_all()
-            expect("no import error", self.runs.import_errors(), {})
-            expect("no DAG has a new version", self.runs.dag_versions(OLD), self.versions)
-            self.runs.expect(self.middle, PUBLISHED, "in the middle during the upgrade")
-            self.runs.expect(self.waiting, PUBLISHED, "in a queue of Celery during the upgrade")
-            status, _ = self.runs.api.call("PATCH", f"/api/v2/dags/{ONE_0}", {"is_paused": False})
-            expect(f"{ONE_0} is unpaused", status, 200)
-            self.runs.expect(self.paused, PUBLISHED, "of a DAG that was paused during the upgrade")
-        with self.transcript.step(STEPS[3]):
-            self.export(VERSION)
-            for dag_id in NEW:
-                self.runs.api.wait_for_dag(dag_id)
-            for each in [self.runs.trigger(NEW[0], 6), self.runs.trigger(NEW[1], 7)]:
-                self.runs.expect(each, VERSION)
-            active = [each["dag_id"] for each in self.runs.api.call("GET", "/api/v2/dags")[1]["dags"]]
-            expect(f"active side by side: {', '.join(active)}", active, sorted(OLD + NEW))
-            expect("no import error", self.runs.import_errors(), {})
-        with self.transcript.step(STEPS[4]):
-            listed = site.run("scheduler", "dkist-processing-core", "dags", "list", "--dags", str(self.dags))
-            self.transcript.command(f"dkist-processing-core dags list --dags {self.dags}", listed)
-            for name, place in (("worker-a", "worker"), ("worker-b", "worker"), ("dag-processor", "dag-processor")):
-                report = site.run(name, "dkist-processing-core", "doctor", "--on", place)
-                counts = {
-                    s: sum(line.startswith(s + " ") for line in report.splitlines())
-                    for s in ("ok", "warning", "failed")
-                }
-                self.transcript.command(f"dkist-processing-core doctor --on {place}    # {name}", str(counts))
-                sys.stderr.write(report)
-        with self.transcript.step(STEPS[5]):
-            self.go_back(site)
-        with self.transcript.step(STEPS[6]):
-            site.stop_in_order()
-            self.upgrade(site)
-            command = ["dags", "restore", "instrument-one==2.0", "--dags", str(self.dags)]
-            command += ["--airflow", site.address]
-            output = site.run("scheduler", "dkist-processing-core", *command, **self.operator)
-            self.transcript.command(f"dkist-processing-core {' '.join(command)}", output)
-            self.runs.wait_until_parsed(NEW, self._now)
-            expect("no import error", self.runs.import_errors(), {})
-            for each in [self.runs.trigger(NEW[0], 10), self.runs.trigger(NEW[1], 11)]:
-                self.runs.expect(each, VERSION)
-            self.runs.expect_all()
-            expect("DAG versions", self.runs.dag_versions(OLD + NEW), dict.fromkeys(OLD + NEW, 1))
+        with contextlib.ExitStack() as stack:
+            with self.transcript.step(STEPS[0]):
+                self.export(PUBLISHED)
+                self.site = stack.enter_context(self.new_site())
+                self.runs = History(self.site, self.transcript)
+                self.make_history()
+            steps = (self.upgrade, self.use_old, self.use_new, self.look, self.go_back, self.upgrade_again)
+            for title, step in zip(STEPS[1:], steps, strict=True):
+                with self.transcript.step(title):
+                    step()
+
+    def new_site(self) -> Site:
+        """Return the site with the published library."""
+        environment = Airflow(self.folder / "airflow", self.dags, {"FACTS": str(self.facts)}).environment
+        environment.pop("VIRTUAL_ENV", None)
+        port = free_ports(1)[0]
+        return Site(environment, self.releases, port, password=self.password, transcript=self.transcript)
 
     def export(self, library: str) -> None:
         """Export the releases that are frozen with a library, and deploy their files."""
-        for (name, version), (_, each) in RELEASES.items():
-            if each == library:
-                files = ", ".join(self.releases.export(name, version, self.dags))
-                self.transcript.say(f"CI exports instrument-{name} {version} with {library}: {files}")
+        which = [release for release, (_, each) in RELEASES.items() if each == library]
+        with ThreadPoolExecutor() as threads:
+            exported = threads.map(lambda release: self.releases.export(*release, self.dags), which)
+            for (name, version), files in zip(which, exported, strict=True):
+                self.transcript.say(f"CI exports instrument-{name} {version} with {library}: {', '.join(files)}")
 
-    def prepare(self, site: Site, middle: Run) -> tuple[Run, Run]:
-        """Start what is under way during the upgrade: a running task, a paused DAG, and a task in Celery's queue."""
-        facts = self.folder / "facts"
-        self.runs.api.call("PATCH", f"/api/v2/dags/{ONE_0}", {"is_paused": True})
-        paused = self.runs.trigger(ONE_0, 4)
-        site.stop("worker-b", 600)
-        waiting = self.runs.trigger(TWO, 5)
-        wait_until(lambda: self.runs.state(waiting, "Check") == "queued", "not queued", interval=1)
-        wait_until(lambda: (facts / "3.began").exists(), "not begun", seconds=900, interval=1)
-        found = [self.runs.state(middle, "Dark"), self.runs.state(paused), self.runs.state(waiting, "Check")]
-        text = (
-            "under way: recipe run 3 runs its first task, 4 is queued in a paused DAG, the task of 5 waits for a worker"
-        )
-        self.transcript.expect(text, found, ["running", "queued", "queued"])
-        return paused, waiting
+    def make_history(self) -> None:
+        """Run old releases, and leave something under way."""
+        airflow = self.site.version("scheduler", "apache-airflow")
+        self.transcript.say(f"Airflow {airflow} with {PUBLISHED}: started")
+        for dag_id in OLD:
+            self.runs.api.wait_for_dag(dag_id)
+        (self.facts / "3.hold").touch()
+        good, bad, self.middle = (self.runs.trigger(*each) for each in ((ONE_0, 1), (TWO, 2), (ONE_1, 3)))
+        self.runs.expect(good, PUBLISHED)
+        self.runs.expect(bad, PUBLISHED)
+        self.runs.pause(ONE_0, is_paused=True)
+        self.paused = self.runs.trigger(ONE_0, 4)
+        self.site.stop("worker-b", DRAIN_SECONDS)
+        self.waiting = self.runs.trigger(TWO, 5)
+        wait_until(lambda: self.runs.state(self.waiting, "Check") == "queued", "not queued", interval=1)
+        wait_until((self.facts / "3.began").exists, "not begun", seconds=DRAIN_SECONDS, interval=1)
+        under_way = {
+            f"recipe run 3 of {ONE_1}: its first task runs": self.runs.state(self.middle, "Dark") == "running",
+            f"recipe run 4 of {ONE_0}, which is paused: queued": self.runs.state(self.paused) == "queued",
+            f"recipe run 5 of {TWO}: its task waits for a worker": self.runs.state(self.waiting, "Check") == "queued",
+        }
+        for text, found in under_way.items():
+            self.transcript.expect(f"under way: {text}", (found,), (True,))
+        self.versions = self.runs.dag_versions(OLD)
+        self.transcript.expect("one version of each DAG", self.versions, dict.fromkeys(OLD, 1))
 
-    def check_backup(self, site: Site) -> None:
-        """Restore the copy of the database beside the database."""
-        site.postgresql.restore(site.backups / "airflow.sql", "restored")
-        counts = [
-            [site.postgresql.query(f"SELECT count(*) FROM {table}", database) for table in ("dag_run", "task_instance")]
-            for database in ("airflow", "restored")
-        ]
-        self.transcript.expect("the copy can be restored, with all runs and task instances", counts[1], counts[0])
+    def upgrade(self) -> None:
+        """Do it for the first time, with a copy of everything."""
+        self.site.stop_in_order(while_draining=lambda: (self.facts / "3.hold").unlink(missing_ok=True))
+        self.site.back_up()
+        self.install(OURS)
 
-    def upgrade(self, site: Site) -> None:
-        """Install this library and start."""
-        [wheel] = self.releases.index.glob(f"dkist_processing_core-{VERSION}-*.whl")
-        airflow = site.version("scheduler", "apache-airflow")
-        site.install(f"dkist-processing-core[airflow]=={VERSION}", f"dkist-processing-core[airflow]=={VERSION}")
-        for kind in site.programs:
-            found = site.version(kind, "dkist-processing-core"), site.version(kind, "apache-airflow")
-            self.transcript.expect(f"/opt/{kind}: {' and Airflow '.join(found)}", found, (VERSION, airflow))
-        self._now = datetime.now(UTC).isoformat()
-        site.start_in_order()
-        self.runs.wait_until_parsed(OLD, self._now)
+    def install(self, requirement: str) -> None:
+        """Install another release of the library, and start; the old files are then parsed with it."""
+        began = datetime.now(UTC).isoformat()
+        self.site.install(requirement)
+        self.site.start_in_order()
+        self.runs.wait_until_parsed(OLD, began)
 
-    def go_back(self, site: Site) -> None:
-        """Take a new release back as the guide says, leave another one where it is, and install 7.5.0."""
-        say, expect = self.transcript.say, self.transcript.expect
-        command = ["dags", "retire", "instrument-one==2.0", "--dags", str(self.dags), "--airflow", site.address]
-        output = site.run("scheduler", "dkist-processing-core", *command, **self.operator)
-        self.transcript.command(f"dkist-processing-core {' '.join(command)}", output)
-        say("instrument-two 2.0 is left where it is, to see what happens")
-        site.stop_in_order()
-        site.install(f"dkist-processing-core=={PUBLISHED}", f"dkist-processing-core=={PUBLISHED}")
-        self._now = datetime.now(UTC).isoformat()
-        site.start_in_order()
-        self.runs.wait_until_parsed(OLD, self._now)
-        wait_until(self.runs.import_errors, "the new file has no import error", interval=1)
-        say(str(self.runs.import_errors()))
-        for each in [self.runs.trigger(ONE_0, 8), self.runs.trigger(TWO, 9)]:
-            self.runs.expect(each, PUBLISHED)
-        status, left = self.runs.api.call(
-            "POST", f"/api/v2/dags/{NEW[1]}/dagRuns", {"logical_date": None, "conf": {"recipe_run_id": 99}}
-        )
-        say(f"trigger of {NEW[1]}: {status} {left}")
-        if status == 200:
-            time.sleep(60)
-            address = f"/api/v2/dags/{NEW[1]}/dagRuns/{left['dag_run_id']}"
-            say(str(self.runs.api.call("GET", address)))
-            say(str(self.runs.api.call("GET", f"{address}/taskInstances")))
-            say(str(self.runs._of(Run(NEW[1], 99, address))))
+    def use_old(self) -> None:
+        """Look at the history, and let end what was under way."""
         self.runs.expect_all()
+        self.transcript.expect("no import error", self.runs.import_errors(), {})
+        self.transcript.expect("no DAG has a new version", self.runs.dag_versions(OLD), self.versions)
+        self.runs.expect(self.middle, PUBLISHED)
+        self.runs.expect(self.waiting, PUBLISHED)
+        self.runs.pause(ONE_0, is_paused=False)
+        self.runs.expect(self.paused, PUBLISHED)
+
+    def use_new(self) -> None:
+        """Deploy releases that were exported with this library, and run them."""
+        self.export(VERSION)
+        for dag_id in NEW:
+            self.runs.api.wait_for_dag(dag_id)
+        self.run_all((NEW_ONE, 6), (NEW_TWO, 7), library=VERSION)
+        self.transcript.expect(f"Airflow offers all side by side: {', '.join(EVERY)}", self.runs.active(), EVERY)
+        self.transcript.expect("no import error", self.runs.import_errors(), {})
+
+    def run_all(self, *which: tuple[str, int], library: str) -> None:
+        """Run some DAGs at the same time."""
+        for run in [self.runs.trigger(*each) for each in which]:
+            self.runs.expect(run, library)
+
+    def look(self) -> None:
+        """Ask what is deployed, and whether each machine is as it must be."""
+        self.site.operate("dags", "list", "--dags", str(self.dags))
+        self.site.examine()
+
+    def go_back(self) -> None:
+        """Take a new release out as the guide says, leave another one where it is, and install 7.5.0."""
+        self.move("retire")
+        self.runs.pause(NEW_TWO, is_paused=True)
+        self.left = self.runs.trigger(NEW_TWO, 8)
+        self.site.operate("messages", "list", "--spool", str(self.site.spool("worker-a")))
+        self.site.stop_in_order()
+        self.install(f"dkist-processing-core=={PUBLISHED}")
+        wait_until(self.runs.import_errors, "the file of the new release has no import error", interval=1)
+        error = "ModuleNotFoundError: No module named 'dkist_processing_core.scheduling'"
+        expect = self.transcript.expect
+        expect(f"{NEW_TWO} was left: {error}", self.runs.import_errors(), {f"{NEW_TWO}.py": error})
+        expect(f"Airflow offers the old DAGs alone: {', '.join(OLD)}", self.runs.active(), OLD)
+        expect(f"it refuses a run of {NEW_TWO}", self.runs.refusal(NEW_TWO), 404)
+        self.run_all((ONE_0, 9), (TWO, 10), library=PUBLISHED)
+        expect(f"recipe run 8 of {NEW_TWO}: queued", self.runs.state(self.left), "queued")
+        self.runs.expect_all()
+
+    def move(self, verb: str) -> None:
+        """Take a new release out of the DAG folder, or bring it back."""
+        options = ["--dags", str(self.dags), "--airflow", self.site.address]
+        self.site.operate("dags", verb, "instrument-one==2.0", *options, AIRFLOW_CLI_TOKEN=f"admin:{self.password}")
+
+    def upgrade_again(self) -> None:
+        """Install this library once more, and bring the new release back."""
+        self.site.stop_in_order()
+        self.install(OURS)
+        self.move("restore")
+        for dag_id in NEW:
+            self.runs.api.wait_for_dag(dag_id)
+        wait_until(lambda: self.runs.active() == EVERY, lambda: f"active: {self.runs.active()}", interval=1)
+        self.transcript.expect("no import error", self.runs.import_errors(), {})
+        self.runs.pause(NEW_TWO, is_paused=False)
+        self.runs.expect(self.left, VERSION)
+        self.run_all((NEW_ONE, 11), library=VERSION)
+        self.runs.expect_all()
+        found = self.runs.dag_versions(EVERY)
+        self.transcript.expect("still one version of each DAG", found, dict.fromkeys(EVERY, 1))
 
 
 def main() -> int:
@@ -228,10 +217,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.ExitStack() as stack:
-            rehearsal = Rehearsal(folder, transcript)
-            rehearsal._stack = stack
-            rehearsal.run()
+        Rehearsal(folder, transcript).run()
     except (
         AssertionError,
         ComponentError,

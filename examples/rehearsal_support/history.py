@@ -14,6 +14,7 @@ from rehearsal_support.transcript import Transcript
 __all__ = ["History", "Run"]
 
 RUN_SECONDS = 1500.0
+PARSE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -55,25 +56,37 @@ class History:
     """
 
     def __init__(self, site: Site, transcript: Transcript) -> None:
-        self.site, self.transcript = site, transcript
+        self.site, self.transcript, self.api = site, transcript, site.log_in()
+        self.facts = site.home.parent / "facts"
         self._ended: dict[Run, dict[str, Any]] = {}
         self._messages: list[dict[str, Any]] = []
-
-    @property
-    def api(self) -> Any:
-        """A client of the API, with a new token."""
-        return self.site.log_in()
 
     def trigger(self, dag_id: str, number: int) -> Run:
         """Start a run."""
         return Run(dag_id, number, self.api.trigger(dag_id, {"recipe_run_id": number}))
+
+    def pause(self, dag_id: str, *, is_paused: bool) -> None:
+        """Pause a DAG, or let it go on."""
+        status, found = self.api.call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": is_paused})
+        text = f"{dag_id} is {'paused' if is_paused else 'no longer paused'}"
+        self.transcript.expect(text, (status, found.get("is_paused")), (200, is_paused))
+
+    def active(self) -> list[str]:
+        """Return the DAGs that Airflow can run."""
+        return sorted(each["dag_id"] for each in self.api.call("GET", "/api/v2/dags")[1]["dags"])
+
+    def refusal(self, dag_id: str) -> int:
+        """Try to start a run; return the status of Airflow's answer."""
+        return self.api.call(
+            "POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": {"recipe_run_id": 1}}
+        )[0]
 
     def state(self, run: Run, task: str = "") -> str | None:
         """Return the state of a run, or of a task of it."""
         path = f"{run.address}/taskInstances/{task}" if task else run.address
         return self.api.call("GET", path)[1]["state"]
 
-    def expect(self, run: Run, library: str, why: str = "") -> None:
+    def expect(self, run: Run, library: str) -> None:
         """Wait for the end of a run, which has to be that of its workflow, and of its task environments."""
         self.api.wait_for_end(run.address, RUN_SECONDS)
         wanted = {
@@ -83,7 +96,7 @@ class History:
         }
         found = self.seen(run)
         tasks = ", ".join(f"{name} {state}" for name, state in run.expected.items())
-        text = f"recipe run {run.number} of {run.dag_id}{f', {why}' if why else ''}: {wanted['state']} ({tasks})"
+        text = f"recipe run {run.number} of {run.dag_id}: {wanted['state']} ({tasks})"
         self.transcript.expect(text, found, wanted)
         self._ended[run] = found
         if run.is_good:
@@ -91,11 +104,6 @@ class History:
             text = f"the environments of its tasks have dkist-processing-core {library}"
             self.transcript.expect(text, facts, dict.fromkeys(run.expected, library))
         self.expect_messages(run, [] if run.is_good else ["Check"])
-
-    @property
-    def facts(self) -> Any:
-        """Where tasks leave what they have seen."""
-        return self.site.home.parent / "facts"
 
     def expect_messages(self, run: Run, tasks: list[str]) -> None:
         """Compare the failure messages about a run."""
@@ -112,11 +120,10 @@ class History:
 
     def seen(self, run: Run) -> dict[str, Any]:
         """Return what Airflow shows of a run: its state, those of its tasks, and whether their logs can be read."""
-        api = self.api
-        instances = api.call("GET", f"{run.address}/taskInstances")[1]["task_instances"]
+        instances = self.api.call("GET", f"{run.address}/taskInstances")[1]["task_instances"]
         logs = {
             each["task_id"]: json.dumps(
-                api.call("GET", f"{run.address}/taskInstances/{each['task_id']}/logs/{each['try_number']}")[1]
+                self.api.call("GET", f"{run.address}/taskInstances/{each['task_id']}/logs/{each['try_number']}")[1]
             )
             for each in instances
         }
@@ -155,4 +162,4 @@ class History:
         def parsed() -> bool:
             return all(self.api.call("GET", f"/api/v2/dags/{each}")[1]["last_parsed_time"] > since for each in dag_ids)
 
-        wait_until(parsed, f"these are not parsed again: {dag_ids}", interval=1)
+        wait_until(parsed, f"these are not parsed again: {dag_ids}", seconds=PARSE_SECONDS, interval=1)

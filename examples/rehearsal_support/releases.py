@@ -18,7 +18,7 @@ PUBLISHED = "7.5.0"
 PYTHONS: list[str] = OF_PUBLISHED["pythons"]
 DARK_DONE, FLAT_MISSING = "the dark is averaged", "the flat is missing"
 WORKFLOWS = """
-    from dkist_processing_core import Workflow
+    from dkist_processing_core import ResourceQueue, Workflow
     from {package} import tasks
 
     flow = Workflow(input_data="l0", output_data="l1", category="{category}", workflow_package=__package__)
@@ -53,7 +53,7 @@ TASKS = """
             raise RuntimeError("the flat is missing")
 """
 DARK, SCIENCE = "flow.add_node(tasks.Dark)", "flow.add_node(tasks.Science, upstreams=tasks.Dark)"
-CHECK = "flow.add_node(tasks.Check, resource_queue='high_memory')"
+CHECK = "flow.add_node(tasks.Check, resource_queue=ResourceQueue.HIGH_MEMORY)"
 # The nodes of the workflow of each release, and the library that it is frozen with. All tasks of l0_to_l1_one succeed.
 RELEASES = {
     ("one", "1.0"): (DARK, PUBLISHED),
@@ -87,6 +87,7 @@ class Releases:
             build_wheel(self._sources(instrument, version), self.index)
         for wheel in self._wheels_of_others().glob("*.whl"):
             shutil.copy(wheel, self.index)
+        self._author = self._new_author()
 
     @property
     def links(self) -> Mapping[str, str]:
@@ -105,19 +106,17 @@ class Releases:
         """Export a release as CI does, with the library that it is frozen with; return the names of the files."""
         name, (_, library) = f"instrument-{instrument}", RELEASES[instrument, version]
         sources, place = self.folder / version / name / "src", self.folder / "exports" / f"{name}-{version}"
-        python = self._published if library == PUBLISHED else self._author()
+        python = self._published if library == PUBLISHED else self._author
         files = export(python, sources, f"instrument_{instrument}", place, version)
         for each in files:
             shutil.copy(each, dags)
         return [each.name for each in files]
 
-    def _author(self) -> Path:
-        """Return the Python of a CI that has this library."""
-        python = self.folder / "author" / "bin" / "python"
-        if not python.exists():
-            wheel = f"dkist-processing-core[build] @ {self.core_wheel.as_uri()}"
-            new_environment(self.folder / "author", wheel, python=environments.find_python(*PYTHONS))
-        return python
+    def _new_author(self) -> Path:
+        """Make the environment of a CI that has this library, and return its Python."""
+        wanted = [f"dkist-processing-core[build] @ {self.core_wheel.as_uri()}"]
+        wanted += [f"instrument-{name}=={number}" for (name, number), (_, each) in RELEASES.items() if each == VERSION]
+        return new_environment(self.folder / "author", *wanted, python=environments.find_python(*PYTHONS), **self.links)
 
     def _wheels_of_others(self) -> Path:
         """Gather what the releases are frozen with and what installers need, unless that was done before."""

@@ -1,6 +1,7 @@
 """A site: a cluster whose workers have an environment of their own, and how its library is exchanged."""
 
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,10 +36,8 @@ class Site(Cluster):
 
     Parameters
     ----------
-    folder
-        Where everything is.
     environment
-        The environment variables of all components.
+        The environment variables of all components; Airflow's home is in the folder of all that belongs to the site.
     releases
         What is installed, and from where.
     port
@@ -49,7 +48,6 @@ class Site(Cluster):
 
     def __init__(
         self,
-        folder: Path,
         environment: Mapping[str, str],
         releases: Releases,
         port: int,
@@ -57,7 +55,9 @@ class Site(Cluster):
         password: str,
         transcript: Transcript,
     ) -> None:
-        self.releases, self.transcript, self.backups = releases, transcript, folder / "backup"
+        home = Path(environment["AIRFLOW_HOME"])
+        folder = home.parent
+        self.transcript, self.backups = transcript, folder / "backup"
         self.backups.mkdir()
         python = find_python(*PYTHONS)
         self.programs = {
@@ -67,7 +67,7 @@ class Site(Cluster):
         pythons = {name: self.programs[kind] for kind, names in KINDS.items() for name in names}
         super().__init__(
             {**environment, **SETTINGS, **releases.links, "PIP_NO_COMPILE": "1"},
-            folder / "airflow",
+            home,
             port,
             password=password,
             pythons=pythons,
@@ -75,7 +75,7 @@ class Site(Cluster):
         transcript.names.update({str(folder / kind): f"/opt/{kind}" for kind in KINDS})
         transcript.names.update({str(folder): "/srv/dkist", self.address: "http://airflow.example.org:8080"})
 
-    def run(self, name: str, *command: str, shown: str | None = None, **variables: str) -> str:
+    def run(self, name: str, *command: str, **variables: str) -> str:
         """Run a program of a component's environment, with its variables, as an operator does; return its output."""
         program = self.python(name).with_name(command[0])
         done = subprocess.run(
@@ -89,8 +89,8 @@ class Site(Cluster):
             timeout=COMMAND_SECONDS,
             check=False,
         )
-        words = shown or " ".join([str(program), *command[1:]])
         if done.returncode:
+            words = " ".join([str(program), *command[1:]])
             raise RehearsalError(f"$ {words}\nended with status {done.returncode}:\n{done.stdout[-4000:]}")
         return done.stdout
 
@@ -109,15 +109,31 @@ class Site(Cluster):
         self.postgresql.back_up(file)
         self.transcript.command(f"pg_dump airflow > {file}")
 
-    def install(self, requirement: str, shown: str) -> None:
+    def install(self, requirement: str) -> None:
         """Install another release of the library in both environments; nothing else in them changes its version."""
         for kind, names in KINDS.items():
             file = self.backups / f"{kind}.txt"
             self.run(names[0], "pip", "install", "--quiet", "--constraint", str(file), requirement)
-            self.transcript.command(f"/opt/{kind}/bin/pip install --constraint {file} '{shown}'")
+            self.transcript.command(f"/opt/{kind}/bin/pip install --constraint {file} '{requirement}'")
             freeze = self.run(names[0], "pip", "freeze", "--exclude", "dkist-processing-core").splitlines()
-            missing = set(file.read_text(encoding="utf-8").splitlines()) - set(freeze)
-            self.transcript.expect(f"/opt/{kind}: nothing else has another version", missing, set())
+            changed = set(file.read_text(encoding="utf-8").splitlines()) - set(freeze)
+            found = self.version(kind, "dkist-processing-core"), self.version(kind, "apache-airflow")
+            text = "dkist-processing-core {} and Airflow {}, nothing else has another version".format(*found)
+            self.transcript.expect(text, (found[0], changed), (requirement.partition("==")[2], set()))
+
+    def operate(self, *words: str, **variables: str) -> None:
+        """Run a command of this library on the machine of the scheduler, and show what it says."""
+        output = self.run("scheduler", "dkist-processing-core", *words, **variables)
+        self.transcript.command(f"dkist-processing-core {' '.join(words)}", output)
+
+    def examine(self) -> None:
+        """Let doctor look at the machines that it knows; it ends with status 0, so nothing has failed."""
+        for name, place in (*dict.fromkeys(WORKERS, "worker").items(), ("dag-processor", "dag-processor")):
+            report = self.run(name, "dkist-processing-core", "doctor", "--on", place)
+            self.transcript.command(f"dkist-processing-core doctor --on {place}  # on the machine of {name}")
+            warnings = [line for line in report.splitlines() if line.startswith("warning")]
+            sys.stderr.write(report)
+            self.transcript.expect("no check has failed, none warns", warnings, [])
 
     def stop_in_order(self, while_draining: Callable[[], object] | None = None) -> None:
         """Stop all components; the workers let their tasks end, while the API server takes what these report."""
