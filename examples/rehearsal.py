@@ -101,6 +101,7 @@ class Rehearsal:
         self.transcript.say(f"Airflow {airflow} with {PUBLISHED}: started")
         for dag_id in OLD:
             self.runs.api.wait_for_dag(dag_id)
+            self.runs.pause(dag_id, is_paused=False)  # as they begin, unless Airflow's configuration says otherwise
         (self.facts / "3.hold").touch()
         good, bad, self.middle = (self.runs.trigger(*each) for each in ((ONE_0, 1), (TWO, 2), (ONE_1, 3)))
         self.runs.expect(good, PUBLISHED)

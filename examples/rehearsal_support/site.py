@@ -18,9 +18,8 @@ __all__ = ["DRAIN_SECONDS", "ORDER", "Site"]
 
 DRAIN_SECONDS = 600.0
 COMMAND_SECONDS = 900
-# Airflow's own values, where those of a cluster in the tests are shorter than an upgrade takes.
+# New files are found soon; otherwise Airflow's own values, where a cluster in the tests has less than an upgrade takes.
 SETTINGS = {
-    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "300",
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "600",
