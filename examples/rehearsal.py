@@ -140,10 +140,9 @@ class Rehearsal:
         self.runs.expect_all()
         self.transcript.expect("no import error", self.runs.import_errors(), {})
         self.transcript.expect("no DAG has a new version", self.runs.dag_versions(OLD), self.versions)
-        self.runs.expect(self.middle, PUBLISHED)
-        self.runs.expect(self.waiting, PUBLISHED)
         self.runs.pause(ONE_0, is_paused=False)
-        self.runs.expect(self.paused, PUBLISHED)
+        for run in (self.middle, self.paused, self.waiting):
+            self.runs.expect(run, PUBLISHED)
 
     def use_new(self) -> None:
         """Deploy releases that were exported with this library, and run them."""

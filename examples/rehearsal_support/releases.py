@@ -36,7 +36,7 @@ TASKS = """
         def run(self):
             place = Path(os.environ["FACTS"])
             place.joinpath(f"{self.recipe_run_id}.began").touch()
-            for _ in range(600):
+            for _ in range(3600):
                 if not place.joinpath(f"{self.recipe_run_id}.hold").exists():
                     break
                 time.sleep(1)

@@ -18,11 +18,11 @@ __all__ = ["DRAIN_SECONDS", "ORDER", "Site"]
 
 DRAIN_SECONDS = 600.0
 COMMAND_SECONDS = 900
-# New files are found soon; otherwise Airflow's own values, where a cluster in the tests has less than an upgrade takes.
+# New files are found soon, and what waits is not given up while an upgrade takes long on a busy machine.
 SETTINGS = {
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "300",
-    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "600",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "600",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "3600",
 }
 # In which they are stopped; they are started in the opposite order.
 ORDER = ("scheduler", *WORKERS, "dag-processor", "api-server")
