@@ -3,7 +3,10 @@
 import json
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Mapping
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 
 from support.matrix import environments
@@ -64,6 +67,13 @@ RELEASES = {
 }
 
 
+def metadata(wheel: Path) -> Message:
+    """Return the metadata of a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [each for each in archive.namelist() if each.endswith(".dist-info/METADATA")]
+        return message_from_bytes(archive.read(name))
+
+
 class Releases:
     """
     The wheels of all releases, and how the pipeline of a team exports.
@@ -121,14 +131,15 @@ class Releases:
     def _wheels_of_others(self) -> Path:
         """Gather what the releases are frozen with and what installers need, unless that was done before."""
         place = environments.KEPT / f"wheels-{PUBLISHED}"
-        kept, text = place / "pins.json", json.dumps([*self.pins, self.core_wheel.name])
+        ours = f"dkist-processing-core[airflow] @ {self.core_wheel.as_uri()}"
+        requires = metadata(self.core_wheel).get_all("Requires-Dist")
+        kept, text = place / "pins.json", json.dumps([self.pins, requires])
         if not kept.exists() or kept.read_text(encoding="utf-8") != text:
             shutil.rmtree(place, ignore_errors=True)
             python = new_environment(self.folder / "pip", "pip", python=environments.find_python(*PYTHONS))
             pins, others = self.folder / "pins.txt", self.folder / "others.txt"
             pins.write_text("\n".join(self.pins), encoding="utf-8")
             others.write_text("\n".join(self.pins[1:]), encoding="utf-8")
-            ours = f"dkist-processing-core[airflow] @ {self.core_wheel.as_uri()}"
             for wanted in (["--no-deps", "--requirement", pins], ["--constraint", others, "pip", ours]):
                 command = [python, "-m", "pip", "wheel", "--quiet", "--wheel-dir", place, *wanted]
                 done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)

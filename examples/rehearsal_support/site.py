@@ -107,6 +107,15 @@ class Site(Cluster):
         file = self.backups / "airflow.sql"
         self.postgresql.back_up(file)
         self.transcript.command(f"pg_dump airflow > {file}")
+        self.postgresql.restore(file, "restored")
+        found, expected = (self._count(database) for database in ("restored", "airflow"))
+        self.transcript.expect(
+            "the copy of the database can be restored, with every run and task instance", found, expected
+        )
+
+    def _count(self, database: str) -> list[object]:
+        tables = ("dag_run", "task_instance")
+        return [self.postgresql.query(f"SELECT count(*) FROM {table}", database) for table in tables]
 
     def install(self, requirement: str) -> None:
         """Install another release of the library in both environments; nothing else in them changes its version."""
