@@ -64,13 +64,13 @@ class Rehearsal:
         for each in (self.dags, self.facts):
             each.mkdir(parents=True)
         transcript.names[VERSION] = Version(VERSION).base_version
-        self.releases = Releases(folder / "releases")
         self.password = secrets.token_urlsafe(12)
 
     def run(self) -> None:
         """Do all steps."""
         with contextlib.ExitStack() as stack:
             with self.transcript.step(STEPS[0]):
+                self.releases = Releases(self.folder / "releases")
                 self.export(PUBLISHED)
                 self.site = stack.enter_context(self.new_site())
                 self.runs = History(self.site, self.transcript)
