@@ -24,7 +24,7 @@ export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster test test-kills test-pythons matrix deployment client client-compare coverage-report mutation check release-check docs pictures benchmarks chaos constraints clean
+.PHONY: help setup rabbitmq postgresql chromium demo airflow cluster rehearsal test test-kills test-pythons matrix deployment client client-compare coverage-report mutation check release-check docs pictures benchmarks chaos constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
@@ -75,6 +75,9 @@ airflow: $(DONE) ## Run the example package in a standalone Airflow with its web
 
 cluster: $(DONE) rabbitmq postgresql ## Run the example on a cluster on this machine (KEEP=1: and keep it until Ctrl-C)
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/cluster.py $(if $(KEEP),--keep)
+
+rehearsal: $(DONE) rabbitmq postgresql ## Upgrade a cluster from the published library, go back, upgrade again; write the transcript
+	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/rehearsal.py
 
 test: $(DONE) rabbitmq postgresql chromium ## Run the tests (WHEEL=1: of the built wheel)
 	@$(if $(COVERAGE),$(BIN)/python tests/support/coverage/install.py)

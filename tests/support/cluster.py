@@ -73,6 +73,8 @@ class Cluster(Components):
         Where the API and the web pages are, on 127.0.0.1.
     password
         Of the user ``admin``.
+    pythons
+        As for `Components`.
 
     Raises
     ------
@@ -80,7 +82,15 @@ class Cluster(Components):
         If a server is missing.
     """
 
-    def __init__(self, environment: Mapping[str, str], home: Path, port: int, *, password: str) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        home: Path,
+        port: int,
+        *,
+        password: str,
+        pythons: Mapping[str, Path] | None = None,
+    ) -> None:
         self.home = home
         self.rabbitmq = RabbitMQ.new(_folder(home / "rabbitmq"))
         # The last one that may be missing, since it makes a folder. Its data need not survive a power cut.
@@ -107,6 +117,7 @@ class Cluster(Components):
                 "scheduler": ["scheduler", "--skip-serve-logs"],
                 **{name: _worker_command(name, queues) for name, queues in WORKERS.items()},
             },
+            pythons=pythons,
         )
 
     def __enter__(self) -> Self:
@@ -140,7 +151,8 @@ class Cluster(Components):
         modules = _folder(self.home / "config")  # on the path of all that Airflow runs
         (modules / "cluster_host.py").write_text(HOSTNAME, encoding="utf-8")
         try:
-            Airflow(self.home, self.home / "dags", self._variables).set_up(POOLS)
+            python = str(self.python("scheduler"))
+            Airflow(self.home, self.home / "dags", self._variables, python).set_up(POOLS)
         except AirflowUnusableError as error:
             raise ComponentError(f"Airflow's database and pools could not be made: {error}") from None
 

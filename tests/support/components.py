@@ -50,6 +50,8 @@ class Components:
     commands
         The arguments of ``airflow`` for each component, by name; scheduler, DAG processor, triggerer and API server of
         one machine by default.
+    pythons
+        The Python of single components, by name, if it is not the one of this process. Its programs are found first.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Components:
         password: str,
         of_component: Mapping[str, Mapping[str, str]] | None = None,
         commands: Mapping[str, Sequence[str]] = COMMANDS,
+        pythons: Mapping[str, Path] | None = None,
     ) -> None:
         self.address, self.password, self.folder = f"http://127.0.0.1:{port}", password, folder
         self.commands = commands
@@ -77,6 +80,7 @@ class Components:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         } | dict(environment)
         self._of_component = of_component or {}
+        self._pythons = pythons or {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -88,8 +92,7 @@ class Components:
         try:
             for name in self.commands:
                 self.start(name)
-            problem = f"Airflow did not answer within {START_SECONDS:.0f} s; its logs are in {self.folder}"
-            wait_until(self._is_healthy, problem, seconds=START_SECONDS, interval=0.5, error=ComponentError)
+            self.wait_until_healthy()
         except BaseException:
             self.__exit__()
             raise
@@ -102,14 +105,37 @@ class Components:
         """Start a component; what it prints is added to its log."""
         with self._log(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", *self.commands[name]],
-                env={**self._environment, **self._of_component.get(name, {})},
+                [self.python(name), "-m", "airflow", *self.commands[name]],
+                env=self.variables(name),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def python(self, name: str) -> Path:
+        """Return the Python of a component."""
+        return self._pythons.get(name, Path(sys.executable))
+
+    def variables(self, name: str) -> dict[str, str]:
+        """Return the environment variables of a component."""
+        found = {**self._environment, **self._of_component.get(name, {})}
+        if name in self._pythons:
+            found["PATH"] = f"{self.python(name).parent}{os.pathsep}{found['PATH']}"
+        return found
+
+    def wait_until_healthy(self) -> None:
+        """
+        Wait until scheduler, DAG processor and API server work.
+
+        Raises
+        ------
+        ComponentError
+            If a component has ended, or they do not work in time.
+        """
+        problem = f"Airflow did not answer within {START_SECONDS:.0f} s; its logs are in {self.folder}"
+        wait_until(self._is_healthy, problem, seconds=START_SECONDS, interval=0.5, error=ComponentError)
 
     def stop(self, name: str, seconds: float = STOP_SECONDS) -> None:
         """End a component with SIGTERM to its first process, as systemd does; with all its processes after a while."""

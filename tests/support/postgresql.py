@@ -137,9 +137,23 @@ class PostgreSQL:
 
     def query(self, statement: str, database: str = "airflow") -> list[list[str]]:
         """Run one statement and return the rows of its result, each value as text."""
-        place = ["--host=127.0.0.1", f"--port={self.port}", f"--username={USER}", f"--dbname={database}"]
-        done = self._run("psql", "--no-psqlrc", "--csv", "--tuples-only", *place, f"--command={statement}")
+        done = self._run(
+            "psql", "--no-psqlrc", "--csv", "--tuples-only", *self._place(database), f"--command={statement}"
+        )
         return list(csv.reader(done.splitlines()))
+
+    def back_up(self, file: Path, database: str = "airflow") -> None:
+        """Write a database to a file."""
+        file.write_text(self._run("pg_dump", *self._place(database)))
+
+    def restore(self, file: Path, database: str) -> None:
+        """Create a database of what `back_up` has written."""
+        self.create_database(database)
+        options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
+        self._run("psql", *options, *self._place(database), text=file.read_text())
+
+    def _place(self, database: str) -> list[str]:
+        return ["--host=127.0.0.1", f"--port={self.port}", f"--username={USER}", f"--dbname={database}"]
 
     def stop(self) -> None:
         """End the server in an orderly way, at once for its clients; what was committed stays."""
@@ -182,10 +196,10 @@ class PostgreSQL:
         finally:
             shutil.rmtree(self.data, ignore_errors=True)
 
-    def _run(self, program: str, *arguments: str) -> str:
+    def _run(self, program: str, *arguments: str, text: str = "") -> str:
         done = subprocess.run(
             [self.programs / program, *arguments],
-            stdin=subprocess.DEVNULL,
+            input=text,
             capture_output=True,
             text=True,
             timeout=PATIENCE_SECONDS,

@@ -1,9 +1,11 @@
 """Releases in a folder that serves as a package index: this library's wheel, and small packages made by tests."""
 
+import json
 import os
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import dkist_processing_core
@@ -53,7 +55,13 @@ def make_index(folder: Path, core_wheel: Path, *projects: Path) -> Path:
 
 
 def write_package(
-    folder: Path, files: dict[str, str], *, name: str, version: str = "1.0", package: str | None = None
+    folder: Path,
+    files: dict[str, str],
+    *,
+    name: str,
+    version: str = "1.0",
+    package: str | None = None,
+    frozen: Sequence[str] = (f"dkist-processing-core=={VERSION}",),
 ) -> Path:
     """
     Write the sources of a small instrument package.
@@ -68,6 +76,8 @@ def write_package(
         Of the distribution.
     package
         Name to import, if it is not the usual one.
+    frozen
+        The requirements of its extra of that name. The first one is this library, or the published one.
     """
     package = package or name.replace("-", "_")
     project = folder / name
@@ -83,9 +93,9 @@ def write_package(
             [project]
             name = "{name}"
             version = "{version}"
-            dependencies = ["dkist-processing-core>={VERSION}"]
+            dependencies = ["{frozen[0].replace("==", ">=")}"]
             [project.optional-dependencies]
-            frozen = ["dkist-processing-core=={VERSION}"]
+            frozen = {json.dumps([*frozen])}
             [tool.hatch.build.targets.wheel]
             packages = ["src/{package}"]
             """
