@@ -22,7 +22,7 @@ from demo_support.stage import ROOT
 
 sys.path.insert(0, str(ROOT / "tests"))
 from packaging.version import Version
-from rehearsal_support.history import History
+from rehearsal_support.history import History, Run
 from rehearsal_support.releases import PUBLISHED, RELEASES, Releases
 from rehearsal_support.site import DRAIN_SECONDS, Site
 from rehearsal_support.transcript import STEPS, RehearsalError, Transcript
@@ -108,19 +108,13 @@ class Rehearsal:
         self.runs.expect(bad, PUBLISHED)
         self.runs.pause(ONE_0, is_paused=True)
         self.paused = self.runs.trigger(ONE_0, 4)
-        self.site.stop("worker-b", DRAIN_SECONDS)
-        self.waiting = self.runs.trigger(TWO, 5)
-        wait_until(lambda: self.runs.state(self.waiting, "Check") == "queued", "not queued", interval=1)
+        self.waiting = self.wait_for_worker(TWO, 5)
         wait_until((self.facts / "3.began").exists, "not begun", seconds=DRAIN_SECONDS, interval=1)
-        under_way = {
-            f"recipe run 3 of {ONE_1}: its first task runs": self.runs.state(self.middle, "Dark") == "running",
-            f"recipe run 4 of {ONE_0}, which is paused: queued": self.runs.state(self.paused) == "queued",
-            f"recipe run 5 of {TWO}: its task waits for a worker": self.runs.state(self.waiting, "Check") == "queued",
-        }
-        for text, found in under_way.items():
-            self.transcript.expect(f"under way: {text}", (found,), (True,))
+        expect = self.transcript.expect
+        expect(f"recipe run 3 of {ONE_1}: its first task runs", self.runs.state(self.middle, "Dark"), "running")
+        expect(f"recipe run 4 of {ONE_0}: queued, since the DAG is paused", self.runs.state(self.paused), "queued")
         self.versions = self.runs.dag_versions(OLD)
-        self.transcript.expect("one version of each DAG", self.versions, dict.fromkeys(OLD, 1))
+        expect("one version of each DAG", self.versions, dict.fromkeys(OLD, 1))
 
     def upgrade(self) -> None:
         """Do it for the first time, with a copy of everything."""
@@ -165,21 +159,33 @@ class Rehearsal:
 
     def go_back(self) -> None:
         """Take a new release out as the guide says, leave another one where it is, and install 7.5.0."""
+        expect = self.transcript.expect
         self.move("retire")
-        self.runs.pause(NEW_TWO, is_paused=True)
-        self.left = self.runs.trigger(NEW_TWO, 8)
         self.site.operate("messages", "list", "--spool", str(self.site.spool("worker-a")))
+        self.lost = self.wait_for_worker(NEW_TWO, 8)
+        self.runs.pause(NEW_TWO, is_paused=True)
+        self.left = self.runs.trigger(NEW_TWO, 9)
         self.site.stop_in_order()
         self.install(f"dkist-processing-core=={PUBLISHED}")
         wait_until(self.runs.import_errors, "the file of the new release has no import error", interval=1)
         error = "ModuleNotFoundError: No module named 'dkist_processing_core.scheduling'"
-        expect = self.transcript.expect
-        expect(f"{NEW_TWO} was left: {error}", self.runs.import_errors(), {f"{NEW_TWO}.py": error})
+        expect(f"{NEW_TWO}: {error}", self.runs.import_errors(), {f"{NEW_TWO}.py": error})
         expect(f"Airflow offers the old DAGs alone: {', '.join(OLD)}", self.runs.active(), OLD)
-        expect(f"it refuses a run of {NEW_TWO}", self.runs.refusal(NEW_TWO), 404)
-        self.run_all((ONE_0, 9), (TWO, 10), library=PUBLISHED)
-        expect(f"recipe run 8 of {NEW_TWO}: queued", self.runs.state(self.left), "queued")
+        expect(f"it refuses to run {NEW_TWO}", self.runs.refusal(NEW_TWO), 404)
+        self.run_all((ONE_0, 10), (TWO, 11), library=PUBLISHED)
+        expect(f"recipe run 9 of {NEW_TWO}: queued", self.runs.state(self.left), "queued")
+        self.runs.wait_for_task(self.lost, "failed")
+        expect(f"recipe run 8 of {NEW_TWO}: running, its task has failed", self.runs.state(self.lost), "running")
+        self.runs.expect_messages(self.lost, [])
         self.runs.expect_all()
+
+    def wait_for_worker(self, dag_id: str, number: int) -> Run:
+        """Stop the worker of a DAG, and start a run, whose task then waits in Celery's queue."""
+        self.site.stop("worker-b", DRAIN_SECONDS)
+        run = self.runs.trigger(dag_id, number)
+        self.runs.wait_for_task(run, "queued")
+        self.transcript.say(f"recipe run {number} of {dag_id}: worker-b is stopped, the task waits in Celery's queue")
+        return run
 
     def move(self, verb: str) -> None:
         """Take a new release out of the DAG folder, or bring it back."""
@@ -196,8 +202,9 @@ class Rehearsal:
         wait_until(lambda: self.runs.active() == EVERY, lambda: f"active: {self.runs.active()}", interval=1)
         self.transcript.expect("no import error", self.runs.import_errors(), {})
         self.runs.pause(NEW_TWO, is_paused=False)
+        self.runs.expect_end(self.lost)
         self.runs.expect(self.left, VERSION)
-        self.run_all((NEW_ONE, 11), library=VERSION)
+        self.run_all((NEW_ONE, 12), library=VERSION)
         self.runs.expect_all()
         found = self.runs.dag_versions(EVERY)
         self.transcript.expect("still one version of each DAG", found, dict.fromkeys(EVERY, 1))

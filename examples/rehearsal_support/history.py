@@ -61,6 +61,10 @@ class History:
         self._ended: dict[Run, dict[str, Any]] = {}
         self._messages: list[dict[str, Any]] = []
 
+    def wait_for_task(self, run: Run, state: str) -> None:
+        """Wait until the task of a run that has to fail has a state."""
+        wait_until(lambda: self.state(run, "Check") == state, f"{run} is not {state}", seconds=RUN_SECONDS, interval=1)
+
     def trigger(self, dag_id: str, number: int) -> Run:
         """Start a run."""
         return Run(dag_id, number, self.api.trigger(dag_id, {"recipe_run_id": number}))
@@ -87,23 +91,26 @@ class History:
         return self.api.call("GET", path)[1]["state"]
 
     def expect(self, run: Run, library: str) -> None:
-        """Wait for the end of a run, which has to be that of its workflow, and of its task environments."""
-        self.api.wait_for_end(run.address, RUN_SECONDS)
-        wanted = {
-            "state": "success" if run.is_good else "failed",
-            "tasks": run.expected,
-            "logs": dict.fromkeys(run.expected, True),
-        }
-        found = self.seen(run)
-        tasks = ", ".join(f"{name} {state}" for name, state in run.expected.items())
-        text = f"recipe run {run.number} of {run.dag_id}: {wanted['state']} ({tasks})"
-        self.transcript.expect(text, found, wanted)
-        self._ended[run] = found
+        """Wait for the end of a run, which has to be that of its workflow, and in its task environments."""
+        self.expect_end(run)
+        text = DARK_DONE if run.is_good else FLAT_MISSING
+        logs = {name: text in "\n".join(log) for name, log in self._ended[run]["logs"].items()}
+        self.transcript.expect(f"each log has {text!r}", logs, dict.fromkeys(run.expected, True))
         if run.is_good:
             facts = {name: (self.facts / f"{run.number}.{name}").read_text(encoding="utf-8") for name in run.expected}
-            text = f"the environments of its tasks have dkist-processing-core {library}"
+            text = f"its environments have dkist-processing-core {library}"
             self.transcript.expect(text, facts, dict.fromkeys(run.expected, library))
-        self.expect_messages(run, [] if run.is_good else ["Check"])
+
+    def expect_end(self, run: Run) -> None:
+        """Wait for the end of a run, and compare the states of its tasks and the messages about it."""
+        self.api.wait_for_end(run.address, RUN_SECONDS)
+        self._ended[run] = self.seen(run)
+        state, tasks = ("success", []) if run.is_good else ("failed", ["Check"])
+        states = ", ".join(f"{name} {each}" for name, each in run.expected.items())
+        found = self._ended[run]["state"], self._ended[run]["tasks"]
+        text = f"recipe run {run.number} of {run.dag_id}: {state} ({states})"
+        self.transcript.expect(text, found, (state, run.expected))
+        self.expect_messages(run, tasks)
 
     def expect_messages(self, run: Run, tasks: list[str]) -> None:
         """Compare the failure messages about a run."""
@@ -119,30 +126,35 @@ class History:
         return [each for each in self._messages if each["dagRunId"] == run.run_id]
 
     def seen(self, run: Run) -> dict[str, Any]:
-        """Return what Airflow shows of a run: its state, those of its tasks, and whether their logs can be read."""
+        """Return what Airflow shows of a run: its state, and the state and the log of each task."""
         instances = self.api.call("GET", f"{run.address}/taskInstances")[1]["task_instances"]
         logs = {
-            each["task_id"]: json.dumps(
-                self.api.call("GET", f"{run.address}/taskInstances/{each['task_id']}/logs/{each['try_number']}")[1]
-            )
+            each["task_id"]: f"{run.address}/taskInstances/{each['task_id']}/logs/{each['try_number']}"
             for each in instances
         }
-        text = DARK_DONE if run.is_good else FLAT_MISSING
         return {
             "state": self.state(run),
             "tasks": {each["task_id"]: each["state"] for each in instances},
-            "logs": {name: text in log for name, log in logs.items()},
+            "logs": {name: self._log(address) for name, address in logs.items()},
         }
+
+    def _log(self, address: str) -> list[str]:
+        return [str(line.get("event")) for line in self.api.call("GET", address)[1]["content"]]
 
     def expect_all(self) -> None:
         """Compare what Airflow shows of all runs that had ended with what it showed then; and no message is left."""
-        found = {run: self.seen(run) for run in self._ended}
-        text = f"all {len(found)} runs that had ended: the same states, and each log can be read"
-        self.transcript.expect(text, found, self._ended)
+        lost = {}
+        for run, before in self._ended.items():
+            now = self.seen(run)
+            lines = {name: set(log) - set(now["logs"].get(name, [])) for name, log in before["logs"].items()}
+            if (now["state"], now["tasks"]) != (before["state"], before["tasks"]) or any(lines.values()):
+                lost[run] = before, now
+        text = f"the history of {len(self._ended)} runs: the same states, and every line of the log of each task"
+        self.transcript.expect(text, lost, {})
         failed = sorted(run.run_id for run in self._ended if not run.is_good)
         self._of(next(iter(self._ended)))
         self.transcript.expect(
-            f"{len(failed)} runs of them have failed: as many messages",
+            f"failed runs among them: {len(failed)}; failure messages since the beginning: {len(failed)}",
             sorted(each["dagRunId"] for each in self._messages),
             failed,
         )
