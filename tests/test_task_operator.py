@@ -122,8 +122,12 @@ def test_a_task_succeeds_by_its_outcome_and_its_status(run):
             Outcome("failed", exit_status=-9),
             "The worker program was killed by signal 9, and the task with it (exit status -9)",
         ),
+        (
+            Outcome("failed", exit_status=-1),
+            "The worker program was killed by signal 1, and the task with it (exit status -1)",
+        ),
     ],
-    ids=["summary", "summary-and-status", "nothing", "signal"],
+    ids=["summary", "summary-and-status", "nothing", "signal", "lowest-signal"],
 )
 def test_the_error_says_what_is_known(outcome, text):
     """Its text is what Airflow logs and reports."""

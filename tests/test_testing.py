@@ -15,6 +15,7 @@ import pytest
 from support.apm import intake
 from support.releases import REPOSITORY
 
+import dkist_processing_core
 from dkist_processing_core import TaskBase, telemetry, testing
 from dkist_processing_core.common import test_mode
 from dkist_processing_core.failure_callback import (
@@ -400,8 +401,9 @@ def test_what_is_configured_does_not_count(monkeypatch, tmp_path):
 
 def test_it_needs_neither_pytest_nor_anything_heavy():
     """A program of its own; what it imports is the standard library and this one."""
+    # Without site, so that what the environment loads at the start of each Python does not count.
     program = (
-        "import sys\n"
+        f"import sys\nsys.path.append({str(Path(dkist_processing_core.__file__).parents[1])!r})\n"
         "from dkist_processing_core import TaskBase, testing\n"
         "class Task(TaskBase):\n"
         "    def run(self): pass\n"
@@ -410,7 +412,7 @@ def test_it_needs_neither_pytest_nor_anything_heavy():
         "new = {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
         "print(sorted(name for name in new if not name.startswith(('_', 'sitecustomize'))))"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["Task (w v, recipe run 1)", "['dkist_processing_core']"]
 
 
