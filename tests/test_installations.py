@@ -33,11 +33,6 @@ class Greet(TaskBase):
         with self.apm_step("greeting"):
             print("hello from", self.recipe_run_id)
 """
-SETTINGS = """
-from dkist_processing_core.config import DKISTProcessingCoreConfiguration
-given = {"interservice-bus": {"mesh_address": "given", "mesh_port": 2}}
-print(DKISTProcessingCoreConfiguration(service_mesh=given).isb_mesh_service.port)
-"""
 PUBLISH = """
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.publisher import PublishError, publish
@@ -68,7 +63,6 @@ def test_an_installation_works(row, archives, tmp_path):
     assert (lacks == 0) == (row.extra == "airflow")
     check_version(row, python)
     check_task(python, tmp_path)
-    check_settings(python)
     check_bus(python)
     checks = {"airflow": check_airflow, "build": check_build, "otel": check_otel}
     checks.get(row.extra, lambda *_: None)(python, tmp_path)
@@ -97,11 +91,6 @@ def check_task(python, folder):
         run_task(python, folder, ELASTIC_APM_ENABLED="true", MESH_CONFIG=received.mesh_config)
     assert received.transaction["name"].endswith("Greet")
     assert received.span("greeting")
-
-
-def check_settings(python):
-    """A setting that is passed overrides the variable, although another library reads both."""
-    assert run(python, "-P", "-c", SETTINGS, MESH_CONFIG=mesh_config(1)) == "2\n"
 
 
 def check_bus(python):

@@ -18,8 +18,8 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 OLDEST = PYTHONS[0]
 # The extras that users install; the others are for work on this library.
 EXTRAS = ("airflow", "build", "otel")
-# Whose lower bounds are younger than the oldest Airflow. No part of Airflow depends on any of them.
-NOT_DATED = ("pydantic-settings", "uv")
+# uv is a program beside the others, and none of them depends on it.
+NOT_DATED = "uv"
 SECONDS = 900
 
 
@@ -66,8 +66,7 @@ def pins(row: Installation, python: Path, folder: Path) -> Path:
     if row.resolution == LOWEST and (before := dates.get(pinned(file).get("apache-airflow", ""))):
         file.unlink()  # whose versions uv would prefer
         newest = TABLE["airflow"][-2]["before"]
-        own = [part for name in NOT_DATED for part in ("--exclude-newer-package", f"{name}={newest}")]
-        run_uv(*command, "--exclude-newer", before, *own)
+        run_uv(*command, "--exclude-newer", before, "--exclude-newer-package", f"{NOT_DATED}={newest}")
     return file
 
 
