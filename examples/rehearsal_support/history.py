@@ -92,17 +92,6 @@ class History:
 
     def expect(self, run: Run, library: str) -> None:
         """Wait for the end of a run, which has to be that of its workflow, and in its task environments."""
-        self.expect_end(run)
-        text = DARK_DONE if run.is_good else FLAT_MISSING
-        logs = {name: text in "\n".join(log) for name, log in self._ended[run]["logs"].items()}
-        self.transcript.expect(f"each log has {text!r}", logs, dict.fromkeys(run.expected, True))
-        if run.is_good:
-            facts = {name: (self.facts / f"{run.number}.{name}").read_text(encoding="utf-8") for name in run.expected}
-            text = f"its environments have dkist-processing-core {library}"
-            self.transcript.expect(text, facts, dict.fromkeys(run.expected, library))
-
-    def expect_end(self, run: Run) -> None:
-        """Wait for the end of a run, and compare the states of its tasks and the messages about it."""
         self.api.wait_for_end(run.address, RUN_SECONDS)
         self._ended[run] = self.seen(run)
         state, tasks = ("success", []) if run.is_good else ("failed", ["Check"])
@@ -111,6 +100,13 @@ class History:
         text = f"recipe run {run.number} of {run.dag_id}: {state} ({states})"
         self.transcript.expect(text, found, (state, run.expected))
         self.expect_messages(run, tasks)
+        text = DARK_DONE if run.is_good else FLAT_MISSING
+        logs = {name: text in "\n".join(log) for name, log in self._ended[run]["logs"].items()}
+        self.transcript.expect(f"each log has {text!r}", logs, dict.fromkeys(run.expected, True))
+        if run.is_good:
+            facts = {name: (self.facts / f"{run.number}.{name}").read_text(encoding="utf-8") for name in run.expected}
+            text = f"its environments have dkist-processing-core {library}"
+            self.transcript.expect(text, facts, dict.fromkeys(run.expected, library))
 
     def expect_messages(self, run: Run, tasks: list[str]) -> None:
         """Compare the failure messages about a run."""

@@ -19,7 +19,7 @@ STEPS = (
 )
 # What differs from run to run.
 VARYING = (
-    (r"-\d{8}T\d{6}-\d+", "-TIME"),
+    (r"-\d{8}T\d{6}-\w+", "-TIME"),
     (r"manual__\d{4}-\d\d-\d\dT[^ ]+", "manual__TIME"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d)?", "TIME"),
 )
