@@ -175,7 +175,7 @@ def test_a_failure_is_retried_and_stops_only_what_depends_on_it(flows, trace, ex
     first, second = result.tasks["Fails"].tries
     assert (first.state, second.state, second.exit_status) == ("up_for_retry", "failed", 1)
     assert second.summary == "ValueError: no darks"
-    assert trace() == ["Dark", "Fails", "Flat", "Fails"]
+    assert sorted(trace()) == ["Dark", "Fails", "Fails", "Flat"]
 
 
 def test_with_fail_fast_no_task_is_started_after_a_failure(flows, trace):
@@ -224,8 +224,8 @@ def test_tasks_can_be_chosen(flows, trace, chosen, expected):
     [
         ({"only": ["Drak"]}, SelectionError, "'Drak' in a_to_b_cam_diamond .did you mean 'Dark'"),
         ({"skip": ["Dark", "Flat", "Science", "Movie"]}, SelectionError, "left"),
-        ({"parallel": 0}, LocalRunError, "from 1 on"),
-        ({"queue_limits": {"default": 0}}, LocalRunError, "from 1 on"),
+        ({"parallel": 0}, LocalRunError, "must be 1 or more"),
+        ({"queue_limits": {"default": 0}}, LocalRunError, "must be 1 or more"),
     ],
 )
 def test_arguments_with_which_nothing_runs_are_refused(flows, arguments, error, message, tmp_path):
@@ -505,10 +505,3 @@ def test_a_task_cannot_end_the_process_of_the_command_with_0(flows, tmp_path):
     _, error = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert b"Exits has called os._exit(0), which ends the run" in error
-
-
-@pytest.mark.parametrize("arguments", [{"parallel": 0}, {"queue_limits": {"default": 0}}])
-def test_a_limit_under_which_nothing_runs_is_an_error(flows, arguments):
-    """In place of a run that has failed without a task."""
-    with pytest.raises(LocalRunError, match="must be 1 or more"):
-        run_workflow(flows.diamond, 7, **arguments)
