@@ -236,6 +236,9 @@ def main() -> int:
     ) as error:
         console.say(f"\nERROR: {error}", "red")
         return 1
+    except KeyboardInterrupt:
+        console.say("\nThe site and everything that it had started has ended.")
+        return 128 + signal.SIGINT
     TRANSCRIPT.write_text(transcript.text, encoding="utf-8")
     console.say(f"\nThe rehearsal took {time.monotonic() - began:.0f} s. Its transcript is {shown(TRANSCRIPT)}", "bold")
     return 0

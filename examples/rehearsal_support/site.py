@@ -58,11 +58,10 @@ class Site(Cluster):
         self.transcript, self.backups = transcript, folder / "backup"
         self.backups.mkdir()
         python = find_python(*PYTHONS)
-        self.programs = {
-            kind: new_environment(folder / kind, "pip", *releases.pins, python=python, **releases.links)
-            for kind in KINDS
-        }
-        pythons = {name: self.programs[kind] for kind, names in KINDS.items() for name in names}
+        pythons = {}
+        for kind, names in KINDS.items():
+            installed = new_environment(folder / kind, "pip", *releases.pins, python=python, **releases.links)
+            pythons.update(dict.fromkeys(names, installed))
         super().__init__(
             {**environment, **SETTINGS, **releases.links, "PIP_NO_COMPILE": "1"},
             home,
