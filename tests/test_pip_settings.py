@@ -160,7 +160,7 @@ def test_what_uv_is_not_given_is_named(wheels, index, tmp_path):
         put(wheel, root / "simple")
     pip_conf = f"[global]\nindex-url = {address}/simple\n[install]\nprefer-binary = true\ntarget = /nowhere\n"
     _, log = build("uv", tmp_path, pip_conf, PIP_PROGRESS_BAR="off", PIP_ONLY_BINARY=":all:")
-    assert "settings of pip that uv is not given: prefer-binary, progress-bar, target\n" in log
+    assert "settings of pip that are not passed to uv: prefer-binary, progress-bar, target\n" in log
 
 
 def test_what_installs_elsewhere_is_not_given_to_pip(wheels, index, tmp_path):
@@ -170,5 +170,5 @@ def test_what_installs_elsewhere_is_not_given_to_pip(wheels, index, tmp_path):
         put(wheel, root / "simple")
     pip_conf = f"[global]\nindex-url = {address}/simple\n[install]\ntarget = {tmp_path / 'target'}\nuser = true\n"
     _, log = build("pip", tmp_path, pip_conf, PIP_DRY_RUN="1", PIP_ISOLATED="1", PIP_VERSION="23")
-    assert "settings of pip that pip is not given: dry-run, isolated, target, user, version\n" in log
+    assert "settings of pip that are not passed to pip: dry-run, isolated, target, user, version\n" in log
     assert not (tmp_path / "target").exists()

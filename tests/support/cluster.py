@@ -150,9 +150,10 @@ class Cluster(Components):
         self.postgresql.create_database()
         modules = _folder(self.home / "config")  # on the path of all that Airflow runs
         (modules / "cluster_host.py").write_text(HOSTNAME, encoding="utf-8")
+        airflow = Airflow(self.home, self.home / "dags", self._variables, str(self.python("scheduler")))
         try:
-            python = str(self.python("scheduler"))
-            Airflow(self.home, self.home / "dags", self._variables, python).set_up(POOLS)
+            airflow.run([airflow.python, "-m", "airflow", "db", "migrate"])
+            airflow.make_pools(POOLS)
         except AirflowUnusableError as error:
             raise ComponentError(f"Airflow's database and pools could not be made: {error}") from None
 

@@ -28,12 +28,16 @@ class Airflow(airflow.Airflow):
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return cls(home, home / "dags", {"PATH": path})
 
-    def set_up(self, slots: Mapping[str, int] = SLOTS) -> None:
-        """Make the database and the pools, by the number of slots of each."""
+    def set_up(self) -> None:
+        """Make the database and the pools."""
+        self.migrate(seconds=SECONDS)
+        self.make_pools(SLOTS)
+
+    def make_pools(self, slots: Mapping[str, int]) -> None:
+        """Make pools, by the number of slots of each."""
         pools = {
             name: {"slots": number, "description": "", "include_deferred": False} for name, number in slots.items()
         }
-        self.migrate(seconds=SECONDS)
         (self.home / "pools.json").write_text(json.dumps(pools))
         self.run([self.python, "-m", "airflow", "pools", "import", self.home / "pools.json"])
 
