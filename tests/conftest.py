@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from support import logs, release_table
+from support.archives import NoCheckoutError, archives_of
 from support.certificates import Certificates, make_certificates
 from support.chromium import Browser, browser
 from support.chromium import UnavailableError as NoBrowserError
@@ -237,6 +238,15 @@ def command(
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(f"{tmp_path}{os.sep}"):
             del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory):
+    """A folder with the sdist, and the wheel that was built from it."""
+    try:
+        return archives_of(tmp_path_factory)
+    except NoCheckoutError as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")

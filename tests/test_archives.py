@@ -12,7 +12,8 @@ import zipfile
 from email import message_from_bytes
 
 import pytest
-from support.archives import NoCheckoutError, archives_of, build, copy_sources, digests
+from support.archives import NoCheckoutError, build, copy_sources, digests
+from support.command_line import run_command
 from support.releases import VERSION
 
 pytestmark = [pytest.mark.release, pytest.mark.network, pytest.mark.once]
@@ -22,17 +23,8 @@ LICENCE = "LICENSE"
 
 def run_tool(*arguments, cwd):
     """Run a tool of this environment; the error shows what it said if it fails."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "NO_COLOR": "1", "PYTHONUTF8": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    command = [sys.executable, "-P", "-m", *arguments]
+    return run_command(*command, cwd=cwd, merge=True, seconds=300, NO_COLOR="1", PYTHONUTF8="1").check().stdout
 
 
 @pytest.fixture
@@ -40,15 +32,6 @@ def sources(tmp_path):
     """A copy of the sources, which a test may change."""
     try:
         return copy_sources(tmp_path / "sources")
-    except NoCheckoutError as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory):
-    """A folder with the sdist, and the wheel that was built from it."""
-    try:
-        return archives_of(tmp_path_factory)
     except NoCheckoutError as reason:
         pytest.skip(str(reason))
 

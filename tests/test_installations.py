@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
 
 from support.apm import intake
-from support.archives import NoCheckoutError, archives_of
 from support.installations import SMOKE, install, lacking, rows, run
 from support.matrix.environments import NoPythonError
 from support.mesh import mesh_config
@@ -41,14 +40,6 @@ try:
 except PublishError as error:
     print(error)
 """
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory):
-    try:
-        return archives_of(tmp_path_factory)
-    except NoCheckoutError as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.mark.parametrize("row", rows(), ids=str)

@@ -7,12 +7,12 @@ The scripts are executed as they are, with programs in place of make, pip and tw
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tomllib
 
 import pytest
 import yaml
+from support.command_line import run_command
 from support.installations import PYTHONS as OF_RELEASE
 from support.releases import REPOSITORY, VERSION
 
@@ -45,18 +45,8 @@ def called(tmp_path):
     def run(*command, **environment):
         notes = tmp_path / "notes"
         notes.unlink(missing_ok=True)
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env={
-                **os.environ,
-                "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-                "NOTES": str(notes),
-                **environment,
-            },
-            capture_output=True,
-            text=True,
-        )
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        done = run_command(*command, cwd=folder, PATH=path, NOTES=str(notes), **environment)
         lines = notes.read_text().splitlines() if notes.exists() else []
         return done.returncode, [json.loads(line) for line in lines]
 
@@ -144,9 +134,7 @@ def test_a_tag_that_is_not_the_version_uploads_nothing(called):
 
 def test_a_commit_is_checked_by_the_programs_of_make_check():
     """The same ones, from the same environment; pre-commit passes them the files that change."""
-    planned = subprocess.run(
-        ["make", "--always-make", "--dry-run", "check"], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    ).stdout
+    planned = run_command("make", "--always-make", "--dry-run", "check", cwd=REPOSITORY).check().stdout
     wanted = [
         " ".join(
             word for word in line.split(".build/venv/bin/")[-1].replace('"', "").split() if word not in {".", "--quiet"}
