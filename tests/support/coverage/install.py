@@ -16,7 +16,7 @@ module.unlink(missing_ok=True)
 module.symlink_to(start.__file__)
 (folder / "dkist_coverage.pth").write_text("import dkist_coverage\n")
 
-data = Path(start.DATA).parent
+data = Path(start.DATA)
 shutil.rmtree(data, ignore_errors=True)
 data.mkdir(parents=True)
 data.chmod(0o1777)  # some tests start processes of other users

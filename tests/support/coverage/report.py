@@ -1,33 +1,34 @@
 """
 Show how much of each folder of the package the tests have executed, and fail if it is less than `floors.toml` asks for.
 
-It combines the data of all processes, of the wheel, and counts a statement and a branch alike. Where a floor is lower
+It combines what all processes have left of the wheel, and counts a statement and a branch alike. Where a floor is lower
 than what was measured by more than the noise of parallel runs, it says so.
 """
 
 import json
+import marshal
 import sys
 import tomllib
-import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import coverage
 import start
-from coverage.exceptions import CoverageWarning
 
 # Parallel runs differ by this much, in percent: processes that are killed leave no data.
 NOISE = 0.3
+DATA = Path(start.DATA)
 PACKAGE = Path(start.ROOT, start.PACKAGE)
 FLOORS = Path(__file__).with_name("floors.toml")
 COUNTS = ("num_statements", "covered_lines", "num_branches", "covered_branches")
 
 
 def main() -> int:
-    report = measured()
-    if report is None:
+    processes = sorted(DATA.glob("*.arcs"))
+    if not processes:
         sys.stderr.write("Error: there is no coverage to report; run make test COVERAGE=1 first.\n")
         return 2
+    report = measured(processes)
     floors: dict[str, float] = tomllib.loads(FLOORS.read_text())
     faults = []
     print(f"{'folder':<14}{'statements':>11}{'missed':>8}{'branches':>10}{'missed':>8}{'covered':>10}{'floor':>8}")
@@ -51,33 +52,36 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def measured() -> dict[str, Counter[str]] | None:
+def measured(processes: list[Path]) -> dict[str, Counter[str]]:
     """Return the counts of each folder; the list of what is not covered is written beside the data."""
-    data = Path(start.DATA)
-    measurement = coverage.Coverage(data_file=start.DATA, config_file=str(Path(start.ROOT, "pyproject.toml")))
-    if list(data.parent.glob(f"{data.name}.*")):
-        with warnings.catch_warnings(record=True) as damaged:  # by processes that were killed while they wrote
-            warnings.simplefilter("always", CoverageWarning)
-            measurement.combine([str(data.parent)])
-        print(f"Files of data that cannot be read: {len(damaged)}")
-        # A file that no process has imported is covered by nothing.
-        files = [str(each) for each in PACKAGE.rglob("*.py") if "template" not in each.parts]
-        measurement.get_data().touch_files(files)
-        measurement.save()
-    elif not data.exists():
-        return None
+    executed: defaultdict[str, set[int]] = defaultdict(set)
+    for process in processes:
+        for name, arcs in marshal.loads(process.read_bytes()).items():
+            executed[name.rpartition(f"/{start.PACKAGE}/")[2]] |= arcs
+    measurement = coverage.Coverage(data_file=None, config_file=str(Path(start.ROOT, "pyproject.toml")))
     measurement.load()
-    result = data.with_name("coverage.json")
+    data = measurement.get_data()
+    # The installed wheel is the same as the sources, and a file that no process has imported is covered by nothing.
+    files = [each for each in PACKAGE.rglob("*.py") if start.OMITTED not in str(each)]
+    data.add_arcs({str(each): [arc(packed) for packed in executed[str(each.relative_to(PACKAGE))]] for each in files})
+    data.touch_files(map(str, files))
+    result = DATA / "coverage.json"
     measurement.json_report(outfile=str(result))
-    with data.with_name("missing.txt").open("w") as missing:
+    with (DATA / "missing.txt").open("w") as missing:
         measurement.report(file=missing, show_missing=True, skip_covered=True)
-    print(f"What is not covered: {missing.name}")
+    print(f"Processes: {len(processes)}; what is not covered: {missing.name}")
     folders: dict[str, Counter[str]] = {}
     for name, each in sorted(json.loads(result.read_text())["files"].items()):
         parts = Path(start.ROOT, name).relative_to(PACKAGE).parts
         counts = folders.setdefault(parts[0] if len(parts) > 1 else "(root)", Counter())
         counts.update({key: each["summary"][key] for key in COUNTS})
     return folders
+
+
+def arc(packed: int) -> tuple[int, int]:
+    """Unpack a pair of line numbers of 28 bits each, which are followed by a bit for the sign of each."""
+    first, second = packed & 0xFFFFFFF, packed >> 28 & 0xFFFFFFF
+    return (-first if packed >> 56 & 1 else first, -second if packed >> 57 & 1 else second)
 
 
 if __name__ == "__main__":
