@@ -93,7 +93,7 @@ def test_the_pipeline_does_what_ci_run_does(called):
         status, calls = called("bash", "-c", script(step))
         assert status == 0
         theirs |= work(calls)
-    assert ours >= {("test", ("DKIST_TEST_NO_SKIPS", "1"), ("WHEEL", "1"))}
+    assert ours >= {("test", ("COVERAGE", "1"), ("DKIST_TEST_NO_SKIPS", "1"), ("WHEEL", "1"))}
     assert ours == theirs
 
 
