@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+import tomllib
 
 import pytest
 from support.command_line import run_command, run_python
@@ -13,6 +14,15 @@ from support.releases import REPOSITORY
 from support.waiting import PATIENCE_SECONDS
 
 UV_IS_THERE = REPOSITORY / ".build" / "uv" / ".done"
+
+
+def test_mutations_name_what_exists():
+    """Each module that is changed, and each test that has to notice it; a file that was renamed is renamed there."""
+    table = tomllib.loads((REPOSITORY / "tests" / "support" / "mutation" / "modules.toml").read_text())
+    named = {REPOSITORY / "dkist_processing_core" / module for module in table}
+    named |= {REPOSITORY / "tests" / stage.split()[0] for stages in table.values() for stage in stages}
+    assert table
+    assert [each for each in named if not each.is_file()] == []
 
 
 @pytest.mark.airflow

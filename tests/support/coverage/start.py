@@ -32,16 +32,15 @@ def start() -> None:
     import marshal
     import threading
     import time
-    from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
-    from importlib.util import module_from_spec, spec_from_file_location
+    from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
+    from importlib.util import module_from_spec
 
     name = "coverage.tracer"
     paths = (os.path.join(each, "coverage", f"tracer{suffix}") for each in sys.path for suffix in EXTENSION_SUFFIXES)
     path = next(filter(os.path.exists, paths))
-    spec = spec_from_file_location(name, path, loader=ExtensionFileLoader(name, path))
-    assert spec is not None and spec.loader is not None
-    extension = module_from_spec(spec)
-    spec.loader.exec_module(extension)
+    loader = ExtensionFileLoader(name, path)
+    extension = module_from_spec(ModuleSpec(name, loader, origin=path))
+    loader.exec_module(extension)
     arcs: dict[str, set[int]] = {}
     known: dict[str, object] = {}
 
