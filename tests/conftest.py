@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ from support.deployments import Deployment
 from support.made_once import made_once
 from support.matrix import table
 from support.messages import OTHER_QUEUE, QUEUE
-from support.rabbitmq import RabbitMQ, UnavailableError
+from support.ports import free_ports
+from support.rabbitmq import OTHER_ADDRESS, RabbitMQ, running
 from support.real_airflow import Airflow
 from support.releases import REPOSITORY, build_wheel, make_index, write_package
 from support.script_package import FILES, NAME
@@ -35,6 +37,8 @@ from dkist_processing_core.authoring.distributions import providing_distribution
 
 # What a reason for skipping says of a part that nobody has to have, not even where skipping is forbidden.
 OPTIONAL = "optional: "
+# The marks of the tests that use a fixture.
+MARKS = {"new_airflow": "airflow", "core_wheel": "network", "rabbitmq": "rabbitmq", "rabbitmq_with_tls": "rabbitmq"}
 # Marks of the tests that take longest, the slowest ones first.
 SLOW = (("airflow",), ("network", "once", "rabbitmq"))
 KEPT = {"HOME", "LANG", "LC_ALL", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"}
@@ -90,16 +94,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
-    Begin with the files that take longest, so that the processes end at about the same time.
+    Mark each test by the fixtures that it uses, and begin with the files that take longest.
 
-    These are the ones with Airflow, then those with other real parts, then those with many tests.
+    So the processes end at about the same time. These files are the ones with Airflow, then those with other real
+    parts, then those with many tests.
     """
+    for item in items:
+        for name in MARKS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKS[name])
     sizes = Counter(item.path for item in items)
     ranks: dict[Path, int] = {}
     for item in items:
         found = [rank for rank, names in enumerate(SLOW) if any(item.get_closest_marker(name) for name in names)]
         ranks[item.path] = min([ranks.get(item.path, len(SLOW)), *found])
     items.sort(key=lambda item: (ranks[item.path], -sizes[item.path]))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test with a real Airflow where that is not installed."""
+    if item.get_closest_marker("airflow") and find_spec("airflow") is None:
+        pytest.skip("Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -276,13 +290,20 @@ def warm_cache(releases, tmp_path_factory):
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Iterator[RabbitMQ]:
     """A running RabbitMQ, the same for all tests."""
-    try:
-        server = RabbitMQ.new(tmp_path_factory.mktemp("rabbitmq"))
-        server.start()
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
-    yield server
-    server.close()
+    with running(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_with_tls(
+    certificates: Certificates, tmp_path_factory: pytest.TempPathFactory, isolated_environment: None
+) -> Iterator[RabbitMQ]:
+    """A running RabbitMQ of the tests of a module; it speaks TLS at a second port, of two addresses."""
+    [port] = free_ports(1)
+    configuration = certificates.of_broker(port, "127.0.0.1", OTHER_ADDRESS)
+    with running(tmp_path_factory.mktemp("rabbitmq_with_tls"), configuration) as server:
+        server.tls_port = port
+        yield server
 
 
 @pytest.fixture
@@ -298,7 +319,6 @@ def broker(rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rabb
 @pytest.fixture(scope="session")
 def new_airflow(tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Callable[[str], Airflow]:
     """Make an Airflow of its own, with a database in which nothing has happened."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
 
     def migrate(place: Path) -> None:
         Airflow.at(place).set_up()

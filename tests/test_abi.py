@@ -96,7 +96,6 @@ def test_what_golden_files_import_is_on_the_page():
 @pytest.mark.airflow
 def test_what_exported_files_import_is_there():
     """Every name on the page, and every one in a golden file, can be imported."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     promised = [name for row in rows("What exported files import") for name in names(row[0])]
     assert len(promised) == 6
     for dotted in {*promised, *golden_imports()}:
@@ -106,7 +105,6 @@ def test_what_exported_files_import_is_there():
 @pytest.mark.airflow
 def test_the_keys_of_the_protocol_are_accepted():
     """Each key on the page, with its name, and no other one; and the golden files use no other ones."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     promised = {names(call)[0]: set(names(keys)) for call, keys in rows("Protocols")}
     for call, keys in promised.items():
         imported = [name for row in rows("What exported files import") for name in names(row[0])]
@@ -142,7 +140,6 @@ def test_the_programs_start():
 @pytest.mark.airflow
 def test_the_variables_are_those_that_are_set():
     """By the operator, for the worker program; and by the worker program, for the runtime."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     from dkist_processing_core.scheduling import TaskOperator, workflow_dag
     from dkist_processing_core.scheduling.execution import worker_variables
     from dkist_processing_core.scheduling.output import TaskOutputHook

@@ -13,8 +13,6 @@ from support.sources import ORIGINAL_EXAMPLE
 
 from dkist_processing_core.isb import spool
 
-pytestmark = [pytest.mark.airflow, pytest.mark.network]
-
 TASKS = """
     import logging, os, subprocess
     from pathlib import Path

@@ -31,12 +31,6 @@ with DAG("{name}", schedule=None, catchup=False, tags=[{tag}]) as dag:
 """
 
 
-@pytest.fixture(autouse=True)
-def installed():
-    """Skip where Airflow is not installed."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
-
-
 def test_each_file_is_checked_by_itself():
     """A broken, a changing, a warning and an empty file do not affect the result of a sound one."""
     found = load_by_airflow(

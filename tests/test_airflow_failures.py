@@ -11,8 +11,6 @@ from support.processes import parent_of, wait_for, wait_until_dead
 from support.releases import EXPORT
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.rabbitmq, pytest.mark.timeout(600)]
-
 TASKS = """
     import os
     import time

@@ -7,8 +7,6 @@ from support.mesh import mesh_config
 from support.processes import wait_for, wait_until_dead
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.timeout(600)]
-
 TASKS = """
     import logging, os, sys, time
     from pathlib import Path

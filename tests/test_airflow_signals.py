@@ -8,8 +8,6 @@ import pytest
 from support.processes import parent_of, wait_for, wait_until_dead
 from support.script_package import FILES, NAME
 
-pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.timeout(600)]
-
 DAG_ID = "a_to_b_single_{task}_1.0"
 # Each task in a workflow of its own, so that a run is that one task.
 WORKFLOWS = """

@@ -8,8 +8,6 @@ import pytest
 from support.releases import EXPORT_ONE_FILE
 from support.waiting import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.timeout(600)]
-
 DAG_ID = "a_to_b_trigger_1.0"
 FILES = {
     "tasks.py": """

@@ -15,8 +15,6 @@ from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker import collector
 from dkist_processing_core.worker.cache import LAYOUT
 
-pytestmark = pytest.mark.network
-
 
 def test_a_cache_that_others_can_write_is_refused(releases, tmp_path):
     """They would decide what the tasks run."""

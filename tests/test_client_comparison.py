@@ -12,7 +12,7 @@ import socket
 
 import pytest
 from support.clients import CLIENTS, COMMON, PACKAGE, Installed, python_program, replacing
-from support.rabbitmq import RabbitMQ, UnavailableError
+from support.rabbitmq import running
 from support.redis import running_redis
 from support.releases import REPOSITORY
 
@@ -117,14 +117,5 @@ def test_no_test_of_the_bus_passes_with_the_published_library_alone(both, tmp_pa
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", USUAL_PORT)) == 0:
             pytest.skip(f"port {USUAL_PORT} is taken")
-    try:
-        server = RabbitMQ.new(tmp_path)
-        server.port = USUAL_PORT
-        server.start()
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
-    try:
-        with running_redis(tmp_path) as redis:
-            compare(both, COMMON, ("-k", "test_isb"), redis, record_property)
-    finally:
-        server.close()
+    with running(tmp_path, port=USUAL_PORT), running_redis(tmp_path) as redis:
+        compare(both, COMMON, ("-k", "test_isb"), redis, record_property)

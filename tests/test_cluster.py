@@ -83,7 +83,6 @@ class Story:
 @pytest.fixture(scope="module")
 def story(core_wheel: Path, tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Story:
     """Three runs at once, a worker that is killed meanwhile and started again, and the end of the cluster."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     try:
         postgresql.programs()
         rabbitmq.server_program()

@@ -12,7 +12,6 @@ from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
 
-pytestmark = pytest.mark.network
 REQUIREMENT = f"{NAME}[frozen]==1.0"
 
 

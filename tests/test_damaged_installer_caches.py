@@ -6,9 +6,6 @@ import shutil
 import pytest
 from support.script_runs import environments, run, worker_without_uv
 
-pytestmark = pytest.mark.network
-
-
 CACHES = {
     "modules": ("*.py", 0),
     "halves-of-modules": ("*.py", 100),

@@ -86,7 +86,6 @@ def reachable():
 @pytest.fixture(scope="module")
 def machine(rabbitmq, core_wheel, reachable, tmp_path_factory):
     """A machine on which the folder was installed as its README says, with the settings and secrets of this test."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     root = reachable / "machine"
     project = write_package(tmp_path_factory.mktemp("sources"), FILES, name=NAME)
     index = make_index(root / "index", core_wheel, project)

@@ -275,7 +275,6 @@ def in_image(image, *command, **environment):
     )
 
 
-@pytest.mark.network
 @pytest.mark.timeout(1200)
 def test_the_steps_give_an_environment_of_exactly_the_release(image):
     """It holds the frozen dependencies of the example, and not JupyterLab."""
@@ -292,7 +291,6 @@ def test_the_steps_give_an_environment_of_exactly_the_release(image):
     assert "dkist-processing" not in server
 
 
-@pytest.mark.network
 @pytest.mark.timeout(1200)
 def test_the_steps_make_a_user_who_owns_the_notebooks(image):
     """No other step needs root."""
@@ -314,7 +312,6 @@ def answer(port, path, token=None):
         return response.status, response.read().decode()
 
 
-@pytest.mark.network
 @pytest.mark.timeout(1200)
 def test_jupyterlab_answers_below_the_base_url(image):
     """The health check passes, the kernel is that of the release, the notebooks exist, and a token is required."""
@@ -368,7 +365,6 @@ def run_notebook(image, name, tmp_path, recipe_run_id):
     return done.returncode, [cell for cell in cells if cell["cell_type"] == "code"]
 
 
-@pytest.mark.network
 @pytest.mark.timeout(1200)
 def test_the_notebook_of_the_example_runs_from_first_to_last_cell(image, tmp_path):
     """With JupyterLab's kernel all products are written, and no cell warns of another release."""
@@ -389,7 +385,6 @@ def test_the_notebook_of_the_example_runs_from_first_to_last_cell(image, tmp_pat
     assert "## `MakePreview`" in document
 
 
-@pytest.mark.network
 @pytest.mark.timeout(1200)
 def test_the_notebook_of_the_failing_example_stops_at_its_failure(image, tmp_path):
     """The cell shows the error of the task."""
@@ -400,7 +395,6 @@ def test_the_notebook_of_the_failing_example_stops_at_its_failure(image, tmp_pat
     ]
 
 
-@pytest.mark.network
 @pytest.mark.timeout(1200)
 def test_the_command_line_can_be_used_to_roll_back(image):
     """The worker's programs are on the path of a terminal."""

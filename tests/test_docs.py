@@ -5,7 +5,6 @@ import re
 import shutil
 import textwrap
 
-import pytest
 from support.command_line import run_command
 from support.releases import REPOSITORY, new_environment, with_links
 
@@ -112,7 +111,6 @@ def test_every_queue_has_a_pool():
     }
 
 
-@pytest.mark.network
 def test_the_package_of_the_readme_works(tmp_path, core_wheel):
     """The package of the README installs, its workflow exports and runs, and so does the script of its task."""
     tutorial = shutil.copytree(TUTORIAL, tmp_path / "tutorial")

@@ -34,7 +34,6 @@ from support.mesh import BUS, mesh_config
 from support.messages import new_envelope
 from support.peers import peer, relay, swallowing
 from support.ports import free_ports
-from support.rabbitmq import RabbitMQ, UnavailableError
 from support.waiting import PATIENCE_SECONDS, assert_takes_at_most, wait_until
 from support.wheels import make_wheel
 
@@ -57,18 +56,9 @@ is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a fol
 
 
 @pytest.fixture(scope="module")
-def server(certificates, tmp_path_factory, isolated_environment):
-    """A running RabbitMQ of these tests, since they change its users; it speaks TLS at a second port."""
-    [port] = free_ports(1)
-    configuration = certificates.of_broker(port, "127.0.0.1")
-    try:
-        made = RabbitMQ.new(tmp_path_factory.mktemp("rabbitmq_doctor"), configuration)
-        made.start()
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
-    made.tls_port = port
-    yield made
-    made.close()
+def server(rabbitmq_with_tls):
+    """A running RabbitMQ of these tests, since they change its users."""
+    return rabbitmq_with_tls
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ import zipfile
 import pytest
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.airflow, pytest.mark.network]
-
 FILES = {
     "tasks.py": '''
         import logging

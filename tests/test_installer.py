@@ -331,7 +331,6 @@ def test_a_lock_of_another_user_is_named_with_its_owner(tmp_path, monkeypatch):
 @pytest.mark.airflow
 def test_the_other_operator_reads_nothing_in_the_workers_folder(tmp_path, monkeypatch):
     """Neither a module that Python would import, nor settings of uv; only what runs the installers is replaced."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     from dkist_processing_core.authoring.airflow import execute
     from dkist_processing_core.scheduling.virtualenv import PythonVirtualenvOperator
 

@@ -70,7 +70,6 @@ def sequences(records):
 # ---- what arrives ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.rabbitmq
 def test_each_record_arrives_once_and_in_order(team, received):
     """Numbers have no gap, every record says of which task it is, and what the team logged is among them."""
     began = datetime.now(UTC)
@@ -108,7 +107,6 @@ def test_each_record_arrives_once_and_in_order(team, received):
     ]
 
 
-@pytest.mark.rabbitmq
 def test_events_show_the_life_cycle_of_a_task(team, received):
     """Started, each phase begun and ended, succeeded; with durations where something has ended; each once."""
     run(team, "Good")
@@ -128,7 +126,6 @@ def test_events_show_the_life_cycle_of_a_task(team, received):
     assert 0 <= durations[4] <= durations[7] < 60
 
 
-@pytest.mark.rabbitmq
 def test_properties_are_those_of_the_documentation(team, received):
     """Persistent lines of JSON; the message id is that of the run of the task and the number of the first record."""
     run(team, "LastsLong")
@@ -147,7 +144,6 @@ def test_properties_are_those_of_the_documentation(team, received):
     assert [properties.timestamp for properties in received.properties] == moments
 
 
-@pytest.mark.rabbitmq
 def test_a_message_carries_several_records(team, received):
     """Up to 200 records and some 100 KB, each on a line of its own, whatever characters are in it."""
     run(team, "Floods")
@@ -159,7 +155,6 @@ def test_a_message_carries_several_records(team, received):
     assert all(body.endswith(b"}\n") for _, body in received.messages)
 
 
-@pytest.mark.rabbitmq
 def test_every_key_is_documented(team, received):
     """The page about it names those that are sent, and no other."""
     run(team, "Good")
@@ -169,7 +164,6 @@ def test_every_key_is_documented(team, received):
     assert set(re.findall(r"^   \* - ``(\w+)``", table, re.MULTILINE)) == keys
 
 
-@pytest.mark.rabbitmq
 @pytest.mark.parametrize(
     ("task", "text", "last"),
     [
@@ -192,7 +186,6 @@ def test_the_last_event_says_how_the_task_ended(team, received, task, text, last
         assert "in run\n" in end["traceback"]
 
 
-@pytest.mark.rabbitmq
 def test_a_task_that_is_terminated_says_so(team, received):
     """SIGTERM to its process group ends the task in order, with its log."""
     with running(team, "Stops") as process:
@@ -203,7 +196,6 @@ def test_a_task_that_is_terminated_says_so(team, received):
     assert "Terminated" in end["traceback"]
 
 
-@pytest.mark.rabbitmq
 def test_events_are_sent_whatever_level_is_shown(team, received):
     """DKIST_LOG_LEVEL chooses among what the team logs."""
     assert run(team, "Good", DKIST_LOG_LEVEL="WARNING")[0] == 0
@@ -215,7 +207,6 @@ def test_events_are_sent_whatever_level_is_shown(team, received):
     assert "a debug record" in texts(again)
 
 
-@pytest.mark.rabbitmq
 def test_a_task_that_is_called_without_with_sends_its_log_as_well(team, received):
     """As from a notebook; its log ends with the call."""
     program = """
@@ -237,14 +228,12 @@ assert logging.Logger.callHandlers is before
     assert "afterwards" not in texts(records)
 
 
-@pytest.mark.rabbitmq
 def test_a_task_that_cannot_be_entered_sends_its_log(team, received):
     """No __exit__ follows an __enter__ that raises; what was logged until then arrives."""
     assert run(team, "Enters")[0] == 1
     assert "entered" in texts(received.until(lambda records: records))
 
 
-@pytest.mark.rabbitmq
 def test_odd_records_arrive_and_hurt_nobody(team, received):
     """Half surrogates, objects, texts and names of classes of theirs, faults of any kind, and very long texts."""
     status, _, stderr = run(team, "Odd")
@@ -285,7 +274,6 @@ def without_times(text):
     return re.sub(r"0x[0-9a-f]+", "0x0", text)
 
 
-@pytest.mark.rabbitmq
 @pytest.mark.parametrize("task", ["Good", "Bad", "Odd", "Configures", "Library"])
 def test_the_console_shows_the_same_with_and_without(team, broker, task):
     """Nothing more, nothing less, in the same order, whatever handlers the team sets up."""
@@ -398,7 +386,6 @@ def test_settings_that_cannot_be_used_are_named(team):
     assert "MESH_CONFIG is no JSON" in stderr
 
 
-@pytest.mark.rabbitmq
 @pytest.mark.parametrize(
     ("way", "is_bound"), [("403", True), ("406", True), ("403", False)], ids=["403", "406", "403-not-bound"]
 )
@@ -436,7 +423,6 @@ def test_what_may_not_be_declared_is_used_as_it_is(team, broker, received, way, 
             broker.control("delete_user", "writer")
 
 
-@pytest.mark.rabbitmq
 def test_a_wrong_password_is_named(team, broker, monkeypatch):
     """With what to check, and without the password."""
     process = start(team, "MeetsFault", ISB_PASSWORD="wr0ng", FAULT="ISB_PASSWORD")
@@ -446,7 +432,6 @@ def test_a_wrong_password_is_named(team, broker, monkeypatch):
     assert "wr0ng" not in stderr
 
 
-@pytest.mark.rabbitmq
 def test_the_queue_is_of_the_type_of_the_settings(team, broker, received):
     """A consumer that declares the same exchange, queue and binding is not refused."""
     run(team, "Leaves", ISB_QUEUE_TYPE="quorum", ISB_EXCHANGE="other.direct.x")
@@ -459,7 +444,6 @@ def test_the_queue_is_of_the_type_of_the_settings(team, broker, received):
         channel.exchange_delete("other.direct.x")
 
 
-@pytest.mark.rabbitmq
 def test_a_connection_that_breaks_is_made_anew(team, broker, received):
     """Records keep their order, none is lost, and only those that were on the way may come twice, with the same id."""
     cuts = iter([True])
@@ -484,7 +468,6 @@ def test_a_connection_that_breaks_is_made_anew(team, broker, received):
         assert bodies.setdefault(properties.message_id, body) == body
 
 
-@pytest.mark.rabbitmq
 def test_a_broker_that_comes_back_gets_what_was_held(team, broker, received):
     """Records of the time while it was down arrive as well, in order."""
     with running(team, "Ticks") as process:
@@ -503,7 +486,6 @@ def test_a_broker_that_comes_back_gets_what_was_held(team, broker, received):
     assert not any(record["droppedRecords"] for record in records)
 
 
-@pytest.mark.rabbitmq
 def test_a_broker_that_is_low_on_disk_gets_each_record_once(team, broker, received):
     """It is waited for on the same connection, so nothing comes twice when it takes messages again."""
     with running(team, "Ticks") as process:
@@ -522,7 +504,6 @@ def test_a_broker_that_is_low_on_disk_gets_each_record_once(team, broker, receiv
     assert sequences(records) == list(range(1, len(records) + 1))
 
 
-@pytest.mark.rabbitmq
 def test_a_broker_that_is_too_slow_costs_bounded_time(team, broker, received):
     """What cannot be sent in the time at the end is missing, and the log of the task says how much."""
 
@@ -537,7 +518,6 @@ def test_a_broker_that_is_too_slow_costs_bounded_time(team, broker, received):
     assert 0 < int(found[1]) < 30_008
 
 
-@pytest.mark.rabbitmq
 def test_a_gap_is_reported_in_its_place(broker, received, monkeypatch, unseen):
     """One record stands in the place of those that were dropped, with their number, and that of the last of them."""
     monkeypatch.setattr(log_buffer, "MOST_RECORDS", 1000)
@@ -561,7 +541,6 @@ def test_a_gap_is_reported_in_its_place(broker, received, monkeypatch, unseen):
 # ---- signals, forks, ends --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.rabbitmq
 def test_a_task_that_is_killed_leaves_what_it_logged_before(team, received):
     """As when memory runs out: all but the tail has been sent, and no end."""
     with running(team, "Stops") as process:
@@ -573,7 +552,6 @@ def test_a_task_that_is_killed_leaves_what_it_logged_before(team, received):
     assert sequences(records) == list(range(1, len(records) + 1))
 
 
-@pytest.mark.rabbitmq
 def test_signal_handlers_that_log_neither_hang_nor_lose_records(team, received):
     """They interrupt the addition of a record at any point."""
     assert run(team, "Interrupted")[0] == 0
@@ -585,13 +563,11 @@ def test_signal_handlers_that_log_neither_hang_nor_lose_records(team, received):
     ]
 
 
-@pytest.mark.rabbitmq
 def test_a_fork_during_the_import_of_the_client_does_not_hang(team, broker):
     """A child that needs a module that another thread was importing would wait for it forever."""
     assert run(team, "ForksEarly")[0] == 0
 
 
-@pytest.mark.rabbitmq
 def test_forked_children_neither_hang_nor_disturb(team, received):
     """Only the records of the task's own process are sent; none of them is lost or mixed up."""
     assert run(team, "Forks")[0] == 0

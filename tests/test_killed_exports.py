@@ -174,7 +174,6 @@ def test_ten_killed_exports_leave_no_half_file(tmp_path):
 @pytest.mark.timeout(3600)
 def test_a_hundred_killed_exports_never_give_airflow_an_error(tmp_path):
     """A real Airflow loads the folder, in a loop, and meets neither a half file nor one that it cannot import."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     rounds, interrupted = kill_exports(tmp_path / "dags", DAG_BAG, kills=KILLS)
     print(
         f"{KILLS} exports killed, {interrupted} of them while writing; Airflow loaded the whole folder {rounds} times"

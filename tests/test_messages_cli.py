@@ -208,7 +208,6 @@ def test_another_folder_can_be_named(command, tmp_path, monkeypatch):
     assert command("list", "--spool", other)[1] == f"There are no pending messages in {other}.\n"
 
 
-@pytest.mark.rabbitmq
 def test_messages_are_sent_all_or_by_name(command, broker):
     """The oldest is first; each is listed, and gone from the folder; a name that is given twice is sent once."""
     names = [spooled(number) for number in range(3)]
@@ -221,7 +220,6 @@ def test_messages_are_sent_all_or_by_name(command, broker):
     assert delivered(broker) == [1, 3, 4]
 
 
-@pytest.mark.rabbitmq
 def test_programs_can_read_what_was_sent(command, broker):
     """As JSON, with the reason for what stays."""
     damaged, good = damaged_file(), spooled(1)
@@ -233,7 +231,6 @@ def test_programs_can_read_what_was_sent(command, broker):
     assert (pending["name"], pending["reason"].startswith("damaged: ")) == (damaged, True)
 
 
-@pytest.mark.rabbitmq
 def test_a_message_that_is_refused_does_not_delay_the_others(command, broker):
     """The one for which there is no queue stays, with the reason and exit status 1; those before and after it go."""
     names = [spooled(1), spooled(2, queue=OTHER_QUEUE, routing_key="other.m"), spooled(3)]
@@ -249,7 +246,6 @@ def test_a_message_that_is_refused_does_not_delay_the_others(command, broker):
     assert delivered(broker, OTHER_QUEUE) == [2]
 
 
-@pytest.mark.rabbitmq
 def test_files_of_the_previous_release_are_sent(command, broker):
     """They also hold exchange and queue type, which the settings decide now."""
     older = {"exchange": "another.x", "queue_arguments": {"x-queue-type": "quorum"}}
@@ -259,7 +255,6 @@ def test_files_of_the_previous_release_are_sent(command, broker):
     assert delivered(broker) == [7]
 
 
-@pytest.mark.rabbitmq
 def test_while_the_broker_is_away_all_messages_stay(command, broker, monkeypatch):
     """Exit status 1 in bounded time, more messages take no longer; once it is back one send delivers each once."""
     monkeypatch.setattr(pending, "BATCH_SECONDS", 3.0)
@@ -305,7 +300,6 @@ def test_while_another_process_sends_nothing_is_sent(command, monkeypatch):
     assert left() == [name]
 
 
-@pytest.mark.rabbitmq
 def test_a_message_that_another_process_sends_meanwhile_is_no_error(command, broker, monkeypatch):
     """Files that disappear before their turn are neither sent nor reported."""
     names = [spooled(1), spooled(2)]
@@ -322,7 +316,6 @@ def test_a_message_that_another_process_sends_meanwhile_is_no_error(command, bro
     assert delivered(broker) == [2]
 
 
-@pytest.mark.rabbitmq
 def test_the_program_sends_what_is_pending(broker):
     """As a person starts it, several at once: each message is delivered once, and all of them succeed."""
     names = [spooled(number) for number in range(200)]

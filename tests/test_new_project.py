@@ -82,7 +82,6 @@ def test_a_new_package_has_no_fault_that_its_linter_finds(tmp_path, name):
         assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.network
 def test_a_new_package_keeps_what_its_readme_and_its_pipeline_promise(core_wheel, tmp_path):
     """It is made by the wheel of this library, installed with its frozen versions, and every command succeeds."""
     [wheel] = core_wheel.glob("*.whl")

@@ -128,7 +128,6 @@ def build(cache, releases, *arguments):
     return process.returncode, output
 
 
-@pytest.mark.network
 @pytest.mark.once
 def test_the_first_task_of_a_release_starts_warm(releases, tmp_path):
     """What cannot be built is one line with its log; what is there is left as it is."""
@@ -189,7 +188,6 @@ def builders(cache):
     return found
 
 
-@pytest.mark.network
 @pytest.mark.once
 def test_an_interrupted_build_leaves_nothing_half(ten, tmp_path):
     """Ctrl-C ends all that builds."""
@@ -206,7 +204,6 @@ def test_an_interrupted_build_leaves_nothing_half(ten, tmp_path):
 
 
 @pytest.mark.kills
-@pytest.mark.network
 @pytest.mark.once
 def test_killed_builds_leave_no_half_environment(ten, tmp_path):
     """However often the command is killed, what is complete is whole, and in the end all ten are."""

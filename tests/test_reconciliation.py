@@ -149,7 +149,6 @@ def test_an_odd_answer_is_one_clear_error(reconcile, bus, instance, run):
     assert "Traceback" not in text
 
 
-@pytest.mark.rabbitmq
 def test_lost_failures_reach_the_bus_once(reconcile, broker, monkeypatch, tmp_path):
     """Each with the id that is printed, and nothing stays in the spool folder."""
     monkeypatch.setenv("DKIST_ISB_ENABLED", "true")

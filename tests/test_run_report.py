@@ -132,7 +132,6 @@ def test_each_run_leaves_a_report(flow, executor):
         assert dark["log"] is None
 
 
-@pytest.mark.network
 def test_the_environment_of_a_release_records_spans_as_well(releases, warm_cache, tmp_path, monkeypatch):
     """Its library writes them, and the report names the environment."""
     for name, value in {

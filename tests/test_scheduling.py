@@ -246,7 +246,6 @@ def test_a_file_in_an_archive_says_what_airflow_cannot_do_with_it(level, tmp_pat
     assert "Warning" not in load(dag_file(diamond().spec)).doc_md
 
 
-@pytest.mark.network
 @pytest.mark.parametrize(
     ("task", "message"),
     [

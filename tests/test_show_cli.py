@@ -123,7 +123,6 @@ def test_a_name_of_several_workflows_is_an_error_of_usage(command, tmp_path):
     assert command("show", "pair_of_a_test:a_to_b_cam_two_1.0")[0] == 0
 
 
-@pytest.mark.network
 def test_the_script_that_is_shown_runs(releases, warm_cache, tmp_path):
     """Written to a file and run by bash, it does what the worker does."""
     [wheel] = releases.glob("dkist_script_test-*.whl")

@@ -98,7 +98,6 @@ def packages(tmp_path_factory, isolated_environment):
 )
 def test_a_guide_shows_what_happens(packages, tmp_path, page, settings):
     """Each command that needs no service, with its output."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     expected = [
         each
         for each in transcripts.commands((DOCS / page).read_text(encoding="utf-8"))

@@ -43,7 +43,6 @@ def addresses_listened_on(processes):
 @pytest.fixture(scope="module")
 def standalone(tmp_path_factory):
     """The address, user, password and dag ids that a person sees, of a running Airflow."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     folder = tmp_path_factory.mktemp("standalone")
     [port] = free_ports(1)
     output = folder / "output.txt"

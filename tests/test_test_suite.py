@@ -18,7 +18,6 @@ UV_IS_THERE = REPOSITORY / ".build" / "uv" / ".done"
 @pytest.mark.airflow
 def test_the_home_folder_stays_empty(tmp_path):
     """Airflow, which modules of tests import when they are collected, keeps its logs elsewhere, for a while."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     home, temporary = tmp_path / "home", tmp_path / "temporary"
     home.mkdir()
     temporary.mkdir()

@@ -131,7 +131,6 @@ def test_twelve_faults_are_told_by_the_python_api(tmp_path, without_airflow):
     assert not (tmp_path / "dags").exists()
 
 
-@pytest.mark.airflow
 def test_twelve_faults_are_told_where_airflow_is_installed(airflow, faulty):
     """The good workflow goes on to Airflow, and the faults are the same."""
     status, output, _ = run_program("validate", faulty, "--json")
@@ -140,7 +139,6 @@ def test_twelve_faults_are_told_where_airflow_is_installed(airflow, faulty):
     assert_told(report["faults"])
 
 
-@pytest.mark.airflow
 def test_the_report_says_that_airflow_has_loaded_the_files(airflow, camera):
     """With the count; a program reads it from the JSON."""
     status, output, error = run_program("validate", camera, "--require-airflow")

@@ -7,11 +7,12 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pika
 import pika.exceptions
+import pytest
 
 from dkist_processing_core.common.programs import send_signal
 from support.mesh import mesh_config
@@ -19,6 +20,7 @@ from support.ports import free_ports
 from support.waiting import PATIENCE_SECONDS, wait_until
 
 DEBIAN_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+OTHER_ADDRESS = "127.0.0.2"  # which no certificate names
 
 
 class UnavailableError(Exception):
@@ -51,6 +53,7 @@ class RabbitMQ:
     distribution_port: int
     epmd_port: int
     configuration: str = ""
+    tls_port: int = 0
     process: "subprocess.Popen[bytes] | None" = None
     epmd: "subprocess.Popen[bytes] | None" = None
 
@@ -219,3 +222,17 @@ class RabbitMQ:
             channel.queue_delete(queue)
         channel.exchange_delete(exchange)
         connection.close()
+
+
+@contextlib.contextmanager
+def running(folder: Path, configuration: str = "", **changes: int) -> Iterator[RabbitMQ]:
+    """Run a server, of which attributes may be changed before; skip the test where it is not installed."""
+    try:
+        server = replace(RabbitMQ.new(folder, configuration), **changes)
+        server.start()
+    except UnavailableError as reason:
+        pytest.skip(str(reason))
+    try:
+        yield server
+    finally:
+        server.close()
