@@ -19,7 +19,7 @@ from support.archives import NoCheckoutError, archives_of
 from support.certificates import Certificates, make_certificates
 from support.chromium import Browser, browser
 from support.chromium import UnavailableError as NoBrowserError
-from support.command_line import CAMERA, CAMERA_FILES
+from support.command_line import CAMERA, CAMERA_FILES, Ended
 from support.deployments import Deployment
 from support.made_once import made_once
 from support.matrix import table
@@ -232,20 +232,21 @@ def folder_named_airflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 @pytest.fixture
 def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, without_airflow: None
-) -> Iterator[Callable[..., tuple[int, str, str]]]:
+) -> Iterator[Callable[..., Ended]]:
     """Run the command line in this process, where Airflow seems not to be installed; nothing of it stays."""
+    pytest.importorskip("click", reason="click is not installed (pip install 'dkist-processing-core[build]')")
     from dkist_processing_core import cli
 
     monkeypatch.setattr(sys, "path", [*sys.path])
     importlib.invalidate_caches()
 
-    def run_here(*arguments: object) -> tuple[int, str, str]:
+    def run_here(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["dkist-processing-core", *map(str, arguments)])
         try:
             status = cli.main()
         except SystemExit as ended:
             status = ended.code
-        return status, *capsys.readouterr()
+        return Ended(status, *capsys.readouterr())
 
     yield run_here
     providing_distribution.cache_clear()

@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from support.command_line import run_command
 from support.dockerfile_replay import instructions
 from support.hadolint import lint
 from support.processes import wait_for, wait_until_dead
@@ -78,12 +79,7 @@ def analyze(tmp_path):
         file.write_text(re.sub(r"^Exec.*", lambda line: machine.place(line[0]), file.read_text(), flags=re.MULTILINE))
 
     def run(command, name, *options):
-        return subprocess.run(
-            [tool, command, *options, units / name],
-            env={**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:"},
-            capture_output=True,
-            text=True,
-        )
+        return run_command(tool, command, *options, units / name, SYSTEMD_UNIT_PATH=f"{units}:")
 
     return run
 
@@ -195,13 +191,7 @@ def test_airflow_has_every_setting():
         known = {f"AIRFLOW__{section}__{name}".upper() for section in sections for name in sections[section]["options"]}
         print(*(set(sys.argv[1:]) - known))
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), *names],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    done = run_command(sys.executable, "-c", textwrap.dedent(program), *names).check()
     assert len(names) > 10
     assert done.stdout.splitlines()[-1] == ""
 
@@ -365,7 +355,7 @@ def test_the_commands_of_the_guide_install_the_units(tmp_path):
         "PIP": str(tmp_path / "bin/pip/python"),
     }
     script = re.sub(r"(?<![\w./-])/(?=(?:opt|etc|srv)/)", f"{tmp_path}/", textwrap.dedent("".join(blocks)))
-    done = subprocess.run(["sh", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True)
+    done = run_command("sh", "-euc", script, cwd=folder, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "etc/dkist/secrets").stat().st_mode & 0o777 == 0o700
     enabled = re.findall(r"^systemctl enable --now (.*)", (tmp_path / "log").read_text(), re.MULTILINE)
@@ -391,13 +381,13 @@ def test_secrets_become_variables(tmp_path, variable):
     (tmp_path / "PIP_INDEX_URL").write_text("https://user:pass%20word@index.example.org/simple")
     (tmp_path / "nomad_token").write_text("t")
     (tmp_path / "EMPTY_FOLDER").mkdir()
-    done = subprocess.run(
-        [DEPLOY / "entrypoint.sh", sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"],
+    done = run_command(
+        DEPLOY / "entrypoint.sh",
+        sys.executable,
+        "-c",
+        "import json, os; print(json.dumps(dict(os.environ)))",
         env={"PATH": os.environ["PATH"], variable: str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    ).check()
     found = json.loads(done.stdout)
     assert found["ISB_PASSWORD"] == """it's "$HOME" \\ #1"""
     assert found["PIP_INDEX_URL"] == "https://user:pass%20word@index.example.org/simple"
@@ -410,11 +400,11 @@ def test_nothing_starts_without_a_secret_that_cannot_be_read(tmp_path):
         (tmp_path / "ISB_PASSWORD").symlink_to("/proc/self/mem")  # which even root cannot read from its beginning
     else:
         (tmp_path / "ISB_PASSWORD").touch(mode=0)
-    done = subprocess.run(
-        [DEPLOY / "entrypoint.sh", "echo", "started"],
+    done = run_command(
+        DEPLOY / "entrypoint.sh",
+        "echo",
+        "started",
         env={"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": str(tmp_path)},
-        capture_output=True,
-        text=True,
     )
     assert (done.returncode != 0, done.stdout, "ISB_PASSWORD" in done.stderr) == (True, "", True)
 
@@ -423,7 +413,7 @@ def test_without_secrets_a_program_is_started(tmp_path):
     """As an image is tried at a desk."""
     command = [DEPLOY / "entrypoint.sh", "echo", "started"]
     environment = {"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": str(tmp_path)}
-    assert subprocess.run(command, env=environment, capture_output=True, text=True).stdout == "started\n"
+    assert run_command(*command, env=environment).stdout == "started\n"
 
 
 # Stands for Celery: on SIGTERM it takes no more work and ends with its child, which is in a session of its own.

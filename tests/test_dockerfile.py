@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from support.command_line import run_command
 from support.declared_workflows import new_workflow
 from support.dockerfile_replay import Replay, instructions
 from support.hadolint import lint
@@ -123,12 +124,9 @@ def test_the_notebooks_are_copied_by_name():
 def test_constraints_hold_for_the_worker_as_well():
     """Those of all nodes together, each once, quoted for the shell."""
     text = rendered(spec(First="a==1\nb==2; python_version<'4'", Second="a==1"))
-    lines = subprocess.run(
-        ["/bin/sh", "-c", step(text, "RUN", "printf").replace("> /opt/constraints.txt", "")],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    lines = (
+        run_command("/bin/sh", "-c", step(text, "RUN", "printf").replace("> /opt/constraints.txt", "")).check().stdout
+    )
     assert lines == "a==1\nb==2; python_version<'4'\n"
     assert "pip install --disable-pip-version-check --constraint=/opt/constraints.txt " in step(
         text, "RUN", "/opt/worker/bin/python"

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.apm import SERVICE
-from support.command_line import PROGRAM, run_program
+from support.command_line import PROGRAM, run_command, run_program
 from support.examined import (
     ask_for_pools,
     ask_once,
@@ -252,13 +252,7 @@ def test_a_cache_below_a_folder_that_cannot_be_entered_is_red_with_a_remedy(work
     folder.parent.chmod(0o600)
     program = "from support.examined import checked; print(checked('cache'))"
     folders = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [*without, sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": folders},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_command(*without, sys.executable, "-c", program, PYTHONPATH=folders).check()
     assert "Permission denied" in done.stdout
     assert "Set DKIST_ENVIRONMENT_CACHE" in done.stdout
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from support.command_line import run_command
 from support.processes import wait_for
 from support.releases import VERSION, build_wheel, with_links, write_package
 from support.script_package import FILES, NAME
@@ -53,7 +54,7 @@ def test_the_environment_holds_the_release_and_nothing_of_airflow(warm_cache):
     """Exactly the pinned release of this library, no Airflow, no installer, at most 16 distributions."""
     [environment] = environments(warm_cache)
     program = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
-    done = subprocess.run([environment / "bin/python", "-c", program], capture_output=True, text=True, check=True)
+    done = run_command(environment / "bin/python", "-c", program).check()
     installed = json.loads(done.stdout)
     assert installed["dkist-processing-core"] == VERSION
     assert installed[NAME] == "1.0"
@@ -117,7 +118,7 @@ def test_a_full_disk_is_an_error_of_its_own(releases, tmp_path):
     """Exit status 69 with the installer's complaint, and the next start, with room, succeeds."""
     cache = tmp_path / "cache"
     cache.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", cache], capture_output=True, text=True)
+    mounted = run_command("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", cache)
     if mounted.returncode != 0:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     try:
@@ -146,13 +147,8 @@ def test_a_worker_without_any_network_runs_what_is_ready(releases, warm_cache):
             "PIP_RETRIES": "0",
             "UV_CACHE_DIR": str(warm_cache.parent / "no-cache"),
         }
-        outcomes[label] = subprocess.run(
-            ["unshare", "--net", "bash", "-c", runnable_script(spec, spec.nodes[0])],
-            env=variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE_SECONDS,
+        outcomes[label] = run_command(
+            "unshare", "--net", "bash", "-c", runnable_script(spec, spec.nodes[0]), merge=True, env=variables
         )
     assert outcomes["warm"].returncode == 0, outcomes["warm"].stdout
     assert outcomes["cold"].returncode == 69, outcomes["cold"].stdout

@@ -3,13 +3,13 @@
 import errno
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.command_line import run_command
 from uv import find_uv_bin
 
 from dkist_processing_core.worker import pip_settings
@@ -387,7 +387,7 @@ def test_an_option_of_pip_is_an_argument_of_uv(option, value, arguments):
 def test_every_other_option_of_pip_is_named():
     """All that this Python's own pip knows: uv is given it, or the log says that it is not."""
     pip = [Path(sys.base_prefix, "bin", "python3"), "-I", "-m", "pip", "install", "--help"]
-    done = subprocess.run(pip, capture_output=True, text=True)
+    done = run_command(*pip)
     if done.returncode:
         pytest.skip("the Python that runs this has no pip of its own")
     options = set(re.findall(r"^ +(?:-\w, )?--([a-z0-9-]+)", done.stdout, re.MULTILINE))

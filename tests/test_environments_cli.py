@@ -11,6 +11,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from support.command_line import run_command
 from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.exceptions import ConfigurationError
@@ -408,6 +409,6 @@ def test_a_removal_that_is_interrupted_is_completed_later(folder, monkeypatch):
 def test_the_command_line_without_click_says_what_to_install():
     """click belongs to an extra."""
     program = "import sys; sys.modules['click'] = None; from dkist_processing_core.cli import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = run_command(sys.executable, "-c", program)
     assert done.returncode == 1
     assert "pip install 'dkist-processing-core[build]'" in done.stderr

@@ -12,7 +12,7 @@ import textwrap
 import zipfile
 
 import pytest
-from support.command_line import CAMERA, CAMERA_FILES
+from support.command_line import CAMERA, CAMERA_FILES, run_command
 from support.sources import flow, imported_sources, write_sources
 
 import dkist_processing_core
@@ -366,12 +366,14 @@ def test_two_machines_make_the_same_bytes(tmp_path):
         documented = {**CAMERA_FILES, "tasks.py": CAMERA_FILES["tasks.py"].replace("master dark", "größte Dunkel ☀")}
         # On a slower machine the files are made in another order.
         write_sources(machine, dict(sorted(documented.items(), reverse=number % 2 == 0)), name=CAMERA)
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(ARCHIVE), "out", umask],
+        done = run_command(
+            sys.executable,
+            "-c",
+            textwrap.dedent(ARCHIVE),
+            "out",
+            umask,
             cwd=machine,
-            env={**os.environ, **environment, "PYTHONPATH": str(machine)},
-            capture_output=True,
-            text=True,
+            **{**environment, "PYTHONPATH": str(machine)},
         )
         assert done.returncode == 0, done.stderr
         made.append(listed(machine / "out"))
@@ -507,7 +509,7 @@ def test_a_folder_that_cannot_be_written_stays_as_it_is(tmp_path):
     folder.mkdir()
     folder.chmod(0o555)
     program = [sys.executable, "-B", "-c", textwrap.dedent(EXPORT), str(tmp_path), str(folder)]
-    done = subprocess.run([*setpriv, *program], capture_output=True, text=True)
+    done = run_command(*setpriv, *program)
     folder.chmod(0o755)
     expected = f"PermissionError: [Errno 13] Permission denied: '{folder}/a_to_b_cam_one_1.0.py'\n"
     assert done.stdout == expected, done.stderr
@@ -539,10 +541,8 @@ def test_a_disk_that_is_full_keeps_what_was_there(tmp_path):
         pytest.skip("this machine has no mount namespaces, in which a small disk can be had")
     files = {f"{name}.py": flow(name, "dev") for name in ("one", "two", "three")}
     write_sources(tmp_path / "sources", files, name="export_of_a_test")
-    done = subprocess.run(
-        [*namespace, sys.executable, "-c", textwrap.dedent(ON_A_SMALL_DISK), tmp_path / "sources", tmp_path / "dags"],
-        capture_output=True,
-        text=True,
+    done = run_command(
+        *namespace, sys.executable, "-c", textwrap.dedent(ON_A_SMALL_DISK), tmp_path / "sources", tmp_path / "dags"
     )
     assert done.returncode == 0, done.stderr
     error, *rest = done.stdout.splitlines()

@@ -2,16 +2,15 @@
 
 import json
 import re
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import click
 import pytest
+from support.command_line import run_command
 from support.releases import REPOSITORY
 from support.shown import SHELLS, blocks, literals, simple_commands
-from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.cli.root import root
 
@@ -156,13 +155,12 @@ AIRFLOW = """
 def airflow_refuses(shown, home):
     """Return those command lines that Airflow's own parser refuses."""
     settings = {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor"}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(AIRFLOW)],
-        input=json.dumps(shown),
+    done = run_command(
+        sys.executable,
+        "-c",
+        textwrap.dedent(AIRFLOW),
+        text=json.dumps(shown),
         env={"PATH": str(Path(sys.executable).parent), "HOME": str(home), **settings},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -192,7 +190,7 @@ def test_every_program_that_is_shown_is_known():
 @pytest.mark.parametrize("block", [pytest.param(each, id=str(each)) for each in blocks(*SHELLS)])
 def test_a_shell_reads_each_block(block):
     """Without an error of syntax; nothing is run."""
-    done = subprocess.run(["bash", "-n"], input=block.script, capture_output=True, text=True)
+    done = run_command("bash", "-n", text=block.script)
     assert (done.returncode, done.stderr) == (0, "")
     assert block.script.strip()
 

@@ -2,16 +2,15 @@
 
 import os
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from support import transcripts
+from support.command_line import run_command
 from support.releases import REPOSITORY, run_uv
 from support.shown import SHELLS, blocks
-from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.doctor.checks import CHECKS
 from dkist_processing_core.project.new import make_package
@@ -142,9 +141,7 @@ def test_python_that_stands_alone_runs(packages, tmp_path, page, beginning, befo
     [block] = [each for each in blocks("python") if str(each).startswith(page) and each.text.startswith(beginning)]
     environment = {**os.environ, "PYTHONPATH": str(packages), "DKIST_RUNS": str(tmp_path / "runs")}
     command = [sys.executable, "-c", f"{before}\n{block.text}"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
-    )
+    done = run_command(*command, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
 
 

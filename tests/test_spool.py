@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.command_line import run_command
 from support.mesh import mesh_config
 from support.messages import OTHER_QUEUE, QUEUE, new_envelope
 from support.peers import relay
@@ -323,7 +324,7 @@ def shared(open_folder, monkeypatch):
 
     def as_another_user():
         command = [sys.executable, "-c", AS_ANOTHER_USER]
-        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True).stdout
+        return run_command(*command).check().stdout
 
     return open_folder, as_another_user
 
@@ -363,9 +364,7 @@ def test_without_a_home_folder_no_failure_is_lost(broker, open_folder, with_cach
     environment |= {} if home is None else {"HOME": home}
     environment |= {"DKIST_ENVIRONMENT_CACHE": str(cache)} if with_cache else {}
     command = [sys.executable, "-c", WITHOUT_PASSWD_ENTRY]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, cwd="/", timeout=PATIENCE_SECONDS, check=True
-    )
+    done = run_command(*command, cwd="/", env=environment).check()
     assert "Traceback" not in done.stderr
     if is_up:
         assert len(broker.take_all(QUEUE)) == 1

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.apm import intake
+from support.command_line import run_command
 from support.releases import REPOSITORY
 
 import dkist_processing_core
@@ -412,19 +412,26 @@ def test_it_needs_neither_pytest_nor_anything_heavy():
         "new = {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
         "print(sorted(name for name in new if not name.startswith(('_', 'sitecustomize'))))"
     )
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
+    done = run_command(sys.executable, "-I", "-S", "-c", program).check()
     assert done.stdout.splitlines() == ["Task (w v, recipe run 1)", "['dkist_processing_core']"]
 
 
 def test_the_example_in_the_documentation_works(tmp_path):
     """The tests of the tutorial's package pass."""
     tutorial = REPOSITORY / "docs" / "examples" / "dkist-processing-tutorial"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", tutorial / "tests"],
-        env={**os.environ, "PYTHONPATH": str(tutorial), "PYTHONDONTWRITEBYTECODE": "1"},
+    done = run_command(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        "/dev/null",
+        tutorial / "tests",
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
+        PYTHONPATH=str(tutorial),
+        PYTHONDONTWRITEBYTECODE="1",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 passed" in done.stdout

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.command_line import run_command
 from support.processes import is_alive, session_members, wait_for, wait_until_dead
 from support.releases import with_links
 from support.script_runs import PATIENT_GRACE, environments, new_spec, run, start
@@ -75,7 +76,7 @@ def test_a_missing_variable_is_named(name):
     variables = {**node_variables(spec, spec.nodes[0]), "DKIST_RECIPE_RUN_ID": "1"}
     del variables[name]
     command = [sys.executable, "-P", "-m", "dkist_processing_core.worker"]
-    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
+    done = run_command(*command, **variables)
     assert done.returncode == 78
     assert f"ERROR: {name} is not set" in done.stderr
 
@@ -93,7 +94,7 @@ assert {{each.partition(".")[0] for each in outside}} == {{"__main__", "dkist_pr
 sys.exit(main())
 """
     command = [f"{sys.base_prefix}/bin/python3", "-I", "-S", "-c", program]
-    done = subprocess.run(command, env={}, capture_output=True, text=True)
+    done = run_command(*command, env={})
     assert (done.returncode, "DKIST_TASK is not set" in done.stderr) == (78, True), done.stderr
 
 
@@ -506,7 +507,7 @@ def test_the_other_forms_of_the_node_run_too(warm_cache):
     spec = dataclasses.replace(node.spec, task="dkist_script_test.tasks:Good")
     variables = {**os.environ, "DKIST_RECIPE_RUN_ID": "7", "PATH": f"{environment}/bin:{os.environ['PATH']}"}
     command = node.run_command.replace(node.spec.task, spec.task)
-    done = subprocess.run(["bash", "-c", command], env=variables, capture_output=True, text=True, check=True)
+    done = run_command("bash", "-c", command, env=variables).check()
     assert "INFO team: good, recipe run 7" in done.stderr
     program = node.python.replace(node.spec.task, spec.task)
     subprocess.run([environment / "bin/python", "-c", program], env=variables, check=True)

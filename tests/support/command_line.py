@@ -64,9 +64,24 @@ class Ended(NamedTuple):
     stdout: str
     stderr: str
 
-    def check(self):
-        """Return this if the program has succeeded; otherwise the error shows what it wrote."""
-        assert self.returncode == 0, f"exit status {self.returncode}\n{self.stdout}{self.stderr}"
+    def check(self, *texts, status=0, stdout=None):
+        """
+        Return this if the program has ended as it should; otherwise the error shows what it wrote.
+
+        Parameters
+        ----------
+        texts
+            What it must have written: as its output if it was to succeed, and otherwise as an error.
+        status
+            The exit status.
+        stdout
+            All that it must have written as its output, if that matters.
+        """
+        written = self.stderr if status else self.stdout
+        missing = [text for text in texts if text not in written]
+        is_right = (self.returncode, missing) == (status, []) and stdout in {None, self.stdout}
+        shown = self.stdout if self.stdout == self.stderr else f"{self.stdout}{self.stderr}"
+        assert is_right, f"exit status {self.returncode}, not {status} with {[*texts, stdout or '']}\n{shown}"
         return self
 
 
@@ -94,7 +109,7 @@ def run_command(
     env
         All of its environment variables, those of this process by default.
     merge
-        Whether what it writes as errors is in its output, in order.
+        Whether what it writes as errors is in its output, in order; the result then has all of it as both.
     seconds
         The bound.
     environment
@@ -110,7 +125,7 @@ def run_command(
         text=True,
         timeout=seconds,
     )
-    return Ended(done.returncode, done.stdout, done.stderr or "")
+    return Ended(done.returncode, done.stdout, done.stdout if merge else done.stderr)
 
 
 def run_program(*arguments, program=(PROGRAM,), **options):

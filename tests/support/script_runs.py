@@ -10,6 +10,7 @@ import dkist_processing_core
 from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker.cache import LAYOUT
+from support.command_line import Ended
 from support.releases import with_links
 from support.script_package import NAME
 from support.waiting import PATIENCE_SECONDS
@@ -59,13 +60,12 @@ def start(spec, releases, **environment):
 
 
 def run(spec, releases, **environment):
-    spec = new_spec(spec) if isinstance(spec, str) else spec
-    process = start(spec, releases, **environment)
+    process = start(new_spec(spec) if isinstance(spec, str) else spec, releases, **environment)
     try:
-        stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        written, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         process.kill()
-    return subprocess.CompletedProcess(process.args, process.returncode, stdout, "")
+    return Ended(process.returncode, written, written)
 
 
 def worker_without_uv(folder, *programs):
