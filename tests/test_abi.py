@@ -126,13 +126,10 @@ def test_the_programs_start():
     commands = [names(row[0])[0] for row in rows("Programs")]
     worker, runtime, function = commands
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DKIST_")}
-    done = run_command(sys.executable, *shlex.split(worker)[1:], env=environment)
-    assert done.returncode == 78
+    done = run_command(sys.executable, *shlex.split(worker)[1:], env=environment).check(status=78)
     assert "DKIST_TASK" in done.stdout + done.stderr
     program = [sys.executable, *shlex.split(runtime)[1:]]
-    done = run_command(*program, env=environment)
-    assert done.returncode == 65
-    assert "recipe_run_id must be an integer" in done.stderr
+    run_command(*program, env=environment).check("recipe_run_id must be an integer", status=65)
     parameters = names(" ".join(rows("Programs")[2][1:]))[1:]
     assert list(inspect.signature(resolve(function)).parameters) == parameters
 

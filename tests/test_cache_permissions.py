@@ -37,8 +37,7 @@ def test_a_folder_in_which_others_can_replace_the_cache_is_named(releases, tmp_p
     folder.chmod(mode)
     if owner:
         os.chown(folder, owner, owner)
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(folder / "own" / "cache"))
-    assert done.returncode == 0, done.stdout
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(folder / "own" / "cache")).check()
     is_named = f"WARNING: {folder} is a folder in which other users could replace the environment cache" in done.stdout
     assert is_named is ((mode, owner) != (0o1777, 0))
 
@@ -115,17 +114,14 @@ def test_a_cache_that_can_only_be_read_is_used(releases, image, locks):
         lock.unlink() if locks is None else lock.chmod(locks)
         (image / LAYOUT).chmod(0o555)
     before = sorted((image / LAYOUT).iterdir())
-    done = run_without_privileges(new_spec(), releases, image)
-    assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
-    assert "environment reused" in done.stdout
+    run_without_privileges(new_spec(), releases, image).check("INFO team: good, recipe run 42", "environment reused")
     done = run_without_privileges(new_spec(extras=("frozen", "more")), releases, image)
     assert (done.returncode, f"for {NAME}[frozen,more]==1.0 in it is missing" in done.stdout) == (78, True), done.stdout
     [environment] = environments(image)
     [task] = environment.glob("lib/*/site-packages/dkist_script_test/tasks.py")
     task.unlink()
     task.touch()  # and not the file that the cache of uv has linked
-    done = run_without_privileges(new_spec(), releases, image)
-    assert (done.returncode, "in it is damaged (lib/" in done.stdout) == (78, True), done.stdout
+    run_without_privileges(new_spec(), releases, image).check("in it is damaged (lib/", status=78)
     assert sorted((image / LAYOUT).iterdir()) == before
 
 
@@ -160,8 +156,7 @@ def test_a_cache_on_a_file_system_that_is_read_only_is_used(releases, image, own
         if done.returncode != 0:
             pytest.skip(f"a folder cannot be mounted here: {done.stderr.strip()}")
     try:
-        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(image))
-        assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
+        run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(image)).check("INFO team: good, recipe run 42")
         done = run(new_spec(extras=("frozen", "more")), releases, DKIST_ENVIRONMENT_CACHE=str(image))
         assert (done.returncode, "can only be read, and the environment" in done.stdout) == (78, True), done.stdout
         [listed] = collector.environments(image)

@@ -26,9 +26,7 @@ def test_a_half_built_environment_is_built_anew(releases, warm_cache, tmp_path):
     (half / OWNER_MARK).touch()
     (half / "bin" / "python").write_text("#!/bin/sh\nexit 0\n")
     (half / "bin" / "python").chmod(0o755)
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
-    assert done.returncode == 0, done.stdout
-    assert "INFO team: good, recipe run 42" in done.stdout
+    run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).check("INFO team: good, recipe run 42")
     marker = json.loads((half / ".ready").read_text())
     assert marker["requirement"] == REQUIREMENT
     assert {"dkist_script_test-1.0", f"dkist_processing_core-{VERSION}"} <= set(marker["distributions"])
@@ -76,9 +74,7 @@ def test_a_damaged_environment_is_built_anew(releases, warm_cache, tmp_path, dam
     cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
     damage(environments(cache)[0])
     for text in ("dkist: building the environment", "dkist: environment reused"):
-        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
-        assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
-        assert text in done.stdout
+        run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).check("INFO team: good, recipe run 42", text)
 
 
 def test_what_a_task_adds_to_its_environment_is_no_damage(releases, warm_cache, tmp_path):

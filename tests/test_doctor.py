@@ -147,8 +147,7 @@ def test_a_sound_worker_is_green(worker, place, server):
 
 def test_the_program_reports_a_sound_worker(worker, place):
     """With exit status 0 and one line a check; with --json as data; a red line has its remedy below, and status 1."""
-    status, output, _ = run_program("doctor")
-    assert status == 0
+    output = run_program("doctor").check().stdout
     assert all(re.match(r"(ok|not needed) +\S", each) for each in output.splitlines()), output
     status, output, _ = run_program("doctor", "--json")
     told = json.loads(output)
@@ -156,8 +155,7 @@ def test_the_program_reports_a_sound_worker(worker, place):
     assert {each["check"] for each in told["checks"]} == set(statuses(examined()))
     assert set(told["checks"][0]) == {"check", "status", "found", "remedy"}
     worker.setenv("DKIST_GRACE_SECONDS", "300")
-    status, output, _ = run_program("doctor")
-    assert status == 1
+    output = run_program("doctor").check(status=1).stdout
     assert re.search(r"^failed +time-outs .*\n +Remedy: export AIRFLOW__", output, re.MULTILINE)
 
 

@@ -35,9 +35,7 @@ REQUIREMENT = f"{NAME}[frozen]==1.0"
 def test_an_environment_is_built_once_and_then_reused(releases, tmp_path):
     """The first start builds it, the second says that it is reused; both run the task."""
     cache = tmp_path / "cache"
-    first = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
-    assert first.returncode == 0, first.stdout
-    assert "dkist: building the environment" in first.stdout
+    first = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).check("dkist: building the environment")
     [environment] = environments(cache)
     assert environment.name.startswith(f"{NAME}-1.0-")
     assert len(environment.name) == len(f"{NAME}-1.0-") + 64
@@ -122,9 +120,7 @@ def test_a_full_disk_is_an_error_of_its_own(releases, tmp_path):
     if mounted.returncode != 0:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     try:
-        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
-        assert done.returncode == 69
-        assert "No space left on device" in done.stdout
+        run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).check("No space left on device", status=69)
         assert environments(cache) == []
         subprocess.run(["mount", "-o", "remount,size=100m", cache], check=True)
         assert run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).returncode == 0
@@ -168,9 +164,7 @@ def test_what_is_in_the_way_of_an_environment_is_left(releases, warm_cache, tmp_
         (data / "frame").write_text("data")
         if kind == "link":
             environment.symlink_to(data)
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
-    assert done.returncode == 78
-    assert str(environment) in done.stdout
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).check(str(environment), status=78)
     assert "worker program failed" not in done.stdout
     assert (data if kind == "file" else data / "frame").read_text() == "data"
 
@@ -220,8 +214,7 @@ def test_constraints_decide_what_is_installed_with_a_release(releases, tmp_path)
     for version in ("25.0", "26.0"):
         [node] = new_spec().nodes
         spec = dataclasses.replace(new_spec(), nodes=(dataclasses.replace(node, constraints=f"packaging=={version}"),))
-        done = run(spec, releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "a cache"))
-        assert done.returncode == 0, done.stdout
+        run(spec, releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "a cache")).check()
     for environment in environments(tmp_path / "a cache"):
         [info] = environment.glob("lib/*/site-packages/packaging-*.dist-info")
         versions[(environment / ".constraints.txt").read_text()] = info.name.split("-")[1].removesuffix(".dist")
@@ -318,9 +311,7 @@ def test_credentials_of_the_index_are_shown_nowhere(releases, tmp_path):
         "UV_HTTP_RETRIES": "0",
         "RUST_LOG": "uv=debug",
     }
-    done = run("Good", releases, UV_CACHE_DIR=str(tmp_path / "uv"), **secret)
-    assert done.returncode == 69
-    assert "127.0.0.1:9" in done.stdout
+    done = run("Good", releases, UV_CACHE_DIR=str(tmp_path / "uv"), **secret).check("127.0.0.1:9", status=69)
     assert "s3cret" not in done.stdout
 
 
@@ -344,8 +335,7 @@ def test_dev_runs_from_a_checkout_of_setuptools(releases, tmp_path):
     (project / "pyproject.toml").write_text(
         text.replace('requires = ["hatchling"]\nbuild-backend = "hatchling.build"', 'requires = ["setuptools"]')
     )
-    done = run(new_spec(version="dev"), releases, DKIST_DEV_PROJECT=str(project))
-    assert done.returncode == 0, done.stdout
+    run(new_spec(version="dev"), releases, DKIST_DEV_PROJECT=str(project)).check()
 
 
 def test_a_release_that_is_built_again_is_taken_by_the_next_build(releases, tmp_path):
@@ -395,8 +385,7 @@ def test_credentials_of_the_index_are_in_no_argument_list(releases, tmp_path):
     (tools / "uv").chmod(0o755)
     path = f"{tools}:{os.environ['PATH']}"
     settings = {"PIP_INDEX_URL": "http://user:s3cret@127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "http://u:s3cret@h/"}
-    done = run("Good", releases, PATH=path, **settings)
-    assert done.returncode == 69
+    done = run("Good", releases, PATH=path, **settings).check(status=69)
     arguments = (tmp_path / "arguments").read_text()
     assert "venv" in arguments
     assert "s3cret" not in arguments + done.stdout
@@ -408,8 +397,7 @@ def test_nothing_of_the_current_folder_decides_what_is_installed(releases, tmp_p
     (tmp_path / "pyproject.toml").write_text('[tool.uv]\nindex-url = "http://127.0.0.1:9/simple"\n')
     (tmp_path / ".python-version").write_text("2.7\n")
     (tmp_path / "packaging.py").write_text("raise RuntimeError\n")
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"))
-    assert done.returncode == 0, done.stdout
+    run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache")).check()
 
 
 def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):

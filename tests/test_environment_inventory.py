@@ -222,7 +222,6 @@ def test_the_program_writes_what_the_environment_contains(wheels, tmp_path):
     assert written["interpreter"]["version"] == sys.version.split()[0]
     assert Path(written["interpreter"]["executable"]) == Path(sys.executable).resolve()
     (site_packages(environment) / "spectrum.py").unlink()
-    done = run_command(*program)
-    assert done.returncode == 1
+    done = run_command(*program).check(status=1)
     assert done.stderr.startswith("1 files of the environment are missing or damaged, such as ")
     assert done.stderr.endswith("/site-packages/spectrum.py\n")

@@ -132,8 +132,7 @@ def test_the_command_line_draws_all_workflows_or_one(cli, camera):
 @pytest.mark.parametrize("kind", ["text", "mermaid", "dot"])
 def test_the_command_line_writes_to_a_file(cli, camera, tmp_path, kind):
     """The same that it prints; the name of the file is what it then prints."""
-    status, drawn, _ = cli("graph", f"{camera}:level1", "--format", kind)
-    assert status == 0
+    drawn = cli("graph", f"{camera}:level1", "--format", kind).check().stdout
     assert cli("graph", f"{camera}:level1", "--format", kind, "--output", "drawn") == (0, "drawn\n", "")
     assert (tmp_path / "drawn").read_text() == drawn
 
@@ -142,6 +141,5 @@ def test_a_workflow_that_cannot_be_ordered_is_an_error(cli, tmp_path):
     """Exit status 1, with what keeps it from being drawn."""
     text = CAMERA_FILES["workflows/level2.py"].replace("(MakeDark)", "(MakeDark, upstreams=MakeDark)")
     write_sources(tmp_path, {**CAMERA_FILES, "workflows/level2.py": text}, name="camera_of_a_test")
-    status, _, error = cli("graph", "camera_of_a_test.workflows:level2")
-    assert status == 1
+    error = cli("graph", "camera_of_a_test.workflows:level2").check(status=1).stderr
     assert error.startswith("Error: Workflow 'l1_to_l2_camera': the tasks depend on each other in a cycle: MakeDark")

@@ -56,8 +56,7 @@ def test_no_variable_of_uv_leads_to_another_project(releases, tmp_path, name, va
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "uv.toml").write_text('no-index = true\nfind-links = ["/none"]\n')
-    done = run("Good", releases, **{name: value.format(folder=folder)})
-    assert done.returncode == 0, done.stdout
+    run("Good", releases, **{name: value.format(folder=folder)}).check()
     [environment] = environments(tmp_path / "environments")
     assert not list(environment.glob("lib/*/site-packages/pip"))
 
@@ -76,9 +75,7 @@ def test_nothing_but_the_cache_needs_to_be_writable(releases, tmp_path, installe
         ! touch /tmp/can-be-written 2>/dev/null || mount -t tmpfs -o ro none /tmp
         unset UV_CACHE_DIR
     """
-    done = run_with_mounts(mounts, releases, **settings)
-    assert done.returncode == 0, done.stdout
-    assert "INFO team: good, recipe run 42" in done.stdout
+    done = run_with_mounts(mounts, releases, **settings).check("INFO team: good, recipe run 42")
     for folder, variable in (("/nonexistent/.cache/uv", "UV_CACHE_DIR"), ("/tmp", "TMPDIR")):
         assert f"{folder} cannot be written: Read-only file system. The installer is given {variable}={cache}/v1/" in (
             done.stdout
@@ -86,8 +83,7 @@ def test_nothing_but_the_cache_needs_to_be_writable(releases, tmp_path, installe
     assert {each.name for each in cache.iterdir()} == {"v1"}
     assert {each.name for each in (cache / "v1").glob(".*")} == {OWNER_MARK, ".installer"}
     assert len(collector.environments(cache)) == 1
-    again = run_with_mounts(mounts, releases, **settings)
-    assert again.returncode == 0, again.stdout
+    again = run_with_mounts(mounts, releases, **settings).check()
     assert "cannot be written" not in again.stdout
 
 
@@ -102,8 +98,7 @@ def test_a_cache_of_the_installer_that_others_can_write_is_not_used(releases, tm
             if os.geteuid():
                 pytest.skip("only root can give a folder to another user")
             os.chown(folder, owner, owner)
-    done = run("Good", releases, **{name: str(folder) for name, folder in caches.items()})
-    assert done.returncode == 0, done.stdout
+    done = run("Good", releases, **{name: str(folder) for name, folder in caches.items()}).check()
     for name, folder in caches.items():
         line = (
             f"{folder} cannot be trusted, since others can write to it: it belongs to user {folder.stat().st_uid} and"
@@ -146,10 +141,8 @@ def test_a_cache_without_inodes_says_so(releases, tmp_path, inodes, status):
 def test_a_path_that_no_environment_can_have_is_refused(releases, tmp_path, character):
     """With the path, and not with advice about locks or the index."""
     cache = f"{tmp_path}/a{character}b"
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=cache)
-    assert done.returncode == 78, done.stdout
-    assert f"the environment cache {cache!r} has a character in its path that no virtual environment may have" in (
-        done.stdout
+    run("Good", releases, DKIST_ENVIRONMENT_CACHE=cache).check(
+        f"the environment cache {cache!r} has a character in its path that no virtual environment may have", status=78
     )
 
 
@@ -185,8 +178,7 @@ def test_an_installer_that_cannot_run_is_not_the_index(releases, tmp_path, progr
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools" / "uv").write_text(program)
     (tmp_path / "tools" / "uv").chmod(0o755)
-    done = run("Good", releases, PATH=f"{tmp_path / 'tools'}:{os.environ['PATH']}")
-    assert done.returncode == 69, done.stdout
+    done = run("Good", releases, PATH=f"{tmp_path / 'tools'}:{os.environ['PATH']}").check(status=69)
     [line] = [line for line in done.stdout.splitlines() if "dkist: ERROR" in line]
     assert message in line
     assert "index" not in line

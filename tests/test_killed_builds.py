@@ -35,11 +35,9 @@ def test_a_start_after_a_killed_build_always_succeeds(releases, tmp_path):
         process.communicate()
         unfinished = [each for each in environments(cache) if not (each / ".ready").exists()] if cache.exists() else []
         killed_while_building += bool(unfinished)
-        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
-        assert done.returncode == 0, done.stdout
+        run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).check()
         [environment] = environments(cache)
-        missing = run_command(environment / "bin/python", "-c", MISSING_FILES).check()
-        assert missing.stdout == ""
+        run_command(environment / "bin/python", "-c", MISSING_FILES).check(stdout="")
         shutil.rmtree(environment)
     print(f"{KILLS} builds killed, {killed_while_building} of them in the middle")
     assert killed_while_building > KILLS / 4

@@ -182,8 +182,7 @@ def test_a_wheel_that_was_exchanged_is_refused(index, locked, installer, tmp_pat
             archive.write(b"\0")
         programs = {} if installer == "uv" else worker_without_uv(tmp_path / f"bin-{name}", "env")
         text = read_constraints(file, workflow="w")
-        done = built(exchanged, tmp_path / "cache", text, version=version, **programs)
-        assert done.returncode == 69
+        done = built(exchanged, tmp_path / "cache", text, version=version, **programs).check(status=69)
         [error] = [line for line in done.stdout.splitlines() if " ERROR: " in line]
         assert "not the one in the lock" in error
         assert f"{name}==" in error
@@ -199,8 +198,7 @@ def test_a_lock_that_lacks_something_is_refused(index, locked, installer, tmp_pa
     whole = read_constraints(file, workflow="w")
     part = "\n".join(each for each in whole.splitlines() if not each.startswith("spectrograph"))
     for text, extras, missing in ((part, ("frozen",), "spectrograph"), (whole, ("frozen", "asdf"), "lines")):
-        done = built(index, tmp_path / "cache", text, extras=extras, **programs)
-        assert done.returncode == 69
+        done = built(index, tmp_path / "cache", text, extras=extras, **programs).check(status=69)
         [error] = [line for line in done.stdout.splitlines() if " ERROR: " in line]
         assert "the lock of the workflow lacks something" in error
         assert missing in error

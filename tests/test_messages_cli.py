@@ -178,8 +178,7 @@ def test_what_is_not_ours_in_the_folder_is_left_alone_and_named(command, verb):
     folder = spool.prepare(spool.spool_folder())
     foreign = foreign_things(folder)
     assert list(spool.pending()) == []
-    status, _, error = command(verb, *(["--all"] if verb == "drop" else []))
-    assert status == 0
+    error = command(verb, *(["--all"] if verb == "drop" else [])).check().stderr
     assert error.startswith(f"Warning: left alone in {folder}, since they are no messages of this library: 12 (")
     assert "\udce9" not in error
     assert everything_in(folder) == foreign | {spool.MARK}
@@ -384,8 +383,7 @@ def test_a_file_that_cannot_be_dropped_does_not_keep_the_others(command, monkeyp
         remove(message)
 
     monkeypatch.setattr(spool, "remove", remove_second)
-    status, output, error = command("drop", "--all")
-    assert status == 1
+    _, output, error = command("drop", "--all").check(status=1)
     assert output.count("dropped: ") == 1
     assert error == f"not dropped: {names[0]}: not yours\n"
     assert left() == [names[0]]
@@ -395,9 +393,7 @@ def test_a_file_that_cannot_be_dropped_does_not_keep_the_others(command, monkeyp
 def test_dropping_needs_names_or_all(command, arguments):
     """Neither or both is an error of the command line, and nothing is dropped."""
     name = spooled(1)
-    status, _, error = command("drop", *arguments)
-    assert status == 2
-    assert 'give the names of messages, as shown by "list", or --all.' in error
+    command("drop", *arguments).check('give the names of messages, as shown by "list", or --all.', status=2)
     assert left() == [name]
 
 
@@ -407,8 +403,7 @@ def test_a_name_that_is_not_there_is_an_error_of_the_command_line(command, verb,
     [port] = free_ports(1)
     monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
     name = spooled(1)
-    status, _, error = command(verb, name, name.removesuffix(".json"))
-    assert status == 2
+    error = command(verb, name, name.removesuffix(".json")).check(status=2).stderr
     words = " ".join(error.split())
     assert f"there is no message {name.removesuffix('.json')!r} (did you mean {name!r}?)" in words
     assert 'See "dkist-processing-core messages list".' in words

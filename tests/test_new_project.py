@@ -78,8 +78,7 @@ def test_a_new_package_has_no_fault_that_its_linter_finds(tmp_path, name):
         pytest.skip("ruff is not installed (pip install 'dkist-processing-core[lint]')")
     folder = make_package(name, tmp_path / "made").folder
     for arguments in (["check"], ["format", "--check"]):
-        done = run_command(ruff, *arguments, "--no-cache", cwd=folder)
-        assert done.returncode == 0, done.stdout
+        run_command(ruff, *arguments, "--no-cache", cwd=folder).check()
 
 
 def test_a_new_package_keeps_what_its_readme_and_its_pipeline_promise(core_wheel, tmp_path):
@@ -219,8 +218,7 @@ def test_a_description_is_text_in_the_readme(tmp_path):
 )
 def test_a_name_that_cannot_be_used_is_an_error(command, tmp_path, name, message):
     """Of usage, which says why, and nothing is written."""
-    status, _, error = command("new", "--", name, "made")
-    assert (status, message in error) == (2, True), error
+    command("new", "--", name, "made").check(message, status=2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -245,8 +243,7 @@ def test_the_name_of_a_module_that_is_there_is_an_error(tmp_path, monkeypatch):
 )
 def test_an_option_that_cannot_be_used_is_an_error(command, tmp_path, options, message):
     """Of usage, and nothing is written."""
-    status, _, error = command("new", NAME, *options)
-    assert (status, message in error) == (2, True), error
+    command("new", NAME, *options).check(message, status=2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -258,8 +255,7 @@ def test_what_is_there_is_kept(command, tmp_path, is_file):
         place.mkdir()
         place /= "notes.txt"
     place.write_text("mine")
-    status, output, error = command("new", NAME)
-    assert (status, output) == (1, "")
+    error = command("new", NAME).check(status=1, stdout="").stderr
     assert error == (
         f"Error: {tmp_path / NAME} exists and is not an empty folder, and nothing was written\n"
         "    -> Name a folder that does not exist yet.\n"

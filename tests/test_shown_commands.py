@@ -161,8 +161,7 @@ def airflow_refuses(shown, home):
         textwrap.dedent(AIRFLOW),
         text=json.dumps(shown),
         env={"PATH": str(Path(sys.executable).parent), "HOME": str(home), **settings},
-    )
-    assert done.returncode == 0, done.stderr
+    ).check()
     return json.loads(done.stdout.splitlines()[-1])
 
 

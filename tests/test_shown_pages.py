@@ -141,8 +141,7 @@ def test_python_that_stands_alone_runs(packages, tmp_path, page, beginning, befo
     [block] = [each for each in blocks("python") if str(each).startswith(page) and each.text.startswith(beginning)]
     environment = {**os.environ, "PYTHONPATH": str(packages), "DKIST_RUNS": str(tmp_path / "runs")}
     command = [sys.executable, "-c", f"{before}\n{block.text}"]
-    done = run_command(*command, cwd=tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr
+    run_command(*command, cwd=tmp_path, env=environment).check()
 
 
 def test_the_guide_to_the_doctor_shows_each_check():

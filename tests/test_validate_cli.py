@@ -109,8 +109,7 @@ def test_twelve_faults_are_told_by_the_command_line(command, faulty, tmp_path):
         assert f"    {what}" in output
         assert f"    -> {remedy}" in output
         assert workflow is None or f"(workflow {workflow}{f', task {task}' if task else ''})" in output
-    status, output, error = command("export", faulty)
-    assert (status, output) == (1, "")
+    error = command("export", faulty).check(status=1, stdout="").stderr
     assert error.count("\nfault ") == 12
     assert not (tmp_path / "dags").exists()
 
@@ -184,8 +183,7 @@ def test_a_package_that_does_not_import_is_a_report_as_well(command, tmp_path):
 def test_a_package_without_workflows_is_a_fault(command, tmp_path):
     """A CI that checks nothing has a mistake in it; the package and the remedy are named."""
     write_sources(tmp_path, {"one.py": "x = 1\n", "_private.py": flow()}, name="faulty_of_a_test")
-    status, output, _ = command("validate", "faulty_of_a_test")
-    assert status == 1
+    output = command("validate", "faulty_of_a_test").check(status=1).stdout
     assert "fault 1: faulty_of_a_test\n    it declares no workflow\n    -> Assign a Workflow" in output
     assert output.splitlines()[-1].startswith("0 sound workflows, ")
 

@@ -62,9 +62,7 @@ def facts(tmp_path):
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_recipe_run_id_runs_nothing(releases, tmp_path, value):
     """Exit status 65 with the value shown; no environment is built, no command in the value is run."""
-    done = run("Good", releases, DKIST_RECIPE_RUN_ID=value)
-    assert done.returncode == 65
-    assert "ERROR: recipe_run_id must be an integer, not" in done.stdout
+    run("Good", releases, DKIST_RECIPE_RUN_ID=value).check("ERROR: recipe_run_id must be an integer, not", status=65)
     assert list(tmp_path.rglob("owned")) == []
     assert not (tmp_path / "environments").exists()
 
@@ -76,9 +74,7 @@ def test_a_missing_variable_is_named(name):
     variables = {**node_variables(spec, spec.nodes[0]), "DKIST_RECIPE_RUN_ID": "1"}
     del variables[name]
     command = [sys.executable, "-P", "-m", "dkist_processing_core.worker"]
-    done = run_command(*command, **variables)
-    assert done.returncode == 78
-    assert f"ERROR: {name} is not set" in done.stderr
+    run_command(*command, **variables).check(f"ERROR: {name} is not set", status=78)
 
 
 def test_the_program_needs_the_standard_library_alone():
@@ -94,8 +90,7 @@ assert {{each.partition(".")[0] for each in outside}} == {{"__main__", "dkist_pr
 sys.exit(main())
 """
     command = [f"{sys.base_prefix}/bin/python3", "-I", "-S", "-c", program]
-    done = run_command(*command, env={})
-    assert (done.returncode, "DKIST_TASK is not set" in done.stderr) == (78, True), done.stderr
+    run_command(*command, env={}).check("DKIST_TASK is not set", status=78)
 
 
 def test_the_task_sees_nothing_of_airflow(releases, warm, warm_cache, facts, tmp_path):
@@ -114,8 +109,7 @@ def test_the_task_sees_nothing_of_airflow(releases, warm, warm_cache, facts, tmp
     names = "name", "environment", "cache", "task", "python", "home", "key", "status", "AIRFLOW_CTX_DAG_RUN_ID"
     wanted = dict.fromkeys(names, "mine")
     certificates = {name: os.environ.get(name, "") for name in ("SSL_CERT_FILE", "PIP_CERT")}
-    done = run("ShowsItsPlace", releases, **warm, **wanted, **certificates, **unwanted)
-    assert done.returncode == 0, done.stdout
+    run("ShowsItsPlace", releases, **warm, **wanted, **certificates, **unwanted).check()
     seen = json.loads(facts.read_text())
     assert not set(unwanted) & set(seen["variables"])
     assert wanted.items() <= seen["variables"].items()
@@ -311,9 +305,7 @@ def test_a_task_is_not_started_for_an_airflow_that_is_gone(releases, warm_cache,
 
 def test_what_a_task_leaves_running_is_ended(releases, warm, facts):
     """A task that succeeds while a child of it still runs is a success, and the child is gone."""
-    done = run("LeavesAChild", releases, **warm)
-    assert done.returncode == 0
-    assert "processes that the task had left behind were killed" in done.stdout
+    run("LeavesAChild", releases, **warm).check("processes that the task had left behind were killed")
     wait_until_dead(wait_for(facts))
 
 
@@ -343,8 +335,7 @@ def test_what_ends_by_itself_is_not_killed(releases, warm_cache, facts):
 
 def test_no_zombie_is_left_while_the_task_runs(releases, warm, facts):
     """An orphan becomes a child of the worker program, which takes note of its end."""
-    done = run("LooksForZombies", releases, **warm)
-    assert done.returncode == 0, done.stdout
+    run("LooksForZombies", releases, **warm).check()
     task, children = json.loads(facts.read_text())
     assert children == [task]
 
@@ -379,8 +370,7 @@ def test_success_without_an_outcome_is_a_failure(releases, warm):
 )
 def test_the_error_of_a_task_is_shown_whatever_became_of_its_descriptors(releases, warm, tmp_path, task, error):
     """In the log and in the outcome, and no file of the task is written to."""
-    done = run(task, releases, DKIST_LOG_MARK=MARK, **warm)
-    assert done.returncode == 1, done.stdout
+    done = run(task, releases, DKIST_LOG_MARK=MARK, **warm).check(status=1)
     outcome = Outcome.from_json(marked(done)[-1].text)
     assert outcome.summary == error
     assert [line.kind for line in marked(done) if line.text.endswith(f"\n{error}")] == ["40"]
@@ -397,8 +387,7 @@ def marked(done):
 
 def test_lines_keep_their_level_and_the_outcome_comes_last(releases, warm):
     """With a mark, as Airflow's operator sets it; a task that raises gives 1, with its traceback in the log."""
-    done = run("Bad", releases, **warm, DKIST_LOG_MARK=MARK)
-    assert done.returncode == 1
+    done = run("Bad", releases, **warm, DKIST_LOG_MARK=MARK).check(status=1)
     *lines, last = marked(done)
     ended = "dkist: task dkist_script_test.tasks:Bad ended with exit status 1"
     assert [line.kind for line in lines if line.text.startswith(ended)] == ["20"]
@@ -465,8 +454,7 @@ def test_a_limit_of_the_worker_is_no_fault_of_the_program(releases, warm_cache, 
     """Whether the task cannot be started, or what builds its environment."""
     (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(LIMITS[what]))
     cache = warm_cache if what == "task" else tmp_path / "cache"
-    done = run("Good", releases, PYTHONPATH=str(tmp_path), DKIST_ENVIRONMENT_CACHE=str(cache))
-    assert done.returncode == 69, done.stdout
+    done = run("Good", releases, PYTHONPATH=str(tmp_path), DKIST_ENVIRONMENT_CACHE=str(cache)).check(status=69)
     [line] = [line for line in done.stdout.splitlines() if "ERROR" in line]
     assert text in line
     assert "Traceback" not in done.stdout
@@ -493,8 +481,7 @@ def test_without_a_mark_a_line_has_the_time_with_its_zone(releases, warm):
 )
 def test_a_setting_that_cannot_be_used_is_named(releases, name, value, message):
     """Exit status 78, the variable, its value and what to do, before anything is started."""
-    done = run("Good", releases, **{name: value})
-    assert done.returncode == 78
+    done = run("Good", releases, **{name: value}).check(status=78)
     [error] = [line for line in done.stdout.splitlines() if "ERROR: " in line]
     assert message in error
     assert name in error
