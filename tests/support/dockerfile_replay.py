@@ -10,9 +10,10 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+
+from support.command_line import run_command
 
 FOLDERS = ("/opt/", "/notebooks", "/etc/pip.conf", "/var/cache/", "/var/lib/", "/var/log/")
 STAND_IN = """\
@@ -72,16 +73,7 @@ class Replay:
 
     def _run(self, arguments):
         command = re.sub(r"--mount=\S+\s+", "", arguments)
-        done = subprocess.run(
-            ["/bin/sh", "-c", command],
-            cwd=self.root,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}"
+        run_command("/bin/sh", "-xc", command, cwd=self.root, env=self.environment, merge=True, seconds=600).check()
 
     def _label(self, arguments):
         self.labels |= dict(word.split("=", 1) for word in shlex.split(arguments))

@@ -15,6 +15,7 @@ import pika.exceptions
 import pytest
 
 from dkist_processing_core.common.programs import send_signal
+from support.command_line import run_command
 from support.mesh import mesh_config
 from support.ports import free_ports
 from support.waiting import PATIENCE_SECONDS, wait_until
@@ -180,38 +181,24 @@ class RabbitMQ:
 
     def control(self, *arguments: str) -> str:
         """Run rabbitmqctl and return what it prints."""
-        done = subprocess.run(
-            [str(self.program.with_name("rabbitmqctl")), "--quiet", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout
+        command = (self.program.with_name("rabbitmqctl"), "--quiet", *arguments)
+        return run_command(*command, env=self.environment, seconds=PATIENCE_SECONDS).check().stdout
 
     def count(self, queue: str) -> int:
         """Return how many messages wait in a queue, 0 if it is not there."""
-        connection = self.connect()
-        try:
-            return connection.channel().queue_declare(queue, passive=True).method.message_count
-        except pika.exceptions.ChannelClosedByBroker:
-            return 0
-        finally:
-            connection.close()
+        with contextlib.closing(self.connect()) as connection:
+            try:
+                return connection.channel().queue_declare(queue, passive=True).method.message_count
+            except pika.exceptions.ChannelClosedByBroker:
+                return 0
 
     def take_all(self, queue: str, virtual_host: str = "/") -> list[tuple[pika.BasicProperties, bytes]]:
         """Take every message out of a queue."""
-        connection = self.connect(virtual_host)
-        channel = connection.channel()
         taken = []
-        while True:
-            method, properties, body = channel.basic_get(queue, auto_ack=True)
-            if method is None:
-                break
-            taken.append((properties, body))
-        connection.close()
+        with contextlib.closing(self.connect(virtual_host)) as connection:
+            channel = connection.channel()
+            while (got := channel.basic_get(queue, auto_ack=True))[0]:
+                taken.append(got[1:])
         return taken
 
     def forget(self, *queues: str, exchange: str = "master.direct.x") -> None:

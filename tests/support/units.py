@@ -17,6 +17,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from support.command_line import run_command
 from support.releases import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -158,17 +159,9 @@ class Machine:
     def run(self, name, wait=600):
         """Run all commands of a unit to their end."""
         commands, environment = self.commands(name)
-        for command in commands:
-            done = subprocess.run(
-                confined(self.root, command),
-                env=environment,
-                cwd=self.place("/var/lib/airflow"),
-                capture_output=True,
-                text=True,
-                timeout=wait,
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        options = {"env": environment, "cwd": self.place("/var/lib/airflow"), "seconds": wait}
+        ended = [run_command(*confined(self.root, command), **options).check() for command in commands]
+        return ended[-1].stdout
 
     def log(self, name):
         """Return what a unit has logged."""
