@@ -234,8 +234,7 @@ def test_a_local_run_is_that_of_airflow(deployed, rabbitmq, tmp_path):
         command = ["dkist_processing_core", "run", "dkist_airflow_test.workflows.flow:noted", "--recipe-run-id", "47"]
         environment = {**deployed.worker, **settings, "FACTS": tmp_path / way, "DKIST_RUNS": tmp_path / "runs"}
         command = [sys.executable, "-m", *command, "--bus", "--json", *options]
-        done = run_command(*command, cwd=deployed.sources, **environment)
-        assert (done.returncode, done.stderr) == (1, "")
+        done = run_command(*command, cwd=deployed.sources, **environment).check(status=1, stderr="")
         events = [json.loads(line) for line in done.stdout.splitlines()]
         states[way] = {event["task"]: event["state"] for event in events if "state" in event and "task" in event}
         note(way, tmp_path / way)

@@ -67,9 +67,7 @@ def send(number):
 
 
 @pytest.mark.parametrize(
-    "end",
-    [mark_failed, send(signal.SIGTERM), send(signal.SIGKILL)],
-    ids=["marked-failed", "sigterm", "sigkill"],
+    "end", [mark_failed, send(signal.SIGTERM), send(signal.SIGKILL)], ids=["marked-failed", "sigterm", "sigkill"]
 )
 @pytest.mark.parametrize("task", ["Waits", "Stubborn"])
 def test_no_process_of_an_ended_task_is_left(api, facts, task, end):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.command_line import run_command
-from support.releases import build_wheel, run_uv, with_links, write_package
+from support.releases import build_wheel, run_uv, write_package
 
 pytestmark = pytest.mark.network
 
@@ -84,9 +84,3 @@ def test_the_wheel_holds_what_it_needs(core_wheel):
     names = {line.split()[0] for line in done.stdout.splitlines()[1:]}
     assert {f"dkist_processing_core/{name}" for name in ("py.typed", "worker/__main__.py", "task.py")} <= names
     assert {Path(name).parts[0].partition("-")[0] for name in names} == {"dkist_processing_core"}
-
-
-def test_links_of_this_machine_are_kept(monkeypatch):
-    """A folder of wheels that the user has configured is not lost when ours is added."""
-    monkeypatch.setenv("PIP_FIND_LINKS", "/theirs")
-    assert with_links(Path("/ours"))["PIP_FIND_LINKS"] == "/theirs /ours"

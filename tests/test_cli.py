@@ -5,7 +5,7 @@ import os
 import sys
 
 import pytest
-from support.command_line import CAMERA, PROGRAM, run_command, run_on_terminal, run_program, run_python
+from support.command_line import PROGRAM, run_command, run_on_terminal, run_program, run_python
 from support.sources import flow, write_sources
 
 from dkist_processing_core import __version__
@@ -131,8 +131,7 @@ def test_what_is_installed_wins_over_the_working_folder(tmp_path, camera):
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')\n")
     (tmp_path / "click").mkdir()
     (tmp_path / "click" / "__init__.py").write_text("raise SystemExit('the wrong click')\n")
-    status, output, error = run_program("list", camera, "--json")
-    assert (status, error) == (0, "")
+    output = run_program("list", camera, "--json").check(stderr="").stdout
     assert len(json.loads(output)) == 2
 
 
@@ -210,8 +209,7 @@ def test_a_terminal_has_colours_and_whole_words(camera):
 def test_a_pipe_gets_each_line_complete(tmp_path):
     """However long it is, without spaces at its end, and without the progress that a terminal shows."""
     write_sources(tmp_path, {f"{'deep' * 20}.py": flow("d" * 80)}, name="p" * 200)
-    status, output, error = run_program("list", "p" * 200, COLUMNS="40", FORCE_COLOR="1")
-    assert (status, error) == (0, "")
+    output = run_program("list", "p" * 200, COLUMNS="40", FORCE_COLOR="1").check(stderr="").stdout
     header, row = output.splitlines()
     assert header.split() == ["workflow", "version", "tasks", "where"]
     assert row.split() == [f"a_to_b_cam_{'d' * 80}", "1.0", "2", f"{'p' * 200}.{'deep' * 20}:workflow"]
@@ -258,9 +256,3 @@ def test_a_reader_that_goes_away_is_no_error_of_ours(camera):
     """As head does; nothing is said about it."""
     done = run_command("bash", "-c", f"set -o pipefail; {PROGRAM} graph {camera}:level1 --format dot | true")
     assert done.stderr == ""
-
-
-def test_the_package_of_these_tests_is_sound(command, camera):
-    """What the tests of the command line look at is what they think it is."""
-    status, output, _ = command("validate", camera)
-    assert (status, output.partition(",")[0]) == (0, f"{CAMERA}.workflows: 0 faults")

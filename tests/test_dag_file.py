@@ -173,7 +173,7 @@ def test_a_value_of_a_derived_type_is_rendered_as_what_it_is():
         (
             {"PYTHONHASHSEED": "1", "TZ": "UTC", "FAKE_DAYS": "0"},
             {"PYTHONHASHSEED": "2", "TZ": "HST10", "FAKE_DAYS": "400"},
-        ),
+        )
     ],
     ids=["hash-seed-zone-and-day"],
 )

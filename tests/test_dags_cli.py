@@ -119,8 +119,7 @@ def test_each_release_is_one_line(export, dags):
     export("1.0")
     export("1.1", "one-file")
     export("1.2", "zip")
-    status, output, errors = dags("list")
-    assert (status, errors) == (0, "")
+    output = dags("list").check(stderr="").stdout
     rows = [line.split() for line in output.splitlines()[1:-1]]
     counts = [(release("1.0"), "2", "2"), (release("1.1"), "2", "1"), (release("1.2"), "2", "1")]
     assert [tuple(row[:3]) for row in rows] == counts
@@ -225,14 +224,12 @@ def test_a_retired_release_is_restored_byte_for_byte(export, dags, tmp_path, for
     kept = bytes_of(export("1.0", form, "expected"))
     export("1.1", form, folder)
     before = contents(tmp_path / "dags")
-    status, output, errors = dags("retire", release("1.1"), STOPPED, "--reason", "it is old")
-    assert (status, errors) == (0, "")
+    dags("retire", release("1.1"), STOPPED, "--reason", "it is old").check(stderr="")
     assert bytes_of(tmp_path / folder) == kept
     [record] = records(tmp_path / "dags-retired")
     assert (record.releases, record.reason, record.is_complete) == ([release("1.1")], "it is old", True)
     assert release("1.1") in dags("list")[1].splitlines()[-1]
-    status, output, errors = dags("restore", release("1.1"))
-    assert (status, errors) == (0, "")
+    output = dags("restore", release("1.1")).check(stderr="").stdout
     assert output.count("restored: ") == (2 if form == "files" else 1)
     after = contents(tmp_path / "dags")
     assert {name: each for name, each in after.items() if not name.endswith(".json")} == {
@@ -296,8 +293,7 @@ def test_without_knowledge_of_runs_nothing_is_touched(export, dags, tmp_path, mo
 def test_a_dry_run_says_all_and_changes_nothing(export, dags, tmp_path):
     """Each file, the manifest and the archive."""
     before = contents(export("1.0"))
-    status, output, errors = dags("retire", release("1.0"), STOPPED, "--dry-run")
-    assert (status, errors) == (0, "")
+    output = dags("retire", release("1.0"), STOPPED, "--dry-run").check(stderr="").stdout
     for name in (f"{dag('one', '1.0')}.py", f"{dag('two', '1.0')}.py", "manifest.json", "dags-retired"):
         assert name in output
     assert contents(tmp_path / "dags") == before

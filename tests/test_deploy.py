@@ -49,9 +49,7 @@ NOMAD = {
         *("volume_mount", "resources"),
     },
     "lifecycle": {"hook", "sidecar"},
-    "config": {
-        *("image", "args", "network_mode", "init", "readonly_rootfs", "cap_drop", "security_opt", "mount"),
-    },
+    "config": {*("image", "args", "network_mode", "init", "readonly_rootfs", "cap_drop", "security_opt", "mount")},
     "mount": {"type", "target"},
     "template": {"data", "destination", "env", "perms", "uid", "gid"},
     "dynamic": {"for_each", "content"},
@@ -355,8 +353,7 @@ def test_the_commands_of_the_guide_install_the_units(tmp_path):
         "PIP": str(tmp_path / "bin/pip/python"),
     }
     script = re.sub(r"(?<![\w./-])/(?=(?:opt|etc|srv)/)", f"{tmp_path}/", textwrap.dedent("".join(blocks)))
-    done = run_command("sh", "-euc", script, cwd=folder, env=environment)
-    assert (done.returncode, done.stderr) == (0, "")
+    run_command("sh", "-euc", script, cwd=folder, env=environment).check(stderr="")
     assert (tmp_path / "etc/dkist/secrets").stat().st_mode & 0o777 == 0o700
     enabled = re.findall(r"^systemctl enable --now (.*)", (tmp_path / "log").read_text(), re.MULTILINE)
     for name in " ".join(enabled).split():

@@ -179,10 +179,7 @@ CHANGES = {
     "a-linked-package": (lambda path, _: (modules(path) / "link").symlink_to("/usr"), ["added {modules}/link"]),
     "an-upgrade": (upgrade, ["changed spectrum 2.0 -> 3.0"]),
     "another-wheel-of-the-release": (reinstall, ["changed camera 1.0"]),
-    "a-script": (
-        lambda path, _: (path / "bin/expose").write_text("#!/bin/sh\n"),
-        ["changed bin/expose"],
-    ),
+    "a-script": (lambda path, _: (path / "bin/expose").write_text("#!/bin/sh\n"), ["changed bin/expose"]),
     "a-program": (lambda path, _: (path / "bin/git").touch(), ["added bin/git"]),
     "the-system's-packages": (
         lambda path, _: replace(
@@ -228,11 +225,8 @@ def test_many_findings_are_cut(command, environment):
 def test_what_is_being_built_is_not_verified(command, environment):
     """It is named; that is no failure of the others."""
     (environment / ".ready").unlink()
-    status, output, error = command("verify", "--all")
-    assert (status, output, error) == (
-        0,
-        f"as installed: cam-b-1.0-{'b' * 12}\n",
-        f"unfinished, not verified: cam-a-1.0-{'a' * 12}\n",
+    command("verify", "--all").check(
+        stdout=f"as installed: cam-b-1.0-{'b' * 12}\n", stderr=f"unfinished, not verified: cam-a-1.0-{'a' * 12}\n"
     )
     assert command("show", "cam-a")[0] == 1
 

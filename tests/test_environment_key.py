@@ -270,12 +270,7 @@ SHORT = [(f"=={sys.version_info.major}.{sys.version_info.minor}", "uv finds")] i
 
 @pytest.mark.parametrize(
     ("requires", "reason"),
-    [
-        ("==3.1.*", "No interpreter found"),
-        ("new", "Invalid specifier"),
-        (">=99", "No interpreter"),
-        *SHORT,
-    ],
+    [("==3.1.*", "No interpreter found"), ("new", "Invalid specifier"), (">=99", "No interpreter"), *SHORT],
 )
 def test_a_python_that_is_not_there_is_named(requires, reason):
     """With what the workflow requires, what there is, and what to do."""

@@ -305,10 +305,7 @@ FLOW = "    flow = new()\n    flow.add_node(Calibrate, pip_extras='plots')\n"
         ({}, ["the wheel has no extra 'plots'"]),
         ({"extras": BOTH, "files": ()}, [f"the wheel does not contain the module {NAME}.flow"]),
         ({"extras": ("plots",)}, ["the wheel has no extra 'frozen'"]),
-        (
-            {"extras": BOTH, "name": "known_of_a_test-1.1-py3-none-any.whl"},
-            ["its version is 1.0, and that of"],
-        ),
+        ({"extras": BOTH, "name": "known_of_a_test-1.1-py3-none-any.whl"}, ["its version is 1.0, and that of"]),
         (
             {"name": "other-1.0-py3-none-any.whl"},
             ["its tasks are installed from known-of-a-test, and the wheel is of other"],
@@ -319,10 +316,7 @@ FLOW = "    flow = new()\n    flow.add_node(Calibrate, pip_extras='plots')\n"
             {"extras": BOTH, "text": "class Other: ..."},
             [f"the module {NAME}.flow in the wheel does not contain its class Calibrate"],
         ),
-        (
-            {"extras": BOTH, "text": "class Calibrate("},
-            [f"the module {NAME}.flow in the wheel is not valid Python"],
-        ),
+        ({"extras": BOTH, "text": "class Calibrate("}, [f"the module {NAME}.flow in the wheel is not valid Python"]),
     ],
 )
 def test_a_wheel_has_what_the_tasks_need(tmp_path, options, expected):

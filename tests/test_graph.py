@@ -83,8 +83,7 @@ def test_graphviz_reads_every_task_and_edge(name):
     """Whatever the names, also those that are words of its language."""
     upstreams = DIAMOND | {"node": ["End"], "edge": ["node"]}
     spec = new_spec(upstreams, name=name)
-    drawn = run_command("dot", "-Tjson", text=diagram.dot(spec)).check()
-    assert drawn.stderr == ""
+    drawn = run_command("dot", "-Tjson", text=diagram.dot(spec)).check(stderr="")
     graph = json.loads(drawn.stdout)
     names = {each["_gvid"]: each["name"] for each in graph["objects"]}
     assert graph["name"] == f"{name}_1.0"
@@ -112,34 +111,25 @@ def test_other_queues_are_named():
     assert '"One" [tooltip="tasks:One, queue default"];' in diagram.dot(new_spec({"One": []}))
 
 
-@pytest.fixture
-def cli(command):
-    """The command line, if click is there."""
-    pytest.importorskip("click", reason="click is not installed (pip install 'dkist-processing-core[build]')")
-    return command
-
-
-def test_the_command_line_draws_all_workflows_or_one(cli, camera):
+def test_the_command_line_draws_all_workflows_or_one(command, camera):
     """One is named by its name, its dag id or its variable."""
-    status, output, error = cli("graph", camera)
-    assert (status, error) == (0, "")
+    output = command("graph", camera).check("\n\nl1_to_l2_camera 1.0.0\n  MakeDark\n", stderr="").stdout
     assert output.startswith("l0_to_l1_camera 1.0.0\n  MakeDark\n  MakeFlat   <- MakeDark\n")
-    assert "\n\nl1_to_l2_camera 1.0.0\n  MakeDark\n" in output
     for name in ("l1_to_l2_camera", "l1_to_l2_camera_1.0.0", "level2"):
-        assert cli("graph", f"{camera}:{name}") == (0, "l1_to_l2_camera 1.0.0\n  MakeDark\n", "")
+        assert command("graph", f"{camera}:{name}") == (0, "l1_to_l2_camera 1.0.0\n  MakeDark\n", "")
 
 
 @pytest.mark.parametrize("kind", ["text", "mermaid", "dot"])
-def test_the_command_line_writes_to_a_file(cli, camera, tmp_path, kind):
+def test_the_command_line_writes_to_a_file(command, camera, tmp_path, kind):
     """The same that it prints; the name of the file is what it then prints."""
-    drawn = cli("graph", f"{camera}:level1", "--format", kind).check().stdout
-    assert cli("graph", f"{camera}:level1", "--format", kind, "--output", "drawn") == (0, "drawn\n", "")
+    drawn = command("graph", f"{camera}:level1", "--format", kind).check().stdout
+    assert command("graph", f"{camera}:level1", "--format", kind, "--output", "drawn") == (0, "drawn\n", "")
     assert (tmp_path / "drawn").read_text() == drawn
 
 
-def test_a_workflow_that_cannot_be_ordered_is_an_error(cli, tmp_path):
+def test_a_workflow_that_cannot_be_ordered_is_an_error(command, tmp_path):
     """Exit status 1, with what keeps it from being drawn."""
     text = CAMERA_FILES["workflows/level2.py"].replace("(MakeDark)", "(MakeDark, upstreams=MakeDark)")
     write_sources(tmp_path, {**CAMERA_FILES, "workflows/level2.py": text}, name="camera_of_a_test")
-    error = cli("graph", "camera_of_a_test.workflows:level2").check(status=1).stderr
+    error = command("graph", "camera_of_a_test.workflows:level2").check(status=1).stderr
     assert error.startswith("Error: Workflow 'l1_to_l2_camera': the tasks depend on each other in a cycle: MakeDark")

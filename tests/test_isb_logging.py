@@ -15,17 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 import pika
 import pytest
-from support.logs import (
-    QUEUE,
-    ROUTING_KEY,
-    Received,
-    end_group,
-    is_end,
-    run,
-    start,
-    texts,
-    write_tasks,
-)
+from support.logs import QUEUE, ROUTING_KEY, Received, end_group, is_end, run, start, texts, write_tasks
 from support.mesh import mesh_config
 from support.peers import peer, relay
 from support.ports import free_ports
@@ -73,11 +63,7 @@ def sequences(records):
 def test_each_record_arrives_once_and_in_order(team, received):
     """Numbers have no gap, every record says of which task it is, and what the team logged is among them."""
     began = datetime.now(UTC)
-    context = {
-        "AIRFLOW_CTX_DAG_RUN_ID": "manual__1",
-        "AIRFLOW_CTX_TRY_NUMBER": "3",
-        "DKIST_ENVIRONMENT_IDENTITY": "0a",
-    }
+    context = {"AIRFLOW_CTX_DAG_RUN_ID": "manual__1", "AIRFLOW_CTX_TRY_NUMBER": "3", "DKIST_ENVIRONMENT_IDENTITY": "0a"}
     status, _, stderr = run(team, "Good", **context)
     assert status == 0
     assert "did not reach the interservice bus" not in stderr
@@ -166,10 +152,7 @@ def test_every_key_is_documented(team, received):
 
 @pytest.mark.parametrize(
     ("task", "text", "last"),
-    [
-        ("Bad", "RuntimeError: the flat is missing", "failed"),
-        ("Leaves", None, "succeeded"),
-    ],
+    [("Bad", "RuntimeError: the flat is missing", "failed"), ("Leaves", None, "succeeded")],
     ids=["raises", "sys.exit(0)"],
 )
 def test_the_last_event_says_how_the_task_ended(team, received, task, text, last):
@@ -451,10 +434,7 @@ def test_a_connection_that_breaks_is_made_anew(team, broker, received):
     def cut(data):
         return None if b"tick 300" in data and next(cuts, False) else data
 
-    with (
-        relay(broker.port, to_broker=cut) as port,
-        running(team, "Ticks", MESH_CONFIG=mesh_config(port)) as process,
-    ):
+    with relay(broker.port, to_broker=cut) as port, running(team, "Ticks", MESH_CONFIG=mesh_config(port)) as process:
         received.until(lambda records: "tick 350" in texts(records))
         (team / "enough").touch()
         assert process.wait(PATIENCE_SECONDS) == 0

@@ -62,8 +62,7 @@ def test_an_empty_folder_has_no_pending_messages(command):
 def test_the_list_shows_what_is_pending_the_oldest_first(command):
     """A row for each message: since when, which file, and what has failed when."""
     names = [spooled(1), spooled(2)]
-    status, output, error = command("list")
-    assert (status, error) == (0, "")
+    output = command("list").check(stderr="").stdout
     header, *rows, total = output.splitlines()
     assert header.split() == ["spooled", "message", "summary"]
     assert [row[13:].split()[0] for row in rows] == names
@@ -222,8 +221,7 @@ def test_messages_are_sent_all_or_by_name(command, broker):
 def test_programs_can_read_what_was_sent(command, broker):
     """As JSON, with the reason for what stays."""
     damaged, good = damaged_file(), spooled(1)
-    status, output, error = command("send", "--json")
-    assert (status, error) == (1, "")
+    output = command("send", "--json").check(status=1, stderr="").stdout
     report = json.loads(output)
     assert report["sent"] == [good]
     [pending] = report["pending"]

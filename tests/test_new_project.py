@@ -24,8 +24,6 @@ from dkist_processing_core.exceptions import NewPackageFolderError, NewPackageNa
 from dkist_processing_core.project import new
 from dkist_processing_core.project.new import LONGEST_NAME, make_package
 
-pytest.importorskip("click", reason="click is not installed (pip install 'dkist-processing-core[build]')")
-
 NAME = "dkist-processing-cam"
 MODULE = "dkist_processing_cam"
 TASKS = ["ObserveFrames", "AverageDarks", "AverageFlats", "CalibrateScience", "QualityReport"]
@@ -56,14 +54,12 @@ def test_a_new_package_runs_at_once(command, tmp_path, monkeypatch):
     """Without being installed, by the commands that are printed."""
     monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("DKIST_PROCESSING_CAM_SCRATCH", str(tmp_path / "scratch"))
-    status, output, error = command("new", NAME)
-    assert (status, error) == (0, f"25 files in {NAME}. Next:\n")
+    output = command("new", NAME).check(stderr=f"25 files in {NAME}. Next:\n").stdout
     enter, run, test = output.splitlines()
     assert enter == f"cd {NAME}"
     assert test == "python -m pip install --editable '.[report,test]' && pytest"
     monkeypatch.chdir(NAME)
-    status, output, error = command(*shlex.split(run)[1:], "--json")
-    assert (status, error) == (0, "")
+    output = command(*shlex.split(run)[1:], "--json").check(stderr="").stdout
     ended = [event for event in map(json.loads, output.splitlines()) if event["event"] == "task_ended"]
     assert sorted(event["task"] for event in ended) == sorted(TASKS)
     assert {event["state"] for event in ended} == {"success"}

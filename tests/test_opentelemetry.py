@@ -417,7 +417,7 @@ def test_what_is_not_installed_is_one_warning_with_the_remedies(missing, setting
 
 def test_the_private_name_that_this_library_relies_on_is_that_of_the_api():
     """It shows whether a provider of metrics is set: ours is, unless another one was set before."""
-    done = run_python(
+    run_python(
         """
         from opentelemetry import metrics
         from opentelemetry.sdk.metrics import MeterProvider
@@ -432,8 +432,7 @@ def test_the_private_name_that_this_library_relies_on_is_that_of_the_api():
         first, second = (providers.meter_provider(Resource({}), Exporter()) for _ in range(2))
         assert metrics.get_meter_provider() is first
         """
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    ).check(stderr="")
 
 
 HOOK = """

@@ -139,14 +139,12 @@ def test_a_release_with_a_run_is_not_touched_and_one_without_goes_and_comes_back
 
     deployed.facts.touch()
     assert api.wait_for_end(run)["state"] == "success"
-    status, output, errors = dags("retire", RELEASE, "--reason", "version 2 is out")
-    assert (status, errors) == (0, "")
+    dags("retire", RELEASE, "--reason", "version 2 is out").check(stderr="")
     assert set(contents(folder)) == {"manifest.json", "pools.json"}
     assert json.loads((folder / "manifest.json").read_text())["files"] == []
     wait_until(lambda: not {SLOW, QUICK} & listed(api), "Airflow still has the DAGs", interval=0.5)
 
-    status, output, errors = dags("restore", RELEASE)
-    assert (status, errors) == (0, "")
+    dags("restore", RELEASE).check(stderr="")
     assert bytes_of(folder) == {name: content for name, (content, _) in before.items()}
     assert list(archive.iterdir()) == []
     wait_until(lambda: {SLOW, QUICK} <= listed(api), "Airflow does not have the DAGs again", interval=0.5)

@@ -14,16 +14,7 @@ from support.mesh import mesh_config
 from support.peers import peer, swallowing
 from support.ports import free_ports
 from support.processes import wait_for
-from support.recorded_tasks import (
-    CORE,
-    FAILING_TASK,
-    PHASES,
-    TASK,
-    WORKFLOW,
-    assert_unchanged,
-    run_task,
-    write_task,
-)
+from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, WORKFLOW, assert_unchanged, run_task, write_task
 
 pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
 

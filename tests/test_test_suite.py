@@ -1,16 +1,11 @@
 """What a run of the tests leaves behind, and what it says."""
 
-import os
 import shutil
-import signal
 import sys
 
 import pytest
-from support.command_line import run_command, run_python
-from support.ports import free_ports
-from support.rabbitmq import RabbitMQ, UnavailableError
+from support.command_line import run_command
 from support.releases import REPOSITORY
-from support.waiting import PATIENCE_SECONDS
 
 UV_IS_THERE = REPOSITORY / ".build" / "uv" / ".done"
 
@@ -27,39 +22,6 @@ def test_the_home_folder_stays_empty(tmp_path):
     run_command(*command, *selected, cwd=REPOSITORY, **variables).check(status=5)
     assert [each.name for each in home.iterdir()] == []
     assert list(temporary.glob("dkist-test-airflow-*")) == []
-
-
-@pytest.mark.once
-def test_a_port_is_held_although_nobody_listens():
-    """No other process that asks for free ports gets one of them, while this one lives."""
-    [held] = free_ports(1)
-    program = f"from support import ports; print(ports._hold({held}))"
-    done = run_python(program, PYTHONPATH=str(REPOSITORY / "tests"))
-    assert (done.stdout, done.stderr) == ("False\n", "")
-    assert held not in free_ports(100)
-
-
-@pytest.mark.rabbitmq
-def test_a_broker_that_has_died_is_named_and_comes_back(tmp_path):
-    """One error with what the broker said last, and the next test has a broker on the same ports."""
-    try:
-        server = RabbitMQ.new(tmp_path)
-        server.start()
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
-    try:
-        server.check()
-        os.killpg(server.process.pid, signal.SIGKILL)
-        server.process.wait(PATIENCE_SECONDS)
-        with pytest.raises(UnavailableError, match="RabbitMQ does not run:\n(.|\n)*started TCP listener"):
-            server.check()
-        server.check()
-        server.connect().close()
-        # A server that has ended by itself can be closed.
-        os.killpg(server.process.pid, signal.SIGKILL)
-        server.process.wait(PATIENCE_SECONDS)
-    finally:
-        server.close()
 
 
 @pytest.mark.once

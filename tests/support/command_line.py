@@ -64,7 +64,7 @@ class Ended(NamedTuple):
     stdout: str
     stderr: str
 
-    def check(self, *texts, status=0, stdout=None):
+    def check(self, *texts, status=0, stdout=None, stderr=None):
         """
         Return this if the program has ended as it should; otherwise the error shows what it wrote.
 
@@ -74,26 +74,20 @@ class Ended(NamedTuple):
             What it must have written: as its output if it was to succeed, and otherwise as an error.
         status
             The exit status.
-        stdout
-            All that it must have written as its output, if that matters.
+        stdout, stderr
+            All that it must have written as its output, and as errors, if that matters.
         """
         written = self.stderr if status else self.stdout
         missing = [text for text in texts if text not in written]
-        is_right = (self.returncode, missing) == (status, []) and stdout in {None, self.stdout}
+        is_whole = stdout in {None, self.stdout} and stderr in {None, self.stderr}
         shown = self.stdout if self.stdout == self.stderr else f"{self.stdout}{self.stderr}"
-        assert is_right, f"exit status {self.returncode}, not {status} with {[*texts, stdout or '']}\n{shown}"
+        expected = f"{status} with {[*texts, stdout or '', stderr or '']}"
+        assert (self.returncode, missing, is_whole) == (status, [], True), f"{self.returncode}, not {expected}\n{shown}"
         return self
 
 
 def run_command(
-    *command,
-    cwd=None,
-    text=None,
-    stdin=subprocess.DEVNULL,
-    env=None,
-    merge=False,
-    seconds=SECONDS,
-    **environment,
+    *command, cwd=None, text=None, stdin=subprocess.DEVNULL, env=None, merge=False, seconds=SECONDS, **environment
 ):
     """
     Run a command to its end, and return its status and its output.

@@ -14,10 +14,7 @@ def wait_for(file):
 
 def wait_until_dead(pids):
     """Wait for the end of processes."""
-    wait_until(
-        lambda: not any(map(is_alive, pids)),
-        lambda: f"still alive: {[pid for pid in pids if is_alive(pid)]}",
-    )
+    wait_until(lambda: not any(map(is_alive, pids)), lambda: f"still alive: {[pid for pid in pids if is_alive(pid)]}")
 
 
 def fields(pid):

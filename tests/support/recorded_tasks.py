@@ -28,11 +28,7 @@ FAILING_TASK = TASK.replace('print("done")', 'raise RuntimeError("no flat")')
 CORE = {"type": "core"}
 PHASES = [
     ("Pre Run", CORE, [("read", {"frames": 3, "bytes": 12}, [])]),
-    (
-        "Run",
-        CORE,
-        [("outer", {"a": 1}, [("inner", {"b": 2.5, "c": "x", "d": True}, []), ("second", {}, [])])],
-    ),
+    ("Run", CORE, [("outer", {"a": 1}, [("inner", {"b": 2.5, "c": "x", "d": True}, []), ("second", {}, [])])]),
     ("Post Run", CORE, []),
 ]
 

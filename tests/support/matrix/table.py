@@ -43,11 +43,8 @@ def read(reports: list) -> tuple[dict[tuple[str, str, str], str], dict[str, str]
             continue
         check, version, group = match.groups()
         properties = dict(report.user_properties)
-        cells[version, group, check] = {
-            "passed": properties.get("cell", "ok"),
-            "failed": "FAILED",
-            "skipped": "-",
-        }[report.outcome]
+        outcomes = {"passed": properties.get("cell", "ok"), "failed": "FAILED", "skipped": "-"}
+        cells[version, group, check] = outcomes[report.outcome]
         if "seconds" in properties:
             of_version[version] = f"{properties['seconds'][0]:.0f}"
         if "same as" in properties:
