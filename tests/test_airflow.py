@@ -9,7 +9,7 @@ import pytest
 from support.apm import SERVICE, intake
 from support.command_line import run_command
 from support.mesh import BUS, mesh_config
-from support.sources import ORIGINAL_EXAMPLE
+from support.sources import ORIGINAL_EXAMPLE, workflows
 
 from dkist_processing_core.isb import spool
 
@@ -54,43 +54,21 @@ TASKS = """
                 print(f"variable {each}")
             print("variable stdin=" + os.readlink("/proc/self/fd/0") + ";")
 """
-WORKFLOWS = """
-    from dkist_processing_core import ResourceQueue, Workflow
-    from dkist_airflow_test.tasks import *
-
-    def new(detail, **arguments):
-        return Workflow(input_data="a", output_data="b", category="air", detail=detail,
-                        workflow_package=__package__, workflow_version="1.0", **arguments)
-
-    def new_diamond(detail, **arguments):
-        diamond = new(detail, **arguments)
-        diamond.add_node(One)
-        diamond.add_node(Two, upstreams=One, resource_queue=ResourceQueue.HIGH_MEMORY)
-        diamond.add_node(Three, upstreams=One)
-        diamond.add_node(Four, upstreams=[Two, Three])
-        return diamond
-
-    diamond = new_diamond("diamond")
-    virtualenv_diamond = new_diamond("virtualenv", operator="python_virtualenv")
-
-    shows, virtualenv_shows = new("shows"), new("virtualenv_shows", operator="python_virtualenv")
-    shows.add_node(Shows)
-    virtualenv_shows.add_node(Shows)
-
-    failing = new("failing")
-    failing.add_node(One)
-    failing.add_node(Fails, upstreams=One)
-    failing.add_node(Two, upstreams=Fails)
-
-    noted = new("noted")
-    noted.add_node(First)
-    noted.add_node(Flaky, upstreams=First)
-    noted.add_node(Aside, upstreams=Flaky)
-    noted.add_node(Exits, upstreams=Aside)
-    noted.add_node(Last, upstreams=Exits)
-"""
+DIAMOND_GRAPH = {"One": "", "Two": "One", "Three": "One", "Four": "Two Three"}
+WORKFLOWS = workflows(
+    "dkist_airflow_test",
+    "air",
+    {
+        **dict.fromkeys(("diamond", "virtualenv"), DIAMOND_GRAPH),
+        **{detail: {"Shows": ""} for detail in ("shows", "virtualenv_shows")},
+        "failing": {"One": "", "Fails": "One", "Two": "Fails"},
+        "noted": {"First": "", "Flaky": "First", "Aside": "Flaky", "Exits": "Aside", "Last": "Exits"},
+    },
+    queues={"Two": "high_memory"},
+    operators=dict.fromkeys(("virtualenv", "virtualenv_shows"), "python_virtualenv"),
+)
 FILES = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS, "workflows/original.py": ORIGINAL_EXAMPLE}
-DIAMOND = dict.fromkeys(["One", "Two", "Three", "Four"], "success")
+DIAMOND = dict.fromkeys(DIAMOND_GRAPH, "success")
 
 
 @pytest.fixture(scope="module")

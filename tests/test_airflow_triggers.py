@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.releases import EXPORT_ONE_FILE
+from support.sources import workflows
 from support.waiting import PATIENCE_SECONDS
 
 DAG_ID = "a_to_b_trigger_1.0"
@@ -16,14 +17,7 @@ FILES = {
         class Succeeds(TaskBase):
             def run(self): print(f"recipe run {self.recipe_run_id}")
     """,
-    "workflows/flow.py": """
-        from dkist_processing_core import Workflow
-        from dkist_trigger_test.tasks import Succeeds
-
-        workflow = Workflow(input_data="a", output_data="b", category="trigger", workflow_package=__package__,
-                            workflow_version="1.0")
-        workflow.add_node(Succeeds)
-    """,
+    "workflows/flow.py": workflows("dkist_trigger_test", "trigger", {"": {"Succeeds": ""}}),
 }
 # As JSON, since Python would not write some of them.
 REFUSED = {

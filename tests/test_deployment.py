@@ -19,6 +19,7 @@ from support.messages import QUEUE
 from support.ports import free_ports
 from support.processes import is_alive, wait_for, wait_until_dead
 from support.releases import REPOSITORY, export_workflows, make_index, write_package
+from support.sources import workflows
 from support.units import DEPLOY, Machine, can_confine, confined, give
 from support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -61,16 +62,9 @@ FILES = {
                 super().__exit__(*error)
                 Path(os.environ["FACTS"]).with_suffix(".torn_down").touch()
         ''',
-    "workflows.py": """
-        from dkist_processing_core import Workflow
-        from dkist_deployment_test.tasks import Lasts
-
-        workflow = Workflow(
-            input_data="a", output_data="b", category="deployed", detail="lasts", workflow_package=__package__,
-            workflow_version="1.0",
-        )
-        workflow.add_node(Lasts, resource_queue="high_memory")
-        """,
+    "workflows.py": workflows(
+        "dkist_deployment_test", "deployed", {"lasts": {"Lasts": ""}}, queues={"Lasts": "high_memory"}
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.sources import imported_sources
+from support.sources import imported_sources, workflows
 from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.exceptions import DamagedRunError, LocalRunError, ResumeError, RunActiveError, SelectionError
@@ -70,52 +70,18 @@ TASKS = """
             super().run()
             time.sleep(600)
 """
-FLOWS = """
-    from dkist_processing_core import Workflow
-    from runs_of_a_test.tasks import *
-
-    def workflow(detail):
-        return Workflow(input_data="a", output_data="b", category="cam", detail=detail,
-                        workflow_package=__package__, workflow_version="1.0")
-
-    diamond = workflow("diamond")
-    diamond.add_node(Dark)
-    diamond.add_node(Flat, upstreams=Dark)
-    diamond.add_node(Science, upstreams=Dark, resource_queue="high_memory")
-    diamond.add_node(Movie, upstreams=[Flat, Science])
-
-    failing = workflow("failing")
-    failing.add_node(Dark)
-    failing.add_node(Fails, upstreams=Dark)
-    failing.add_node(AfterFailure, upstreams=Fails)
-    failing.add_node(Movie, upstreams=AfterFailure)
-    failing.add_node(Flat, upstreams=Dark)
-
-    breaks = workflow("breaks")
-    breaks.add_node(Breaks)
-
-    exits = workflow("exits")
-    exits.add_node(Exits)
-
-    early = workflow("early")
-    early.add_node(Exits)
-    early.add_node(Flat)
-
-    hangs = workflow("hangs")
-    hangs.add_node(Dark)
-    hangs.add_node(Hangs, upstreams=Dark)
-
-    leaves = workflow("leaves")
-    leaves.add_node(Leaves)
-    leaves.add_node(Fails, upstreams=Leaves)
-
-    unrun = workflow("unrun")
-    unrun.add_node(Async)
-    unrun.add_node(Generator)
-
-    stubborn = workflow("stubborn")
-    stubborn.add_node(Stubborn)
-"""
+GRAPHS = {
+    "diamond": {"Dark": "", "Flat": "Dark", "Science": "Dark", "Movie": "Flat Science"},
+    "failing": {"Dark": "", "Fails": "Dark", "AfterFailure": "Fails", "Movie": "AfterFailure", "Flat": "Dark"},
+    "breaks": {"Breaks": ""},
+    "exits": {"Exits": ""},
+    "early": {"Exits": "", "Flat": ""},
+    "hangs": {"Dark": "", "Hangs": "Dark"},
+    "leaves": {"Leaves": "", "Fails": "Leaves"},
+    "unrun": {"Async": "", "Generator": ""},
+    "stubborn": {"Stubborn": ""},
+}
+FLOWS = workflows(NAME, "cam", GRAPHS, queues={"Science": "high_memory"})
 
 
 @pytest.fixture

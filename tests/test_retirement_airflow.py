@@ -5,12 +5,12 @@ import os
 import signal
 
 import pytest
-from support import postgresql, rabbitmq
-from support.cluster import Cluster
+from support.cluster import Cluster, require_servers
 from support.command_line import run_program
 from support.dag_folders import bytes_of, contents, killed_before
 from support.ports import free_ports
 from support.releases import EXPORT
+from support.sources import workflows
 from support.waiting import wait_until
 
 from dkist_processing_core.deployment import activity
@@ -41,19 +41,7 @@ TASKS = """
     class Succeeds(TaskBase):
         def run(self): pass
 """
-WORKFLOWS = """
-    from dkist_processing_core import Workflow
-    from dkist_retired_test.tasks import Succeeds, Waits
-
-    def new(detail, *tasks):
-        workflow = Workflow(input_data="a", output_data="b", category="retired", detail=detail,
-                            workflow_package=__package__, workflow_version="1.0")
-        for task in tasks:
-            workflow.add_node(task)
-        return workflow
-
-    slow, quick = new("slow", Waits), new("quick", Succeeds)
-"""
+WORKFLOWS = workflows("dkist_retired_test", "retired", {"slow": {"Waits": ""}, "quick": {"Succeeds": ""}})
 FILES = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}
 SLOW, QUICK = "a_to_b_retired_slow_1.0", "a_to_b_retired_quick_1.0"
 SETTINGS = {
@@ -74,11 +62,7 @@ def deployed(deploy):
 @pytest.fixture(scope="module")
 def cluster(deployed):
     """That Airflow, which runs as a cluster."""
-    try:
-        postgresql.programs()
-        rabbitmq.server_program()
-    except (postgresql.UnavailableError, rabbitmq.UnavailableError) as reason:
-        pytest.skip(str(reason))
+    require_servers()
     environment = {**deployed.airflow.environment, **deployed.worker, **SETTINGS}
     with Cluster(environment, deployed.airflow.home, free_ports(1)[0], password="admin") as cluster:
         yield cluster

@@ -9,8 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
+import pytest
+
 from dkist_processing_core.common.programs import family, send_signal
 from dkist_processing_core.validation.airflow import AirflowUnusableError
+from support import postgresql, rabbitmq
 from support.components import ComponentError, Components
 from support.postgresql import PostgreSQL
 from support.rabbitmq import RabbitMQ
@@ -53,6 +56,15 @@ SETTINGS = {
     "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "9",
     "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "8",
 }
+
+
+def require_servers() -> None:
+    """Skip the test where the servers of a cluster are not installed."""
+    try:
+        postgresql.programs()
+        rabbitmq.server_program()
+    except (postgresql.UnavailableError, rabbitmq.UnavailableError) as reason:
+        pytest.skip(str(reason))
 
 
 class Cluster(Components):

@@ -1,5 +1,7 @@
 """The sources of a release whose tasks the tests of the worker program run."""
 
+from support.sources import workflows
+
 TASKS = '''
     """Tasks that show where and how they run."""
 
@@ -210,16 +212,8 @@ TASKS = '''
             Path(os.environ["FACTS"]).write_text(json.dumps([str(os.getpid()), children.read_text().split()]))
 '''
 
-WORKFLOWS = """
-    from dkist_processing_core import Workflow
-    from dkist_script_test import tasks
-
-    workflow = Workflow(
-        input_data="a", output_data="b", category="script", workflow_package=__package__, workflow_version="1.0"
-    )
-    for name in ("Good", "Bad", "ShowsItsPlace", "Waits", "Stubborn", "LeavesAChild"):
-        workflow.add_node(getattr(tasks, name))
-"""
+NAME = "dkist-script-test"
+GRAPH = dict.fromkeys(("Good", "Bad", "ShowsItsPlace", "Waits", "Stubborn", "LeavesAChild"), "")
+WORKFLOWS = workflows("dkist_script_test", "script", {"": GRAPH})
 
 FILES = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}
-NAME = "dkist-script-test"
