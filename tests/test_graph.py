@@ -7,11 +7,12 @@ import shutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import declared_workflows
 from support.command_line import CAMERA_FILES, run_command
+from support.declared_workflows import new_node
 from support.sources import write_sources
 
 from dkist_processing_core.authoring.graph import order
-from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from dkist_processing_core.rendering import diagram
 
 
@@ -19,27 +20,10 @@ def new_spec(upstreams, *, queue="default", name="a_to_b_c"):
     """Return a workflow with the given upstreams of each task."""
 
     def node(task):
-        return NodeSpec(
-            name=task,
-            task=f"tasks:{task}",
-            upstreams=tuple(sorted(upstreams[task])),
-            queue=queue,
-            pool=f"{queue}_pool",
-            extras=("frozen",),
-            retries=0,
-            retry_delay_seconds=60,
-            doc="",
-        )
+        above = tuple(sorted(upstreams[task]))
+        return new_node(task, task=f"tasks:{task}", upstreams=above, queue=queue, pool=f"{queue}_pool")
 
-    return WorkflowSpec(
-        name=name,
-        version="1.0",
-        dag_id=f"{name}_1.0",
-        package="p",
-        distribution="p",
-        tags=(),
-        nodes=tuple(map(node, order(upstreams, workflow=name))),
-    )
+    return declared_workflows.new_spec(*map(node, order(upstreams, workflow=name)), name=name)
 
 
 DIAMOND = {"Begin": [], "Left": ["Begin"], "Right": ["Begin"], "End": ["Left", "Right", "Begin"]}

@@ -269,6 +269,34 @@ def test_the_tracer_records_on_the_only_back_end():
     assert received.span("t")["context"]["tags"] == {"a": 1}
 
 
+def test_spans_of_threads_are_children_of_the_task(recorded):
+    """A thread knows no task of its own, so its spans begin below that of the task."""
+    done = run_task(
+        """
+        from concurrent.futures import ThreadPoolExecutor
+        from dkist_processing_core import TaskBase
+
+        class Calibrate(TaskBase):
+            def frame(self, number):
+                with self.apm_step(f"frame {number}"):
+                    with self.apm_step(f"part of {number}"):
+                        pass
+            def run(self):
+                with ThreadPoolExecutor(4) as pool:
+                    list(pool.map(self.frame, range(20)))
+                print("done")
+        """,
+        **recorded.on(),
+    )
+    assert_unchanged(done)
+    [root] = recorded.collector.roots
+    for tree in (recorded.intake.tree(recorded.intake.transaction), recorded.collector.tree(root)):
+        below = {name: children for name, _, children in tree}
+        assert [below[f"frame {number}"] for number in range(20)] == [
+            [(f"part of {number}", {}, [])] for number in range(20)
+        ]
+
+
 def test_values_that_only_look_like_numbers_are_recorded_as_numbers(recorded):
     """Fractions and what stands in for numpy's scalars, which is not installed here."""
     done = run_task(

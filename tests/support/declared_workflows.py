@@ -1,7 +1,20 @@
 """Workflows of the tasks in `support.tasks`."""
 
 from dkist_processing_core import ResourceQueue, Workflow
+from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from support.tasks import First, Fourth, Second, Third
+
+
+def new_node(name, **changes):
+    """Return the description of a node."""
+    usual = {"task": f"m:{name}", "upstreams": (), "queue": "default", "pool": "default_pool", "extras": ("frozen",)}
+    return NodeSpec(**{"name": name, **usual, "retries": 0, "retry_delay_seconds": 60, "doc": "", **changes})
+
+
+def new_spec(*nodes, name="a_to_b_c", version="1.0", **changes):
+    """Return the description of a workflow."""
+    usual = {"dag_id": f"{name}_{version}", "package": "p", "distribution": "p", "tags": (), "nodes": nodes}
+    return WorkflowSpec(**{"name": name, "version": version, **usual, **changes})
 
 
 def new_workflow(**changes):

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import dkist_processing_core
-from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker.cache import LAYOUT
+from support import declared_workflows
 from support.command_line import Ended
 from support.releases import with_links
 from support.script_package import NAME
@@ -20,26 +20,9 @@ PATIENT_GRACE = "100"
 
 
 def new_spec(task="Good", *, name=NAME, version="1.0", extras=("frozen",)):
-    node = NodeSpec(
-        name=task,
-        task=f"dkist_script_test.tasks:{task}",
-        upstreams=(),
-        queue="default",
-        pool="default_pool",
-        extras=extras,
-        retries=0,
-        retry_delay_seconds=60,
-        doc="",
-    )
-    return WorkflowSpec(
-        name="a_to_b_script",
-        version=version,
-        dag_id=f"a_to_b_script_{version}",
-        package="dkist_script_test.workflows",
-        distribution=name,
-        tags=(),
-        nodes=(node,),
-    )
+    node = declared_workflows.new_node(task, task=f"dkist_script_test.tasks:{task}", extras=extras)
+    names = {"name": "a_to_b_script", "package": "dkist_script_test.workflows", "distribution": name}
+    return declared_workflows.new_spec(node, version=version, **names)
 
 
 def start(spec, releases, **environment):
