@@ -27,7 +27,7 @@ from dkist_processing_core.build_utils import export_notebook_dockerfile
 from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
 from dkist_processing_core.rendering.dockerfile import dockerfile
 
-pytestmark = [pytest.mark.once, pytest.mark.usefixtures("without_airflow")]
+pytestmark = [pytest.mark.once, pytest.mark.timeout(1200), pytest.mark.usefixtures("without_airflow")]
 
 INSTRUMENT = REPOSITORY / "examples" / "instrument"
 TOKEN = "only-for-this-test"
@@ -249,31 +249,16 @@ def image(core_wheel, tmp_path_factory):
         "from dkist_processing_example import workflows\n"
         "export_notebook_dockerfile(workflows, context='context')\n"
     )
-    subprocess.run(
-        [python, "-c", program],
-        cwd=folder,
-        env={**os.environ, "BUILD_VERSION": "1.0.0"},
-        check=True,
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    run_command(python, "-c", program, cwd=folder, BUILD_VERSION="1.0.0").check()
     replay = Replay(folder / "context" / "Dockerfile", folder / "root")
     replay.run(**links)
     return replay
 
 
 def in_image(image, *command, **environment):
-    return subprocess.run(
-        [str(each) for each in command],
-        cwd=image.folder,
-        env={**image.environment, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run_command(*command, cwd=image.folder, env={**image.environment, **environment}, seconds=300)
 
 
-@pytest.mark.timeout(1200)
 def test_the_steps_give_an_environment_of_exactly_the_release(image):
     """It holds the frozen dependencies of the example, and not JupyterLab."""
     program = "from importlib.metadata import distributions as d; print(*(f'{e.name}=={e.version}' for e in d()))"
@@ -289,7 +274,6 @@ def test_the_steps_give_an_environment_of_exactly_the_release(image):
     assert "dkist-processing" not in server
 
 
-@pytest.mark.timeout(1200)
 def test_the_steps_make_a_user_who_owns_the_notebooks(image):
     """No other step needs root."""
     assert image.log.read_text().splitlines() == [
@@ -310,7 +294,6 @@ def answer(port, path, token=None):
         return response.status, response.read().decode()
 
 
-@pytest.mark.timeout(1200)
 def test_jupyterlab_answers_below_the_base_url(image):
     """The health check passes, the kernel is that of the release, the notebooks exist, and a token is required."""
     [port] = free_ports(1)
@@ -363,7 +346,6 @@ def run_notebook(image, name, tmp_path, recipe_run_id):
     return done.returncode, [cell for cell in cells if cell["cell_type"] == "code"]
 
 
-@pytest.mark.timeout(1200)
 def test_the_notebook_of_the_example_runs_from_first_to_last_cell(image, tmp_path):
     """With JupyterLab's kernel all products are written, and no cell warns of another release."""
     status, cells = run_notebook(image, "raw_to_level1_example_1.0.0.ipynb", tmp_path, 5)
@@ -383,7 +365,6 @@ def test_the_notebook_of_the_example_runs_from_first_to_last_cell(image, tmp_pat
     assert "## `MakePreview`" in document
 
 
-@pytest.mark.timeout(1200)
 def test_the_notebook_of_the_failing_example_stops_at_its_failure(image, tmp_path):
     """The cell shows the error of the task."""
     status, cells = run_notebook(image, "raw_to_level1_example_failing_1.0.0.ipynb", tmp_path, 5)
@@ -393,7 +374,6 @@ def test_the_notebook_of_the_failing_example_stops_at_its_failure(image, tmp_pat
     ]
 
 
-@pytest.mark.timeout(1200)
 def test_the_command_line_can_be_used_to_roll_back(image):
     """The worker's programs are on the path of a terminal."""
     assert shutil.which("dkist-processing-core", path=image.environment["PATH"]) == str(

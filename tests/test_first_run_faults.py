@@ -47,6 +47,11 @@ class Sound(TaskBase):
         """Take an argument with a default."""
 
 
+def sound_but(**methods):
+    """Return a class with other methods."""
+    return type("Other", (Sound,), methods)
+
+
 class TakesNothing(Sound):
     def __init__(self):
         super().__init__(1, "", "")
@@ -69,26 +74,6 @@ class ForgetsSuper(Sound):
 
 class InheritsTheForgetting(ForgetsSuper):
     """Has no constructor of its own."""
-
-
-class RunTakesMore(Sound):
-    def run(self, frames):
-        """Need an argument."""
-
-
-class PreRunTakesMore(Sound):
-    def pre_run(self, frames):
-        """Need an argument."""
-
-
-class PostRunTakesMore(Sound):
-    def post_run(self, *, frames):
-        """Need an argument."""
-
-
-class RunTakesNothing(Sound):
-    def run():
-        """Lack even the task."""
 
 
 class EntersNothing(Sound):
@@ -200,10 +185,10 @@ class PreRunGenerator(Sound):
         (OtherNames, "its __init__ cannot be called"),
         (ForgetsSuper, "ForgetsSuper.__init__ does not call super().__init__"),
         (InheritsTheForgetting, "ForgetsSuper.__init__ does not call super().__init__"),
-        (RunTakesMore, "its run is called without arguments: missing a required argument: 'frames'"),
-        (PreRunTakesMore, "its pre_run is called without arguments"),
-        (PostRunTakesMore, "its post_run is called without arguments"),
-        (RunTakesNothing, "its run is called without arguments"),
+        (sound_but(run=lambda self, frames: None), "its run is called without arguments: missing a required arg"),
+        (sound_but(pre_run=lambda self, frames: None), "its pre_run is called without arguments"),
+        (sound_but(post_run=lambda self, *, frames: None), "its post_run is called without arguments"),
+        (sound_but(run=lambda: None), "its run is called without arguments"),
         (EntersNothing, "EntersNothing.__enter__ returns nothing"),
         (EntersNone, "EntersNone.__enter__ returns nothing"),
     ],

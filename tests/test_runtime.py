@@ -29,14 +29,6 @@ TASKS = """
             logger.debug("a debug record")
             logger.info("recipe run %s", self.recipe_run_id)
 
-    class Bad(TaskBase):
-        def run(self):
-            raise RuntimeError("the flat is missing")
-
-    class RaisesWhatCannotBeEncoded(TaskBase):
-        def run(self):
-            raise ValueError("no flat in " + os.fsdecode(b"caf\\xe9.fits"))
-
     class IsEndedInItsReport(TaskBase):
         def run(self):
             class Notes(list):
@@ -46,10 +38,6 @@ TASKS = """
             error = ValueError("the flat is missing")
             error.__notes__ = Notes([signal.SIGTERM])
             raise error
-
-    class Leaves(TaskBase):
-        def run(self):
-            sys.exit(7)
 
     class Pools(TaskBase):
         def run(self):
@@ -115,22 +103,6 @@ TASKS = """
         def __str__(self):
             raise RuntimeError("no text")
 
-    class RaisesTheUntellable(TaskBase):
-        def run(self):
-            raise Silent
-
-    class RaisesAGroup(TaskBase):
-        def run(self):
-            raise ExceptionGroup("two", [ValueError("one"), KeyError("two")])
-
-    class LeavesWithText(TaskBase):
-        def run(self):
-            sys.exit("nothing to do")
-
-    class LeavesWith256(TaskBase):
-        def run(self):
-            sys.exit(256)
-
     class Suppresses(TaskBase):
         def run(self):
             raise ValueError("the flat is missing")
@@ -153,10 +125,6 @@ TASKS = """
         def run(self):
             pass
         def __enter__(self):
-            sys.exit(0)
-
-    class LeavesInPeace(TaskBase):
-        def run(self):
             sys.exit(0)
 
     class ForksAndFails(TaskBase):
@@ -210,14 +178,6 @@ TASKS = """
             logger.error("in pieces")
             print("printed")
 
-    class Interrupted(TaskBase):
-        def run(self):
-            raise KeyboardInterrupt
-
-    class RaisesALongOne(TaskBase):
-        def run(self):
-            raise ValueError("x" * 50_000_000)
-
     class RaisesFromAnother(TaskBase):
         def run(self):
             try:
@@ -229,10 +189,6 @@ TASKS = """
         def __str__(self):
             raise SystemExit(0)
         __repr__ = __str__
-
-    class RaisesTheUnprintable(TaskBase):
-        def run(self):
-            raise ExceptionGroup("two", [KeyError(Unprintable()), Unprintable()]) from Unprintable()
 
     class RaisesALongChain(TaskBase):
         def run(self):
@@ -249,14 +205,6 @@ TASKS = """
             error = ValueError("the flat is missing")
             error.__notes__ = [Unprintable(), 3]
             raise error
-
-    class LeavesTrue(TaskBase):
-        def run(self):
-            sys.exit(True)
-
-    class LeavesWithTheUnprintable(TaskBase):
-        def run(self):
-            sys.exit(Unprintable())
 
     class RedirectsItsStreams(TaskBase):
         def run(self):
@@ -322,12 +270,29 @@ TASKS = """
 
     not_a_task = 3
 """
+# What the run of a task consists of, if that is one statement.
+STATEMENTS = {
+    "Bad": 'raise RuntimeError("the flat is missing")',
+    "RaisesWhatCannotBeEncoded": r'raise ValueError("no flat in " + os.fsdecode(b"caf\xe9.fits"))',
+    "RaisesTheUntellable": "raise Silent",
+    "RaisesTheUnprintable": 'raise ExceptionGroup("two", [KeyError(Unprintable()), Unprintable()]) from Unprintable()',
+    "RaisesAGroup": 'raise ExceptionGroup("two", [ValueError("one"), KeyError("two")])',
+    "RaisesALongOne": 'raise ValueError("x" * 50_000_000)',
+    "Interrupted": "raise KeyboardInterrupt",
+    "Leaves": "sys.exit(7)",
+    "LeavesInPeace": "sys.exit(0)",
+    "LeavesTrue": "sys.exit(True)",
+    "LeavesWith256": "sys.exit(256)",
+    "LeavesWithText": 'sys.exit("nothing to do")',
+    "LeavesWithTheUnprintable": "sys.exit(Unprintable())",
+}
 
 
 @pytest.fixture
 def team(tmp_path):
     """A folder with a team's module in it."""
-    (tmp_path / "team_tasks.py").write_text(textwrap.dedent(TASKS))
+    more = (f"class {name}(TaskBase):\n    def run(self):\n        {each}\n" for name, each in STATEMENTS.items())
+    (tmp_path / "team_tasks.py").write_text("".join([textwrap.dedent(TASKS), *more]))
     (tmp_path / "broken_tasks.py").write_text("import no_such_module\n")
     return tmp_path
 
