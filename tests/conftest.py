@@ -1,6 +1,7 @@
 """Fixtures that isolate every test and bring the real parts."""
 
 import importlib
+import logging
 import os
 import shutil
 import subprocess
@@ -250,6 +251,8 @@ def command(
 
     yield run_here
     providing_distribution.cache_clear()
+    for handler in [each for each in logging.root.handlers if type(each) is logging.StreamHandler]:
+        logging.root.removeHandler(handler)  # of a package that sets up logging; its stream is closed now
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(f"{tmp_path}{os.sep}"):
             del sys.modules[name]

@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-import pytest
-
 from dkist_processing_core.common.programs import family, send_signal
 from dkist_processing_core.validation.airflow import AirflowUnusableError
 from support import postgresql, rabbitmq
@@ -60,6 +58,8 @@ SETTINGS = {
 
 def require_servers() -> None:
     """Skip the test where the servers of a cluster are not installed."""
+    import pytest
+
     try:
         postgresql.programs()
         rabbitmq.server_program()

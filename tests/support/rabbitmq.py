@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pika
 import pika.exceptions
-import pytest
 
 from dkist_processing_core.common.programs import send_signal
 from support.command_line import run_command
@@ -214,6 +213,8 @@ class RabbitMQ:
 @contextlib.contextmanager
 def running(folder: Path, configuration: str = "", **changes: int) -> Iterator[RabbitMQ]:
     """Run a server, of which attributes may be changed before; skip the test where it is not installed."""
+    import pytest
+
     try:
         server = replace(RabbitMQ.new(folder, configuration), **changes)
         server.start()
