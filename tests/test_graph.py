@@ -6,10 +6,9 @@ import shutil
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from support import declared_workflows
 from support.command_line import CAMERA_FILES, run_command
-from support.declared_workflows import new_node
+from support.declared_workflows import graphs, new_node
 from support.sources import write_sources
 
 from dkist_processing_core.authoring.graph import order
@@ -27,16 +26,6 @@ def new_spec(upstreams, *, queue="default", name="a_to_b_c"):
 
 
 DIAMOND = {"Begin": [], "Left": ["Begin"], "Right": ["Begin"], "End": ["Left", "Right", "Begin"]}
-
-
-@st.composite
-def graphs(draw):
-    """Any graph without a circle: each task may wait for those with a smaller number."""
-    names = [f"Task{'x' * draw(st.integers(0, 30))}{number}" for number in range(draw(st.integers(1, 12)))]
-    return {
-        name: draw(st.lists(st.sampled_from(names[:number]), unique=True)) if number else []
-        for number, name in enumerate(names)
-    }
 
 
 def test_text_shows_the_order_and_what_waits_for_what():

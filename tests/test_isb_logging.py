@@ -57,9 +57,6 @@ def sequences(records):
     return [record["sequence"] for record in records]
 
 
-# ---- what arrives ----------------------------------------------------------------------------------------------------
-
-
 def test_each_record_arrives_once_and_in_order(team, received):
     """Numbers have no gap, every record says of which task it is, and what the team logged is among them."""
     began = datetime.now(UTC)
@@ -247,9 +244,6 @@ def test_odd_records_arrive_and_hurt_nobody(team, received):
     assert (records[15]["logger"], shown[15]) == ("by.hand", "made")
     assert shown[16] == "of a logger that does not propagate"
     assert len(shown) == 17
-
-
-# ---- in nobody's way -------------------------------------------------------------------------------------------------
 
 
 def without_times(text):
@@ -518,9 +512,6 @@ def test_a_gap_is_reported_in_its_place(broker, received, monkeypatch, unseen):
     ]
 
 
-# ---- signals, forks, ends --------------------------------------------------------------------------------------------
-
-
 def test_a_task_that_is_killed_leaves_what_it_logged_before(team, received):
     """As when memory runs out: all but the tail has been sent, and no end."""
     with running(team, "Stops") as process:
@@ -558,9 +549,6 @@ def test_forked_children_neither_hang_nor_disturb(team, received):
         f"parent {number}" for _, number in itertools.product(range(4), range(500))
     ]
     assert not any(text.startswith("child") for text in texts(records))
-
-
-# ---- the parts -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import time
 
 import pytest
 from support.mesh import mesh_config
@@ -119,9 +118,7 @@ def test_a_peer_that_keeps_silent_instead_of_speaking_tls_costs_bounded_time(mon
         monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
 
         def attempt():
-            started = time.monotonic()
             assert why_not_published()[1]
-            return time.monotonic() - started
 
         assert_takes_at_most(6, attempt)
 

@@ -130,11 +130,9 @@ def test_an_odd_peer_costs_bounded_time(monkeypatch, behave):
         monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
 
         def attempt():
-            started = time.monotonic()
             with pytest.raises(PublishError, match=f"interservice bus at 127.0.0.1:{port}: .+") as caught:
                 publish(new_envelope(), seconds=3)
             assert caught.value.retryable
-            return time.monotonic() - started
 
         assert_takes_at_most(4, attempt)
 
@@ -172,10 +170,8 @@ def test_a_name_service_that_hangs_costs_bounded_time(monkeypatch):
     monkeypatch.setenv("MESH_CONFIG", mesh_config(5672, host="nowhere.invalid"))
 
     def attempt():
-        started = time.monotonic()
         with pytest.raises(PublishError, match="interservice bus at nowhere.invalid:5672"):
             publish(new_envelope(), seconds=2)
-        return time.monotonic() - started
 
     assert_takes_at_most(4, attempt)
     assert [each for each in threading.enumerate() if not each.daemon] == [threading.main_thread()]

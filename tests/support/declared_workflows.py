@@ -1,8 +1,21 @@
 """Workflows of the tasks in `support.tasks`."""
 
+from hypothesis import strategies as st
+
 from dkist_processing_core import ResourceQueue, Workflow
 from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from support.tasks import First, Fourth, Second, Third
+
+
+@st.composite
+def graphs(draw):
+    """Return any graph without a cycle, as the upstreams of each task, in any order of tasks and edges."""
+    names = draw(st.lists(st.text("abcdefgh", min_size=1, max_size=30), min_size=1, max_size=15, unique=True))
+    edges = {
+        name: draw(st.lists(st.sampled_from(names[:index]), unique=True)) if index else []
+        for index, name in enumerate(names)
+    }
+    return {name: edges[name] for name in draw(st.permutations(names))}
 
 
 def new_node(name, **changes):
