@@ -290,13 +290,7 @@ def test_a_release_that_does_not_exist_is_an_error_of_its_own(releases, tmp_path
 
 def test_a_release_of_an_older_library_is_refused(releases, tmp_path):
     """An environment that could not run a task never becomes ready."""
-    project = write_package(tmp_path, {}, name="dkist-too-old")
-    text = (project / "pyproject.toml").read_text()
-    (project / "pyproject.toml").write_text(
-        text.replace(f"dkist-processing-core>={VERSION}", "packaging").replace(
-            f"dkist-processing-core=={VERSION}", "packaging"
-        )
-    )
+    project = write_package(tmp_path, {}, name="dkist-too-old", frozen=["packaging"])
     folder = tmp_path / "index"
     build_wheel(project, folder)
     done = run(new_spec(name="dkist-too-old"), folder, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"))
@@ -330,11 +324,7 @@ def test_dev_runs_from_a_checkout(releases, tmp_path):
 
 def test_dev_runs_from_a_checkout_of_setuptools(releases, tmp_path):
     """Its lists of files are of another shape, and lie in the checkout."""
-    project = write_package(tmp_path / "checkout", FILES, name=NAME)
-    text = (project / "pyproject.toml").read_text()
-    (project / "pyproject.toml").write_text(
-        text.replace('requires = ["hatchling"]\nbuild-backend = "hatchling.build"', 'requires = ["setuptools"]')
-    )
+    project = write_package(tmp_path / "checkout", FILES, name=NAME, backend="setuptools.build_meta")
     run(new_spec(version="dev"), releases, DKIST_DEV_PROJECT=str(project)).check()
 
 

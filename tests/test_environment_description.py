@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.command_line import run_command
+from support.described_environments import undescribe
 from support.http_server import Response, http_server
 from support.releases import VERSION, write_package
 from support.script_package import FILES, NAME
@@ -54,10 +55,7 @@ def test_the_log_names_the_identity(releases, warm_cache, tmp_path):
     [environment] = environments(cache)
     settings = {"DKIST_ENVIRONMENT_CACHE": str(cache)}
     assert logged(run("Good", releases, **settings).stdout) == read_description(environment)["identity"]
-    marker = json.loads((environment / ".ready").read_text())
-    del marker["files"][DESCRIPTION]
-    (environment / ".ready").write_text(json.dumps(marker))
-    (environment / DESCRIPTION).unlink()
+    undescribe(environment)
     run("Good", releases, **settings).check(", of an earlier version of this library, so without an identity\n")
 
 

@@ -148,11 +148,7 @@ def test_a_path_that_no_environment_can_have_is_refused(releases, tmp_path, char
 
 def test_a_checkout_that_cannot_be_written_is_named(releases, tmp_path):
     """Its build backend writes into it; the index has nothing to do with that."""
-    project = write_package(tmp_path / "checkout", FILES, name=NAME)
-    text = (project / "pyproject.toml").read_text()
-    (project / "pyproject.toml").write_text(
-        text.replace('requires = ["hatchling"]\nbuild-backend = "hatchling.build"', 'requires = ["setuptools"]')
-    )
+    project = write_package(tmp_path / "checkout", FILES, name=NAME, backend="setuptools.build_meta")
     mounts = f"mount --bind {project} {project}; mount -o remount,bind,ro {project}"
     done = run_with_mounts(mounts, releases, spec=new_spec(version="dev"), DKIST_DEV_PROJECT=str(project))
     assert done.returncode == 69, done.stdout

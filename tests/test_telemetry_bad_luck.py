@@ -241,19 +241,88 @@ def test_a_server_that_goes_away_changes_nothing():
 
 
 TASKS = {
-    "left open": (
-        """
-        def run(self):
-            with self.apm_step("around"):
-                self.apm_step("left open").__enter__()
-                with self.apm_step("inside"):
-                    pass
-            with self.apm_step("after"):
+    "left open": """
+    def run(self):
+        with self.apm_step("around"):
+            self.apm_step("left open").__enter__()
+            with self.apm_step("inside"):
                 pass
-            self.left = self.apm_step("left for ever")
-            self.left.__enter__()
+        with self.apm_step("after"):
+            pass
+        self.left = self.apm_step("left for ever")
+        self.left.__enter__()
+        print("done")
+    """,
+    "closed in the wrong order": """
+    def run(self):
+        outer, inner = self.apm_step("outer"), self.apm_step("inner")
+        outer.__enter__()
+        inner.__enter__()
+        outer.__exit__(None, None, None)
+        inner.__exit__(None, None, None)
+        inner.__exit__(None, None, None)
+        print("done")
+    """,
+    "never entered": """
+    def run(self):
+        self.apm_step("never entered")
+        self.apm_step("only left").__exit__(None, None, None)
+        print("done")
+    """,
+    "exception in a span": """
+    def run(self):
+        try:
+            with self.apm_step("step") as span:
+                raise ValueError("handled")
+        except ValueError:
             print("done")
-        """,
+    """,
+    "exception without text": """
+    def run(self):
+        class Mute(Exception):
+            def __str__(self):
+                raise TypeError
+            __repr__ = __str__
+        print("done")
+        with self.apm_step("step"):
+            raise Mute
+    """,
+    "exception with slots and surrogates": """
+    def run(self):
+        class Slim(BaseException):
+            __slots__ = ()
+        print("done")
+        with self.apm_step("step"):
+            raise ValueError("\\udc80" + "x" * 1_000_000) from Slim("cause")
+    """,
+    "group of exceptions": """
+    def run(self):
+        print("done")
+        raise ExceptionGroup("several", [ValueError(1), ExceptionGroup("inner", [TypeError(2)])])
+    """,
+    "endless recursion": """
+    def run(self):
+        print("done")
+        def deeper():
+            with self.apm_step("deeper"):
+                deeper()
+        deeper()
+    """,
+    "huge local variables": """
+    def run(self):
+        frames = [list(range(1000)) for _ in range(5000)]
+        print("done")
+        raise ValueError("huge")
+    """,
+    "sys.exit": """
+    def run(self):
+        print("done")
+        raise SystemExit(3)
+    """,
+}
+# Exit status, steps and errors of each, where they are known.
+ENDS = {
+    "left open": (
         0,
         [
             ("around", {}, [("left open", {"LEFT": True}, [("inside", {}, [])])]),
@@ -262,124 +331,23 @@ TASKS = {
         ],
         [],
     ),
-    "closed in the wrong order": (
-        """
-        def run(self):
-            outer, inner = self.apm_step("outer"), self.apm_step("inner")
-            outer.__enter__()
-            inner.__enter__()
-            outer.__exit__(None, None, None)
-            inner.__exit__(None, None, None)
-            inner.__exit__(None, None, None)
-            print("done")
-        """,
-        0,
-        None,
-        [],
-    ),
-    "never entered": (
-        """
-        def run(self):
-            self.apm_step("never entered")
-            self.apm_step("only left").__exit__(None, None, None)
-            print("done")
-        """,
-        0,
-        [],
-        [],
-    ),
-    "exception in a span": (
-        """
-        def run(self):
-            try:
-                with self.apm_step("step") as span:
-                    raise ValueError("handled")
-            except ValueError:
-                print("done")
-        """,
-        0,
-        [("step", {}, [])],
-        [],
-    ),
-    "exception without text": (
-        """
-        def run(self):
-            class Mute(Exception):
-                def __str__(self):
-                    raise TypeError
-                __repr__ = __str__
-            print("done")
-            with self.apm_step("step"):
-                raise Mute
-        """,
-        1,
-        [("step", {}, [])],
-        None,
-    ),
-    "exception with slots and surrogates": (
-        """
-        def run(self):
-            class Slim(BaseException):
-                __slots__ = ()
-            print("done")
-            with self.apm_step("step"):
-                raise ValueError("\\udc80" + "x" * 1_000_000) from Slim("cause")
-        """,
-        1,
-        [("step", {}, [])],
-        None,
-    ),
-    "group of exceptions": (
-        """
-        def run(self):
-            print("done")
-            raise ExceptionGroup("several", [ValueError(1), ExceptionGroup("inner", [TypeError(2)])])
-        """,
-        1,
-        [],
-        None,
-    ),
-    "endless recursion": (
-        """
-        def run(self):
-            print("done")
-            def deeper():
-                with self.apm_step("deeper"):
-                    deeper()
-            deeper()
-        """,
-        1,
-        None,
-        None,
-    ),
-    "huge local variables": (
-        """
-        def run(self):
-            frames = [list(range(1000)) for _ in range(5000)]
-            print("done")
-            raise ValueError("huge")
-        """,
-        1,
-        [],
-        ["huge"],
-    ),
-    "sys.exit": (
-        """
-        def run(self):
-            print("done")
-            raise SystemExit(3)
-        """,
-        3,
-        [],
-        ["3"],
-    ),
+    "closed in the wrong order": (0, None, []),
+    "never entered": (0, [], []),
+    "exception in a span": (0, [("step", {}, [])], []),
+    "exception without text": (1, [("step", {}, [])], None),
+    "exception with slots and surrogates": (1, [("step", {}, [])], None),
+    "group of exceptions": (1, [], None),
+    "endless recursion": (1, None, None),
+    "huge local variables": (1, [], ["huge"]),
+    "sys.exit": (3, [], ["3"]),
 }
 
 
-@pytest.mark.parametrize(("body", "returncode", "steps", "errors"), TASKS.values(), ids=TASKS)
-def test_what_a_task_does_to_its_spans_is_recorded_and_harmless(body, returncode, steps, errors, recorded):
+@pytest.mark.parametrize("name", TASKS)
+def test_what_a_task_does_to_its_spans_is_recorded_and_harmless(name, recorded):
     """The task is one transaction with the spans that it made, and ends as it does without telemetry."""
-    source = "from dkist_processing_core import TaskBase\n\nclass Calibrate(TaskBase):\n" + body
+    source = f"from dkist_processing_core import TaskBase\n\nclass Calibrate(TaskBase):\n{TASKS[name]}"
+    returncode, steps, errors = ENDS[name]
     bare = run_task(source)
     assert (bare.returncode, bare.stdout) == (returncode, "done\n"), bare.stderr
     assert_unchanged(run_task(source, **recorded.on), returncode=returncode)
