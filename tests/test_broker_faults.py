@@ -41,45 +41,23 @@ def settings(**values):
 
 
 @contextlib.contextmanager
+def bus_at(place):
+    """Let the settings name a port that a context manager gives."""
+    with place as port, settings(MESH_CONFIG=mesh_config(port)):
+        yield
+
+
 def nobody_listens(broker):
-    [port] = free_ports(1)
-    with settings(MESH_CONFIG=mesh_config(port)):
-        yield
+    return bus_at(contextlib.nullcontext(free_ports(1)[0]))
 
 
-@contextlib.contextmanager
-def packets_are_swallowed(broker):
-    with swallowing() as port, settings(MESH_CONFIG=mesh_config(port)):
-        yield
+def silent(broker):
+    return bus_at(peer(lambda connection: None))
 
 
-@contextlib.contextmanager
-def never_speaks(broker):
-    with peer(lambda connection: None) as port, settings(MESH_CONFIG=mesh_config(port)):
-        yield
-
-
-@contextlib.contextmanager
-def dies_before_it_has_the_message(broker):
+def cut_off(broker):
     """Whatever is published ends the connection instead of reaching the broker."""
-
-    def cut(data):
-        return None if BASIC_PUBLISH in data else data
-
-    with relay(broker.port, to_broker=cut) as port, settings(MESH_CONFIG=mesh_config(port)):
-        yield
-
-
-@contextlib.contextmanager
-def wrong_password(broker):
-    with settings(ISB_PASSWORD="wr0ng"):
-        yield
-
-
-@contextlib.contextmanager
-def no_virtual_host(broker):
-    with settings(DKIST_ISB_VIRTUAL_HOST="/missing"):
-        yield
+    return bus_at(relay(broker.port, to_broker=lambda data: None if BASIC_PUBLISH in data else data))
 
 
 @contextlib.contextmanager
@@ -133,18 +111,9 @@ def low_on_disk(broker):
 
 
 @contextlib.contextmanager
-def malformed_configuration(broker):
-    with settings(MESH_CONFIG='{"interservice-bus": 3}'):
-        yield
-
-
-@contextlib.contextmanager
 def channel_of(broker):
-    connection = broker.connect()
-    try:
+    with contextlib.closing(broker.connect()) as connection:
         yield connection.channel()
-    finally:
-        connection.close()
 
 
 def report_failure():
@@ -152,25 +121,33 @@ def report_failure():
     return chat_ops_notification({"run_id": "manual__1"}, "w", "1", "T")
 
 
-@pytest.mark.parametrize(
-    ("cause", "reason"),
-    [
-        (RabbitMQ.stopped, "ConnectionRefusedError"),
-        (nobody_listens, "ConnectionRefusedError"),
-        (packets_are_swallowed, "[Tt]imed out"),
-        (never_speaks, "did not answer as a broker does before the time limit"),
-        (dies_before_it_has_the_message, "StreamLostError"),
-        (wrong_password, "ACCESS_REFUSED.*check ISB_USERNAME, ISB_PASSWORD"),
-        (no_virtual_host, "vhost /missing not found.*check DKIST_ISB_VIRTUAL_HOST"),
-        (queue_of_another_type, "404 NOT_FOUND - no exchange.*check ISB_EXCHANGE"),
-        (exchange_of_another_type, "no queue takes the message.*403 ACCESS_REFUSED"),
-        (no_permission_to_declare, "404 NOT_FOUND - no exchange.*403 ACCESS_REFUSED"),
-        (nothing_bound_to_the_exchange, "no queue takes the message.*NO_ROUTE.*403 ACCESS_REFUSED"),
-        (low_on_disk, "it takes no messages .low on disk."),
-        (malformed_configuration, "MESH_CONFIG does not say where 'interservice-bus' is.*must look like"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
+CAUSES = {
+    "stopped": (RabbitMQ.stopped, "ConnectionRefusedError"),
+    "nobody listens": (nobody_listens, "ConnectionRefusedError"),
+    "packets are swallowed": (lambda _: bus_at(swallowing()), "[Tt]imed out"),
+    "never speaks": (silent, "did not answer as a broker does before the time limit"),
+    "dies before it has the message": (cut_off, "StreamLostError"),
+    "wrong password": (
+        lambda _: settings(ISB_PASSWORD="wr0ng"),
+        "ACCESS_REFUSED.*check ISB_USERNAME, ISB_PASSWORD",
+    ),
+    "no virtual host": (
+        lambda _: settings(DKIST_ISB_VIRTUAL_HOST="/missing"),
+        "vhost /missing not found.*check DKIST_ISB_VIRTUAL_HOST",
+    ),
+    "queue of another type": (queue_of_another_type, "404 NOT_FOUND - no exchange.*check ISB_EXCHANGE"),
+    "exchange of another type": (exchange_of_another_type, "no queue takes the message.*403 ACCESS_REFUSED"),
+    "no permission to declare": (no_permission_to_declare, "404 NOT_FOUND - no exchange.*403 ACCESS_REFUSED"),
+    "nothing bound": (nothing_bound_to_the_exchange, "no queue takes the message.*NO_ROUTE.*403 ACCESS_REFUSED"),
+    "low on disk": (low_on_disk, "it takes no messages .low on disk."),
+    "malformed configuration": (
+        lambda _: settings(MESH_CONFIG='{"interservice-bus": 3}'),
+        "MESH_CONFIG does not say where 'interservice-bus' is.*must look like",
+    ),
+}
+
+
+@pytest.mark.parametrize(("cause", "reason"), CAUSES.values(), ids=CAUSES)
 def test_a_message_is_spooled_and_sent_once_the_cause_is_removed(broker, caplog, cause, reason):
     """Sent one, confirmed none, in the spool one, delivered one; the log says why."""
     with cause(broker), caplog.at_level(logging.WARNING):

@@ -5,11 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.processes import with_variable
 from support.sources import imported_sources, workflows
 from support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -281,16 +281,6 @@ def start(tmp_path, flow, *options):
     return subprocess.Popen([sys.executable, "-c", PROGRAM, flow, *options], env=environment, start_new_session=True)
 
 
-def alive(text):
-    """Return the processes with a text in their environment."""
-    found = set()
-    for file in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if text.encode() in file.read_bytes():
-                found.add(int(file.parent.name))
-    return found - {os.getpid()}
-
-
 @pytest.mark.parametrize("flow", ["hangs", "stubborn"])
 def test_ctrl_c_ends_the_tasks_and_the_run_can_be_resumed(flows, trace, tmp_path, flow):
     """A second one kills what does not end by itself."""
@@ -301,7 +291,7 @@ def test_ctrl_c_ends_the_tasks_and_the_run_can_be_resumed(flows, trace, tmp_path
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_SECONDS) == 2
-    assert not alive(f"TRACE={tmp_path}")
+    assert not with_variable(f"TRACE={tmp_path}")
     folder = runs.latest(f"a_to_b_cam_{flow}", 7)
     assert runs.state(folder).state == "interrupted"
     if flow == "hangs":
@@ -324,7 +314,7 @@ def test_a_killed_run_leaves_no_task_and_can_be_resumed(flows, trace, tmp_path):
     assert result.is_success
     assert [each.state for each in result.tasks["Hangs"].tries] == ["interrupted", "success"]
     assert trace() == ["Dark", "Hangs", "Hangs"]
-    assert not alive(f"TRACE={tmp_path}")
+    assert not with_variable(f"TRACE={tmp_path}")
 
 
 def test_a_task_in_main_is_refused(flows):
