@@ -34,6 +34,7 @@ from support.script_runs import run
 from support.sources import write_sources
 
 import dkist_processing_core
+from dkist_processing_core import testing
 from dkist_processing_core.authoring.distributions import providing_distribution
 
 # What a reason for skipping says of a part that nobody has to have, not even where skipping is forbidden.
@@ -199,6 +200,13 @@ def camera(tmp_path: Path) -> str:
     """The name of the workflows of a package that lies in the working folder of the test."""
     write_sources(tmp_path, CAMERA_FILES, name=CAMERA)
     return f"{CAMERA}.workflows"
+
+
+@pytest.fixture
+def recorded() -> Iterator[testing.Recorded]:
+    """What tasks record and what is published, in memory, by the way that it takes up to a server or a broker."""
+    with testing.recorded() as made:
+        yield made
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 from support.command_line import run_command
@@ -75,12 +74,3 @@ def test_the_base_validates_and_exports(base, tmp_path):
     assert done.stdout == "dkist_light.workflows: 0 faults, 0 warnings\n['Light_Base_1.0.py'] False\n"
     text = (tmp_path / "dags" / "Light_Base_1.0.py").read_text()
     assert 'distribution="dkist-light"' in text
-
-
-def test_the_wheel_holds_what_it_needs(core_wheel):
-    """The worker program and the typing marker are in it; tests and examples are not."""
-    [wheel] = core_wheel.glob("*.whl")
-    done = run_command(sys.executable, "-m", "zipfile", "-l", str(wheel)).check()
-    names = {line.split()[0] for line in done.stdout.splitlines()[1:]}
-    assert {f"dkist_processing_core/{name}" for name in ("py.typed", "worker/__main__.py", "task.py")} <= names
-    assert {Path(name).parts[0].partition("-")[0] for name in names} == {"dkist_processing_core"}

@@ -101,16 +101,6 @@ def nothing_bound_to_the_exchange(broker):
 
 
 @contextlib.contextmanager
-def low_on_disk(broker):
-    """The broker has raised its alarm for free disk space and takes no messages."""
-    broker.control("set_disk_free_limit", "900000GB")
-    try:
-        yield
-    finally:
-        broker.control("set_disk_free_limit", "1MB")
-
-
-@contextlib.contextmanager
 def channel_of(broker):
     with contextlib.closing(broker.connect()) as connection:
         yield connection.channel()
@@ -139,7 +129,7 @@ CAUSES = {
     "exchange of another type": (exchange_of_another_type, "no queue takes the message.*403 ACCESS_REFUSED"),
     "no permission to declare": (no_permission_to_declare, "404 NOT_FOUND - no exchange.*403 ACCESS_REFUSED"),
     "nothing bound": (nothing_bound_to_the_exchange, "no queue takes the message.*NO_ROUTE.*403 ACCESS_REFUSED"),
-    "low on disk": (low_on_disk, "it takes no messages .low on disk."),
+    "low on disk": (RabbitMQ.low_on_disk, "it takes no messages .low on disk."),
     "malformed configuration": (
         lambda _: settings(MESH_CONFIG='{"interservice-bus": 3}'),
         "MESH_CONFIG does not say where 'interservice-bus' is.*must look like",

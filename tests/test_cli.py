@@ -100,7 +100,7 @@ def test_a_command_that_is_none_is_an_error_of_usage(command):
         ("camera_of_a_test.tasks.dark", "there is no 'dark' in camera_of_a_test.tasks"),
     ],
 )
-@pytest.mark.parametrize("verb", ["list", "validate", "export"])
+@pytest.mark.parametrize("verb", ["list", "validate", "export", "notebooks", "dockerfile"])
 def test_a_package_that_is_not_there_is_an_error_of_usage(command, camera, tmp_path, verb, text, expected):
     """Exit status 2, with what was probably meant, and nothing is written."""
     before = sorted(tmp_path.iterdir())
@@ -142,7 +142,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-@pytest.mark.parametrize("verb", ["list", "validate", "export", "show", "graph"])
+@pytest.mark.parametrize("verb", ["list", "validate", "export", "notebooks", "dockerfile", "show", "graph"])
 def test_a_package_that_does_not_import_is_blamed_on_its_own_line(command, tmp_path, verb, name):
     """Exit status 1 without a traceback; the place is in their code, never in ours or in Python's."""
     text, expected = BROKEN[name]

@@ -11,7 +11,7 @@ import re
 import socket
 
 import pytest
-from support.clients import CLIENTS, COMMON, PACKAGE, Installed, python_program, replacing
+from support.clients import CLIENTS, COMMON, PACKAGE, Installed, python_of, replacing
 from support.rabbitmq import running
 from support.redis import running_redis
 from support.releases import REPOSITORY
@@ -58,9 +58,7 @@ USUAL_PORT = 5672
 def both(request, core_wheel, tmp_path_factory):
     """Two environments of a client, one with the library that it pins and one with this library."""
     client = request.param
-    python = python_program(client.python)
-    if python is None:
-        pytest.skip(f"there is no Python {client.python} here, which release {client.release} of the client needs")
+    python = python_of(client)
     folders = {name: tmp_path_factory.mktemp(name) for name in LIBRARIES}
     settings = {"published": {}, "ours": replacing(core_wheel, folders["ours"])}
     return {name: Installed.new(folders[name], client, python, settings[name]) for name in LIBRARIES}

@@ -368,24 +368,20 @@ def test_the_commands_of_the_guide_install_the_units(tmp_path):
     assert f"dkist-processing-core[airflow]=={VERSION}\n" in (tmp_path / "log").read_text()
 
 
-FOLDERS = ["CREDENTIALS_DIRECTORY", "NOMAD_SECRETS_DIR"]
+def enter(*command, **folders):
+    """Run a command by entrypoint.sh, with folders of secrets."""
+    return run_command(DEPLOY / "entrypoint.sh", *command, env={"PATH": os.environ["PATH"], **folders})
 
 
-@pytest.mark.parametrize("variable", FOLDERS)
+@pytest.mark.parametrize("variable", ["CREDENTIALS_DIRECTORY", "NOMAD_SECRETS_DIR"])
 def test_secrets_become_variables(tmp_path, variable):
     """Whatever is in them; other files of Nomad do not."""
     (tmp_path / "ISB_PASSWORD").write_text("""it's "$HOME" \\ #1\n""")
     (tmp_path / "PIP_INDEX_URL").write_text("https://user:pass%20word@index.example.org/simple")
     (tmp_path / "nomad_token").write_text("t")
     (tmp_path / "EMPTY_FOLDER").mkdir()
-    done = run_command(
-        DEPLOY / "entrypoint.sh",
-        sys.executable,
-        "-c",
-        "import json, os; print(json.dumps(dict(os.environ)))",
-        env={"PATH": os.environ["PATH"], variable: str(tmp_path)},
-    ).check()
-    found = json.loads(done.stdout)
+    program = "import json, os; print(json.dumps(dict(os.environ)))"
+    found = json.loads(enter(sys.executable, "-c", program, **{variable: tmp_path}).check().stdout)
     assert found["ISB_PASSWORD"] == """it's "$HOME" \\ #1"""
     assert found["PIP_INDEX_URL"] == "https://user:pass%20word@index.example.org/simple"
     assert {"nomad_token", "EMPTY_FOLDER"}.isdisjoint(found)
@@ -397,20 +393,13 @@ def test_nothing_starts_without_a_secret_that_cannot_be_read(tmp_path):
         (tmp_path / "ISB_PASSWORD").symlink_to("/proc/self/mem")  # which even root cannot read from its beginning
     else:
         (tmp_path / "ISB_PASSWORD").touch(mode=0)
-    done = run_command(
-        DEPLOY / "entrypoint.sh",
-        "echo",
-        "started",
-        env={"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": str(tmp_path)},
-    )
+    done = enter("echo", "started", CREDENTIALS_DIRECTORY=tmp_path)
     assert (done.returncode != 0, done.stdout, "ISB_PASSWORD" in done.stderr) == (True, "", True)
 
 
 def test_without_secrets_a_program_is_started(tmp_path):
     """As an image is tried at a desk."""
-    command = [DEPLOY / "entrypoint.sh", "echo", "started"]
-    environment = {"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": str(tmp_path)}
-    assert run_command(*command, env=environment).stdout == "started\n"
+    enter("echo", "started", CREDENTIALS_DIRECTORY=tmp_path).check(stdout="started\n")
 
 
 # Stands for Celery: on SIGTERM it takes no more work and ends with its child, which is in a session of its own.
@@ -454,17 +443,10 @@ def test_a_stop_waits_for_the_work_that_goes_on(worker, tmp_path):
     wait_until_dead([main, child])
 
 
-def test_what_goes_on_too_long_is_told_to_end(worker):
-    """In whatever session it is."""
-    process, main, child = worker(1)
-    process.terminate()
-    assert process.wait(PATIENCE_SECONDS) == 7
-    wait_until_dead([main, child])
-
-
-def test_a_worker_that_ends_by_itself_ends_the_container(worker):
-    """With its status, so that the container or the unit is started again."""
-    process, main, child = worker(600)
-    os.kill(child, signal.SIGKILL)
+@pytest.mark.parametrize(("drain_seconds", "is_stopped"), [(1, True), (600, False)], ids=["too-long", "by-itself"])
+def test_what_goes_on_too_long_and_what_ends_by_itself_end_the_container(worker, drain_seconds, is_stopped):
+    """In whatever session the work is, with the worker's status, so that it is started again unless it was stopped."""
+    process, main, child = worker(drain_seconds)
+    process.terminate() if is_stopped else os.kill(child, signal.SIGKILL)
     assert process.wait(PATIENCE_SECONDS) == 7
     wait_until_dead([main, child])

@@ -54,13 +54,6 @@ def notify(context, producer_factory=None):
     return chat_ops_notification(context, "l0_to_l1_cam", "1.0", "Calibrate", **keywords)
 
 
-@pytest.fixture
-def recorded():
-    """What is published, in memory, by the way that a real message takes up to the broker."""
-    with testing.recorded() as recorded:
-        yield recorded
-
-
 def failing(error):
     @contextlib.contextmanager
     def factory():

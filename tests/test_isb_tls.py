@@ -125,11 +125,8 @@ def test_a_peer_that_keeps_silent_instead_of_speaking_tls_costs_bounded_time(mon
 
 def test_a_broker_that_goes_away_is_tried_again_by_tls_too(broker):
     """While it is down the message is kept for a reason that can pass, and arrives once it is back."""
-    broker.stop()
-    try:
+    with broker.stopped():
         reason, retryable = why_not_published()
-    finally:
-        broker.start()
     assert "ConnectionRefusedError" in reason
     assert retryable
     publish(new_envelope())

@@ -83,21 +83,6 @@ def test_dockerfile_of_no_release_says_what_to_set(command, monkeypatch):
     command("dockerfile", PACKAGE).check("Set BUILD_VERSION to the version of the release", status=1)
 
 
-@pytest.mark.parametrize("verb", ["notebooks", "dockerfile"])
-def test_a_package_that_is_not_there_is_an_error_of_the_command_line(command, verb):
-    """It suggests the name that is close."""
-    command(verb, "package_of_a_comand").check(f"did you mean '{PACKAGE}'?", status=2)
-
-
-@pytest.mark.parametrize("verb", ["notebooks", "dockerfile"])
-def test_a_package_that_does_not_import_is_blamed_on_its_own_line(command, verb):
-    """With file, line and text."""
-    Path(PACKAGE, "__init__.py").write_text("import no_such_module\n")
-    status, _, error = command(verb, PACKAGE)
-    assert (status, "No module named 'no_such_module', line 1 of" in error) == (1, True), error
-    assert "__init__.py: import no_such_module" in error
-
-
 def rollback(*arguments, **options):
     return run_program("rollback", *arguments, merge=True, **options)
 

@@ -46,13 +46,13 @@ def index(tmp_path):
         yield f"http://127.0.0.1:{port}", root
 
 
-def put(wheel, simple):
-    name = wheel.name.split("-")[0].lower().replace("_", "-")
-    project = simple / name
-    project.mkdir(parents=True, exist_ok=True)
-    shutil.copy(wheel, project)
-    links = "".join(f'<a href="{each.name}">{each.name}</a>\n' for each in sorted(project.glob("*.whl")))
-    (project / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
+def put(simple, *wheels):
+    for wheel in wheels:
+        project = simple / wheel.name.split("-")[0].lower().replace("_", "-")
+        project.mkdir(parents=True, exist_ok=True)
+        shutil.copy(wheel, project)
+        links = "".join(f'<a href="{each.name}">{each.name}</a>\n' for each in sorted(project.glob("*.whl")))
+        (project / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
 
 
 def new_folder(parent, name):
@@ -90,9 +90,9 @@ def test_pip_conf_alone_gives_the_same_environment_with_uv_as_with_pip(wheels, i
     links.mkdir()
     for wheel in wheels.glob("*.whl"):
         if wheel.name.startswith("packaging-26"):
-            put(wheel, root / "extra")
+            put(root / "extra", wheel)
         elif wheel.name.startswith(("packaging-25", "dkist_script_test")):
-            put(wheel, root / "simple")
+            put(root / "simple", wheel)
         else:
             shutil.copy(wheel, links)
     pip_conf = (
@@ -111,8 +111,7 @@ def test_pip_conf_alone_gives_the_same_environment_with_uv_as_with_pip(wheels, i
 def test_a_proxy_in_pip_conf_is_asked(wheels, index, tmp_path, installer):
     """The index has no address of its own, so nothing but the proxy reaches it."""
     _, root = index
-    for wheel in wheels.glob("*.whl"):
-        put(wheel, root / "simple")
+    put(root / "simple", *wheels.glob("*.whl"))
     asked = []
 
     def answer(request):
@@ -134,8 +133,7 @@ def test_a_proxy_in_pip_conf_is_asked(wheels, index, tmp_path, installer):
 def test_an_authority_of_the_site_is_trusted(wheels, tmp_path, installer, variable):
     """Whichever variable names its certificate, beside one for other programs that names other ones."""
     root = tmp_path / "served"
-    for wheel in wheels.glob("*.whl"):
-        put(wheel, root / "simple")
+    put(root / "simple", *wheels.glob("*.whl"))
     certificates, others = (make_certificates(new_folder(tmp_path, name)) for name in ("ours", "others"))
     with http_server(files_in(root), tls=certificates.context()) as port:
         # By its name: pip 24.2, which Python 3.13.0 brings, cannot ask an address by TLS ("requires server_hostname").
@@ -147,8 +145,7 @@ def test_an_authority_of_the_site_is_trusted(wheels, tmp_path, installer, variab
 def test_what_uv_is_not_given_is_named(wheels, index, tmp_path):
     """In one line of the log of the build."""
     address, root = index
-    for wheel in wheels.glob("*.whl"):
-        put(wheel, root / "simple")
+    put(root / "simple", *wheels.glob("*.whl"))
     pip_conf = f"[global]\nindex-url = {address}/simple\n[install]\nprefer-binary = true\ntarget = /nowhere\n"
     _, log = build("uv", tmp_path, pip_conf, PIP_PROGRESS_BAR="off", PIP_ONLY_BINARY=":all:")
     assert "settings of pip that are not passed to uv: prefer-binary, progress-bar, target\n" in log
@@ -157,8 +154,7 @@ def test_what_uv_is_not_given_is_named(wheels, index, tmp_path):
 def test_what_installs_elsewhere_is_not_given_to_pip(wheels, index, tmp_path):
     """Neither from a file nor from a variable; the log names it."""
     address, root = index
-    for wheel in wheels.glob("*.whl"):
-        put(wheel, root / "simple")
+    put(root / "simple", *wheels.glob("*.whl"))
     pip_conf = f"[global]\nindex-url = {address}/simple\n[install]\ntarget = {tmp_path / 'target'}\nuser = true\n"
     _, log = build("pip", tmp_path, pip_conf, PIP_DRY_RUN="1", PIP_ISOLATED="1", PIP_VERSION="23")
     assert "settings of pip that are not passed to pip: dry-run, isolated, target, user, version\n" in log

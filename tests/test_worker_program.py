@@ -157,21 +157,8 @@ def start_pausing(window, seconds, releases, cache, task, **environment):
 
 def start_changed(arguments, releases, cache, task, *, program=CHANGED, **environment):
     """Start a program that changes something of the worker program and then runs it."""
-    spec = new_spec(task)
-    variables = {
-        "DKIST_ENVIRONMENT_CACHE": str(cache),
-        "DKIST_RECIPE_RUN_ID": "1",
-        "DKIST_GRACE_SECONDS": PATIENT_GRACE,
-        **environment,
-    }
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", program, *arguments],
-        env={**os.environ, **with_links(releases), **node_variables(spec, spec.nodes[0]), **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-P", "-c", program, *arguments]
+    return start(new_spec(task), releases, *command, DKIST_ENVIRONMENT_CACHE=str(cache), **environment)
 
 
 @pytest.mark.parametrize("window", WINDOWS)

@@ -12,6 +12,8 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from support.command_line import Ended, run_command
 from support.matrix.environments import NoPythonError, find_python
 from support.releases import VERSION, new_environment, with_links
@@ -92,12 +94,12 @@ RELATIVES = [
 ]
 
 
-def python_program(version: str) -> str | None:
-    """Return the program of a version of Python, None if it is not installed."""
+def python_of(client: Client | Relative) -> str:
+    """Return the Python that a release needs; skip the test if it is not installed."""
     try:
-        return str(find_python(version))
-    except NoPythonError:
-        return None
+        return str(find_python(client.python))
+    except NoPythonError as reason:
+        pytest.skip(f"{reason}, which release {client.release} needs")
 
 
 def replacing(wheels: Path, folder: Path) -> dict[str, str]:

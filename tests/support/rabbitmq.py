@@ -154,6 +154,15 @@ class RabbitMQ:
             self.start()
 
     @contextlib.contextmanager
+    def low_on_disk(self) -> Iterator[None]:
+        """Let the alarm for free disk space be raised, so that no message is taken until the end of the ``with``."""
+        self.control("set_disk_free_limit", "900000GB")
+        try:
+            yield
+        finally:
+            self.control("set_disk_free_limit", "1MB")
+
+    @contextlib.contextmanager
     def no_right_to_declare(self, queue: str) -> Iterator[None]:
         """Let the user guest do everything but declare one queue, until the end of the ``with`` statement."""
         self.control("set_permissions", "guest", f"^(?!{queue}$).*", ".*", ".*")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import dkist_processing_core
-from dkist_processing_core.rendering.script import runnable_script
+from dkist_processing_core.rendering.script import node_variables, runnable_script
 from dkist_processing_core.worker.cache import LAYOUT
 from support import declared_workflows
 from support.command_line import Ended
@@ -25,16 +25,14 @@ def new_spec(task="Good", *, name=NAME, version="1.0", extras=("frozen",)):
     return declared_workflows.new_spec(node, version=version, **names)
 
 
-def start(spec, releases, **environment):
-    variables = {
-        "DKIST_RECIPE_RUN_ID": "42",
-        "DKIST_GRACE_SECONDS": PATIENT_GRACE,
-        **with_links(releases),
-        **environment,
-    }
+def start(spec, releases, *program, **environment):
+    """Start the script of a node, or a program with the variables of that script."""
+    variables = {"DKIST_RECIPE_RUN_ID": "42", "DKIST_GRACE_SECONDS": PATIENT_GRACE, **with_links(releases)}
+    if program:
+        variables |= node_variables(spec, spec.nodes[0])
     return subprocess.Popen(
-        ["bash", "-c", runnable_script(spec, spec.nodes[0])],
-        env={**os.environ, **variables},
+        program or ["bash", "-c", runnable_script(spec, spec.nodes[0])],
+        env={**os.environ, **variables, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
