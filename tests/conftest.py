@@ -167,10 +167,11 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every test a working folder, a cache and a spool of its own, so that none sees what another left."""
+    """Give every test a working folder, a cache, a spool and runs of its own, so that none sees what another left."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DKIST_ENVIRONMENT_CACHE", str(tmp_path / "environments"))
     monkeypatch.setenv("DKIST_ISB_SPOOL", str(tmp_path / "spool"))
+    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
 
 
 @pytest.fixture(autouse=True)

@@ -210,7 +210,7 @@ def test_a_local_run_is_that_of_airflow(deployed, rabbitmq, tmp_path):
     for way in ("processes", "environments"):
         options = ["--environments"] if way == "environments" else []
         command = ["dkist_processing_core", "run", "dkist_airflow_test.workflows.flow:noted", "--recipe-run-id", "47"]
-        environment = {**deployed.worker, **settings, "FACTS": tmp_path / way, "DKIST_RUNS": tmp_path / "runs"}
+        environment = {**deployed.worker, **settings, "FACTS": tmp_path / way}
         command = [sys.executable, "-m", *command, "--bus", "--json", *options]
         done = run_command(*command, cwd=deployed.sources, **environment).check(status=1, stderr="")
         events = [json.loads(line) for line in done.stdout.splitlines()]

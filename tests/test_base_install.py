@@ -6,26 +6,10 @@ import sys
 import pytest
 from support.command_line import run_command
 from support.releases import build_wheel, run_uv, write_package
+from support.sources import flow
 
 pytestmark = pytest.mark.network
 
-WORKFLOWS = """
-    from dkist_processing_core import Workflow
-    from dkist_light.tasks import One, Two
-    workflow = Workflow(
-        process_category="Light", process_name="Base", workflow_package=__package__, workflow_version="1.0"
-    )
-    workflow.add_node(One)
-    workflow.add_node(Two, upstreams=One)
-"""
-TASKS = """
-    from dkist_processing_core import TaskBase
-    class One(TaskBase):
-        "Do the first thing."
-        def run(self): pass
-    class Two(One):
-        "Do the second thing."
-"""
 PROGRAM = """
 import sys
 import dkist_light.workflows
@@ -64,13 +48,11 @@ def test_the_base_is_light(base):
 
 def test_the_base_validates_and_exports(base, tmp_path):
     """Without Airflow the checks run, but for Airflow's own, and the files are written."""
-    project = write_package(
-        tmp_path / "sources", {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}, name="dkist-light"
-    )
+    project = write_package(tmp_path / "sources", {"workflows/flow.py": flow()}, name="dkist-light")
     build_wheel(project, tmp_path / "index")
     [wheel] = (tmp_path / "index").glob("*.whl")
     run_uv("pip", "install", "--quiet", "--no-deps", "--python", base / "bin/python", wheel)
     done = run_command(base / "bin/python", "-c", PROGRAM, cwd=tmp_path).check()
-    assert done.stdout == "dkist_light.workflows: 0 faults, 0 warnings\n['Light_Base_1.0.py'] False\n"
-    text = (tmp_path / "dags" / "Light_Base_1.0.py").read_text()
+    assert done.stdout == "dkist_light.workflows: 0 faults, 0 warnings\n['a_to_b_cam_one_1.0.py'] False\n"
+    text = (tmp_path / "dags" / "a_to_b_cam_one_1.0.py").read_text()
     assert 'distribution="dkist-light"' in text

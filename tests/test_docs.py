@@ -109,7 +109,7 @@ def test_the_package_of_the_readme_works(tmp_path, core_wheel):
     workflows, program = "dkist_processing_tutorial.workflows", python.with_name("dkist-processing-core")
     run(program, "export", workflows, "--to", "exported", BUILD_VERSION="1.0.0")
     assert (tmp_path / "exported" / "l0_to_activity_tutorial_1.0.0.py").is_file()
-    output = run(program, "run", workflows, "--recipe-run-id", "1", "--in-process", DKIST_RUNS=str(tmp_path / "runs"))
+    output = run(program, "run", workflows, "--recipe-run-id", "1", "--in-process")
     assert "relative sunspot number 39" in output
     (tmp_path / "script.sh").write_text(run(program, "show", workflows, "--node", "CountSunspots"))
     output = run("bash", "script.sh", DKIST_RECIPE_RUN_ID="1", DKIST_DEV_PROJECT=str(tutorial))

@@ -309,9 +309,10 @@ def test_credentials_of_the_index_are_shown_nowhere(releases, tmp_path):
     assert "s3cret" not in done.stdout
 
 
-def test_dev_runs_from_a_checkout(releases, tmp_path):
-    """A change of the sources is seen by the next start, without building anew."""
-    project = write_package(tmp_path / "checkout", FILES, name=NAME)
+@pytest.mark.parametrize("backend", ["hatchling.build", "setuptools.build_meta"])
+def test_dev_runs_from_a_checkout(releases, tmp_path, backend):
+    """A change of the sources is seen by the next start, without building anew, however lists of files are written."""
+    project = write_package(tmp_path / "checkout", FILES, name=NAME, backend=backend)
     spec = new_spec(version="dev")
     settings = {"DKIST_ENVIRONMENT_CACHE": str(tmp_path / "cache"), "DKIST_DEV_PROJECT": str(project)}
     assert "INFO team: good, recipe run 42" in run(spec, releases, **settings).stdout
@@ -320,12 +321,6 @@ def test_dev_runs_from_a_checkout(releases, tmp_path):
     second = run(spec, releases, **settings)
     assert "INFO team: changed, recipe run 42" in second.stdout
     assert "environment reused" in second.stdout
-
-
-def test_dev_runs_from_a_checkout_of_setuptools(releases, tmp_path):
-    """Its lists of files are of another shape, and lie in the checkout."""
-    project = write_package(tmp_path / "checkout", FILES, name=NAME, backend="setuptools.build_meta")
-    run(new_spec(version="dev"), releases, DKIST_DEV_PROJECT=str(project)).check()
 
 
 def test_a_release_that_is_built_again_is_taken_by_the_next_build(releases, tmp_path):

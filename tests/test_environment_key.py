@@ -280,9 +280,8 @@ def test_a_python_that_is_not_there_is_named(requires, reason):
     assert reason.lower() in str(raised.value).lower()
 
 
-def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):
+def test_pip_gets_the_same_settings_as_uv(tmp_path):
     """As variables, from all of its files; paths hold in another folder, and what installs elsewhere is left out."""
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "constraints.txt").touch()
     (tmp_path / "pip.conf").write_text(
         "[global]\nindex-url = http://h/simple\n[install]\nconstraint = constraints.txt\nuser = true\ntarget = /t\n"
@@ -417,9 +416,8 @@ def test_uv_trusts_the_certificates_that_pip_trusts(environment, bundle):
     assert "SSL_CERT_DIR" not in found
 
 
-def test_certificates_may_be_a_folder_and_named_from_here(tmp_path, monkeypatch):
+def test_certificates_may_be_a_folder_and_named_from_here(tmp_path):
     """pip takes both; the installer works in another folder."""
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "certificates").mkdir()
     found = installer_variables({**NO_FILES, "REQUESTS_CA_BUNDLE": "certificates"}, "/nobody")
     assert found["SSL_CERT_DIR"] == found["REQUESTS_CA_BUNDLE"] == str(tmp_path / "certificates")

@@ -88,7 +88,6 @@ FLOWS = workflows(NAME, "cam", GRAPHS, queues={"Science": "high_memory"})
 def flows(tmp_path, monkeypatch):
     """Import the workflows, whose tasks write their names to the file that ``TRACE`` names."""
     monkeypatch.setenv("TRACE", str(tmp_path / "trace"))
-    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
     with imported_sources(tmp_path / "sources", {"tasks.py": TASKS, "flows.py": FLOWS}, name=NAME):
         from importlib import import_module
 

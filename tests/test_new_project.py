@@ -52,7 +52,6 @@ def bash(script, folder, **environment):
 
 def test_a_new_package_runs_at_once(command, tmp_path, monkeypatch):
     """Without being installed, by the commands that are printed."""
-    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("DKIST_PROCESSING_CAM_SCRATCH", str(tmp_path / "scratch"))
     output = command("new", NAME).check(stderr=f"25 files in {NAME}. Next:\n").stdout
     enter, run, test = output.splitlines()
@@ -92,12 +91,7 @@ def test_a_new_package_keeps_what_its_readme_and_its_pipeline_promise(core_wheel
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     path = f"{python.parent}:{os.environ['PATH']}"
-    environment = {
-        **with_links(core_wheel),
-        "PATH": path,
-        "TMPDIR": str(temporary),
-        "DKIST_RUNS": str(tmp_path / "runs"),
-    }
+    environment = {**with_links(core_wheel), "PATH": path, "TMPDIR": str(temporary)}
     install, *commands = readme_commands(folder)
     assert install.startswith("python -m pip install --editable '.[report,test]'")
     for line in commands:

@@ -34,9 +34,8 @@ MODULE = """
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch):
+def package(tmp_path):
     """Write a package to the current folder."""
-    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
     write_sources(tmp_path, {"flow.py": MODULE}, name=PACKAGE)
     return PACKAGE
 
@@ -190,9 +189,8 @@ def test_a_terminal_that_cannot_draw_shows_lines(package, tmp_path):
     assert "\x1b" not in written
 
 
-def test_no_text_of_a_task_controls_the_terminal(tmp_path, monkeypatch):
+def test_no_text_of_a_task_controls_the_terminal(tmp_path):
     """Escape sequences in an error are shown as text."""
-    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
     text = MODULE.replace("no flat for amqp://me:secret99@host", "\\x1b]0;title\\x07 \\x1b[2J no flat")
     write_sources(tmp_path, {"flow.py": text}, name=PACKAGE)
     status, written = run_on_terminal("run", PACKAGE, "--recipe-run-id", "7", BROKEN="1")
@@ -232,9 +230,8 @@ def test_in_process_each_line_of_json_is_an_event(package):
     assert "a dark" in error
 
 
-def test_the_version_dev_needs_a_checkout(command, tmp_path, monkeypatch):
+def test_the_version_dev_needs_a_checkout(command, tmp_path):
     """Which is that of the current folder, or else one that is named; nothing is tried without."""
-    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
     write_sources(tmp_path, {"flow.py": MODULE.replace(', workflow_version="1.0"', "")}, name=PACKAGE)
     status, _, error = command("run", PACKAGE, "--recipe-run-id", "7", "--environments")
     assert (status, "the version of the workflow is dev, which is not a release" in error) == (2, True)

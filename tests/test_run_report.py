@@ -58,9 +58,8 @@ FILES = {
 
 
 @pytest.fixture
-def flow(tmp_path, monkeypatch):
+def flow(tmp_path):
     """Import a workflow of which one task fails."""
-    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
     with imported_sources(tmp_path / "sources", FILES, name=NAME):
         yield import_module(f"{NAME}.flow").flow
 
@@ -119,11 +118,7 @@ def test_each_run_leaves_a_report(flow, executor):
 
 def test_the_environment_of_a_release_records_spans_as_well(releases, warm_cache, tmp_path, monkeypatch):
     """Its library writes them, and the report names the environment."""
-    for name, value in {
-        **with_links(releases),
-        "DKIST_RUNS": str(tmp_path / "runs"),
-        "DKIST_ENVIRONMENT_CACHE": str(warm_cache),
-    }.items():
+    for name, value in {**with_links(releases), "DKIST_ENVIRONMENT_CACHE": str(warm_cache)}.items():
         monkeypatch.setenv(name, value)
     result = run_workflow(new_spec(), 7, executor="environments")
     [good] = Page(result.report.read_text()).tasks["Good"]["tries"]

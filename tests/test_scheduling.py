@@ -124,9 +124,8 @@ HOSTILE = ["{{7*7}}", "{% if %}", "{#", "x.sh", "x.bash", "x.md", "{{ var.value.
 
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_no_value_of_an_author_or_a_run_is_a_template(operator, value, tmp_path, monkeypatch):
+def test_no_value_of_an_author_or_a_run_is_a_template(operator, value, tmp_path):
     """Whatever stands in the file or in the conf reaches the task as it is, and names no file that Airflow reads."""
-    monkeypatch.chdir(tmp_path)
     for name in ("x.sh", "x.bash", "x.md"):
         (tmp_path / name).write_text("read from a file")
     text = dag_file(diamond(operator=operator).spec)

@@ -139,7 +139,7 @@ run_workflow(level1, 1, until="SimulateFrames")
 def test_python_that_stands_alone_runs(packages, tmp_path, page, beginning, before):
     """With what the page names besides: the packages, and a run that can be resumed."""
     [block] = [each for each in blocks("python") if str(each).startswith(page) and each.text.startswith(beginning)]
-    environment = {**os.environ, "PYTHONPATH": str(packages), "DKIST_RUNS": str(tmp_path / "runs")}
+    environment = {**os.environ, "PYTHONPATH": str(packages)}
     command = [sys.executable, "-c", f"{before}\n{block.text}"]
     run_command(*command, cwd=tmp_path, env=environment).check()
 

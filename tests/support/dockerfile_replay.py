@@ -23,6 +23,16 @@ case "$0 $*" in *"/install --directory "*) for each; do case $each in /*) mkdir 
 """
 
 
+# What is kept of other steps: as which attribute, and how it is read.
+READ = {
+    "USER": ("user", str),
+    "WORKDIR": ("folder", Path),
+    "HEALTHCHECK": ("health", lambda text: json.loads(text[text.index("[") :])),
+    "ENTRYPOINT": ("entrypoint", json.loads),
+    "CMD": ("command", json.loads),
+}
+
+
 def instructions(text):
     """Return the instructions of a Dockerfile, each with its arguments, lines that go on put together."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
@@ -60,7 +70,11 @@ class Replay:
         self.environment |= environment
         self.environment["PATH"] = f"{self.root / 'bin'}:{self.environment['PATH']}"
         for name, arguments in self.steps:
-            getattr(self, f"_{name.lower()}", lambda _: None)(self.below(arguments))
+            if name in READ:
+                attribute, read = READ[name]
+                setattr(self, attribute, read(self.below(arguments)))
+            else:
+                getattr(self, f"_{name.lower()}", lambda _: None)(self.below(arguments))
 
     def _env(self, arguments):
         for word in shlex.split(arguments):
@@ -83,18 +97,3 @@ class Replay:
         (Path(target) if target.endswith("/") else Path(target).parent).mkdir(parents=True, exist_ok=True)
         for source in sources:
             shutil.copy(self.context / source, target)
-
-    def _user(self, arguments):
-        self.user = arguments
-
-    def _workdir(self, arguments):
-        self.folder = Path(arguments)
-
-    def _healthcheck(self, arguments):
-        self.health = json.loads(arguments[arguments.index("[") :])
-
-    def _entrypoint(self, arguments):
-        self.entrypoint = json.loads(arguments)
-
-    def _cmd(self, arguments):
-        self.command = json.loads(arguments)

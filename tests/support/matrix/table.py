@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from support.matrix.environments import versions
 from support.matrix.files import OURS
+from support.release_table import aligned
 
 CHECKS = ("load", "serialise", "run", "fail", "refuse")
 NAME = re.compile(r"test_matrix\.py::test_(\w+)\[(.+)-([^-\]]+)\]$")
@@ -28,9 +29,7 @@ def lines(reports: list) -> Iterator[str]:
         found = (cells.get((version, group, check), "?") for check in CHECKS)
         exporter, seconds = ("this library", of_version.get(version, "")) if group == OURS else (group, "")
         table.append((exporter, version, *found, seconds))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for line in table:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+    yield from aligned(table)
     yield from (note for note in NOTES if any(note[:3] in cell for cell in cells.values()))
 
 
