@@ -51,7 +51,7 @@ def test_an_environment_that_others_could_write_is_refused(releases, warm_cache,
     """Although its folder is right, as after a chmod; nothing of it is started, and the error says what to do."""
     if kind == "owner" and os.geteuid():
         pytest.skip("only root can give a file to another user")
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
     [environment] = environments(cache)
     planted = environment / name
     if kind == "owner":
@@ -61,7 +61,7 @@ def test_an_environment_that_others_could_write_is_refused(releases, warm_cache,
     (environment / "bin/python").unlink()
     (environment / "bin/python").write_text(f"#!/bin/sh\ntouch {tmp_path}/owned\n")
     (environment / "bin/python").chmod(0o755)
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    done = run("Good", releases)
     assert done.returncode == 78, done.stdout
     assert f"ERROR: the environment {planted} belongs to user" in done.stdout
     assert f"Remove {environment}; it will be built again." in done.stdout
@@ -71,11 +71,11 @@ def test_an_environment_that_others_could_write_is_refused(releases, warm_cache,
 @pytest.mark.parametrize("mask", [0o000, 0o002, 0o022, 0o027, 0o077])
 def test_what_is_built_is_private_whatever_the_umask(releases, tmp_path, mask):
     """The next start uses it; the task itself has the umask of the worker."""
-    cache = tmp_path / "cache"
+    cache = tmp_path / "environments"
     previous = os.umask(mask)
     try:
-        first = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
-        second = run("ShowsItsMask", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+        first = run("Good", releases)
+        second = run("ShowsItsMask", releases)
     finally:
         os.umask(previous)
     assert (first.returncode, second.returncode) == (0, 0), first.stdout + second.stdout

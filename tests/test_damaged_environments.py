@@ -17,7 +17,7 @@ REQUIREMENT = f"{NAME}[frozen]==1.0"
 
 def test_a_half_built_environment_is_built_anew(releases, warm_cache, tmp_path):
     """Without the ready marker nothing of it is trusted."""
-    cache = tmp_path / "cache"
+    cache = tmp_path / "environments"
     [ready] = environments(warm_cache)
     half = cache / LAYOUT / ready.name
     (cache / LAYOUT).mkdir(parents=True)
@@ -26,7 +26,7 @@ def test_a_half_built_environment_is_built_anew(releases, warm_cache, tmp_path):
     (half / OWNER_MARK).touch()
     (half / "bin" / "python").write_text("#!/bin/sh\nexit 0\n")
     (half / "bin" / "python").chmod(0o755)
-    run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).check("INFO team: good, recipe run 42")
+    run("Good", releases).check("INFO team: good, recipe run 42")
     marker = json.loads((half / ".ready").read_text())
     assert marker["requirement"] == REQUIREMENT
     assert {"dkist_script_test-1.0", f"dkist_processing_core-{VERSION}"} <= set(marker["distributions"])
@@ -71,15 +71,15 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_environment_is_built_anew(releases, warm_cache, tmp_path, damage):
     """It is noticed before anything is started, and never again."""
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
     damage(environments(cache)[0])
     for text in ("dkist: building the environment", "dkist: environment reused"):
-        run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).check("INFO team: good, recipe run 42", text)
+        run("Good", releases).check("INFO team: good, recipe run 42", text)
 
 
 def test_what_a_task_adds_to_its_environment_is_no_damage(releases, warm_cache, tmp_path):
     """Such as what is compiled, or a file that has grown; nobody builds again what others may run in."""
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
     [environment] = environments(cache)
     [modules] = environment.glob("lib/*/site-packages")
     (modules / "another.py").touch()
@@ -87,17 +87,17 @@ def test_what_a_task_adds_to_its_environment_is_no_damage(releases, warm_cache, 
         file.write("# grown")
     for each in modules.rglob("*.pyc"):
         each.unlink()
-    assert "environment reused" in run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).stdout
+    assert "environment reused" in run("Good", releases).stdout
 
 
 def test_a_damaged_environment_is_not_built_under_a_task_that_runs_in_it(releases, warm_cache, tmp_path):
     """Those that need it wait for the end of that task, and then one of them builds it."""
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
     [environment] = environments(cache)
-    running = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(cache), FACTS=str(tmp_path / "facts"))
+    running = start(new_spec("Waits"), releases, FACTS=str(tmp_path / "facts"))
     wait_for(tmp_path / "facts")
     DAMAGES["the-task"](environment)
-    waiting = [start(new_spec("Good"), releases, DKIST_ENVIRONMENT_CACHE=str(cache)) for _ in range(3)]
+    waiting = [start(new_spec("Good"), releases) for _ in range(3)]
     logs = [""] * len(waiting)
     for number, process in enumerate(waiting):
         while "waiting for it" not in logs[number]:

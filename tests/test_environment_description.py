@@ -76,11 +76,11 @@ def test_a_workflow_may_require_another_python(releases, tmp_path):
 
 def test_a_description_that_is_damaged_is_built_anew(releases, warm_cache, tmp_path):
     """As every file of an environment; another cache, and another time, give the same identity."""
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
+    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
     [environment] = environments(cache)
     before = read_description(environment)
     (environment / DESCRIPTION).write_text("{")
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    done = run("Good", releases)
     assert "building the environment" in done.stdout
     assert logged(done.stdout) == before["identity"]
     assert read_description(environment)["identity"] == before["identity"]

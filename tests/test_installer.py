@@ -199,7 +199,7 @@ def test_an_index_that_refuses_access_is_not_one_without_the_release(tmp_path, r
             PIP_FIND_LINKS="",
             UV_FIND_LINKS="",
             PIP_RETRIES="0",
-            DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"),
+            DKIST_ENVIRONMENT_CACHE=str(tmp_path / "environments"),
         )
     assert done.returncode == UNAVAILABLE, done.stdout
     last = done.stdout.splitlines()[-1]

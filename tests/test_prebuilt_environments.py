@@ -138,7 +138,7 @@ def test_the_first_task_of_a_release_starts_warm(releases, tmp_path):
     ]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     arguments = (f"{NAME}[frozen]==9.9", "--manifest", tmp_path / "manifest.json")
-    status, output = build(tmp_path / "cache", releases, *arguments)
+    status, output = build(tmp_path / "environments", releases, *arguments)
     assert status == 1, output
     [failed] = re.findall(rf"^failed: {re.escape(NAME)}\[frozen\]==9\.9: (.*) Its log: (.*)$", output, re.MULTILINE)
     assert "Check that this release is on the package index" in failed[0]
@@ -146,9 +146,9 @@ def test_the_first_task_of_a_release_starts_warm(releases, tmp_path):
     Path(failed[1]).unlink()
     [identity] = re.findall(rf"^built: {re.escape(NAME)}\[frozen\]==1\.0, .*, identity (\w+)$", output, re.MULTILINE)
     assert output.endswith("2 environments, 1 failed\n")
-    done = run(new_spec(), releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"))
+    done = run(new_spec(), releases)
     assert re.search(rf"environment reused: .*, identity {identity}", done.stdout)
-    status, output = build(tmp_path / "cache", releases, f"{NAME}[frozen]==1.0")
+    status, output = build(tmp_path / "environments", releases, f"{NAME}[frozen]==1.0")
     assert (status, output.partition(":")[0]) == (0, "there already")
 
 
