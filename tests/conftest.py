@@ -30,7 +30,7 @@ from support.rabbitmq import OTHER_ADDRESS, RabbitMQ, running
 from support.real_airflow import Airflow
 from support.releases import REPOSITORY, build_wheel, make_index, write_package
 from support.script_package import FILES, NAME
-from support.script_runs import run
+from support.script_runs import environments, run
 from support.sources import write_sources
 
 import dkist_processing_core
@@ -289,6 +289,19 @@ def warm_cache(releases, tmp_path_factory):
     done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
     assert done.returncode == 0, done.stdout
     return cache
+
+
+@pytest.fixture
+def cache(warm_cache, tmp_path):
+    """A copy of that cache, which is the one of the test."""
+    return shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
+
+
+@pytest.fixture
+def environment(cache):
+    """The environment in it."""
+    [found] = environments(cache)
+    return found
 
 
 @pytest.fixture(scope="session")

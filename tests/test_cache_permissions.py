@@ -47,12 +47,10 @@ NOBODY = 65534
 
 @pytest.mark.parametrize("name", ["", ".ready"])
 @pytest.mark.parametrize("kind", ["world", "group", "owner"])
-def test_an_environment_that_others_could_write_is_refused(releases, warm_cache, tmp_path, name, kind):
+def test_an_environment_that_others_could_write_is_refused(releases, environment, tmp_path, name, kind):
     """Although its folder is right, as after a chmod; nothing of it is started, and the error says what to do."""
     if kind == "owner" and os.geteuid():
         pytest.skip("only root can give a file to another user")
-    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
-    [environment] = environments(cache)
     planted = environment / name
     if kind == "owner":
         os.chown(planted, NOBODY, NOBODY)

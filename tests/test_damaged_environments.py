@@ -69,18 +69,15 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_environment_is_built_anew(releases, warm_cache, tmp_path, damage):
+def test_a_damaged_environment_is_built_anew(releases, cache, damage):
     """It is noticed before anything is started, and never again."""
-    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
     damage(environments(cache)[0])
     for text in ("dkist: building the environment", "dkist: environment reused"):
         run("Good", releases).check("INFO team: good, recipe run 42", text)
 
 
-def test_what_a_task_adds_to_its_environment_is_no_damage(releases, warm_cache, tmp_path):
+def test_what_a_task_adds_to_its_environment_is_no_damage(releases, environment):
     """Such as what is compiled, or a file that has grown; nobody builds again what others may run in."""
-    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
-    [environment] = environments(cache)
     [modules] = environment.glob("lib/*/site-packages")
     (modules / "another.py").touch()
     with (modules / "dkist_script_test/__init__.py").open("a") as file:
@@ -90,10 +87,8 @@ def test_what_a_task_adds_to_its_environment_is_no_damage(releases, warm_cache, 
     assert "environment reused" in run("Good", releases).stdout
 
 
-def test_a_damaged_environment_is_not_built_under_a_task_that_runs_in_it(releases, warm_cache, tmp_path):
+def test_a_damaged_environment_is_not_built_under_a_task_that_runs_in_it(releases, environment, tmp_path):
     """Those that need it wait for the end of that task, and then one of them builds it."""
-    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
-    [environment] = environments(cache)
     running = start(new_spec("Waits"), releases, FACTS=str(tmp_path / "facts"))
     wait_for(tmp_path / "facts")
     DAMAGES["the-task"](environment)

@@ -151,10 +151,8 @@ def test_a_worker_without_any_network_runs_what_is_ready(releases, warm_cache):
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
-def test_what_is_in_the_way_of_an_environment_is_left(releases, warm_cache, tmp_path, kind):
+def test_what_is_in_the_way_of_an_environment_is_left(releases, environment, tmp_path, kind):
     """Somebody else's data, under the very name: exit status 78, and it is still there."""
-    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
-    [environment] = environments(cache)
     shutil.rmtree(environment)
     data = tmp_path / "data" if kind == "link" else environment
     if kind == "file":
@@ -221,9 +219,8 @@ def test_constraints_decide_what_is_installed_with_a_release(releases, tmp_path)
     assert versions == {"packaging==25.0\n": "25.0", "packaging==26.0\n": "26.0"}
 
 
-def test_a_build_removes_what_nobody_uses_any_more(releases, warm_cache, tmp_path):
+def test_a_build_removes_what_nobody_uses_any_more(releases, cache):
     """By age, and never what a task runs in at that moment."""
-    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
     unused, used = (f"{name}-1-{'0' * 64}" for name in ("unused", "used"))
     for name in (unused, used):
         (cache / LAYOUT / name).mkdir()
@@ -240,9 +237,8 @@ def test_a_build_removes_what_nobody_uses_any_more(releases, warm_cache, tmp_pat
     assert len(environments(cache)) == 3
 
 
-def test_an_environment_that_runs_is_not_pruned(releases, warm_cache, tmp_path):
+def test_an_environment_that_runs_is_not_pruned(releases, cache, tmp_path):
     """The lock that counts is the one that the task itself has inherited."""
-    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
     facts = tmp_path / "facts"
     process = start(new_spec("Waits"), releases, FACTS=str(facts))
     wait_for(facts)
@@ -253,9 +249,8 @@ def test_an_environment_that_runs_is_not_pruned(releases, warm_cache, tmp_path):
     assert environments(cache) == []
 
 
-def test_a_task_that_starts_while_its_environment_is_removed_builds_it_anew(releases, warm_cache, tmp_path):
+def test_a_task_that_starts_while_its_environment_is_removed_builds_it_anew(releases, cache):
     """Starts and removals of the same environment, over and over: every task succeeds."""
-    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
     stop = threading.Event()
 
     def remove_all():
@@ -405,10 +400,8 @@ def test_a_lock_that_cannot_be_opened_is_an_error_with_a_remedy(tmp_path):
     assert caught.value.status == UNAVAILABLE
 
 
-def test_a_task_that_waits_for_a_builder_gives_up(releases, warm_cache, tmp_path):
+def test_a_task_that_waits_for_a_builder_gives_up(releases, environment):
     """After the time that is set, with exit status 69; a signal ends the wait at once."""
-    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
-    [environment] = environments(cache)
     (environment / ".ready").unlink()
     with environment.with_name(f"{environment.name}.build").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

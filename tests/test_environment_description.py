@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-import shutil
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -49,9 +48,8 @@ def test_an_environment_is_described(described):
     assert "pyvenv.cfg" in described["other_files"]
 
 
-def test_the_log_names_the_identity(releases, warm_cache, tmp_path):
+def test_the_log_names_the_identity(releases, cache):
     """The log of each start does; that of an environment of an earlier release says that it is not known."""
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
     [environment] = environments(cache)
     settings = {"DKIST_ENVIRONMENT_CACHE": str(cache)}
     assert logged(run("Good", releases, **settings).stdout) == read_description(environment)["identity"]
@@ -74,10 +72,8 @@ def test_a_workflow_may_require_another_python(releases, tmp_path):
     assert described["interpreter"]["version"].startswith(f"{version}.")
 
 
-def test_a_description_that_is_damaged_is_built_anew(releases, warm_cache, tmp_path):
+def test_a_description_that_is_damaged_is_built_anew(releases, environment):
     """As every file of an environment; another cache, and another time, give the same identity."""
-    cache = shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
-    [environment] = environments(cache)
     before = read_description(environment)
     (environment / DESCRIPTION).write_text("{")
     done = run("Good", releases)

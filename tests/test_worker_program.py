@@ -5,7 +5,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -191,9 +190,8 @@ def test_a_signal_is_not_lost_at_any_moment(releases, warm_cache, tmp_path):
 
 
 @pytest.mark.parametrize("delay", ["0", "0.3"], ids=["at-once", "reaped-before-the-wait"])
-def test_the_exit_status_of_a_task_that_dies_at_once_is_not_lost(releases, warm_cache, tmp_path, delay):
+def test_the_exit_status_of_a_task_that_dies_at_once_is_not_lost(releases, cache, delay):
     """Also if it has ended before the program begins to wait for it."""
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
     [environment] = environments(cache)
     (environment / "bin" / "python").unlink()
     (environment / "bin" / "python").symlink_to("/bin/false")
