@@ -16,6 +16,14 @@ from dkist_processing_core.doctor.checks import CHECKS
 from dkist_processing_core.project.new import make_package
 
 DOCS = REPOSITORY / "docs"
+# The guides whose transcripts are replayed, with the settings for that.
+GUIDES = {
+    "how-to/build_tools.rst": {"BUILD_VERSION": "1.0.0"},
+    "how-to/local_runs.rst": {"BUILD_VERSION": "1.0.0"},
+    "how-to/new_package.rst": {},
+    "how-to/notebooks.rst": {"DKIST_EXPECTED_POOLS": "high_memory_pool"},
+    "reference/worker.rst": {"BUILD_VERSION": "1.0.0"},
+}
 # The test that executes a page; what it leaves out is read by the parsers of the programs (test_shown_commands.py).
 EXECUTED = {
     "README.rst": "test_docs.py::test_the_package_of_the_readme_works",
@@ -25,11 +33,7 @@ EXECUTED = {
     ),
     "docs/tutorial/first_package.rst": "test_tutorial.py::test_the_tutorial_is_what_happens",
     "docs/how-to/write_package.rst": "test_tutorial.py::test_the_guide_shows_the_code_of_the_template",
-    "docs/how-to/build_tools.rst": "test_shown_pages.py::test_a_guide_shows_what_happens",
-    "docs/how-to/local_runs.rst": "test_shown_pages.py::test_a_guide_shows_what_happens",
-    "docs/how-to/new_package.rst": "test_shown_pages.py::test_a_guide_shows_what_happens",
-    "docs/how-to/notebooks.rst": "test_shown_pages.py::test_a_guide_shows_what_happens",
-    "docs/reference/worker.rst": "test_shown_pages.py::test_a_guide_shows_what_happens",
+    **dict.fromkeys((f"docs/{page}" for page in GUIDES), "test_shown_pages.py::test_a_guide_shows_what_happens"),
     "examples/instrument/README.rst": "test_shown_pages.py::test_python_that_stands_alone_runs",
     "docs/how-to/doctor.rst": "test_shown_pages.py::test_the_guide_to_the_doctor_shows_each_check",
 }
@@ -85,16 +89,7 @@ def packages(tmp_path_factory, isolated_environment):
 @pytest.mark.once
 @pytest.mark.network
 @pytest.mark.airflow
-@pytest.mark.parametrize(
-    ("page", "settings"),
-    [
-        ("how-to/build_tools.rst", {"BUILD_VERSION": "1.0.0"}),
-        ("how-to/local_runs.rst", {"BUILD_VERSION": "1.0.0"}),
-        ("how-to/new_package.rst", {}),
-        ("how-to/notebooks.rst", {"DKIST_EXPECTED_POOLS": "high_memory_pool"}),
-        ("reference/worker.rst", {"BUILD_VERSION": "1.0.0"}),
-    ],
-)
+@pytest.mark.parametrize(("page", "settings"), GUIDES.items(), ids=GUIDES)
 def test_a_guide_shows_what_happens(packages, tmp_path, page, settings):
     """Each command that needs no service, with its output."""
     expected = [

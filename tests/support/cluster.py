@@ -75,18 +75,8 @@ class Cluster(Components):
     DAG processor a spool folder. All share the folder of Airflow's logs. While it runs, this process adopts what the
     parts of the cluster leave behind, so that it can be found at the end.
 
-    Parameters
-    ----------
-    environment
-        The environment variables of all components; they say where the DAG files are, and where releases are found.
-    home
-        Airflow's home folder. What the cluster writes is there, but for the data of PostgreSQL.
-    port
-        Where the API and the web pages are, on 127.0.0.1.
-    password
-        Of the user ``admin``.
-    pythons
-        As for `Components`.
+    Its parameters are those of `Components`, but ``home``, which is Airflow's home folder: what the cluster writes is
+    there, but for the data of PostgreSQL.
 
     Raises
     ------
