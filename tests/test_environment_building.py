@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from support.command_line import run_command
+from support.command_line import ended, run_command
 from support.processes import wait_for
 from support.releases import VERSION, build_wheel, with_links, write_package
 from support.script_package import FILES, NAME
@@ -423,6 +423,5 @@ def test_a_build_is_ended_by_a_signal(releases, tmp_path):
     while "building the environment" not in process.stdout.readline():
         pass
     process.terminate()
-    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 143, stdout
+    ended(process).check(status=143)
     assert environments(cache) == []

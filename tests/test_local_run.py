@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.command_line import ended
 from support.processes import with_variable
 from support.sources import imported_sources, workflows
 from support.waiting import PATIENCE_SECONDS, wait_until
@@ -456,6 +457,4 @@ def test_a_task_in_the_process_of_the_command_can_be_interrupted(flows, trace, t
 def test_a_task_cannot_end_the_process_of_the_command_with_0(flows, tmp_path):
     """Nothing else would notice it."""
     process = start_command(tmp_path, "exits")
-    _, error = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 1
-    assert b"Exits has called os._exit(0), which ends the run" in error
+    ended(process).check(b"Exits has called os._exit(0), which ends the run", status=1)

@@ -10,6 +10,7 @@ import time
 from datetime import datetime
 
 import pytest
+from support.command_line import ended
 from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.common.log_lines import Reader, marked_lines, parse
@@ -310,9 +311,7 @@ def start(team, task, **options):
 
 
 def run(team, task, **options):
-    process = start(team, task, **options)
-    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
-    return process.returncode, stdout, stderr
+    return ended(start(team, task, **options))
 
 
 def terminate(process):
@@ -642,10 +641,7 @@ def test_sigterm_ends_a_task_in_order(team):
     process = start(team, "team_tasks:Waits")
     assert process.stdout.readline() == "waiting\n"
     terminate(process)
-    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
-    assert stdout == "torn down Terminated\n"
-    assert process.returncode == 143
-    assert "Task team_tasks:Waits was terminated (SIGTERM)" in stderr
+    ended(process).check("Task team_tasks:Waits was terminated (SIGTERM)", status=143, stdout="torn down Terminated\n")
 
 
 def test_a_task_can_be_run_from_python(team, monkeypatch, capsys):

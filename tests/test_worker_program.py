@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.command_line import run_command
+from support.command_line import ended, run_command
 from support.processes import is_alive, session_members, wait_for, wait_until_dead
 from support.releases import with_links
 from support.script_runs import PATIENT_GRACE, environments, new_spec, run, start
@@ -160,9 +160,7 @@ def test_a_signal_is_not_lost_while_the_task_is_being_started(releases, warm_cac
         pass
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 143, stdout
-    assert "SIGTERM was received" in stdout
+    ended(process).check("SIGTERM was received", status=143)
     if facts.exists() and (pid := facts.read_text()):
         wait_until_dead([int(pid)])
 
@@ -189,8 +187,7 @@ def test_the_exit_status_of_a_task_that_dies_at_once_is_not_lost(releases, cache
     (environment / "bin" / "python").symlink_to("/bin/false")
     for _ in range(10):
         process = start_pausing("after-it", delay, releases, cache, "Good")
-        stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
-        assert process.returncode == 1, stdout
+        ended(process).check(status=1)
 
 
 @pytest.mark.parametrize("task", ["Waits", "WaitsUnaware", "WaitsStopped"])
@@ -199,10 +196,11 @@ def test_sigterm_ends_the_task_in_order(releases, warm, facts, task):
     process = start(new_spec(task), releases, **warm)
     pids = wait_for(facts)
     os.killpg(process.pid, signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 143, stdout
-    assert f"SIGTERM was received; the task has {PATIENT_GRACE} s to end" in stdout
-    assert "torn down" in stdout
+    stdout = (
+        ended(process)
+        .check(f"SIGTERM was received; the task has {PATIENT_GRACE} s to end", "torn down", status=143)
+        .stdout
+    )
     assert "Done" not in stdout
     wait_until_dead(pids)
 
@@ -213,9 +211,7 @@ def test_a_task_that_ignores_sigterm_is_killed_with_its_children(releases, warm,
     pids = wait_for(facts)
     assert all(map(is_alive, pids))
     os.killpg(process.pid, signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 137
-    assert "the task was killed, since it did not end within 2 s (DKIST_GRACE_SECONDS)" in stdout
+    ended(process).check("the task was killed, since it did not end within 2 s (DKIST_GRACE_SECONDS)", status=137)
     wait_until_dead(pids)
 
 
@@ -224,9 +220,7 @@ def test_a_task_does_not_outlive_a_worker_program_that_is_killed(releases, warm,
     process = start(new_spec("Waits"), releases, **warm)
     pids = wait_for(facts)
     process.send_signal(signal.SIGKILL)
-    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == -signal.SIGKILL
-    assert "torn down" in stdout
+    ended(process).check("torn down", status=-signal.SIGKILL)
     wait_until_dead(pids)
 
 
@@ -293,9 +287,9 @@ def test_what_a_task_has_daemonised_is_ended_with_it(releases, warm, facts, stay
     wait_for(facts)
     if stays:
         os.kill(process.pid, signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)  # until nobody has the log open any more
-    assert process.returncode == (143 if stays else 0), stdout
-    assert "processes that the task had left behind were killed" in stdout
+    ended(process).check(
+        "processes that the task had left behind were killed", status=143 if stays else 0
+    )  # until nobody has the log open any more
     daemons = [int(word) for word in facts.with_suffix(".daemons").read_text().split()]
     assert len(daemons) >= 6
     assert not any(map(is_alive, daemons))

@@ -122,6 +122,12 @@ def run_command(
     return Ended(done.returncode, done.stdout, done.stdout if merge else done.stderr)
 
 
+def ended(process):
+    """Wait for the end of a process, and return how it ended."""
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
+    return Ended(process.returncode, stdout, stdout if stderr is None else stderr)
+
+
 def run_program(*arguments, program=(PROGRAM,), **options):
     """Run the program of this library as `run_command` does."""
     return run_command(*program, *arguments, **options)

@@ -10,10 +10,9 @@ import dkist_processing_core
 from dkist_processing_core.rendering.script import node_variables, runnable_script
 from dkist_processing_core.worker.cache import LAYOUT
 from support import declared_workflows
-from support.command_line import Ended
+from support.command_line import ended
 from support.releases import with_links
 from support.script_package import NAME
-from support.waiting import PATIENCE_SECONDS
 
 # How long a task may take to end in order, on a machine that may be busy; a test of what is killed then sets its own.
 PATIENT_GRACE = "100"
@@ -43,10 +42,9 @@ def start(spec, releases, *program, **environment):
 def run(spec, releases, **environment):
     process = start(new_spec(spec) if isinstance(spec, str) else spec, releases, **environment)
     try:
-        written, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        return ended(process)
     finally:
         process.kill()
-    return Ended(process.returncode, written, written)
 
 
 def worker_without_uv(folder, *programs):
