@@ -31,14 +31,10 @@ def base(core_wheel, tmp_path_factory):
     return folder
 
 
-def installed(base):
-    done = run_command(base / "bin/python", "-m", "pip", "list", "--format=json", "--disable-pip-version-check").check()
-    return {each["name"] for each in json.loads(done.stdout)} - {"pip", "setuptools", "wheel"}
-
-
 def test_the_base_is_light(base):
     """At most 15 distributions with this one, no Airflow among them, and everything that is there imports."""
-    names = installed(base)
+    listed = run_command(base / "bin/python", "-m", "pip", "list", "--format=json", "--disable-pip-version-check")
+    names = {each["name"] for each in json.loads(listed.check().stdout)} - {"pip", "setuptools", "wheel"}
     assert len(names) <= 15
     assert not {"apache-airflow", "nbformat", "rich", "opentelemetry-api"} & names
     modules = ("config", "isb.publisher", "telemetry.elastic")

@@ -104,10 +104,10 @@ def play(cluster: Cluster, deployed: Deployment) -> Story:
     cluster.start("worker-b")
     states = {name: [api.wait_for_end(run)["state"] for run in found] for name, found in runs.items()}
     states["lost"] = [api.wait_for_end(run)["state"] for run in lost]
-    forgotten = "data::text LIKE '%forgotten%'"
-    wait_until(lambda: "DagCallbackRequest" in callbacks(cluster, forgotten), "Airflow does not call back")
+    forgotten, query = "FROM callback WHERE data::text LIKE '%forgotten%'", cluster.postgresql.query
+    wait_until(lambda: "DagCallbackRequest" in str(query(f"SELECT data {forgotten}")), "Airflow does not call back")
     # As the DAG processor does before it runs them; if it is killed then, nobody runs them.
-    cluster.postgresql.query(f"DELETE FROM callback WHERE {forgotten}")
+    query(f"DELETE {forgotten}")
     os.kill(cluster.pid("dag-processor"), signal.SIGCONT)
     wait_until(lambda: cluster.rabbitmq.count(QUEUE) >= 2, "the lost task is not reported", interval=0.5)
     time.sleep(2)  # for a message that should not be there
@@ -117,11 +117,6 @@ def play(cluster: Cluster, deployed: Deployment) -> Story:
     messages = [json.loads(body) for _, body in cluster.rabbitmq.take_all(QUEUE)]
     spooled = [*cluster.home.glob("*/spool/*.json")]
     return Story(states, instances, messages, reconciled, processes, spooled)
-
-
-def callbacks(cluster, condition):
-    """Return what Airflow has stored for its DAG processor."""
-    return str(cluster.postgresql.query(f"SELECT data FROM callback WHERE {condition}"))
 
 
 def reconcile(cluster):

@@ -799,10 +799,6 @@ def test_a_server_that_is_silent_is_red_within_the_bound(worker, servers, server
         assert_takes_at_most(15, attempt, attempts=2)
 
 
-def examine_these(*checks):
-    return [(each.check, str(each.status), each.found) for each in examine(Machine(Place.WORKER), checks).lines]
-
-
 def test_a_check_that_hangs_or_raises_is_one_red_line():
     """What comes after it is not checked, and everything else is."""
     everywhere, released = frozenset(Place), threading.Event()
@@ -810,7 +806,7 @@ def test_a_check_that_hangs_or_raises_is_one_red_line():
     def fail(_):
         raise ZeroDivisionError("for this test")
 
-    lines = examine_these(
+    checks = (
         Check("hangs", everywhere, lambda _: released.wait(600), seconds=0.2),
         Check("raises", everywhere, fail),
         Check("after", everywhere, lambda _: Finding.ok("never made"), after=("raises",)),
@@ -818,8 +814,9 @@ def test_a_check_that_hangs_or_raises_is_one_red_line():
         Check("works", everywhere, lambda _: Finding.ok("fine")),
         Check("elsewhere", frozenset({Place.CI}), fail),
     )
+    lines = examine(Machine(Place.WORKER), checks).lines
     released.set()
-    assert lines == [
+    assert [(each.check, str(each.status), each.found) for each in lines] == [
         ("hangs", "failed", "no answer within 0.2 s"),
         ("raises", "failed", "the check itself has failed: ZeroDivisionError: for this test"),
         ("after", "not checked", "see raises"),

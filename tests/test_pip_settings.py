@@ -55,12 +55,6 @@ def put(simple, *wheels):
         (project / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
 
 
-def new_folder(parent, name):
-    folder = parent / name
-    folder.mkdir()
-    return folder
-
-
 def build(installer, folder, pip_conf, **variables):
     """Run a task on a worker that is set up by the text of pip.conf; return its environment, and the log."""
     home = folder / "home"
@@ -77,10 +71,6 @@ def build(installer, folder, pip_conf, **variables):
     done = run_command("bash", "-c", script, env={**inherited, **worker, **own, **variables}, merge=True).check()
     [environment] = environments(folder / installer)
     return environment, done.stdout
-
-
-def installed(environment):
-    return sorted(each.name for each in environment.glob("lib/*/site-packages/*.dist-info"))
 
 
 def test_pip_conf_alone_gives_the_same_environment_with_uv_as_with_pip(wheels, index, tmp_path):
@@ -101,7 +91,8 @@ def test_pip_conf_alone_gives_the_same_environment_with_uv_as_with_pip(wheels, i
     found = {}
     for installer in ("uv", "pip"):
         environment, _ = build(installer, tmp_path, pip_conf)
-        found[installer] = [name for name in installed(environment) if not name.startswith(("pip-", "setuptools-"))]
+        names = sorted(each.name for each in environment.glob("lib/*/site-packages/*.dist-info"))
+        found[installer] = [name for name in names if not name.startswith(("pip-", "setuptools-"))]
     assert found["uv"] == found["pip"]
     assert "packaging-26.0.dist-info" in found["uv"]
     assert len(found["uv"]) == 16
@@ -134,7 +125,7 @@ def test_an_authority_of_the_site_is_trusted(wheels, tmp_path, installer, variab
     """Whichever variable names its certificate, beside one for other programs that names other ones."""
     root = tmp_path / "served"
     put(root / "simple", *wheels.glob("*.whl"))
-    certificates, others = (make_certificates(new_folder(tmp_path, name)) for name in ("ours", "others"))
+    certificates, others = (make_certificates(tmp_path / name) for name in ("ours", "others"))
     with http_server(files_in(root), tls=certificates.context()) as port:
         # By its name: pip 24.2, which Python 3.13.0 brings, cannot ask an address by TLS ("requires server_hostname").
         pip_conf = f"[global]\nindex-url = https://localhost:{port}/simple\nretries = 0\n"

@@ -99,17 +99,13 @@ def listed(api):
     return {each["dag_id"] for each in answer["dags"]}
 
 
-def state_of(api, run):
-    return api.call("GET", run)[1]["state"]
-
-
 def test_a_release_with_a_run_is_not_touched_and_one_without_goes_and_comes_back(deployed, api, dags):
     """The run is named and succeeds, every byte, time and pause is as before; after its end, the release is retired."""
     folder, archive = deployed.airflow.dags, deployed.airflow.home / "dags-retired"
     before = contents(folder)
     api.call("PATCH", f"/api/v2/dags/{QUICK}", {"is_paused": True})
     run = api.trigger(SLOW, {"recipe_run_id": 42})
-    wait_until(lambda: state_of(api, run) == "running", "the run does not start", interval=0.5)
+    wait_until(lambda: api.call("GET", run)[1]["state"] == "running", "the run does not start", interval=0.5)
 
     dags("retire", RELEASE).check(f"run {run.rpartition('/')[2]} of {SLOW} is running", status=1, stdout="")
     output = dags("retire", QUICK, RELEASE, "--dry-run", "--json").check(status=1).stdout
