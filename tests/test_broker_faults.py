@@ -117,10 +117,7 @@ CAUSES = {
     "packets are swallowed": (lambda _: bus_at(swallowing()), "[Tt]imed out"),
     "never speaks": (silent, "did not answer as a broker does before the time limit"),
     "dies before it has the message": (cut_off, "StreamLostError"),
-    "wrong password": (
-        lambda _: settings(ISB_PASSWORD="wr0ng"),
-        "ACCESS_REFUSED.*check ISB_USERNAME, ISB_PASSWORD",
-    ),
+    "wrong password": (lambda _: settings(ISB_PASSWORD="wr0ng"), "ACCESS_REFUSED.*check ISB_USERNAME, ISB_PASSWORD"),
     "no virtual host": (
         lambda _: settings(DKIST_ISB_VIRTUAL_HOST="/missing"),
         "vhost /missing not found.*check DKIST_ISB_VIRTUAL_HOST",

@@ -82,16 +82,8 @@ class PostgreSQL:
         password.write_text(self.password)
         if os.getuid() == 0:
             shutil.chown(password, SERVER_USER)
-        self._run(
-            "initdb",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            f"--username={USER}",
-            "--auth=scram-sha-256",
-            f"--pwfile={password}",
-            "--no-sync",
-            str(self.data / "cluster"),
-        )
+        options = ["--encoding=UTF8", "--locale=C.UTF-8", f"--username={USER}", "--auth=scram-sha-256", "--no-sync"]
+        self._run("initdb", *options, f"--pwfile={password}", str(self.data / "cluster"))
         password.unlink()
 
     def url(self, driver: str = "postgresql+psycopg2", database: str = "airflow") -> str:
