@@ -4,8 +4,6 @@ import contextlib
 import json
 import logging
 import re
-import shutil
-import subprocess
 import sys
 import textwrap
 import time
@@ -14,7 +12,7 @@ from logging.handlers import QueueHandler
 from queue import SimpleQueue
 
 import pytest
-from support.command_line import run_command
+from support.command_line import run_command, with_mounts_of_its_own
 from support.mesh import mesh_config
 from support.messages import QUEUE
 from support.peers import BASIC_PUBLISH, peer, relay, swallowing
@@ -230,12 +228,9 @@ REPORT_ON_A_FULL_DISK = """
 
 def test_a_message_that_finds_the_disk_full_goes_to_the_log(tmp_path):
     """All of it is there, and no half of a file is left in the folder."""
-    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
-    if shutil.which("unshare") is None or subprocess.run([*namespace, "true"], capture_output=True).returncode:
-        pytest.skip("this machine has no mount namespaces, in which a small disk can be had")
     [port] = free_ports(1)
     folder = tmp_path / "full"
-    command = [*namespace, sys.executable, "-c", textwrap.dedent(REPORT_ON_A_FULL_DISK), folder]
+    command = [*with_mounts_of_its_own(), sys.executable, "-c", textwrap.dedent(REPORT_ON_A_FULL_DISK), folder]
     done = run_command(*command, MESH_CONFIG=mesh_config(port), DKIST_ISB_SPOOL=folder).check()
     [line] = [each for each in done.stderr.splitlines() if "could neither be published" in each]
     assert "No space left on device" in line

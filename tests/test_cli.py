@@ -214,7 +214,7 @@ def test_a_missing_library_is_an_error_that_says_what_to_install(missing):
     program = (
         f"import sys; sys.modules[{missing!r}] = None; from dkist_processing_core.cli import main; sys.exit(main())"
     )
-    status, output, error = run_program(program=(sys.executable, "-c", program))
+    status, output, error = run_python(program)
     assert (status, output) == (1, "")
     assert "The command line needs the extra 'build'" in error
     assert "pip install 'dkist-processing-core[build]'" in error

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.api import Api
-from support.command_line import run_command
+from support.command_line import run_command, start_command
 from support.components import START_SECONDS
 from support.dockerfile_replay import Replay
 from support.mesh import mesh_config
@@ -270,14 +270,9 @@ def test_the_steps_of_the_images_give_a_worker(image):
     environment = {**image.environment, "USER": "airflow", "TMPDIR": f"{image.root}/tmp"}
     command = image.below(" ".join([*image.entrypoint, *image.command, "--skip-serve-logs"])).split()
     with (image.root / "log").open("w") as log:
-        worker = subprocess.Popen(
-            confined(image.root, command),
-            cwd=image.folder,
-            env={**environment, "CREDENTIALS_DIRECTORY": f"{image.root}/secrets"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        options = {"cwd": image.folder, "stdout": log, "stderr": subprocess.STDOUT, "env": environment}
+        secrets = f"{image.root}/secrets"
+        worker = start_command(*confined(image.root, command), **options, CREDENTIALS_DIRECTORY=secrets)
     try:
         text = (image.root / "log").read_text
         wait_until(lambda: "Cannot connect to amqp://nobody" in text() or worker.poll() is not None, text)

@@ -13,7 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from support.command_line import run_command
+from support.command_line import run_command, start_command
 from support.declared_workflows import new_workflow
 from support.dockerfile_replay import Replay, instructions
 from support.hadolint import lint
@@ -300,14 +300,8 @@ def test_jupyterlab_answers_below_the_base_url(image):
     command = [word.replace("8888", str(port)).replace("0.0.0.0", "127.0.0.1") for word in image.command]
     health = [word.replace("8888", str(port)) for word in image.health]
     root = [] if os.getuid() else ["--allow-root"]  # The replay has no user of its own.
-    with subprocess.Popen(
-        [*command, *root],
-        cwd=image.folder,
-        env={**image.environment, "JUPYTER_TOKEN": TOKEN},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as server:
+    options = {"cwd": image.folder, "stdout": subprocess.DEVNULL, "env": image.environment, "JUPYTER_TOKEN": TOKEN}
+    with start_command(*command, *root, **options) as server:
         try:
             wait_until(
                 lambda: in_image(image, *health).returncode == 0 or server.poll() is not None,

@@ -1,5 +1,6 @@
 """Each fault of a machine is one red line, and its remedy works; real servers, real locks, a real Airflow."""
 
+import contextlib
 import json
 import os
 import re
@@ -128,6 +129,19 @@ def assert_command_mends(check):
     subprocess.run(remedy_of(check, report).partition(", once")[0], shell=True, check=True)
     assert_green(examined())
     return report
+
+
+@contextlib.contextmanager
+def limited(worker, server, *rights):
+    """Let the worker be a user of the bus who may declare, publish and read what these match."""
+    server.control("add_user", "limited", "of-the-user")
+    server.control("set_permissions", "limited", *rights)
+    worker.setenv("ISB_USERNAME", "limited")
+    worker.setenv("ISB_PASSWORD", "of-the-user")
+    try:
+        yield
+    finally:
+        server.control("delete_user", "limited")
 
 
 def test_a_sound_worker_is_green(worker, place, server):
@@ -453,24 +467,15 @@ def test_a_wrong_password_of_the_bus_is_red_until_it_is_right(worker):
     assert "wrong-password" not in json.dumps(report.to_dict())
 
 
-@pytest.mark.parametrize("right", ["declare", "publish"])
-def test_a_user_without_a_right_is_red_until_he_has_it(worker, server, right):
+@pytest.mark.parametrize("rights", [("^$", ".*", ".*"), (".*", "^$", ".*")], ids=["declare", "publish"])
+def test_a_user_without_a_right_is_red_until_he_has_it(worker, server, rights):
     """The command of the remedy gives it, as it stands; the exchange need not exist, or does."""
-    server.control("add_user", "limited", "of-the-user")
-    worker.setenv("ISB_USERNAME", "limited")
-    worker.setenv("ISB_PASSWORD", "of-the-user")
-    if right == "declare":
-        server.control("set_permissions", "limited", "^$", ".*", ".*")
-    else:
-        server.control("set_permissions", "limited", ".*", "^$", ".*")
-    try:
+    with limited(worker, server, *rights):
         report = examined()
         remedy = remedy_of("bus", report)
         assert "ACCESS_REFUSED" in line(report, "bus").found
         server.control(*shlex.split(remedy)[shlex.split(remedy).index("rabbitmqctl") + 1 :])
         assert_green(examined())
-    finally:
-        server.control("delete_user", "limited")
 
 
 def test_nothing_is_left_on_a_bus_with_quorum_queues(worker, server):
@@ -482,21 +487,16 @@ def test_nothing_is_left_on_a_bus_with_quorum_queues(worker, server):
 
 def test_who_may_only_publish_to_what_exists_is_green(worker, server):
     """As the publisher uses what it may not declare, so does the check not ask for that right."""
-    channel = server.connect().channel()
-    channel.exchange_declare("master.direct.x", "direct", durable=True)
-    channel.queue_declare("recipe.run.failure.q", durable=True)
-    server.control("add_user", "publisher", "of-the-user")
-    server.control("set_permissions", "publisher", "^$", "^master", "^$")
-    worker.setenv("ISB_USERNAME", "publisher")
-    worker.setenv("ISB_PASSWORD", "of-the-user")
-    try:
-        assert_green(examined())
-        server.control("set_permissions", "publisher", "^$", "^$", ".*")
-        assert red(examined()) == ["bus"]
-    finally:
-        channel.connection.close()
-        server.control("delete_user", "publisher")
-        server.forget("recipe.run.failure.q")
+    with contextlib.closing(server.connect()) as connection, limited(worker, server, "^$", "^master", "^$"):
+        channel = connection.channel()
+        channel.exchange_declare("master.direct.x", "direct", durable=True)
+        channel.queue_declare("recipe.run.failure.q", durable=True)
+        try:
+            assert_green(examined())
+            server.control("set_permissions", "limited", "^$", "^$", ".*")
+            assert red(examined()) == ["bus"]
+        finally:
+            server.forget("recipe.run.failure.q")
 
 
 @pytest.fixture

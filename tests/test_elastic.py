@@ -4,15 +4,13 @@ import json
 
 import jsonschema
 import pytest
+from support import odd_task
 from support.apm import intake
 from support.command_line import run_python
 from support.http_server import Response, http_server
 from support.recorded_tasks import (
     FAILING_TASK,
     MANY,
-    ODD_LABELS,
-    ODD_SPANS,
-    ODD_TASK,
     PHASES,
     TASK,
     assert_unchanged,
@@ -188,7 +186,7 @@ def test_the_limit_of_spans_can_be_raised():
 
 def test_odd_labels_names_and_types_are_recorded_as_their_text(validators):
     """Whatever a task puts on a span, the span arrives, and the event is valid."""
-    done, received = record(ODD_TASK)
+    done, received = record(odd_task.TASK)
     assert_unchanged(done)
     assert_valid(received, validators)
     assert received.transaction["outcome"] == "success"
@@ -196,8 +194,8 @@ def test_odd_labels_names_and_types_are_recorded_as_their_text(validators):
     huge, elements = tags.pop("huge"), tags.pop("elements")
     assert (len(huge), huge[-3:], elements) == (1024, "...", "<list of 3000000 elements>")
     lists = {"list": "[1, 2]", "surrogates": str([r"a\udc80"])}
-    assert tags == {**ODD_LABELS, **lists, "nan": "nan", "infinite": "-inf", "dotted_name": 1}
-    assert len(received.spans) == ODD_SPANS
+    assert tags == {**odd_task.LABELS, **lists, "nan": "nan", "infinite": "-inf", "dotted_name": 1}
+    assert len(received.spans) == odd_task.SPANS
     assert "WARNING" not in done.stderr
 
 

@@ -5,13 +5,12 @@ import functools
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from datetime import timedelta
 
 import pytest
-from support.waiting import PATIENCE_SECONDS
+from support.command_line import ended, start_command
 
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.worker import cache, collector
@@ -133,12 +132,8 @@ def test_collectors_can_run_at_the_same_time(folder):
         "from datetime import timedelta; from dkist_processing_core.worker.collector import prune;"
         "print(len(prune(older_than=timedelta(days=30))))"
     )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
-    outcomes = [process.communicate(timeout=PATIENCE_SECONDS) for process in processes]
-    assert [error for _, error in outcomes] == [""] * 4
+    processes = [start_command(sys.executable, "-c", program) for _ in range(4)]
+    assert [ended(each).stderr for each in processes] == [""] * 4
     collector.prune()
     assert files(folder) == []
 

@@ -21,10 +21,7 @@ from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.config import InterserviceBusConfiguration
 from dkist_processing_core.failure_callback import (
     RecipeRunFailureMessage,
-    RecipeRunFailureMessageBody,
     chat_ops_notification,
-    parse_dag_run_id_from_context,
-    parse_log_url_from_context,
 )
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
@@ -95,16 +92,9 @@ def test_the_message_has_the_keys_that_consumers_read(recorded):
 def test_a_producer_of_ones_own_is_given_the_message():
     """It is used instead of the one that the settings name."""
     messages = []
-
-    class Producer:
-        publish = messages.append
-
-    @contextlib.contextmanager
-    def factory():
-        yield Producer()
-
+    producer = SimpleNamespace(publish=messages.append)
     with testing.recorded() as recorded:
-        assert [notify(new_context(), factory)] == messages
+        assert [notify(new_context(), lambda: contextlib.nullcontext(producer))] == messages
     assert recorded.messages == []
 
 
@@ -261,8 +251,8 @@ def test_duplicates_carry_the_same_id(recorded):
 )
 def test_a_context_may_lack_anything(context, run_id, log_url, recorded):
     """Airflow's versions differ in what they pass."""
-    assert parse_dag_run_id_from_context(context) == run_id
-    assert parse_log_url_from_context(context) == log_url
+    assert failure_callback.parse_dag_run_id_from_context(context) == run_id
+    assert failure_callback.parse_log_url_from_context(context) == log_url
     assert notify(context).body.dagRunId == run_id
 
 
@@ -491,7 +481,7 @@ def test_a_message_needs_neither_a_type_nor_a_time():
 def test_messages_can_be_made_of_what_consumers_hold():
     """A body, a mapping and JSON text are the same message; more keys are allowed."""
     facts = {"workflowName": "w", "workflowVersion": "1", "taskName": "T", "extra": 1}
-    body = RecipeRunFailureMessageBody(**facts)
+    body = failure_callback.RecipeRunFailureMessageBody(**facts)
     assert RecipeRunFailureMessage(body).body.extra == 1
     assert RecipeRunFailureMessage(facts).routing_key == "recipe.run.failure.m"
     assert RecipeRunFailureMessage(json.dumps(facts)).body.taskName == "T"

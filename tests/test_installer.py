@@ -3,12 +3,11 @@
 import errno
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.command_line import run_command
+from support.command_line import run_command, with_mounts_of_its_own
 from support.declared_workflows import diamond
 from support.http_server import Response, http_server
 from support.releases import with_links, write_package
@@ -29,13 +28,9 @@ pytestmark = pytest.mark.network
 
 def run_with_mounts(mounts, releases, *, spec=None, **environment):
     """Run a task where the commands ``mounts`` have changed what is mounted."""
-    unshare = shutil.which("unshare")
-    namespace = [unshare, "--user", "--map-root-user", "--mount"]
-    if unshare is None or subprocess.run([*namespace, "true"], capture_output=True).returncode:
-        pytest.skip("this machine has no mount namespaces")
     spec = spec or new_spec()
     script = runnable_script(spec, spec.nodes[0])
-    command = [*namespace, shutil.which("bash"), "-ec", f'{mounts}\nexec bash -c "$SCRIPT"']
+    command = [*with_mounts_of_its_own(), shutil.which("bash"), "-ec", f'{mounts}\nexec bash -c "$SCRIPT"']
     variables = {"DKIST_RECIPE_RUN_ID": "42", **with_links(releases), **environment, "SCRIPT": script}
     return run_command(*command, merge=True, **variables)
 

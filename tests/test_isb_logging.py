@@ -9,8 +9,8 @@ import re
 import signal
 import socket
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pika
@@ -200,10 +200,7 @@ except RuntimeError:
     logging.warning("afterwards")
 assert logging.Logger.callHandlers is before
 """
-    process = start(team, None, program=program)
-    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
-    assert (process.returncode, stdout) == (0, "")
-    assert "afterwards" in stderr
+    assert "afterwards" in run(team, None, program=program).check(stdout="").stderr
     records = received.until_the_end()
     assert (records[0]["event"], records[-1]["event"]) == ("started", "failed")
     assert "afterwards" not in texts(records)
@@ -276,8 +273,7 @@ with Looks(1, "w", "1") as task:
     task()
 """
     for value in ("", "false", "0", "no"):
-        process = start(team, None, program=program, DKIST_ISB_LOGGING=value)
-        assert process.communicate(timeout=PATIENCE_SECONDS)[0] == "True 1 []\n[]\n"
+        run(team, None, program=program, DKIST_ISB_LOGGING=value).check(stdout="True 1 []\n[]\n")
 
 
 def test_nothing_heavy_is_imported_while_nothing_answers(team):
@@ -347,11 +343,9 @@ print(time.monotonic() - began)
         port = silent if way == "silent" else free_ports(1)[0]
 
         def attempt():
-            process = start(team, None, program=program, MESH_CONFIG=mesh_config(port))
-            stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
-            assert process.returncode == 0
-            assert "log records did not reach the interservice bus" in stderr
-            return float(stdout)
+            done = run(team, None, program=program, MESH_CONFIG=mesh_config(port)).check()
+            assert "log records did not reach the interservice bus" in done.stderr
+            return float(done.stdout)
 
         assert_takes_at_most(3.2 if way == "silent" else 0.5, attempt)
 
@@ -580,14 +574,11 @@ def test_records_of_many_threads_are_numbered_without_a_gap(buffer, unseen):
         for each in range(2000):
             unseen.info("%s %s", number, each)
 
-    threads = [threading.Thread(target=work, args=[number]) for number in range(8)]
     found = []
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        found += taken_out(buffer)
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        at_work = [pool.submit(work, number) for number in range(8)]
+        while not all(each.done() for each in at_work):
+            found += taken_out(buffer)
     found += taken_out(buffer)
     assert len(found) == buffer.total == 16_000
     for number in range(8):

@@ -11,6 +11,7 @@ import textwrap
 import time
 
 import pytest
+from support.command_line import start_command
 from support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.once
@@ -108,14 +109,8 @@ DAG_BAG = """
 """
 
 
-def start(program, *arguments, stdout=subprocess.PIPE):
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def start(program, *arguments, **options):
+    return start_command(sys.executable, "-c", program, *arguments, **options)
 
 
 def hidden(folder):

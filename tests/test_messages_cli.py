@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from support.command_line import PROGRAM, run_program
+from support.command_line import PROGRAM, ended, run_program, start_command
 from support.mesh import mesh_config
 from support.messages import OTHER_QUEUE, QUEUE, new_envelope
 from support.ports import free_ports
@@ -316,14 +316,9 @@ def test_a_message_that_another_process_sends_meanwhile_is_no_error(command, bro
 def test_the_program_sends_what_is_pending(broker):
     """As a person starts it, several at once: each message is delivered once, and all of them succeed."""
     names = [spooled(number) for number in range(200)]
-    processes = [
-        subprocess.Popen([PROGRAM, "messages", "send"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    outcomes = [process.communicate(timeout=PATIENCE_SECONDS) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0]
-    assert [error for _, error in outcomes] == ["", "", ""]
-    sent = [line for output, _ in outcomes for line in output.splitlines() if line.startswith("sent: ")]
+    processes = [start_command(PROGRAM, "messages", "send") for _ in range(3)]
+    outputs = [ended(process).check(stderr="").stdout for process in processes]
+    sent = [line for output in outputs for line in output.splitlines() if line.startswith("sent: ")]
     assert sent == [f"sent: {name}" for name in names]
     assert left() == []
     assert delivered(broker) == list(range(200))

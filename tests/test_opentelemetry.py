@@ -4,14 +4,12 @@ import contextlib
 import math
 
 import pytest
+from support import odd_task
 from support.command_line import run_python
 from support.recorded_tasks import (
     CORE,
     FAILING_TASK,
     MANY,
-    ODD_LABELS,
-    ODD_SPANS,
-    ODD_TASK,
     PHASES,
     TASK,
     assert_unchanged,
@@ -304,16 +302,16 @@ def test_a_queue_that_is_full_drops_spans_and_says_so():
 
 def test_odd_attributes_and_names_are_recorded_as_their_text():
     """Whatever a task puts on a span, that span and those that are sent with it arrive."""
-    done, received = record(ODD_TASK)
+    done, received = record(odd_task.TASK)
     assert_unchanged(done)
     attributes = received.span("labels").attributes
     huge, elements, nan = (attributes.pop(name) for name in ("huge", "elements", "nan"))
     assert (len(huge), huge[-3:], elements) == (8192, "...", "<list of 3000000 elements>")
     assert math.isnan(nan)
     lists = {"list": [1, 2], "surrogates": [r"a\udc80"]}
-    assert attributes == {**ODD_LABELS, **lists, "infinite": -math.inf, "dotted.name": 1}
+    assert attributes == {**odd_task.LABELS, **lists, "infinite": -math.inf, "dotted.name": 1}
     assert [name for name, _ in received.span("labels").events] == [r"\udc80", "exception"]
-    assert len(received.spans) == 1 + ODD_SPANS
+    assert len(received.spans) == 1 + odd_task.SPANS
 
 
 OTEL = "OpenTelemetry, which is configured, needs the extra 'otel'. Install it with: "

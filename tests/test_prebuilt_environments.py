@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.command_line import PROGRAM
+from support.command_line import PROGRAM, ended, start_command
 from support.processes import with_variable
 from support.releases import VERSION, with_links
 from support.script_package import NAME
@@ -113,20 +113,13 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def start_build(cache, releases, *arguments, **options):
     """Start the command in the environment of a worker."""
-    return subprocess.Popen(
-        [PROGRAM, "environments", "build", *map(str, arguments)],
-        env={**os.environ, **with_links(releases), "DKIST_ENVIRONMENT_CACHE": str(cache)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **options,
-    )
+    variables = {**with_links(releases), "DKIST_ENVIRONMENT_CACHE": cache}
+    command = [PROGRAM, "environments", "build", *arguments]
+    return start_command(*command, stderr=subprocess.STDOUT, **variables, **options)
 
 
 def build(cache, releases, *arguments):
-    process = start_build(cache, releases, *arguments)
-    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    return process.returncode, output
+    return ended(start_build(cache, releases, *arguments))[:2]
 
 
 @pytest.mark.once
@@ -181,7 +174,7 @@ def test_an_interrupted_build_leaves_nothing_half(ten, tmp_path):
     cache = tmp_path / "cache"
     # A shell that starts the tests in the background has SIGINT ignored.
     heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    process = start_build(cache, ten, *RELEASES, "--parallel", "3", start_new_session=True, **heard)
+    process = start_build(cache, ten, *RELEASES, "--parallel", "3", **heard)
     wait_until(lambda: len(environments(cache)) >= 3, "nothing was built")
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=PATIENCE_SECONDS)
@@ -198,7 +191,7 @@ def test_killed_builds_leave_no_half_environment(ten, tmp_path):
     moments = random.Random(seed)
     print("seed", seed)
     for _ in range(20):
-        process = start_build(cache, ten, *RELEASES, "--parallel", "10", start_new_session=True)
+        process = start_build(cache, ten, *RELEASES, "--parallel", "10")
         time.sleep(moments.uniform(0.2, 4))
         process.kill()
         process.communicate()

@@ -10,7 +10,7 @@ import time
 from datetime import datetime
 
 import pytest
-from support.command_line import ended
+from support.command_line import ended, start_command
 from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.common.log_lines import Reader, marked_lines, parse
@@ -299,15 +299,8 @@ def team(tmp_path):
 
 
 def start(team, task, **options):
-    """Start a task; upper-case options are environment variables, the others those of the process."""
-    environment = {name: value for name, value in options.items() if name.isupper()}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     words = ["-m", "dkist_processing_core.runtime", task, "--workflow-name", "w", "--workflow-version", "1"]
-    return subprocess.Popen(
-        [sys.executable, *words],
-        env={**os.environ, "PYTHONPATH": str(team), "DKIST_RECIPE_RUN_ID": "42", **environment},
-        **streams | {name: value for name, value in options.items() if not name.isupper()},
-    )
+    return start_command(sys.executable, *words, **{"PYTHONPATH": team, "DKIST_RECIPE_RUN_ID": "42", **options})
 
 
 def run(team, task, **options):

@@ -1,10 +1,7 @@
 """Telemetry never changes a task's result, whatever happens to it, and never delays its end by more than a bound."""
 
 import contextlib
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +11,7 @@ from support.mesh import mesh_config
 from support.peers import peer, swallowing
 from support.ports import free_ports
 from support.processes import wait_for
-from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, WORKFLOW, assert_unchanged, run_task, write_task
+from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unchanged, run_task, start_task
 
 pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
 
@@ -196,14 +193,7 @@ WAITING = """
 @contextlib.contextmanager
 def started(source, **environment):
     """A task that runs beside the test."""
-    write_task(source)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dkist_processing_core.runtime", "recorded_task:Calibrate", *WORKFLOW],
-        env={**os.environ, "PYTHONPATH": str(Path.cwd()), "DKIST_RECIPE_RUN_ID": "7", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_task(source, **environment)
     try:
         yield process
     finally:
@@ -443,7 +433,6 @@ def test_sigterm_with_a_silent_server_ends_soon(on):
 FORKS = {
     "fork that exits": """
         def run(self):
-            import os
             for number in range(20):
                 with self.apm_step("parent"):
                     child = os.fork()
@@ -456,7 +445,6 @@ FORKS = {
     """,
     "fork that returns": """
         def run(self):
-            import os
             with self.apm_step("parent"):
                 child = os.fork()
             if child == 0:
@@ -467,7 +455,6 @@ FORKS = {
     """,
     "fork that fails": """
         def run(self):
-            import os
             with self.apm_step("parent"):
                 child = os.fork()
             if child == 0:
@@ -481,7 +468,6 @@ FORKS = {
                 span.set_attribute("number", number)
             return number
         def run(self):
-            import multiprocessing
             with self.apm_step("parent"):
                 pool = multiprocessing.get_context("fork").Pool(3)
                 assert pool.map(work_of, [self.recipe_run_id] * 10) == [7] * 10
@@ -491,7 +477,6 @@ FORKS = {
     """,
     "multiprocessing by spawn": """
         def run(self):
-            import multiprocessing
             with self.apm_step("parent"):
                 pool = multiprocessing.get_context("spawn").Pool(2)
                 assert pool.map(abs, range(10)) == list(range(10))
@@ -501,7 +486,6 @@ FORKS = {
     """,
     "subprocess": """
         def run(self):
-            import subprocess
             with self.apm_step("parent"):
                 for _ in range(10):
                     subprocess.run(["true"], check=True, preexec_fn=lambda: None)
@@ -515,10 +499,10 @@ FORKS = {
 def test_a_fork_in_a_task_neither_hangs_nor_sends_twice(body, recorded):
     """The transaction and each span of the parent arrive once; a child's spans may be lost."""
     source = f"""
+import gc, multiprocessing, os, subprocess
 from dkist_processing_core import TaskBase
 
 def work_of(number):
-    import gc
     [task] = [each for each in gc.get_objects() if isinstance(each, Calibrate)]
     return task.work(number)
 

@@ -16,13 +16,11 @@ from support.command_line import run_command
 from support.releases import REPOSITORY
 
 import dkist_processing_core
-from dkist_processing_core import TaskBase, telemetry, testing
+from dkist_processing_core import TaskBase, failure_callback, telemetry, testing
 from dkist_processing_core.common import test_mode
 from dkist_processing_core.failure_callback import (
     RecipeRunFailureMessage,
     chat_ops_notification,
-    dag_run_failure_notification,
-    recipe_run_failure_message_producer_factory,
 )
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
@@ -287,7 +285,7 @@ def test_messages_are_recorded_and_not_sent():
         message = chat_ops_notification({"run_id": "manual__1"}, "w", "1", "Task")
         publish(new_envelope())
         assert deliver([new_envelope(body="1"), new_envelope(body="2")], on_confirmed=confirmed.append) == {}
-        with recipe_run_failure_message_producer_factory() as producer:
+        with failure_callback.recipe_run_failure_message_producer_factory() as producer:
             producer.publish(message)
     assert [each.queue for each in recorded.messages] == ["recipe.run.failure.q", *["other.q"] * 3, message.queue]
     assert confirmed == [0, 1]
@@ -303,7 +301,7 @@ def test_what_the_callback_of_a_run_sends_is_recorded(recorded, monkeypatch):
     """Airflow 3.0 does not report which task has failed, so one message reports the run."""
     monkeypatch.setattr(of_context, "airflow_version", lambda: (3, 0))
     context = {"run_id": "manual__1", "dag": SimpleNamespace(dag_id="w_1"), "dag_run": SimpleNamespace(dag_id="w_1")}
-    sent = dag_run_failure_notification(context, "w", "1")
+    sent = failure_callback.dag_run_failure_notification(context, "w", "1")
     assert [each.message_id for each in recorded.failures] == [each.message_id for each in sent]
     assert sent
 
@@ -408,17 +406,5 @@ def test_it_needs_neither_pytest_nor_anything_heavy():
 def test_the_example_in_the_documentation_works(tmp_path):
     """The tests of the tutorial's package pass."""
     tutorial = REPOSITORY / "docs" / "examples" / "dkist-processing-tutorial"
-    run_command(
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-c",
-        "/dev/null",
-        tutorial / "tests",
-        cwd=tmp_path,
-        PYTHONPATH=str(tutorial),
-        PYTHONDONTWRITEBYTECODE="1",
-    ).check("3 passed")
+    command = [sys.executable, *["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null"], tutorial / "tests"]
+    run_command(*command, cwd=tmp_path, PYTHONPATH=str(tutorial), PYTHONDONTWRITEBYTECODE="1").check("3 passed")

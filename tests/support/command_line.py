@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import shutil
 import struct
 import subprocess
 import sys
@@ -122,9 +123,31 @@ def run_command(
     return Ended(done.returncode, done.stdout, done.stdout if merge else done.stderr)
 
 
+def start_command(*command, kind=subprocess.Popen, env=None, **options):
+    """
+    Start a command in a session of its own, and return its process, whose end `ended` awaits.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments.
+    kind
+        The class of the process.
+    env
+        All of its environment variables, those of this process by default.
+    options
+        More environment variables, which are in upper case, and arguments of the class.
+    """
+    variables = {name: str(value) for name, value in options.items() if name.isupper()}
+    others = {name: value for name, value in options.items() if not name.isupper()}
+    usual = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    usual |= {"text": True, "start_new_session": True, "env": {**(os.environ if env is None else env), **variables}}
+    return kind(list(map(str, command)), **usual | others)
+
+
 def ended(process):
     """Wait for the end of a process, and return how it ended."""
-    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
+    stdout, stderr = process.communicate(timeout=SECONDS)
     return Ended(process.returncode, stdout, stdout if stderr is None else stderr)
 
 
@@ -137,6 +160,16 @@ def run_python(source, *arguments, **options):
     """Run a Python program, given as its text, as `run_command` does."""
     program = [sys.executable, "-W", "error::ResourceWarning", "-c", textwrap.dedent(source)]
     return run_command(*program, *arguments, **options)
+
+
+def with_mounts_of_its_own():
+    """Return the words before a command that may mount something; skip the test where nothing can be mounted."""
+    import pytest
+
+    words = ["unshare", "--user", "--map-root-user", "--mount"]
+    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+        pytest.skip("this machine has no mount namespaces")
+    return words
 
 
 def run_on_terminal(*arguments, columns=80, **environment):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dkist_processing_core.common.programs import family, parents
+from support.command_line import start_command
 from support.ports import free_ports
 from support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -100,14 +101,8 @@ class PostgreSQL:
         } | self.configuration
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self.data / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [self.programs / "postgres", "-D", self.data / "cluster", *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                **self._as_server_user(),
-            )
+            command = [self.programs / "postgres", "-D", self.data / "cluster", *options]
+            self.process = start_command(*command, stdout=log, stderr=log, **self._as_server_user())
         wait_until(self._answers, self._last_lines, interval=0.1, error=UnavailableError)
 
     def _answers(self) -> bool:

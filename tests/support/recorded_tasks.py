@@ -4,7 +4,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from support.command_line import run_command
+from support.command_line import ended, start_command
 
 TASK = """
     from dkist_processing_core import TaskBase
@@ -31,60 +31,7 @@ PHASES = [
     ("Run", CORE, [("outer", {"a": 1}, [("inner", {"b": 2.5, "c": "x", "d": True}, []), ("second", {}, [])])]),
     ("Post Run", CORE, []),
 ]
-
-
-# What a task may put on a span, and what is recorded of it by either back end.
-ODD_TASK = """
-    import math
-    from dkist_processing_core import TaskBase
-
-    class Evil:
-        def __str__(self):
-            raise ValueError("no text")
-
-    class Calibrate(TaskBase):
-        def run(self):
-            odd = {
-                "none": None, "list": [1, 2], "mixed": [1, "a"], "dict": {"a": 1}, "bytes": b"x", "evil": Evil(),
-                5: "key", "surrogate": "a\\udc80", "surrogates": ["a\\udc80"], "huge": "x" * 10_000_000,
-                "int": 10**30, "endless": 10**5000, "nan": math.nan, "infinite": -math.inf,
-                "elements": list(range(3_000_000)), "self": "self", "dotted.name": 1, "umlaut": "\\u00fc",
-                Evil(): "evil key", "\\udc81": "key", "complex": 1j,
-            }
-            with self.apm_step("labels", labels=odd) as span:
-                span.set_attributes(odd)
-                span.set_attribute("late", Evil())
-                span.set_attribute("name", "name")
-                span.add_event("\\udc80", odd)
-                span.record_exception(ValueError("\\udc80"), attributes=odd)
-                span.set_status("nonsense")
-            for name in (5, None, "", b"b", Evil(), "n" * 5000, "\\udc80"):
-                with self.apm_step(name) as span:
-                    span.update_name(name)
-            for kind in (None, "", "a.b.c.d.e", ".", "..", "x" * 5000, 5, Evil()):
-                with self.apm_step("kind", span_type=kind):
-                    pass
-            print("done")
-"""
-ODD_LABELS = {
-    "mixed": "[1, 'a']",
-    "dict": "{'a': 1}",
-    "bytes": "b'x'",
-    "evil": "<Evil without text: ValueError>",
-    "5": "key",
-    "surrogate": "a\\udc80",
-    "int": str(10**30),
-    "endless": "<int without text: ValueError>",
-    "self": "self",
-    "umlaut": "ü",
-    "<Evil without text: ValueError>": "evil key",
-    "\\udc81": "key",
-    "complex": "1j",
-    "late": "<Evil without text: ValueError>",
-    "name": "name",
-}
-# Seven odd names and eight kinds, three phases and the one with the labels.
-ODD_SPANS = 7 + 8 + 3 + 1
+# Some number of spans, one after the other.
 MANY = """
     from dkist_processing_core import TaskBase
 
@@ -100,11 +47,16 @@ MANY = """
 WORKFLOW = ("--workflow-name", "l0_to_l1_cam", "--workflow-version", "1.0")
 
 
-def run_task(source, *, name="Calibrate", module="recorded_task", **environment):
-    """Run a task of a module, as the worker program does, in the current folder."""
+def start_task(source, *, name="Calibrate", module="recorded_task", **environment):
+    """Start a task of a module, as the worker program does, in the current folder."""
     write_task(source, module)
     command = [sys.executable, "-m", "dkist_processing_core.runtime", f"{module}:{name}", *WORKFLOW]
-    return run_command(*command, **{"PYTHONPATH": Path.cwd(), "DKIST_RECIPE_RUN_ID": "7", **environment})
+    return start_command(*command, **{"PYTHONPATH": Path.cwd(), "DKIST_RECIPE_RUN_ID": "7", **environment})
+
+
+def run_task(source, **options):
+    """Run such a task to its end."""
+    return ended(start_task(source, **options))
 
 
 def write_task(source, module="recorded_task"):

@@ -10,7 +10,7 @@ import dkist_processing_core
 from dkist_processing_core.rendering.script import node_variables, runnable_script
 from dkist_processing_core.worker.cache import LAYOUT
 from support import declared_workflows
-from support.command_line import ended
+from support.command_line import ended, start_command
 from support.releases import with_links
 from support.script_package import NAME
 
@@ -29,14 +29,8 @@ def start(spec, releases, *program, **environment):
     variables = {"DKIST_RECIPE_RUN_ID": "42", "DKIST_GRACE_SECONDS": PATIENT_GRACE, **with_links(releases)}
     if program:
         variables |= node_variables(spec, spec.nodes[0])
-    return subprocess.Popen(
-        program or ["bash", "-c", runnable_script(spec, spec.nodes[0])],
-        env={**os.environ, **variables, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    command = program or ["bash", "-c", runnable_script(spec, spec.nodes[0])]
+    return start_command(*command, stderr=subprocess.STDOUT, env={**os.environ, **variables, **environment})
 
 
 def run(spec, releases, **environment):

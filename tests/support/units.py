@@ -17,7 +17,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from support.command_line import run_command
+from support.command_line import run_command, start_command
 from support.releases import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -146,15 +146,9 @@ class Machine:
         """Start the last command of a unit, with its log in a file, and return its process."""
         commands, environment = self.commands(name)
         with (self.root / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                confined(self.root, [*commands[-1], *more_words]),
-                env={**environment, **more},
-                cwd=self.place("/var/lib/airflow"),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            options = {"cwd": self.place("/var/lib/airflow"), "stdout": log, "stderr": subprocess.STDOUT}
+            command = confined(self.root, [*commands[-1], *more_words])
+            return start_command(*command, env={**environment, **more}, **options)
 
     def run(self, name, wait=600):
         """Run all commands of a unit to their end."""
