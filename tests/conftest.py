@@ -1,6 +1,7 @@
 """Fixtures that isolate every test and bring the real parts."""
 
 import importlib
+import logging
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,37 +20,32 @@ from support.archives import NoCheckoutError, archives_of
 from support.certificates import Certificates, make_certificates
 from support.chromium import Browser, browser
 from support.chromium import UnavailableError as NoBrowserError
-from support.command_line import CAMERA, CAMERA_FILES
+from support.command_line import CAMERA, CAMERA_FILES, Ended
 from support.deployments import Deployment
 from support.made_once import made_once
 from support.matrix import table
 from support.messages import OTHER_QUEUE, QUEUE
-from support.rabbitmq import RabbitMQ, UnavailableError
+from support.ports import free_ports
+from support.rabbitmq import OTHER_ADDRESS, RabbitMQ, running
 from support.real_airflow import Airflow
 from support.releases import REPOSITORY, build_wheel, make_index, write_package
 from support.script_package import FILES, NAME
-from support.script_runs import run
+from support.script_runs import environments, run
 from support.sources import write_sources
 
 import dkist_processing_core
+from dkist_processing_core import testing
 from dkist_processing_core.authoring.distributions import providing_distribution
 
 # What a reason for skipping says of a part that nobody has to have, not even where skipping is forbidden.
 OPTIONAL = "optional: "
+# The marks of the tests that use a fixture.
+MARKS = {"new_airflow": "airflow", "core_wheel": "network", "rabbitmq": "rabbitmq", "rabbitmq_with_tls": "rabbitmq"}
 # Marks of the tests that take longest, the slowest ones first.
 SLOW = (("airflow",), ("network", "once", "rabbitmq"))
 KEPT = {"HOME", "LANG", "LC_ALL", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"}
 KEPT_PREFIXES = (
-    "PIP_",
-    "UV_",
-    "SSL_",
-    "REQUESTS_",
-    "HTTP_",
-    "HTTPS_",
-    "NO_PROXY",
-    "ALL_PROXY",
-    "http_",
-    "https_",
+    *("PIP_", "UV_", "SSL_", "REQUESTS_", "HTTP_", "HTTPS_", "NO_PROXY", "ALL_PROXY", "http_", "https_"),
     "no_proxy",
 )
 
@@ -90,16 +87,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
-    Begin with the files that take longest, so that the processes end at about the same time.
+    Mark each test by the fixtures that it uses, and begin with the files that take longest.
 
-    These are the ones with Airflow, then those with other real parts, then those with many tests.
+    So the processes end at about the same time. These files are the ones with Airflow, then those with other real
+    parts, then those with many tests.
     """
+    for item in items:
+        for name in MARKS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKS[name])
     sizes = Counter(item.path for item in items)
     ranks: dict[Path, int] = {}
     for item in items:
         found = [rank for rank, names in enumerate(SLOW) if any(item.get_closest_marker(name) for name in names)]
         ranks[item.path] = min([ranks.get(item.path, len(SLOW)), *found])
     items.sort(key=lambda item: (ranks[item.path], -sizes[item.path]))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test with a real Airflow where that is not installed."""
+    if item.get_closest_marker("airflow") and find_spec("airflow") is None:
+        pytest.skip("Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -160,10 +167,11 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every test a working folder, a cache and a spool of its own, so that none sees what another left."""
+    """Give every test a working folder, a cache, a spool and runs of its own, so that none sees what another left."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DKIST_ENVIRONMENT_CACHE", str(tmp_path / "environments"))
     monkeypatch.setenv("DKIST_ISB_SPOOL", str(tmp_path / "spool"))
+    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
 
 
 @pytest.fixture(autouse=True)
@@ -196,6 +204,13 @@ def camera(tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def recorded() -> Iterator[testing.Recorded]:
+    """What tasks record and what is published, in memory, by the way that it takes up to a server or a broker."""
+    with testing.recorded() as made:
+        yield made
+
+
+@pytest.fixture
 def without_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Airflow seem not to be installed: Python neither finds nor imports it."""
     monkeypatch.setitem(sys.modules, "airflow", None)
@@ -218,23 +233,26 @@ def folder_named_airflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 @pytest.fixture
 def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, without_airflow: None
-) -> Iterator[Callable[..., tuple[int, str, str]]]:
+) -> Iterator[Callable[..., Ended]]:
     """Run the command line in this process, where Airflow seems not to be installed; nothing of it stays."""
+    pytest.importorskip("click", reason="click is not installed (pip install 'dkist-processing-core[build]')")
     from dkist_processing_core import cli
 
     monkeypatch.setattr(sys, "path", [*sys.path])
     importlib.invalidate_caches()
 
-    def run_here(*arguments: object) -> tuple[int, str, str]:
+    def run_here(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["dkist-processing-core", *map(str, arguments)])
         try:
             status = cli.main()
         except SystemExit as ended:
             status = ended.code
-        return status, *capsys.readouterr()
+        return Ended(status, *capsys.readouterr())
 
     yield run_here
     providing_distribution.cache_clear()
+    for handler in [each for each in logging.root.handlers if type(each) is logging.StreamHandler]:
+        logging.root.removeHandler(handler)  # of a package that sets up logging; its stream is closed now
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(f"{tmp_path}{os.sep}"):
             del sys.modules[name]
@@ -273,16 +291,36 @@ def warm_cache(releases, tmp_path_factory):
     return cache
 
 
+@pytest.fixture
+def cache(warm_cache, tmp_path):
+    """A copy of that cache, which is the one of the test."""
+    return shutil.copytree(warm_cache, tmp_path / "environments", symlinks=True)
+
+
+@pytest.fixture
+def environment(cache):
+    """The environment in it."""
+    [found] = environments(cache)
+    return found
+
+
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Iterator[RabbitMQ]:
     """A running RabbitMQ, the same for all tests."""
-    try:
-        server = RabbitMQ.new(tmp_path_factory.mktemp("rabbitmq"))
-        server.start()
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
-    yield server
-    server.close()
+    with running(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_with_tls(
+    certificates: Certificates, tmp_path_factory: pytest.TempPathFactory, isolated_environment: None
+) -> Iterator[RabbitMQ]:
+    """A running RabbitMQ of the tests of a module; it speaks TLS at a second port, of two addresses."""
+    [port] = free_ports(1)
+    configuration = certificates.of_broker(port, "127.0.0.1", OTHER_ADDRESS)
+    with running(tmp_path_factory.mktemp("rabbitmq_with_tls"), configuration) as server:
+        server.tls_port = port
+        yield server
 
 
 @pytest.fixture
@@ -298,7 +336,6 @@ def broker(rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rabb
 @pytest.fixture(scope="session")
 def new_airflow(tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Callable[[str], Airflow]:
     """Make an Airflow of its own, with a database in which nothing has happened."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
 
     def migrate(place: Path) -> None:
         Airflow.at(place).set_up()

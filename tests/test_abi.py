@@ -16,6 +16,7 @@ import pytest
 from support import frozen
 from support.command_line import run_command
 from support.frozen import FROZEN
+from support.shown import quoted, table
 
 from dkist_processing_core.common import log_lines, metadata, outcome
 from dkist_processing_core.common.environment import DESCRIPTION, identity_of
@@ -33,18 +34,6 @@ def section(title):
     _, _, rest = PAGE.read_text().partition(f"\n{title}\n")
     assert rest, title
     return re.split(r"\n[^\n]+\n-{3,}\n", rest.partition("\n")[2])[0]
-
-
-def rows(title):
-    """Return the cells of each row of the table below a title, without its header."""
-    table = section(title).partition(".. list-table::")[2]
-    found = re.split(r"\n   \* - ", table)[2:]
-    return [[" ".join(cell.split()) for cell in re.split(r"\n     - ", row.split("\n\n")[0])] for row in found]
-
-
-def names(text):
-    """Return what stands in double backquotes."""
-    return re.findall(r"``([^`]+)``", text)
 
 
 def resolve(dotted):
@@ -90,14 +79,15 @@ def test_no_golden_file_joins_a_protocol_that_a_release_has_written():
 
 def test_what_golden_files_import_is_on_the_page():
     """A file never relies on something that nobody has promised."""
-    assert set(golden_imports()) <= {name for row in rows("What exported files import") for name in names(row[0])}
+    assert set(golden_imports()) <= {
+        name for row in table(section("What exported files import")) for name in quoted(row[0])
+    }
 
 
 @pytest.mark.airflow
 def test_what_exported_files_import_is_there():
     """Every name on the page, and every one in a golden file, can be imported."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
-    promised = [name for row in rows("What exported files import") for name in names(row[0])]
+    promised = [name for row in table(section("What exported files import")) for name in quoted(row[0])]
     assert len(promised) == 6
     for dotted in {*promised, *golden_imports()}:
         assert callable(resolve(dotted)), dotted
@@ -106,10 +96,9 @@ def test_what_exported_files_import_is_there():
 @pytest.mark.airflow
 def test_the_keys_of_the_protocol_are_accepted():
     """Each key on the page, with its name, and no other one; and the golden files use no other ones."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
-    promised = {names(call)[0]: set(names(keys)) for call, keys in rows("Protocols")}
+    promised = {quoted(call)[0]: set(quoted(keys)) for call, keys in table(section("Protocols"))}
     for call, keys in promised.items():
-        imported = [name for row in rows("What exported files import") for name in names(row[0])]
+        imported = [name for row in table(section("What exported files import")) for name in quoted(row[0])]
         [path] = [each for each in imported if each.rpartition(".")[2] == call]
         # Airflow wraps constructors, and ours says so of BaseOperator's.
         own = inspect.unwrap(
@@ -125,24 +114,20 @@ def test_the_keys_of_the_protocol_are_accepted():
 
 def test_the_programs_start():
     """The worker program asks for its variables; the runtime describes its arguments, and takes those on the page."""
-    commands = [names(row[0])[0] for row in rows("Programs")]
+    commands = [quoted(row[0])[0] for row in table(section("Programs"))]
     worker, runtime, function = commands
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DKIST_")}
-    done = run_command(sys.executable, *shlex.split(worker)[1:], env=environment)
-    assert done.returncode == 78
+    done = run_command(sys.executable, *shlex.split(worker)[1:], env=environment).check(status=78)
     assert "DKIST_TASK" in done.stdout + done.stderr
     program = [sys.executable, *shlex.split(runtime)[1:]]
-    done = run_command(*program, env=environment)
-    assert done.returncode == 65
-    assert "recipe_run_id must be an integer" in done.stderr
-    parameters = names(" ".join(rows("Programs")[2][1:]))[1:]
+    run_command(*program, env=environment).check("recipe_run_id must be an integer", status=65)
+    parameters = quoted(" ".join(table(section("Programs"))[2][1:]))[1:]
     assert list(inspect.signature(resolve(function)).parameters) == parameters
 
 
 @pytest.mark.airflow
 def test_the_variables_are_those_that_are_set():
     """By the operator, for the worker program; and by the worker program, for the runtime."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     from dkist_processing_core.scheduling import TaskOperator, workflow_dag
     from dkist_processing_core.scheduling.execution import worker_variables
     from dkist_processing_core.scheduling.output import TaskOutputHook
@@ -151,7 +136,7 @@ def test_the_variables_are_those_that_are_set():
         operator = TaskOperator(task_id="t", task="m:T")
     by_worker = {outcome.OUTCOME_VARIABLE, metadata.ENVIRONMENT_IDENTITY}
     is_set = {*worker_variables(operator, {}), *TaskOutputHook().variables, *by_worker}
-    promised = {names(row[0])[0] for row in rows("Variables")}
+    promised = {quoted(row[0])[0] for row in table(section("Variables"))}
     # Which Python the constant command of the operator starts is between the operator and that command.
     assert is_set - {"DKIST_WORKER_PYTHON"} == promised
 
@@ -169,14 +154,14 @@ def test_a_marked_line_is_what_the_page_says():
 
 def test_an_outcome_has_the_keys_of_the_page():
     """And one of another release is read as far as it is known."""
-    assert set(outcome.Outcome._fields) == {names(row[0])[0] for row in rows("Outcome")}
+    assert set(outcome.Outcome._fields) == {quoted(row[0])[0] for row in table(section("Outcome"))}
     read = outcome.Outcome.from_json('{"state": "failed", "summary": "no", "something_new": 1}')
     assert read == outcome.Outcome(state="failed", summary="no")
 
 
 def test_the_cache_has_the_layout_of_the_page():
     """The names of the folder, the marker and the locks."""
-    promised = [names(row[0])[0] for row in rows("Cache of environments")]
+    promised = [quoted(row[0])[0] for row in table(section("Cache of environments"))]
     locks = [path.suffix for path in cache.lock_paths(Path("name-1-digest"))]
     assert promised == [cache.LAYOUT, cache.OWNER_MARK, cache.MARKER, DESCRIPTION, *locks]
 
@@ -200,8 +185,8 @@ def test_the_identity_of_an_environment_is_for_ever():
 def test_a_spooled_message_has_the_keys_of_the_page():
     """And one with a key of a later release is read; the names beside it are those of the page, too."""
     keys, _, around = section("Spool of messages").partition("with the keys")[2].partition("In the name")
-    assert {each.name for each in fields(Envelope)} == set(names(keys))
-    assert {spool.MARK, spool.SET_ASIDE, spool.REASON_SUFFIX} < set(names(around))
+    assert {each.name for each in fields(Envelope)} == set(quoted(keys))
+    assert {spool.MARK, spool.SET_ASIDE, spool.REASON_SUFFIX} < set(quoted(around))
     name = f"{1:020d}-{1:032x}.json"
     assert spool.MESSAGE.fullmatch(name)
     assert spool.PART.fullmatch(f".{name}.0123abcd.part")

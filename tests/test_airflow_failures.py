@@ -9,9 +9,8 @@ import pytest
 from support.messages import QUEUE
 from support.processes import parent_of, wait_for, wait_until_dead
 from support.releases import EXPORT
+from support.sources import workflows
 from support.waiting import wait_until
-
-pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.rabbitmq, pytest.mark.timeout(600)]
 
 TASKS = """
     import os
@@ -32,31 +31,16 @@ TASKS = """
     class Succeeds(TaskBase):
         def run(self): pass
 """
-WORKFLOWS = """
-    from dkist_processing_core import Workflow
-    from dkist_failure_test.tasks import Fails, FailsThrice, Succeeds, Waits, WaitsToo
-
-    def new(detail, *chain, **arguments):
-        workflow = Workflow(input_data="a", output_data="b", category="failure", detail=detail,
-                            workflow_package=__package__, workflow_version="1.0", **arguments)
-        for task, upstream in zip(chain, [None, *chain]):
-            workflow.add_node(task, upstreams=upstream)
-        return workflow
-
-    once = new("once", Fails, Succeeds)
-    thrice = new("thrice", FailsThrice)
-    virtualenv = new("virtualenv", Fails, operator="python_virtualenv")
-    killed = new("killed", Succeeds, Waits)
-    orphaned = new("orphaned", Waits)
-    both = new("both", Fails)
-    both.add_node(WaitsToo)
-"""
-RELEASE = """
-    from dkist_failure_test.tasks import Fails, Succeeds, Waits
-    from dkist_failure_test.workflows.flow import new
-
-    beside, bundled = new("beside", Fails), new("bundled", Succeeds, Waits)
-"""
+GRAPHS = {
+    "once": {"Fails": "", "Succeeds": "Fails"},
+    "thrice": {"FailsThrice": ""},
+    "virtualenv": {"Fails": ""},
+    "killed": {"Succeeds": "", "Waits": "Succeeds"},
+    "orphaned": {"Waits": ""},
+    "both": {"Fails": "", "WaitsToo": ""},
+}
+WORKFLOWS = workflows("dkist_failure_test", "failure", GRAPHS, operators={"virtualenv": "python_virtualenv"})
+RELEASE = workflows("dkist_failure_test", "failure", {"beside": {"Fails": ""}, "bundled": GRAPHS["killed"]})
 FILES = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS, "release/flow.py": RELEASE}
 # The workflows of the second package as one file.
 EXPORT_BOTH = (

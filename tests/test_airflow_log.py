@@ -5,9 +5,8 @@ import json
 import pytest
 from support.mesh import mesh_config
 from support.processes import wait_for, wait_until_dead
+from support.sources import workflows
 from support.waiting import wait_until
-
-pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.timeout(600)]
 
 TASKS = """
     import logging, os, sys, time
@@ -43,18 +42,7 @@ TASKS = """
             while not Path(os.environ["FACTS"]).exists():
                 time.sleep(0.1)
 """
-WORKFLOWS = """
-    from dkist_processing_core import Workflow
-    from dkist_log_test import tasks
-
-    for name in ("Speaks", "Fails", "Daemonizes"):
-        workflow = Workflow(
-            input_data="a", output_data="b", category="log", detail=name, workflow_package=__package__,
-            workflow_version="1.0",
-        )
-        workflow.add_node(getattr(tasks, name))
-        globals()[name] = workflow
-"""
+WORKFLOWS = workflows("dkist_log_test", "log", {name: {name: ""} for name in ("Speaks", "Fails", "Daemonizes")})
 
 
 @pytest.fixture(scope="module")

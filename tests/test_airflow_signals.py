@@ -7,25 +7,12 @@ import signal
 import pytest
 from support.processes import parent_of, wait_for, wait_until_dead
 from support.script_package import FILES, NAME
-
-pytestmark = [pytest.mark.airflow, pytest.mark.network, pytest.mark.timeout(600)]
+from support.sources import workflows
 
 DAG_ID = "a_to_b_single_{task}_1.0"
 # Each task in a workflow of its own, so that a run is that one task.
-WORKFLOWS = """
-    from dkist_processing_core import Workflow
-    from dkist_script_test import tasks
-
-    for detail, name, operator in (
-        ("Waits", "Waits", "bash"), ("Stubborn", "Stubborn", "bash"), ("virtualenv", "Waits", "python_virtualenv")
-    ):
-        workflow = Workflow(
-            input_data="a", output_data="b", category="single", detail=detail, workflow_package=__package__,
-            workflow_version="1.0", operator=operator,
-        )
-        workflow.add_node(getattr(tasks, name))
-        globals()[detail] = workflow
-"""
+GRAPHS = {"Waits": {"Waits": ""}, "Stubborn": {"Stubborn": ""}, "virtualenv": {"Waits": ""}}
+WORKFLOWS = workflows("dkist_script_test", "single", GRAPHS, operators={"virtualenv": "python_virtualenv"})
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +56,7 @@ def send(number):
 
 
 @pytest.mark.parametrize(
-    "end",
-    [mark_failed, send(signal.SIGTERM), send(signal.SIGKILL)],
-    ids=["marked-failed", "sigterm", "sigkill"],
+    "end", [mark_failed, send(signal.SIGTERM), send(signal.SIGKILL)], ids=["marked-failed", "sigterm", "sigkill"]
 )
 @pytest.mark.parametrize("task", ["Waits", "Stubborn"])
 def test_no_process_of_an_ended_task_is_left(api, facts, task, end):

@@ -5,7 +5,6 @@ What a release consists of: its archives, their contents and metadata, and the c
 """
 
 import os
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -86,7 +85,7 @@ def test_the_sdist_has_all_that_the_tests_need(sdist, sources):
     """Whoever packages this library for a distribution can run them."""
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    listed = subprocess.run(["git", "ls-files"], cwd=sources, capture_output=True, text=True, check=True)
+    listed = run_command("git", "ls-files", cwd=sources).check()
     assert set(listed.stdout.splitlines()) <= names
 
 

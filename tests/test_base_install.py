@@ -2,31 +2,14 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 from support.command_line import run_command
-from support.releases import build_wheel, run_uv, with_links, write_package
+from support.releases import build_wheel, run_uv, write_package
+from support.sources import flow
 
 pytestmark = pytest.mark.network
 
-WORKFLOWS = """
-    from dkist_processing_core import Workflow
-    from dkist_light.tasks import One, Two
-    workflow = Workflow(
-        process_category="Light", process_name="Base", workflow_package=__package__, workflow_version="1.0"
-    )
-    workflow.add_node(One)
-    workflow.add_node(Two, upstreams=One)
-"""
-TASKS = """
-    from dkist_processing_core import TaskBase
-    class One(TaskBase):
-        "Do the first thing."
-        def run(self): pass
-    class Two(One):
-        "Do the second thing."
-"""
 PROGRAM = """
 import sys
 import dkist_light.workflows
@@ -48,14 +31,10 @@ def base(core_wheel, tmp_path_factory):
     return folder
 
 
-def installed(base):
-    done = run_command(base / "bin/python", "-m", "pip", "list", "--format=json", "--disable-pip-version-check").check()
-    return {each["name"] for each in json.loads(done.stdout)} - {"pip", "setuptools", "wheel"}
-
-
 def test_the_base_is_light(base):
     """At most 15 distributions with this one, no Airflow among them, and everything that is there imports."""
-    names = installed(base)
+    listed = run_command(base / "bin/python", "-m", "pip", "list", "--format=json", "--disable-pip-version-check")
+    names = {each["name"] for each in json.loads(listed.check().stdout)} - {"pip", "setuptools", "wheel"}
     assert len(names) <= 15
     assert not {"apache-airflow", "nbformat", "rich", "opentelemetry-api"} & names
     modules = ("config", "isb.publisher", "telemetry.elastic")
@@ -65,28 +44,11 @@ def test_the_base_is_light(base):
 
 def test_the_base_validates_and_exports(base, tmp_path):
     """Without Airflow the checks run, but for Airflow's own, and the files are written."""
-    project = write_package(
-        tmp_path / "sources", {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}, name="dkist-light"
-    )
+    project = write_package(tmp_path / "sources", {"workflows/flow.py": flow()}, name="dkist-light")
     build_wheel(project, tmp_path / "index")
     [wheel] = (tmp_path / "index").glob("*.whl")
     run_uv("pip", "install", "--quiet", "--no-deps", "--python", base / "bin/python", wheel)
     done = run_command(base / "bin/python", "-c", PROGRAM, cwd=tmp_path).check()
-    assert done.stdout == "dkist_light.workflows: 0 faults, 0 warnings\n['Light_Base_1.0.py'] False\n"
-    text = (tmp_path / "dags" / "Light_Base_1.0.py").read_text()
+    assert done.stdout == "dkist_light.workflows: 0 faults, 0 warnings\n['a_to_b_cam_one_1.0.py'] False\n"
+    text = (tmp_path / "dags" / "a_to_b_cam_one_1.0.py").read_text()
     assert 'distribution="dkist-light"' in text
-
-
-def test_the_wheel_holds_what_it_needs(core_wheel):
-    """The worker program and the typing marker are in it; tests and examples are not."""
-    [wheel] = core_wheel.glob("*.whl")
-    done = run_command(sys.executable, "-m", "zipfile", "-l", str(wheel)).check()
-    names = {line.split()[0] for line in done.stdout.splitlines()[1:]}
-    assert {f"dkist_processing_core/{name}" for name in ("py.typed", "worker/__main__.py", "task.py")} <= names
-    assert {Path(name).parts[0].partition("-")[0] for name in names} == {"dkist_processing_core"}
-
-
-def test_links_of_this_machine_are_kept(monkeypatch):
-    """A folder of wheels that the user has configured is not lost when ours is added."""
-    monkeypatch.setenv("PIP_FIND_LINKS", "/theirs")
-    assert with_links(Path("/ours"))["PIP_FIND_LINKS"] == "/theirs /ours"

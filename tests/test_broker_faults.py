@@ -4,8 +4,6 @@ import contextlib
 import json
 import logging
 import re
-import shutil
-import subprocess
 import sys
 import textwrap
 import time
@@ -14,7 +12,7 @@ from logging.handlers import QueueHandler
 from queue import SimpleQueue
 
 import pytest
-from support.command_line import run_command
+from support.command_line import run_command, with_mounts_of_its_own
 from support.mesh import mesh_config
 from support.messages import QUEUE
 from support.peers import BASIC_PUBLISH, peer, relay, swallowing
@@ -41,45 +39,23 @@ def settings(**values):
 
 
 @contextlib.contextmanager
+def bus_at(place):
+    """Let the settings name a port that a context manager gives."""
+    with place as port, settings(MESH_CONFIG=mesh_config(port)):
+        yield
+
+
 def nobody_listens(broker):
-    [port] = free_ports(1)
-    with settings(MESH_CONFIG=mesh_config(port)):
-        yield
+    return bus_at(contextlib.nullcontext(free_ports(1)[0]))
 
 
-@contextlib.contextmanager
-def packets_are_swallowed(broker):
-    with swallowing() as port, settings(MESH_CONFIG=mesh_config(port)):
-        yield
+def silent(broker):
+    return bus_at(peer(lambda connection: None))
 
 
-@contextlib.contextmanager
-def never_speaks(broker):
-    with peer(lambda connection: None) as port, settings(MESH_CONFIG=mesh_config(port)):
-        yield
-
-
-@contextlib.contextmanager
-def dies_before_it_has_the_message(broker):
+def cut_off(broker):
     """Whatever is published ends the connection instead of reaching the broker."""
-
-    def cut(data):
-        return None if BASIC_PUBLISH in data else data
-
-    with relay(broker.port, to_broker=cut) as port, settings(MESH_CONFIG=mesh_config(port)):
-        yield
-
-
-@contextlib.contextmanager
-def wrong_password(broker):
-    with settings(ISB_PASSWORD="wr0ng"):
-        yield
-
-
-@contextlib.contextmanager
-def no_virtual_host(broker):
-    with settings(DKIST_ISB_VIRTUAL_HOST="/missing"):
-        yield
+    return bus_at(relay(broker.port, to_broker=lambda data: None if BASIC_PUBLISH in data else data))
 
 
 @contextlib.contextmanager
@@ -123,28 +99,9 @@ def nothing_bound_to_the_exchange(broker):
 
 
 @contextlib.contextmanager
-def low_on_disk(broker):
-    """The broker has raised its alarm for free disk space and takes no messages."""
-    broker.control("set_disk_free_limit", "900000GB")
-    try:
-        yield
-    finally:
-        broker.control("set_disk_free_limit", "1MB")
-
-
-@contextlib.contextmanager
-def malformed_configuration(broker):
-    with settings(MESH_CONFIG='{"interservice-bus": 3}'):
-        yield
-
-
-@contextlib.contextmanager
 def channel_of(broker):
-    connection = broker.connect()
-    try:
+    with contextlib.closing(broker.connect()) as connection:
         yield connection.channel()
-    finally:
-        connection.close()
 
 
 def report_failure():
@@ -152,25 +109,30 @@ def report_failure():
     return chat_ops_notification({"run_id": "manual__1"}, "w", "1", "T")
 
 
-@pytest.mark.parametrize(
-    ("cause", "reason"),
-    [
-        (RabbitMQ.stopped, "ConnectionRefusedError"),
-        (nobody_listens, "ConnectionRefusedError"),
-        (packets_are_swallowed, "[Tt]imed out"),
-        (never_speaks, "did not answer as a broker does before the time limit"),
-        (dies_before_it_has_the_message, "StreamLostError"),
-        (wrong_password, "ACCESS_REFUSED.*check ISB_USERNAME, ISB_PASSWORD"),
-        (no_virtual_host, "vhost /missing not found.*check DKIST_ISB_VIRTUAL_HOST"),
-        (queue_of_another_type, "404 NOT_FOUND - no exchange.*check ISB_EXCHANGE"),
-        (exchange_of_another_type, "no queue takes the message.*403 ACCESS_REFUSED"),
-        (no_permission_to_declare, "404 NOT_FOUND - no exchange.*403 ACCESS_REFUSED"),
-        (nothing_bound_to_the_exchange, "no queue takes the message.*NO_ROUTE.*403 ACCESS_REFUSED"),
-        (low_on_disk, "it takes no messages .low on disk."),
-        (malformed_configuration, "MESH_CONFIG does not say where 'interservice-bus' is.*must look like"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
+CAUSES = {
+    "stopped": (RabbitMQ.stopped, "ConnectionRefusedError"),
+    "nobody listens": (nobody_listens, "ConnectionRefusedError"),
+    "packets are swallowed": (lambda _: bus_at(swallowing()), "[Tt]imed out"),
+    "never speaks": (silent, "did not answer as a broker does before the time limit"),
+    "dies before it has the message": (cut_off, "StreamLostError"),
+    "wrong password": (lambda _: settings(ISB_PASSWORD="wr0ng"), "ACCESS_REFUSED.*check ISB_USERNAME, ISB_PASSWORD"),
+    "no virtual host": (
+        lambda _: settings(DKIST_ISB_VIRTUAL_HOST="/missing"),
+        "vhost /missing not found.*check DKIST_ISB_VIRTUAL_HOST",
+    ),
+    "queue of another type": (queue_of_another_type, "404 NOT_FOUND - no exchange.*check ISB_EXCHANGE"),
+    "exchange of another type": (exchange_of_another_type, "no queue takes the message.*403 ACCESS_REFUSED"),
+    "no permission to declare": (no_permission_to_declare, "404 NOT_FOUND - no exchange.*403 ACCESS_REFUSED"),
+    "nothing bound": (nothing_bound_to_the_exchange, "no queue takes the message.*NO_ROUTE.*403 ACCESS_REFUSED"),
+    "low on disk": (RabbitMQ.low_on_disk, "it takes no messages .low on disk."),
+    "malformed configuration": (
+        lambda _: settings(MESH_CONFIG='{"interservice-bus": 3}'),
+        "MESH_CONFIG does not say where 'interservice-bus' is.*must look like",
+    ),
+}
+
+
+@pytest.mark.parametrize(("cause", "reason"), CAUSES.values(), ids=CAUSES)
 def test_a_message_is_spooled_and_sent_once_the_cause_is_removed(broker, caplog, cause, reason):
     """Sent one, confirmed none, in the spool one, delivered one; the log says why."""
     with cause(broker), caplog.at_level(logging.WARNING):
@@ -266,12 +228,9 @@ REPORT_ON_A_FULL_DISK = """
 
 def test_a_message_that_finds_the_disk_full_goes_to_the_log(tmp_path):
     """All of it is there, and no half of a file is left in the folder."""
-    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
-    if shutil.which("unshare") is None or subprocess.run([*namespace, "true"], capture_output=True).returncode:
-        pytest.skip("this machine has no mount namespaces, in which a small disk can be had")
     [port] = free_ports(1)
     folder = tmp_path / "full"
-    command = [*namespace, sys.executable, "-c", textwrap.dedent(REPORT_ON_A_FULL_DISK), folder]
+    command = [*with_mounts_of_its_own(), sys.executable, "-c", textwrap.dedent(REPORT_ON_A_FULL_DISK), folder]
     done = run_command(*command, MESH_CONFIG=mesh_config(port), DKIST_ISB_SPOOL=folder).check()
     [line] = [each for each in done.stderr.splitlines() if "could neither be published" in each]
     assert "No space left on device" in line

@@ -15,8 +15,6 @@ from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker import collector
 from dkist_processing_core.worker.cache import LAYOUT
 
-pytestmark = pytest.mark.network
-
 
 def test_a_cache_that_others_can_write_is_refused(releases, tmp_path):
     """They would decide what the tasks run."""
@@ -39,8 +37,7 @@ def test_a_folder_in_which_others_can_replace_the_cache_is_named(releases, tmp_p
     folder.chmod(mode)
     if owner:
         os.chown(folder, owner, owner)
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(folder / "own" / "cache"))
-    assert done.returncode == 0, done.stdout
+    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(folder / "own" / "cache")).check()
     is_named = f"WARNING: {folder} is a folder in which other users could replace the environment cache" in done.stdout
     assert is_named is ((mode, owner) != (0o1777, 0))
 
@@ -50,12 +47,10 @@ NOBODY = 65534
 
 @pytest.mark.parametrize("name", ["", ".ready"])
 @pytest.mark.parametrize("kind", ["world", "group", "owner"])
-def test_an_environment_that_others_could_write_is_refused(releases, warm_cache, tmp_path, name, kind):
+def test_an_environment_that_others_could_write_is_refused(releases, environment, tmp_path, name, kind):
     """Although its folder is right, as after a chmod; nothing of it is started, and the error says what to do."""
     if kind == "owner" and os.geteuid():
         pytest.skip("only root can give a file to another user")
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
-    [environment] = environments(cache)
     planted = environment / name
     if kind == "owner":
         os.chown(planted, NOBODY, NOBODY)
@@ -64,7 +59,7 @@ def test_an_environment_that_others_could_write_is_refused(releases, warm_cache,
     (environment / "bin/python").unlink()
     (environment / "bin/python").write_text(f"#!/bin/sh\ntouch {tmp_path}/owned\n")
     (environment / "bin/python").chmod(0o755)
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    done = run("Good", releases)
     assert done.returncode == 78, done.stdout
     assert f"ERROR: the environment {planted} belongs to user" in done.stdout
     assert f"Remove {environment}; it will be built again." in done.stdout
@@ -74,11 +69,11 @@ def test_an_environment_that_others_could_write_is_refused(releases, warm_cache,
 @pytest.mark.parametrize("mask", [0o000, 0o002, 0o022, 0o027, 0o077])
 def test_what_is_built_is_private_whatever_the_umask(releases, tmp_path, mask):
     """The next start uses it; the task itself has the umask of the worker."""
-    cache = tmp_path / "cache"
+    cache = tmp_path / "environments"
     previous = os.umask(mask)
     try:
-        first = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
-        second = run("ShowsItsMask", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+        first = run("Good", releases)
+        second = run("ShowsItsMask", releases)
     finally:
         os.umask(previous)
     assert (first.returncode, second.returncode) == (0, 0), first.stdout + second.stdout
@@ -117,17 +112,14 @@ def test_a_cache_that_can_only_be_read_is_used(releases, image, locks):
         lock.unlink() if locks is None else lock.chmod(locks)
         (image / LAYOUT).chmod(0o555)
     before = sorted((image / LAYOUT).iterdir())
-    done = run_without_privileges(new_spec(), releases, image)
-    assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
-    assert "environment reused" in done.stdout
+    run_without_privileges(new_spec(), releases, image).check("INFO team: good, recipe run 42", "environment reused")
     done = run_without_privileges(new_spec(extras=("frozen", "more")), releases, image)
     assert (done.returncode, f"for {NAME}[frozen,more]==1.0 in it is missing" in done.stdout) == (78, True), done.stdout
     [environment] = environments(image)
     [task] = environment.glob("lib/*/site-packages/dkist_script_test/tasks.py")
     task.unlink()
     task.touch()  # and not the file that the cache of uv has linked
-    done = run_without_privileges(new_spec(), releases, image)
-    assert (done.returncode, "in it is damaged (lib/" in done.stdout) == (78, True), done.stdout
+    run_without_privileges(new_spec(), releases, image).check("in it is damaged (lib/", status=78)
     assert sorted((image / LAYOUT).iterdir()) == before
 
 
@@ -162,8 +154,7 @@ def test_a_cache_on_a_file_system_that_is_read_only_is_used(releases, image, own
         if done.returncode != 0:
             pytest.skip(f"a folder cannot be mounted here: {done.stderr.strip()}")
     try:
-        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(image))
-        assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
+        run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(image)).check("INFO team: good, recipe run 42")
         done = run(new_spec(extras=("frozen", "more")), releases, DKIST_ENVIRONMENT_CACHE=str(image))
         assert (done.returncode, "can only be read, and the environment" in done.stdout) == (78, True), done.stdout
         [listed] = collector.environments(image)

@@ -11,8 +11,8 @@ import re
 import socket
 
 import pytest
-from support.clients import CLIENTS, COMMON, PACKAGE, Installed, python_program, replacing
-from support.rabbitmq import RabbitMQ, UnavailableError
+from support.clients import CLIENTS, COMMON, PACKAGE, Installed, python_of, replacing
+from support.rabbitmq import running
 from support.redis import running_redis
 from support.releases import REPOSITORY
 
@@ -58,9 +58,7 @@ USUAL_PORT = 5672
 def both(request, core_wheel, tmp_path_factory):
     """Two environments of a client, one with the library that it pins and one with this library."""
     client = request.param
-    python = python_program(client.python)
-    if python is None:
-        pytest.skip(f"there is no Python {client.python} here, which release {client.release} of the client needs")
+    python = python_of(client)
     folders = {name: tmp_path_factory.mktemp(name) for name in LIBRARIES}
     settings = {"published": {}, "ours": replacing(core_wheel, folders["ours"])}
     return {name: Installed.new(folders[name], client, python, settings[name]) for name in LIBRARIES}
@@ -117,14 +115,5 @@ def test_no_test_of_the_bus_passes_with_the_published_library_alone(both, tmp_pa
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", USUAL_PORT)) == 0:
             pytest.skip(f"port {USUAL_PORT} is taken")
-    try:
-        server = RabbitMQ.new(tmp_path)
-        server.port = USUAL_PORT
-        server.start()
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
-    try:
-        with running_redis(tmp_path) as redis:
-            compare(both, COMMON, ("-k", "test_isb"), redis, record_property)
-    finally:
-        server.close()
+    with running(tmp_path, port=USUAL_PORT), running_redis(tmp_path) as redis:
+        compare(both, COMMON, ("-k", "test_isb"), redis, record_property)

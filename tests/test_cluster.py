@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import postgresql, rabbitmq
-from support.cluster import Cluster
+from support.cluster import Cluster, require_servers
 from support.deployments import Deployment
 from support.messages import QUEUE
 from support.ports import free_ports
 from support.processes import is_alive, wait_for
 from support.real_airflow import Airflow
+from support.sources import workflows
 from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.common.programs import family, run_program
@@ -43,28 +43,21 @@ TASKS = """
             time.sleep(600)
     class WaitsToo(Waits): pass
 """
-WORKFLOWS = """
-    from dkist_processing_core import Workflow
-    from dkist_cluster_test.tasks import Fails, First, Gpu, HighMemory, MultiCore, Waits, WaitsToo
-
-    def new(detail):
-        return Workflow(input_data="a", output_data="b", category="cluster", detail=detail,
-                        workflow_package=__package__, workflow_version="1.0")
-
-    queues = new("queues")
-    queues.add_node(First)
-    for task, queue in ((HighMemory, "high_memory"), (MultiCore, "multi_core"), (Gpu, "gpu")):
-        queues.add_node(task, upstreams=First, resource_queue=queue)
-    failing = new("failing")
-    failing.add_node(Fails, resource_queue="multi_core")
-    killed = new("killed")
-    killed.add_node(Waits, resource_queue="gpu")
-    forgotten = new("forgotten")
-    forgotten.add_node(WaitsToo, resource_queue="high_memory")
-"""
+QUEUES = {"HighMemory": "high_memory", "MultiCore": "multi_core", "Gpu": "gpu"}
+WORKFLOWS = workflows(
+    "dkist_cluster_test",
+    "cluster",
+    {
+        "queues": {"First": "", **dict.fromkeys(QUEUES, "First")},
+        "failing": {"Fails": ""},
+        "killed": {"Waits": ""},
+        "forgotten": {"WaitsToo": ""},
+    },
+    queues={**QUEUES, "Fails": "multi_core", "Waits": "gpu", "WaitsToo": "high_memory"},
+)
 NAME = "dkist-cluster-test"
 DAG_ID = "a_to_b_cluster_{}_1.0"
-WORKERS = {"First": "worker-a", "HighMemory": "worker-b", "MultiCore": "worker-b", "Gpu": "worker-b"}
+WORKERS = {"First": "worker-a", **dict.fromkeys(QUEUES, "worker-b")}
 ENVIRONMENT = re.compile(r"environment (built|reused)")
 
 
@@ -83,12 +76,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story(core_wheel: Path, tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Story:
     """Three runs at once, a worker that is killed meanwhile and started again, and the end of the cluster."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
-    try:
-        postgresql.programs()
-        rabbitmq.server_program()
-    except (postgresql.UnavailableError, rabbitmq.UnavailableError) as reason:
-        pytest.skip(str(reason))
+    require_servers()
     folder = tmp_path_factory.mktemp("cluster")
     airflow = Airflow.at(folder / "airflow")
     files = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}
@@ -116,10 +104,10 @@ def play(cluster: Cluster, deployed: Deployment) -> Story:
     cluster.start("worker-b")
     states = {name: [api.wait_for_end(run)["state"] for run in found] for name, found in runs.items()}
     states["lost"] = [api.wait_for_end(run)["state"] for run in lost]
-    forgotten = "data::text LIKE '%forgotten%'"
-    wait_until(lambda: "DagCallbackRequest" in callbacks(cluster, forgotten), "Airflow does not call back")
+    forgotten, query = "FROM callback WHERE data::text LIKE '%forgotten%'", cluster.postgresql.query
+    wait_until(lambda: "DagCallbackRequest" in str(query(f"SELECT data {forgotten}")), "Airflow does not call back")
     # As the DAG processor does before it runs them; if it is killed then, nobody runs them.
-    cluster.postgresql.query(f"DELETE FROM callback WHERE {forgotten}")
+    query(f"DELETE {forgotten}")
     os.kill(cluster.pid("dag-processor"), signal.SIGCONT)
     wait_until(lambda: cluster.rabbitmq.count(QUEUE) >= 2, "the lost task is not reported", interval=0.5)
     time.sleep(2)  # for a message that should not be there
@@ -129,11 +117,6 @@ def play(cluster: Cluster, deployed: Deployment) -> Story:
     messages = [json.loads(body) for _, body in cluster.rabbitmq.take_all(QUEUE)]
     spooled = [*cluster.home.glob("*/spool/*.json")]
     return Story(states, instances, messages, reconciled, processes, spooled)
-
-
-def callbacks(cluster, condition):
-    """Return what Airflow has stored for its DAG processor."""
-    return str(cluster.postgresql.query(f"SELECT data FROM callback WHERE {condition}"))
 
 
 def reconcile(cluster):

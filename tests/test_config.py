@@ -12,7 +12,6 @@ from pydantic import Field, ValidationError
 
 from dkist_processing_core import config
 from dkist_processing_core.config import (
-    DEFAULT_MESH_SERVICE,
     DKISTProcessingCoreConfiguration,
     InterserviceBusConfiguration,
     MeshService,
@@ -38,7 +37,7 @@ def test_the_defaults_are_those_of_the_contract():
     assert (settings.pip_timeout, settings.pip_retries) == (15, 5)
     assert settings.is_notebook_execution_environment is False
     assert settings.cpu_count >= 1
-    assert settings.service_mesh_detail("unknown") == DEFAULT_MESH_SERVICE
+    assert settings.service_mesh_detail("unknown") == config.DEFAULT_MESH_SERVICE
     assert settings.retry_config.retry_tries == -1
 
 

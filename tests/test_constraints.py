@@ -1,9 +1,9 @@
 """Constraints that a workflow states."""
 
 import pytest
+from support.declared_workflows import new_workflow
 from support.tasks import First, Second
 
-from dkist_processing_core import Workflow
 from dkist_processing_core.authoring.constraints import read_constraints
 from dkist_processing_core.exceptions import WorkflowError
 from dkist_processing_core.rendering.dag import dag_file
@@ -27,12 +27,6 @@ def write(folder, text, name="constraints.txt"):
     return file
 
 
-def new_workflow(**arguments):
-    return Workflow(
-        input_data="a", output_data="b", category="c", workflow_package="p", workflow_version="1", **arguments
-    )
-
-
 def test_a_lock_file_is_reduced_to_what_it_says(tmp_path):
     """Sorted, once each, without comments, hashes and continued lines."""
     assert read_constraints(write(tmp_path, LOCK), workflow="w") == CANONICAL
@@ -53,7 +47,9 @@ def test_a_lock_file_is_reduced_to_what_it_says(tmp_path):
 def test_what_is_no_requirement_is_refused(tmp_path, line):
     """With the number of the line, before anything of it could get into a DAG file."""
     file = write(tmp_path, f"numpy==2\n{line}\n")
-    with pytest.raises(WorkflowError, match=r"'a_to_b_c': the constraints .* have a line 2 that is not a requirement"):
+    with pytest.raises(
+        WorkflowError, match=r"'l0_to_l1_cam': the constraints .* have a line 2 that is not a requirement"
+    ):
         new_workflow(constraints=file)
 
 

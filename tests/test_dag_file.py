@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.command_line import run_python
-from support.declared_workflows import diamond, new_workflow
+from support.declared_workflows import diamond, new_node, new_spec, new_workflow
 from support.frozen import FROZEN
 from support.tasks import First
 
 from dkist_processing_core import __version__
-from dkist_processing_core.authoring.spec import OPERATORS, NodeSpec, WorkflowSpec
+from dkist_processing_core.authoring.spec import OPERATORS, WorkflowSpec
 from dkist_processing_core.rendering.dag import PROTOCOL, dag_file
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -102,27 +102,8 @@ texts = st.text(max_size=60)
 @given(names, names, texts, st.lists(texts, max_size=3), texts, texts, st.booleans())
 def test_any_text_survives_rendering(name, version, package, tags, doc, constraints, is_numbered):
     """Whatever stands in a docstring, a tag or constraints, the file compiles and holds just that text."""
-    node = NodeSpec(
-        name="Task",
-        task="m:Task",
-        upstreams=(),
-        queue="default",
-        pool="default_pool",
-        extras=("frozen",),
-        constraints=constraints,
-        retries=1,
-        retry_delay_seconds=1.5 if is_numbered else 60,
-        doc=doc,
-    )
-    spec = WorkflowSpec(
-        name=name,
-        version=version,
-        dag_id=f"{name}_{version}",
-        package=package,
-        distribution="p",
-        tags=tuple(tags),
-        nodes=(node,),
-    )
+    node = new_node("Task", constraints=constraints, retries=1, retry_delay_seconds=1.5 if is_numbered else 60, doc=doc)
+    spec = new_spec(node, name=name, version=version, package=package, tags=tuple(tags))
     tree = ast.parse(dag_file(spec))
     constants = {
         statement.targets[0].id: ast.literal_eval(statement.value)
@@ -167,17 +148,7 @@ def test_a_value_of_a_derived_type_is_rendered_as_what_it_is():
     assert workflow.dag_name == "l0_to_l1_cam_1.0"
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (
-            {"PYTHONHASHSEED": "1", "TZ": "UTC", "FAKE_DAYS": "0"},
-            {"PYTHONHASHSEED": "2", "TZ": "HST10", "FAKE_DAYS": "400"},
-        ),
-    ],
-    ids=["hash-seed-zone-and-day"],
-)
-def test_exports_are_the_same_bytes_everywhere_and_always(tmp_path, first, second):
+def test_exports_are_the_same_bytes_everywhere_and_always(tmp_path):
     """Two processes with another hash seed, in another time zone, more than a year apart, write the same file."""
     program = textwrap.dedent(
         """
@@ -201,8 +172,8 @@ def test_exports_are_the_same_bytes_everywhere_and_always(tmp_path, first, secon
         """
     )
     files = []
-    for environment in (first, second):
-        folder = tmp_path / environment["PYTHONHASHSEED"]
-        done = run_python(program, str(Path(__file__).parent), str(folder), **environment).check()
+    for seed, zone, days in (("1", "UTC", "0"), ("2", "HST10", "400")):
+        environment = {"PYTHONHASHSEED": seed, "TZ": zone, "FAKE_DAYS": days}
+        done = run_python(program, str(Path(__file__).parent), str(tmp_path / seed), **environment).check()
         files.append(Path(done.stdout.strip()).read_bytes())
     assert files[0] == files[1]

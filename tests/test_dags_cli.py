@@ -108,8 +108,7 @@ def dag(detail, version):
 
 
 def listed(dags):
-    status, output, _ = dags("list", "--json")
-    assert status == 0
+    output = dags("list", "--json").check().stdout
     data = json.loads(output)
     found = {name: each for each in data["releases"] for name in each["releases"]}
     return {**found, "others": {each["file"]: each["reason"] for each in data["others"]}, "remarks": data["remarks"]}
@@ -120,8 +119,7 @@ def test_each_release_is_one_line(export, dags):
     export("1.0")
     export("1.1", "one-file")
     export("1.2", "zip")
-    status, output, errors = dags("list")
-    assert (status, errors) == (0, "")
+    output = dags("list").check(stderr="").stdout
     rows = [line.split() for line in output.splitlines()[1:-1]]
     counts = [(release("1.0"), "2", "2"), (release("1.1"), "2", "1"), (release("1.2"), "2", "1")]
     assert [tuple(row[:3]) for row in rows] == counts
@@ -147,8 +145,7 @@ def test_what_is_not_exported_is_named_with_the_reason(export, dags):
     assert "other statements" in found["others"][changed.name]
     assert "not exported by this library" in found["others"]["theirs.py"]
     assert "files that this library has not exported" in found["others"][f"{DISTRIBUTION}-1.1-dags.zip"]
-    status, _, errors = dags("list")
-    assert status == 0
+    errors = dags("list").check().stderr
     assert "\x1b" not in errors
     assert dags("retire", dag("two", "1.0"), STOPPED)[0] == 2
 
@@ -227,14 +224,12 @@ def test_a_retired_release_is_restored_byte_for_byte(export, dags, tmp_path, for
     kept = bytes_of(export("1.0", form, "expected"))
     export("1.1", form, folder)
     before = contents(tmp_path / "dags")
-    status, output, errors = dags("retire", release("1.1"), STOPPED, "--reason", "it is old")
-    assert (status, errors) == (0, "")
+    dags("retire", release("1.1"), STOPPED, "--reason", "it is old").check(stderr="")
     assert bytes_of(tmp_path / folder) == kept
     [record] = records(tmp_path / "dags-retired")
     assert (record.releases, record.reason, record.is_complete) == ([release("1.1")], "it is old", True)
     assert release("1.1") in dags("list")[1].splitlines()[-1]
-    status, output, errors = dags("restore", release("1.1"))
-    assert (status, errors) == (0, "")
+    output = dags("restore", release("1.1")).check(stderr="").stdout
     assert output.count("restored: ") == (2 if form == "files" else 1)
     after = contents(tmp_path / "dags")
     assert {name: each for name, each in after.items() if not name.endswith(".json")} == {
@@ -276,9 +271,7 @@ def test_a_file_of_two_releases_goes_only_if_both_are_named(export, dags, tmp_pa
     [first], [second] = folder.glob("*.py"), (tmp_path / "elsewhere").glob("*.py")
     first.write_text(first.read_text() + second.read_text())
     assert listed(dags)[release("1.0")] == listed(dags)[release("1.1")]
-    status, _, errors = dags("retire", release("1.0"), STOPPED)
-    assert status == 2
-    assert f"also has workflows of {release('1.1')}" in errors
+    dags("retire", release("1.0"), STOPPED).check(f"also has workflows of {release('1.1')}", status=2)
     assert dags("retire", release("1.0"), release("1.1"), STOPPED)[0] == 0
     assert not first.exists()
 
@@ -286,16 +279,12 @@ def test_a_file_of_two_releases_goes_only_if_both_are_named(export, dags, tmp_pa
 def test_without_knowledge_of_runs_nothing_is_touched(export, dags, tmp_path, monkeypatch):
     """Neither without a word on Airflow, nor if its API is not there."""
     before = contents(export("1.0"))
-    status, _, errors = dags("retire", release("1.0"))
-    assert status == 2
-    assert "--airflow-is-stopped" in errors
+    dags("retire", release("1.0")).check("--airflow-is-stopped", status=2)
     assert dags("retire", release("1.0"), STOPPED, "--airflow", "http://127.0.0.1:1")[0] == 2
     monkeypatch.setenv("AIRFLOW_CLI_TOKEN", "t0ken-of-a-test")
     for verb in ("retire", "list"):
         words = [release("1.0")] if verb == "retire" else []
-        status, _, errors = dags(verb, *words, "--airflow", "http://127.0.0.1:1")
-        assert status == 1
-        assert "does not answer" in errors
+        errors = dags(verb, *words, "--airflow", "http://127.0.0.1:1").check("does not answer", status=1).stderr
         assert "t0ken" not in errors
     assert contents(tmp_path / "dags") == before
     assert not (tmp_path / "dags-retired").exists()
@@ -304,8 +293,7 @@ def test_without_knowledge_of_runs_nothing_is_touched(export, dags, tmp_path, mo
 def test_a_dry_run_says_all_and_changes_nothing(export, dags, tmp_path):
     """Each file, the manifest and the archive."""
     before = contents(export("1.0"))
-    status, output, errors = dags("retire", release("1.0"), STOPPED, "--dry-run")
-    assert (status, errors) == (0, "")
+    output = dags("retire", release("1.0"), STOPPED, "--dry-run").check(stderr="").stdout
     for name in (f"{dag('one', '1.0')}.py", f"{dag('two', '1.0')}.py", "manifest.json", "dags-retired"):
         assert name in output
     assert contents(tmp_path / "dags") == before
@@ -331,9 +319,7 @@ def test_a_name_that_does_not_exist_is_an_error_of_usage(export, dags):
     """Nothing is done for the others either, and the close name is suggested."""
     folder = export("1.0")
     for verb, words in (("retire", [STOPPED]), ("restore", [])):
-        status, _, errors = dags(verb, release("1.0"), release("1.00"), *words)
-        assert status == 2
-        assert "release" in errors
+        dags(verb, release("1.0"), release("1.00"), *words).check("release", status=2)
     assert len(list(folder.glob("*.py"))) == 2
     assert f"did you mean '{release('1.0')}'" in dags("retire", release("1.O"), STOPPED)[2]
 
@@ -343,9 +329,7 @@ def test_another_file_is_never_replaced(dags, retired, tmp_path):
     folder = tmp_path / "dags"
     (folder / f"{dag('two', '1.0')}.py").write_text("# mine\n")
     before, archived = contents(folder), bytes_of(tmp_path / "dags-retired")
-    status, _, errors = dags("restore", release("1.0"))
-    assert status == 1
-    assert "is not the file that was retired" in errors
+    dags("restore", release("1.0")).check("is not the file that was retired", status=1)
     assert (contents(folder), bytes_of(tmp_path / "dags-retired")) == (before, archived)
 
 
@@ -355,9 +339,7 @@ def test_what_was_retired_twice_is_named_by_its_folder(export, dags, tmp_path):
         export("1.0")
         assert dags("retire", release("1.0"), STOPPED)[0] == 0
     first, _ = records(tmp_path / "dags-retired")
-    status, _, errors = dags("restore", release("1.0"))
-    assert status == 2
-    assert first.name in errors
+    dags("restore", release("1.0")).check(first.name, status=2)
     assert dags("restore", first.name)[0] == 0
     assert len(records(tmp_path / "dags-retired")) == 1
 
@@ -430,9 +412,7 @@ def test_an_error_on_the_way_puts_everything_back(export, dags, tmp_path, full_d
     """Such as a disk that is full; the archive is empty again."""
     before = bytes_of(export("1.0"))
     full_disk(lambda written: b"two" not in written["manifest.json"])
-    status, _, errors = dags("retire", release("1.0"), STOPPED)
-    assert status == 1
-    assert "No space left on device" in errors
+    dags("retire", release("1.0"), STOPPED).check("No space left on device", status=1)
     assert bytes_of(tmp_path / "dags") == before
     assert list((tmp_path / "dags-retired").iterdir()) == []
 
@@ -456,9 +436,7 @@ def test_a_damaged_record_is_named(dags, retired):
     )
     for text in ("{", "[]", *(json.dumps(whole | change) for change in changes)):
         (retired.folder / "retired.json").write_text(text)
-        status, _, errors = dags("restore", release("1.0"))
-        assert status == 1
-        assert "retired.json is damaged" in errors
+        dags("restore", release("1.0")).check("retired.json is damaged", status=1)
 
 
 @pytest.mark.parametrize("kind", ["content", "link", "missing"])
@@ -472,9 +450,7 @@ def test_an_archived_file_that_somebody_has_changed_is_not_restored(dags, retire
     elif kind == "link":
         (tmp_path / "another.py").write_bytes(content)
         file.symlink_to(tmp_path / "another.py")
-    status, _, errors = dags("restore", release("1.0"))
-    assert status == 1
-    assert str(file) in errors
+    dags("restore", release("1.0")).check(str(file), status=1)
     assert list((tmp_path / "dags").glob("*.py")) == []
     assert records(tmp_path / "dags-retired") == [retired]
 
@@ -541,9 +517,7 @@ def test_two_dag_folders_can_have_one_archive(export, dags, command, tmp_path):
     assert dags("retire", release("1.0"), STOPPED, "--archive", archive)[0] == 0
     [record] = records(archive)
     others = ["--dags", tmp_path / "others", "--archive", archive]
-    status, _, errors = command("dags", "restore", release("1.0"), *others)
-    assert status == 2
-    assert f"was retired from {tmp_path / 'dags'}" in errors
+    command("dags", "restore", release("1.0"), *others).check(f"was retired from {tmp_path / 'dags'}", status=2)
     (record.folder / "retired.json").write_text(
         (record.folder / "retired.json").read_text().replace('"is_complete": true', '"is_complete": false')
     )
@@ -574,10 +548,7 @@ def test_an_api_that_fails_on_the_way_costs_nothing_but_a_second_command(export,
         return of_api(is_paused=paused.get(dag_id))
 
     words = [release("1.0"), *airflow_api(answer)]
-    status, _, errors = dags("retire", *words)
-    assert status == 1
-    assert "500" in errors
-    assert "could not be put back completely" in errors
+    dags("retire", *words).check("500", "could not be put back completely", status=1)
     assert bytes_of(tmp_path / "dags") == before
     assert set(paused.values()) == {True}
     assert "was interrupted" in dags("list")[2]
@@ -603,9 +574,7 @@ def is_version(request):
 def test_an_airflow_that_refuses_leaves_nothing_half_done(export, dags, tmp_path, airflow_api, answer, message):
     """The error says why; one that knows no DAG may be that of another machine, while the right one has runs."""
     before = contents(export("1.0"))
-    status, _, errors = dags("retire", release("1.0"), *airflow_api(answer))
-    assert status == 1
-    assert message in errors
+    errors = dags("retire", release("1.0"), *airflow_api(answer)).check(message, status=1).stderr
     assert "could not be put back" not in errors
     after = contents(tmp_path / "dags")
     changed = {name for name in before if after.get(name) != before[name]}
@@ -619,8 +588,7 @@ def test_json_is_written_although_the_api_fails(export, dags, airflow_api, words
     """The program that reads it learns the reason."""
     export("1.0")
     api = airflow_api(lambda request, known: known if is_version(request) else Response(500, b"the database is gone"))
-    status, output, _ = dags("retire", release("1.0"), *api, "--json", *words)
-    assert status == 1
+    output = dags("retire", release("1.0"), *api, "--json", *words).check(status=1).stdout
     [told] = json.loads(output)
     assert told["state"] == "refused"
     assert "the database is gone" in told["reasons"][0]

@@ -12,13 +12,12 @@ from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
 
-pytestmark = pytest.mark.network
 REQUIREMENT = f"{NAME}[frozen]==1.0"
 
 
 def test_a_half_built_environment_is_built_anew(releases, warm_cache, tmp_path):
     """Without the ready marker nothing of it is trusted."""
-    cache = tmp_path / "cache"
+    cache = tmp_path / "environments"
     [ready] = environments(warm_cache)
     half = cache / LAYOUT / ready.name
     (cache / LAYOUT).mkdir(parents=True)
@@ -27,9 +26,7 @@ def test_a_half_built_environment_is_built_anew(releases, warm_cache, tmp_path):
     (half / OWNER_MARK).touch()
     (half / "bin" / "python").write_text("#!/bin/sh\nexit 0\n")
     (half / "bin" / "python").chmod(0o755)
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
-    assert done.returncode == 0, done.stdout
-    assert "INFO team: good, recipe run 42" in done.stdout
+    run("Good", releases).check("INFO team: good, recipe run 42")
     marker = json.loads((half / ".ready").read_text())
     assert marker["requirement"] == REQUIREMENT
     assert {"dkist_script_test-1.0", f"dkist_processing_core-{VERSION}"} <= set(marker["distributions"])
@@ -72,37 +69,30 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_environment_is_built_anew(releases, warm_cache, tmp_path, damage):
+def test_a_damaged_environment_is_built_anew(releases, cache, damage):
     """It is noticed before anything is started, and never again."""
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
     damage(environments(cache)[0])
     for text in ("dkist: building the environment", "dkist: environment reused"):
-        done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
-        assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
-        assert text in done.stdout
+        run("Good", releases).check("INFO team: good, recipe run 42", text)
 
 
-def test_what_a_task_adds_to_its_environment_is_no_damage(releases, warm_cache, tmp_path):
+def test_what_a_task_adds_to_its_environment_is_no_damage(releases, environment):
     """Such as what is compiled, or a file that has grown; nobody builds again what others may run in."""
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
-    [environment] = environments(cache)
     [modules] = environment.glob("lib/*/site-packages")
     (modules / "another.py").touch()
     with (modules / "dkist_script_test/__init__.py").open("a") as file:
         file.write("# grown")
     for each in modules.rglob("*.pyc"):
         each.unlink()
-    assert "environment reused" in run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache)).stdout
+    assert "environment reused" in run("Good", releases).stdout
 
 
-def test_a_damaged_environment_is_not_built_under_a_task_that_runs_in_it(releases, warm_cache, tmp_path):
+def test_a_damaged_environment_is_not_built_under_a_task_that_runs_in_it(releases, environment, tmp_path):
     """Those that need it wait for the end of that task, and then one of them builds it."""
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
-    [environment] = environments(cache)
-    running = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(cache), FACTS=str(tmp_path / "facts"))
+    running = start(new_spec("Waits"), releases, FACTS=str(tmp_path / "facts"))
     wait_for(tmp_path / "facts")
     DAMAGES["the-task"](environment)
-    waiting = [start(new_spec("Good"), releases, DKIST_ENVIRONMENT_CACHE=str(cache)) for _ in range(3)]
+    waiting = [start(new_spec("Good"), releases) for _ in range(3)]
     logs = [""] * len(waiting)
     for number, process in enumerate(waiting):
         while "waiting for it" not in logs[number]:

@@ -1,7 +1,6 @@
 """The table of the libraries that this one builds upon: docs/reference/dependencies.rst."""
 
 import ast
-import re
 import sys
 import tomllib
 
@@ -9,6 +8,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from support.releases import REPOSITORY
+from support.shown import quoted, table
 
 PAGE = REPOSITORY / "docs" / "reference" / "dependencies.rst"
 PACKAGE = REPOSITORY / "dkist_processing_core"
@@ -18,18 +18,6 @@ FOR_USERS = ("airflow", "build", "otel")
 DOCUMENTED = {"os", "sys"}
 # Public names of named tuples.
 NOT_PRIVATE = {"_asdict", "_fields", "_replace"}
-
-
-def rows():
-    """Return distribution, versions, and the other cells of each row."""
-    table = PAGE.read_text().partition(".. list-table::")[2]
-    cells = [re.split(r"\n     -", row.split("\n\n")[0]) for row in re.split(r"\n   \* - ", table)[2:]]
-    return [[" ".join(cell.split()) for cell in row] for row in cells]
-
-
-def names(text):
-    """Return what stands in double backquotes."""
-    return re.findall(r"``([^`]+)``", text)
 
 
 def required():
@@ -63,21 +51,21 @@ def private_names(tree):
 
 def test_the_table_has_what_users_get():
     """Each distribution of the base and of the extras for users, with the versions of pyproject.toml; and no other."""
-    stated = {names(row[0])[0]: {str(SpecifierSet("".join(names(row[1]))))} for row in rows()}
+    stated = {quoted(row[0])[0]: {str(SpecifierSet("".join(quoted(row[1]))))} for row in table(PAGE.read_text())}
     assert stated == required()
 
 
 def test_what_is_used_beyond_an_interface_has_a_module_and_a_test():
     """Or nothing is, and then neither of them is named."""
-    for distribution, _, use, places in rows():
-        modules = [name for name in names(places) if "::" not in name]
-        tests = [name for name in names(places) if "::" in name]
+    for distribution, _, use, places in table(PAGE.read_text()):
+        modules = [name for name in quoted(places) if "::" not in name]
+        tests = [name for name in quoted(places) if "::" in name]
         assert (use.split(";")[0] == "nothing") == (not modules) == (not tests), distribution
 
 
 def test_what_the_page_names_exists():
     """Modules of the package, and tests."""
-    for name in names(PAGE.read_text()):
+    for name in quoted(PAGE.read_text()):
         if "::" in name:
             file, _, test = name.partition("::")
             tree = ast.parse((REPOSITORY / "tests" / file).read_text())
@@ -88,7 +76,7 @@ def test_what_the_page_names_exists():
 
 def test_a_private_name_of_another_library_is_on_the_page():
     """With the module that uses it."""
-    mentioned = {part for name in names(PAGE.read_text()) for part in (name, *name.split("."))}
+    mentioned = {part for name in quoted(PAGE.read_text()) for part in (name, *name.split("."))}
     found = {file: private_names(ast.parse(file.read_text())) for file in PACKAGE.rglob("*.py")}
     assert len(set().union(*found.values())) >= 5
     missing = {

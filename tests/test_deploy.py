@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from support.command_line import run_command
 from support.dockerfile_replay import instructions
 from support.hadolint import lint
 from support.processes import wait_for, wait_until_dead
@@ -48,9 +49,7 @@ NOMAD = {
         *("volume_mount", "resources"),
     },
     "lifecycle": {"hook", "sidecar"},
-    "config": {
-        *("image", "args", "network_mode", "init", "readonly_rootfs", "cap_drop", "security_opt", "mount"),
-    },
+    "config": {*("image", "args", "network_mode", "init", "readonly_rootfs", "cap_drop", "security_opt", "mount")},
     "mount": {"type", "target"},
     "template": {"data", "destination", "env", "perms", "uid", "gid"},
     "dynamic": {"for_each", "content"},
@@ -78,12 +77,7 @@ def analyze(tmp_path):
         file.write_text(re.sub(r"^Exec.*", lambda line: machine.place(line[0]), file.read_text(), flags=re.MULTILINE))
 
     def run(command, name, *options):
-        return subprocess.run(
-            [tool, command, *options, units / name],
-            env={**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:"},
-            capture_output=True,
-            text=True,
-        )
+        return run_command(tool, command, *options, units / name, SYSTEMD_UNIT_PATH=f"{units}:")
 
     return run
 
@@ -184,7 +178,6 @@ def test_every_file_can_be_downloaded_from_the_guide():
 @pytest.mark.airflow
 def test_airflow_has_every_setting():
     """Those in the settings, in the secrets, and in what the units and the images set."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     text = "".join(file.read_text() for file in (*FILES, COMMON, DEPLOY / "airflow.env", DEPLOY / "Dockerfile"))
     names = sorted(set(re.findall(r"AIRFLOW__\w+", text)))
     program = """
@@ -196,13 +189,7 @@ def test_airflow_has_every_setting():
         known = {f"AIRFLOW__{section}__{name}".upper() for section in sections for name in sections[section]["options"]}
         print(*(set(sys.argv[1:]) - known))
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), *names],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    done = run_command(sys.executable, "-c", textwrap.dedent(program), *names).check()
     assert len(names) > 10
     assert done.stdout.splitlines()[-1] == ""
 
@@ -366,8 +353,7 @@ def test_the_commands_of_the_guide_install_the_units(tmp_path):
         "PIP": str(tmp_path / "bin/pip/python"),
     }
     script = re.sub(r"(?<![\w./-])/(?=(?:opt|etc|srv)/)", f"{tmp_path}/", textwrap.dedent("".join(blocks)))
-    done = subprocess.run(["sh", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    run_command("sh", "-euc", script, cwd=folder, env=environment).check(stderr="")
     assert (tmp_path / "etc/dkist/secrets").stat().st_mode & 0o777 == 0o700
     enabled = re.findall(r"^systemctl enable --now (.*)", (tmp_path / "log").read_text(), re.MULTILINE)
     for name in " ".join(enabled).split():
@@ -382,24 +368,20 @@ def test_the_commands_of_the_guide_install_the_units(tmp_path):
     assert f"dkist-processing-core[airflow]=={VERSION}\n" in (tmp_path / "log").read_text()
 
 
-FOLDERS = ["CREDENTIALS_DIRECTORY", "NOMAD_SECRETS_DIR"]
+def enter(*command, **folders):
+    """Run a command by entrypoint.sh, with folders of secrets."""
+    return run_command(DEPLOY / "entrypoint.sh", *command, env={"PATH": os.environ["PATH"], **folders})
 
 
-@pytest.mark.parametrize("variable", FOLDERS)
+@pytest.mark.parametrize("variable", ["CREDENTIALS_DIRECTORY", "NOMAD_SECRETS_DIR"])
 def test_secrets_become_variables(tmp_path, variable):
     """Whatever is in them; other files of Nomad do not."""
     (tmp_path / "ISB_PASSWORD").write_text("""it's "$HOME" \\ #1\n""")
     (tmp_path / "PIP_INDEX_URL").write_text("https://user:pass%20word@index.example.org/simple")
     (tmp_path / "nomad_token").write_text("t")
     (tmp_path / "EMPTY_FOLDER").mkdir()
-    done = subprocess.run(
-        [DEPLOY / "entrypoint.sh", sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"],
-        env={"PATH": os.environ["PATH"], variable: str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(done.stdout)
+    program = "import json, os; print(json.dumps(dict(os.environ)))"
+    found = json.loads(enter(sys.executable, "-c", program, **{variable: tmp_path}).check().stdout)
     assert found["ISB_PASSWORD"] == """it's "$HOME" \\ #1"""
     assert found["PIP_INDEX_URL"] == "https://user:pass%20word@index.example.org/simple"
     assert {"nomad_token", "EMPTY_FOLDER"}.isdisjoint(found)
@@ -411,20 +393,13 @@ def test_nothing_starts_without_a_secret_that_cannot_be_read(tmp_path):
         (tmp_path / "ISB_PASSWORD").symlink_to("/proc/self/mem")  # which even root cannot read from its beginning
     else:
         (tmp_path / "ISB_PASSWORD").touch(mode=0)
-    done = subprocess.run(
-        [DEPLOY / "entrypoint.sh", "echo", "started"],
-        env={"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
+    done = enter("echo", "started", CREDENTIALS_DIRECTORY=tmp_path)
     assert (done.returncode != 0, done.stdout, "ISB_PASSWORD" in done.stderr) == (True, "", True)
 
 
 def test_without_secrets_a_program_is_started(tmp_path):
     """As an image is tried at a desk."""
-    command = [DEPLOY / "entrypoint.sh", "echo", "started"]
-    environment = {"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": str(tmp_path)}
-    assert subprocess.run(command, env=environment, capture_output=True, text=True).stdout == "started\n"
+    enter("echo", "started", CREDENTIALS_DIRECTORY=tmp_path).check(stdout="started\n")
 
 
 # Stands for Celery: on SIGTERM it takes no more work and ends with its child, which is in a session of its own.
@@ -468,17 +443,10 @@ def test_a_stop_waits_for_the_work_that_goes_on(worker, tmp_path):
     wait_until_dead([main, child])
 
 
-def test_what_goes_on_too_long_is_told_to_end(worker):
-    """In whatever session it is."""
-    process, main, child = worker(1)
-    process.terminate()
-    assert process.wait(PATIENCE_SECONDS) == 7
-    wait_until_dead([main, child])
-
-
-def test_a_worker_that_ends_by_itself_ends_the_container(worker):
-    """With its status, so that the container or the unit is started again."""
-    process, main, child = worker(600)
-    os.kill(child, signal.SIGKILL)
+@pytest.mark.parametrize(("drain_seconds", "is_stopped"), [(1, True), (600, False)], ids=["too-long", "by-itself"])
+def test_what_goes_on_too_long_and_what_ends_by_itself_end_the_container(worker, drain_seconds, is_stopped):
+    """In whatever session the work is, with the worker's status, so that it is started again unless it was stopped."""
+    process, main, child = worker(drain_seconds)
+    process.terminate() if is_stopped else os.kill(child, signal.SIGKILL)
     assert process.wait(PATIENCE_SECONDS) == 7
     wait_until_dead([main, child])

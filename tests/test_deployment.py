@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.api import Api
-from support.command_line import run_command
+from support.command_line import run_command, start_command
 from support.components import START_SECONDS
 from support.dockerfile_replay import Replay
 from support.mesh import mesh_config
@@ -19,6 +19,7 @@ from support.messages import QUEUE
 from support.ports import free_ports
 from support.processes import is_alive, wait_for, wait_until_dead
 from support.releases import REPOSITORY, export_workflows, make_index, write_package
+from support.sources import workflows
 from support.units import DEPLOY, Machine, can_confine, confined, give
 from support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -61,16 +62,9 @@ FILES = {
                 super().__exit__(*error)
                 Path(os.environ["FACTS"]).with_suffix(".torn_down").touch()
         ''',
-    "workflows.py": """
-        from dkist_processing_core import Workflow
-        from dkist_deployment_test.tasks import Lasts
-
-        workflow = Workflow(
-            input_data="a", output_data="b", category="deployed", detail="lasts", workflow_package=__package__,
-            workflow_version="1.0",
-        )
-        workflow.add_node(Lasts, resource_queue="high_memory")
-        """,
+    "workflows.py": workflows(
+        "dkist_deployment_test", "deployed", {"lasts": {"Lasts": ""}}, queues={"Lasts": "high_memory"}
+    ),
 }
 
 
@@ -86,7 +80,6 @@ def reachable():
 @pytest.fixture(scope="module")
 def machine(rabbitmq, core_wheel, reachable, tmp_path_factory):
     """A machine on which the folder was installed as its README says, with the settings and secrets of this test."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     root = reachable / "machine"
     project = write_package(tmp_path_factory.mktemp("sources"), FILES, name=NAME)
     index = make_index(root / "index", core_wheel, project)
@@ -277,14 +270,9 @@ def test_the_steps_of_the_images_give_a_worker(image):
     environment = {**image.environment, "USER": "airflow", "TMPDIR": f"{image.root}/tmp"}
     command = image.below(" ".join([*image.entrypoint, *image.command, "--skip-serve-logs"])).split()
     with (image.root / "log").open("w") as log:
-        worker = subprocess.Popen(
-            confined(image.root, command),
-            cwd=image.folder,
-            env={**environment, "CREDENTIALS_DIRECTORY": f"{image.root}/secrets"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        options = {"cwd": image.folder, "stdout": log, "stderr": subprocess.STDOUT, "env": environment}
+        secrets = f"{image.root}/secrets"
+        worker = start_command(*confined(image.root, command), **options, CREDENTIALS_DIRECTORY=secrets)
     try:
         text = (image.root / "log").read_text
         wait_until(lambda: "Cannot connect to amqp://nobody" in text() or worker.poll() is not None, text)

@@ -67,9 +67,7 @@ def test_a_package_without_an_init_file_belongs_to_who_has_files_in_it(site, tmp
 
 
 @pytest.mark.parametrize(
-    "direct_url",
-    ["{", "[]", '{"dir_info": {"editable": true}}'],
-    ids=["no-json", "no-table", "no-url"],
+    "direct_url", ["{", "[]", '{"dir_info": {"editable": true}}'], ids=["no-json", "no-table", "no-url"]
 )
 def test_a_damaged_direct_url_is_as_none(site, direct_url):
     """The RECORD is what is left to find a distribution by."""

@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from support.command_line import run_command, start_command
 from support.declared_workflows import new_workflow
 from support.dockerfile_replay import Replay, instructions
 from support.hadolint import lint
@@ -26,7 +27,7 @@ from dkist_processing_core.build_utils import export_notebook_dockerfile
 from dkist_processing_core.exceptions import ChangedFileError, WorkflowError, WorkflowValidationError
 from dkist_processing_core.rendering.dockerfile import dockerfile
 
-pytestmark = [pytest.mark.once, pytest.mark.usefixtures("without_airflow")]
+pytestmark = [pytest.mark.once, pytest.mark.timeout(1200), pytest.mark.usefixtures("without_airflow")]
 
 INSTRUMENT = REPOSITORY / "examples" / "instrument"
 TOKEN = "only-for-this-test"
@@ -123,12 +124,9 @@ def test_the_notebooks_are_copied_by_name():
 def test_constraints_hold_for_the_worker_as_well():
     """Those of all nodes together, each once, quoted for the shell."""
     text = rendered(spec(First="a==1\nb==2; python_version<'4'", Second="a==1"))
-    lines = subprocess.run(
-        ["/bin/sh", "-c", step(text, "RUN", "printf").replace("> /opt/constraints.txt", "")],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    lines = (
+        run_command("/bin/sh", "-c", step(text, "RUN", "printf").replace("> /opt/constraints.txt", "")).check().stdout
+    )
     assert lines == "a==1\nb==2; python_version<'4'\n"
     assert "pip install --disable-pip-version-check --constraint=/opt/constraints.txt " in step(
         text, "RUN", "/opt/worker/bin/python"
@@ -251,32 +249,16 @@ def image(core_wheel, tmp_path_factory):
         "from dkist_processing_example import workflows\n"
         "export_notebook_dockerfile(workflows, context='context')\n"
     )
-    subprocess.run(
-        [python, "-c", program],
-        cwd=folder,
-        env={**os.environ, "BUILD_VERSION": "1.0.0"},
-        check=True,
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    run_command(python, "-c", program, cwd=folder, BUILD_VERSION="1.0.0").check()
     replay = Replay(folder / "context" / "Dockerfile", folder / "root")
     replay.run(**links)
     return replay
 
 
 def in_image(image, *command, **environment):
-    return subprocess.run(
-        [str(each) for each in command],
-        cwd=image.folder,
-        env={**image.environment, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run_command(*command, cwd=image.folder, env={**image.environment, **environment}, seconds=300)
 
 
-@pytest.mark.network
-@pytest.mark.timeout(1200)
 def test_the_steps_give_an_environment_of_exactly_the_release(image):
     """It holds the frozen dependencies of the example, and not JupyterLab."""
     program = "from importlib.metadata import distributions as d; print(*(f'{e.name}=={e.version}' for e in d()))"
@@ -292,8 +274,6 @@ def test_the_steps_give_an_environment_of_exactly_the_release(image):
     assert "dkist-processing" not in server
 
 
-@pytest.mark.network
-@pytest.mark.timeout(1200)
 def test_the_steps_make_a_user_who_owns_the_notebooks(image):
     """No other step needs root."""
     assert image.log.read_text().splitlines() == [
@@ -314,22 +294,14 @@ def answer(port, path, token=None):
         return response.status, response.read().decode()
 
 
-@pytest.mark.network
-@pytest.mark.timeout(1200)
 def test_jupyterlab_answers_below_the_base_url(image):
     """The health check passes, the kernel is that of the release, the notebooks exist, and a token is required."""
     [port] = free_ports(1)
     command = [word.replace("8888", str(port)).replace("0.0.0.0", "127.0.0.1") for word in image.command]
     health = [word.replace("8888", str(port)) for word in image.health]
     root = [] if os.getuid() else ["--allow-root"]  # The replay has no user of its own.
-    with subprocess.Popen(
-        [*command, *root],
-        cwd=image.folder,
-        env={**image.environment, "JUPYTER_TOKEN": TOKEN},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as server:
+    options = {"cwd": image.folder, "stdout": subprocess.DEVNULL, "env": image.environment, "JUPYTER_TOKEN": TOKEN}
+    with start_command(*command, *root, **options) as server:
         try:
             wait_until(
                 lambda: in_image(image, *health).returncode == 0 or server.poll() is not None,
@@ -368,8 +340,6 @@ def run_notebook(image, name, tmp_path, recipe_run_id):
     return done.returncode, [cell for cell in cells if cell["cell_type"] == "code"]
 
 
-@pytest.mark.network
-@pytest.mark.timeout(1200)
 def test_the_notebook_of_the_example_runs_from_first_to_last_cell(image, tmp_path):
     """With JupyterLab's kernel all products are written, and no cell warns of another release."""
     status, cells = run_notebook(image, "raw_to_level1_example_1.0.0.ipynb", tmp_path, 5)
@@ -389,8 +359,6 @@ def test_the_notebook_of_the_example_runs_from_first_to_last_cell(image, tmp_pat
     assert "## `MakePreview`" in document
 
 
-@pytest.mark.network
-@pytest.mark.timeout(1200)
 def test_the_notebook_of_the_failing_example_stops_at_its_failure(image, tmp_path):
     """The cell shows the error of the task."""
     status, cells = run_notebook(image, "raw_to_level1_example_failing_1.0.0.ipynb", tmp_path, 5)
@@ -400,8 +368,6 @@ def test_the_notebook_of_the_failing_example_stops_at_its_failure(image, tmp_pat
     ]
 
 
-@pytest.mark.network
-@pytest.mark.timeout(1200)
 def test_the_command_line_can_be_used_to_roll_back(image):
     """The worker's programs are on the path of a terminal."""
     assert shutil.which("dkist-processing-core", path=image.environment["PATH"]) == str(

@@ -5,7 +5,6 @@ import re
 import shutil
 import textwrap
 
-import pytest
 from support.command_line import run_command
 from support.releases import REPOSITORY, new_environment, with_links
 
@@ -52,31 +51,14 @@ def variables_in_the_code():
 
 # Passed from one process of this library to the next, or set by the system, or Airflow's own.
 INTERNAL = {
-    "AIRFLOW_CONFIG",
-    "AIRFLOW_HOME",
-    "DKIST_ENVIRONMENT_IDENTITY",
-    "DKIST_LOG_MARK",
-    "DKIST_OUTCOME",
-    "DKIST_WORKER_PYTHON",
-    "HOME",
-    "PATH",
-    "PWD",
-    "TERM",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_DIRS",
-    "XDG_CONFIG_HOME",
-    "XDG_STATE_HOME",
+    *("AIRFLOW_CONFIG", "AIRFLOW_HOME", "DKIST_ENVIRONMENT_IDENTITY", "DKIST_LOG_MARK", "DKIST_OUTCOME"),
+    *("DKIST_WORKER_PYTHON", "HOME", "PATH", "PWD", "TERM", "XDG_CACHE_HOME", "XDG_CONFIG_DIRS"),
+    *("XDG_CONFIG_HOME", "XDG_STATE_HOME"),
 }
 # Read by a pattern, by rich, by a unit of deploy/ or by the installer, so a search for names does not find them.
 NOT_BY_NAME = {
-    "CURL_CA_BUNDLE",
-    "DKIST_QUEUES",
-    "NO_COLOR",
-    "NOMAD_ALLOC_ID",
-    "NOMAD_ALLOC_NAME",
-    "NOMAD_GROUP_NAME",
-    "REQUESTS_CA_BUNDLE",
-    "SSL_CERT_FILE",
+    *("CURL_CA_BUNDLE", "DKIST_QUEUES", "NO_COLOR", "NOMAD_ALLOC_ID", "NOMAD_ALLOC_NAME"),
+    *("NOMAD_GROUP_NAME", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"),
 }
 for signal in ("TRACES", "METRICS"):
     own = f"OTEL_EXPORTER_OTLP_{signal}_"
@@ -112,7 +94,6 @@ def test_every_queue_has_a_pool():
     }
 
 
-@pytest.mark.network
 def test_the_package_of_the_readme_works(tmp_path, core_wheel):
     """The package of the README installs, its workflow exports and runs, and so does the script of its task."""
     tutorial = shutil.copytree(TUTORIAL, tmp_path / "tutorial")
@@ -128,7 +109,7 @@ def test_the_package_of_the_readme_works(tmp_path, core_wheel):
     workflows, program = "dkist_processing_tutorial.workflows", python.with_name("dkist-processing-core")
     run(program, "export", workflows, "--to", "exported", BUILD_VERSION="1.0.0")
     assert (tmp_path / "exported" / "l0_to_activity_tutorial_1.0.0.py").is_file()
-    output = run(program, "run", workflows, "--recipe-run-id", "1", "--in-process", DKIST_RUNS=str(tmp_path / "runs"))
+    output = run(program, "run", workflows, "--recipe-run-id", "1", "--in-process")
     assert "relative sunspot number 39" in output
     (tmp_path / "script.sh").write_text(run(program, "show", workflows, "--node", "CountSunspots"))
     output = run("bash", "script.sh", DKIST_RECIPE_RUN_ID="1", DKIST_DEV_PROJECT=str(tutorial))

@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +14,8 @@ from dkist_processing_core.common.programs import run_program
 pytest.importorskip(
     "pydata_sphinx_theme", reason="the tools of the documentation are not installed (pip install '.[docs]')"
 )
+
+bs4 = pytest.importorskip("bs4")  # which the theme brings
 
 PAGES = ["index", "tutorial/first_package", "how-to/operate", "how-to/deploy", "reference/environment_variables"]
 # What a reader looks for, and a page that must be among what is found.
@@ -65,39 +66,26 @@ def test_the_search_finds(chromium, html, word, page):
     assert page in {Path(urlsplit(each).path).relative_to(html).as_posix() for each in found}
 
 
-class Links(HTMLParser):
-    """The links of a page, and what they can lead to in it."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.links: set[str] = set()
-        self.ids: set[str] = set()
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        """Note what a tag refers to and is called."""
-        values = dict(attributes)
-        self.ids |= {each for each in (values.get("id"), values.get("name")) if each}
-        self.links |= {each for each in (values.get("href"), values.get("src")) if each}
+def values(page, *names):
+    """Return the values of some attributes in a page."""
+    return {each[name] for name in names for each in page.select(f"[{name}]") if each[name]}
 
 
 def test_every_link_leads_to_a_file_and_a_place_in_it(html):
     """Of all pages; addresses elsewhere are not followed, but must be https."""
-    pages = {
-        file: Links(file.read_text(encoding="utf-8")) for file in html.rglob("*.html") if "_static" not in file.parts
-    }
+    files = (file for file in html.rglob("*.html") if "_static" not in file.parts)
+    pages = {file: bs4.BeautifulSoup(file.read_text(encoding="utf-8"), "html.parser") for file in files}
+    places = {file: values(page, "id", "name") for file, page in pages.items()}
     broken = []
     for file, page in pages.items():
-        for link in page.links:
+        for link in values(page, "href", "src"):
             address = urlsplit(link)
             if address.scheme:
                 if address.scheme not in {"https", "data", "javascript", "mailto"}:
                     broken.append((file.name, link))
                 continue
             target = (file.parent / unquote(address.path)).resolve() if address.path else file
-            if not target.exists() or (
-                address.fragment and target in pages and address.fragment not in pages[target].ids
-            ):
+            if not target.exists() or (address.fragment and target in pages and address.fragment not in places[target]):
                 broken.append((str(file.relative_to(html)), link))
     assert broken == []
 

@@ -1,5 +1,6 @@
 """Each fault of a machine is one red line, and its remedy works; real servers, real locks, a real Airflow."""
 
+import contextlib
 import json
 import os
 import re
@@ -10,14 +11,13 @@ import subprocess
 import sys
 import sysconfig
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.apm import SERVICE
-from support.command_line import PROGRAM, run_program
+from support.command_line import PROGRAM, run_command, run_program
 from support.examined import (
     ask_for_pools,
     ask_once,
@@ -34,7 +34,6 @@ from support.mesh import BUS, mesh_config
 from support.messages import new_envelope
 from support.peers import peer, relay, swallowing
 from support.ports import free_ports
-from support.rabbitmq import RabbitMQ, UnavailableError
 from support.waiting import PATIENCE_SECONDS, assert_takes_at_most, wait_until
 from support.wheels import make_wheel
 
@@ -57,18 +56,9 @@ is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a fol
 
 
 @pytest.fixture(scope="module")
-def server(certificates, tmp_path_factory, isolated_environment):
-    """A running RabbitMQ of these tests, since they change its users; it speaks TLS at a second port."""
-    [port] = free_ports(1)
-    configuration = certificates.of_broker(port, "127.0.0.1")
-    try:
-        made = RabbitMQ.new(tmp_path_factory.mktemp("rabbitmq_doctor"), configuration)
-        made.start()
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
-    made.tls_port = port
-    yield made
-    made.close()
+def server(rabbitmq_with_tls):
+    """A running RabbitMQ of these tests, since they change its users."""
+    return rabbitmq_with_tls
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +131,19 @@ def assert_command_mends(check):
     return report
 
 
+@contextlib.contextmanager
+def limited(worker, server, *rights):
+    """Let the worker be a user of the bus who may declare, publish and read what these match."""
+    server.control("add_user", "limited", "of-the-user")
+    server.control("set_permissions", "limited", *rights)
+    worker.setenv("ISB_USERNAME", "limited")
+    worker.setenv("ISB_PASSWORD", "of-the-user")
+    try:
+        yield
+    finally:
+        server.control("delete_user", "limited")
+
+
 def test_a_sound_worker_is_green(worker, place, server):
     """Each check is ok or not needed; nothing is left on the bus, in the index, the cache or the spool."""
     declared = "{rabbit_exchange:list_names(), rabbit_amqqueue:list_names(), rabbit_binding:list(<<$/>>)}."
@@ -157,8 +160,7 @@ def test_a_sound_worker_is_green(worker, place, server):
 
 def test_the_program_reports_a_sound_worker(worker, place):
     """With exit status 0 and one line a check; with --json as data; a red line has its remedy below, and status 1."""
-    status, output, _ = run_program("doctor")
-    assert status == 0
+    output = run_program("doctor").check().stdout
     assert all(re.match(r"(ok|not needed) +\S", each) for each in output.splitlines()), output
     status, output, _ = run_program("doctor", "--json")
     told = json.loads(output)
@@ -166,8 +168,7 @@ def test_the_program_reports_a_sound_worker(worker, place):
     assert {each["check"] for each in told["checks"]} == set(statuses(examined()))
     assert set(told["checks"][0]) == {"check", "status", "found", "remedy"}
     worker.setenv("DKIST_GRACE_SECONDS", "300")
-    status, output, _ = run_program("doctor")
-    assert status == 1
+    output = run_program("doctor").check(status=1).stdout
     assert re.search(r"^failed +time-outs .*\n +Remedy: export AIRFLOW__", output, re.MULTILINE)
 
 
@@ -262,13 +263,7 @@ def test_a_cache_below_a_folder_that_cannot_be_entered_is_red_with_a_remedy(work
     folder.parent.chmod(0o600)
     program = "from support.examined import checked; print(checked('cache'))"
     folders = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [*without, sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": folders},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_command(*without, sys.executable, "-c", program, PYTHONPATH=folders).check()
     assert "Permission denied" in done.stdout
     assert "Set DKIST_ENVIRONMENT_CACHE" in done.stdout
 
@@ -472,24 +467,15 @@ def test_a_wrong_password_of_the_bus_is_red_until_it_is_right(worker):
     assert "wrong-password" not in json.dumps(report.to_dict())
 
 
-@pytest.mark.parametrize("right", ["declare", "publish"])
-def test_a_user_without_a_right_is_red_until_he_has_it(worker, server, right):
+@pytest.mark.parametrize("rights", [("^$", ".*", ".*"), (".*", "^$", ".*")], ids=["declare", "publish"])
+def test_a_user_without_a_right_is_red_until_he_has_it(worker, server, rights):
     """The command of the remedy gives it, as it stands; the exchange need not exist, or does."""
-    server.control("add_user", "limited", "of-the-user")
-    worker.setenv("ISB_USERNAME", "limited")
-    worker.setenv("ISB_PASSWORD", "of-the-user")
-    if right == "declare":
-        server.control("set_permissions", "limited", "^$", ".*", ".*")
-    else:
-        server.control("set_permissions", "limited", ".*", "^$", ".*")
-    try:
+    with limited(worker, server, *rights):
         report = examined()
         remedy = remedy_of("bus", report)
         assert "ACCESS_REFUSED" in line(report, "bus").found
         server.control(*shlex.split(remedy)[shlex.split(remedy).index("rabbitmqctl") + 1 :])
         assert_green(examined())
-    finally:
-        server.control("delete_user", "limited")
 
 
 def test_nothing_is_left_on_a_bus_with_quorum_queues(worker, server):
@@ -501,21 +487,16 @@ def test_nothing_is_left_on_a_bus_with_quorum_queues(worker, server):
 
 def test_who_may_only_publish_to_what_exists_is_green(worker, server):
     """As the publisher uses what it may not declare, so does the check not ask for that right."""
-    channel = server.connect().channel()
-    channel.exchange_declare("master.direct.x", "direct", durable=True)
-    channel.queue_declare("recipe.run.failure.q", durable=True)
-    server.control("add_user", "publisher", "of-the-user")
-    server.control("set_permissions", "publisher", "^$", "^master", "^$")
-    worker.setenv("ISB_USERNAME", "publisher")
-    worker.setenv("ISB_PASSWORD", "of-the-user")
-    try:
-        assert_green(examined())
-        server.control("set_permissions", "publisher", "^$", "^$", ".*")
-        assert red(examined()) == ["bus"]
-    finally:
-        channel.connection.close()
-        server.control("delete_user", "publisher")
-        server.forget("recipe.run.failure.q")
+    with contextlib.closing(server.connect()) as connection, limited(worker, server, "^$", "^master", "^$"):
+        channel = connection.channel()
+        channel.exchange_declare("master.direct.x", "direct", durable=True)
+        channel.queue_declare("recipe.run.failure.q", durable=True)
+        try:
+            assert_green(examined())
+            server.control("set_permissions", "limited", "^$", "^$", ".*")
+            assert red(examined()) == ["bus"]
+        finally:
+            server.forget("recipe.run.failure.q")
 
 
 @pytest.fixture
@@ -812,16 +793,10 @@ def test_a_server_that_is_silent_is_red_within_the_bound(worker, servers, server
         worker.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
 
         def attempt():
-            began = time.monotonic()
             report = examined()
             assert red(report) == ["index", "bus"], report.lines
-            return time.monotonic() - began
 
         assert_takes_at_most(15, attempt, attempts=2)
-
-
-def examine_these(*checks):
-    return [(each.check, str(each.status), each.found) for each in examine(Machine(Place.WORKER), checks).lines]
 
 
 def test_a_check_that_hangs_or_raises_is_one_red_line():
@@ -831,7 +806,7 @@ def test_a_check_that_hangs_or_raises_is_one_red_line():
     def fail(_):
         raise ZeroDivisionError("for this test")
 
-    lines = examine_these(
+    checks = (
         Check("hangs", everywhere, lambda _: released.wait(600), seconds=0.2),
         Check("raises", everywhere, fail),
         Check("after", everywhere, lambda _: Finding.ok("never made"), after=("raises",)),
@@ -839,8 +814,9 @@ def test_a_check_that_hangs_or_raises_is_one_red_line():
         Check("works", everywhere, lambda _: Finding.ok("fine")),
         Check("elsewhere", frozenset({Place.CI}), fail),
     )
+    lines = examine(Machine(Place.WORKER), checks).lines
     released.set()
-    assert lines == [
+    assert [(each.check, str(each.status), each.found) for each in lines] == [
         ("hangs", "failed", "no answer within 0.2 s"),
         ("raises", "failed", "the check itself has failed: ZeroDivisionError: for this test"),
         ("after", "not checked", "see raises"),

@@ -4,10 +4,18 @@ import json
 
 import jsonschema
 import pytest
+from support import odd_task
 from support.apm import intake
 from support.command_line import run_python
 from support.http_server import Response, http_server
-from support.recorded_tasks import FAILING_TASK, PHASES, TASK, assert_unchanged, run_task
+from support.recorded_tasks import (
+    FAILING_TASK,
+    MANY,
+    PHASES,
+    TASK,
+    assert_unchanged,
+    run_task,
+)
 from support.releases import REPOSITORY
 
 pytestmark = pytest.mark.once
@@ -157,18 +165,6 @@ def test_options_of_the_agent_can_be_given():
     assert (metadata["service"]["name"], metadata["service"]["environment"]) == ("mine", "Tests")
 
 
-MANY = """
-    from dkist_processing_core import TaskBase
-
-    class Calibrate(TaskBase):
-        def run(self):
-            for number in range({count}):
-                with self.apm_step(f"step {{number}}", labels={{"number": number}}) as span:
-                    span.set_attribute("again", number)
-            print("done")
-"""
-
-
 def test_ten_thousand_spans_are_five_hundred_and_a_number(validators):
     """The agent's limit for one transaction; what it drops is counted on the transaction."""
     done, received = record(MANY.format(count=10_000))
@@ -188,68 +184,18 @@ def test_the_limit_of_spans_can_be_raised():
     assert received.transaction["span_count"]["dropped"] == 0
 
 
-ODD = """
-    import math
-    from dkist_processing_core import TaskBase
-
-    class Evil:
-        def __str__(self):
-            raise ValueError("no text")
-
-    class Calibrate(TaskBase):
-        def run(self):
-            odd = {
-                "none": None, "list": [1, 2], "dict": {"a": 1}, "bytes": b"x", "evil": Evil(), 5: "key",
-                "surrogate": "a\\udc80", "huge": "x" * 10_000_000, "int": 10**30, "endless": 10**5000,
-                "nan": math.nan, "infinite": -math.inf, "elements": list(range(3_000_000)), "self": "self",
-                "dotted.name": 1, "umlaut": "\\u00fc", Evil(): "evil key", "\\udc81": "key", "complex": 1j,
-            }
-            with self.apm_step("labels", labels=odd) as span:
-                span.set_attributes(odd)
-                span.set_attribute("late", Evil())
-                span.set_attribute("name", "name")
-            for name in (5, None, "", b"b", Evil(), "n" * 5000, "\\udc80"):
-                with self.apm_step(name) as span:
-                    span.update_name(name)
-            for kind in (None, "", "a.b.c.d.e", ".", "..", "x" * 5000, 5, Evil()):
-                with self.apm_step(f"kind", span_type=kind):
-                    pass
-            print("done")
-"""
-
-
 def test_odd_labels_names_and_types_are_recorded_as_their_text(validators):
     """Whatever a task puts on a span, the span arrives, and the event is valid."""
-    done, received = record(ODD)
+    done, received = record(odd_task.TASK)
     assert_unchanged(done)
     assert_valid(received, validators)
     assert received.transaction["outcome"] == "success"
     tags = received.span("labels")["context"]["tags"]
     huge, elements = tags.pop("huge"), tags.pop("elements")
     assert (len(huge), huge[-3:], elements) == (1024, "...", "<list of 3000000 elements>")
-    assert tags == {
-        "list": "[1, 2]",
-        "dict": "{'a': 1}",
-        "bytes": "b'x'",
-        "evil": "<Evil without text: ValueError>",
-        "5": "key",
-        "surrogate": "a\\udc80",
-        "int": str(10**30),
-        "endless": "<int without text: ValueError>",
-        "nan": "nan",
-        "infinite": "-inf",
-        "self": "self",
-        "dotted_name": 1,
-        "umlaut": "ü",
-        "<Evil without text: ValueError>": "evil key",
-        "\\udc81": "key",
-        "complex": "1j",
-        "late": "<Evil without text: ValueError>",
-        "name": "name",
-    }
-    assert len([span for span in received.spans if span["name"] == "kind"]) == 8
-    # Seven odd names and eight kinds, three phases and the one with the labels.
-    assert len(received.spans) == 7 + 8 + 3 + 1
+    lists = {"list": "[1, 2]", "surrogates": str([r"a\udc80"])}
+    assert tags == {**odd_task.LABELS, **lists, "nan": "nan", "infinite": "-inf", "dotted_name": 1}
+    assert len(received.spans) == odd_task.SPANS
     assert "WARNING" not in done.stderr
 
 
@@ -327,28 +273,6 @@ def test_redis_is_not_instrumented_unless_it_is_asked_for(disabled, is_instrumen
     assert done.stdout == f"{{{is_instrumented}}}\n"
 
 
-def test_spans_of_threads_are_children_of_the_task():
-    """A thread knows no transaction of its own, so its spans begin below that of the task."""
-    done, received = record("""
-        from concurrent.futures import ThreadPoolExecutor
-        from dkist_processing_core import TaskBase
-
-        class Calibrate(TaskBase):
-            def frame(self, number):
-                with self.apm_step(f"frame {number}"):
-                    with self.apm_step(f"part of {number}"):
-                        pass
-            def run(self):
-                with ThreadPoolExecutor(4) as pool:
-                    list(pool.map(self.frame, range(20)))
-                print("done")
-    """)
-    assert_unchanged(done)
-    below = {name: children for name, _, children in received.tree(received.transaction)}
-    for number in range(20):
-        assert below[f"frame {number}"] == [(f"part of {number}", {}, [])]
-
-
 def test_a_trace_that_is_not_sampled_is_not_recorded():
     """By the decision of its beginning; the spans work for the task all the same."""
     done, received = record(TRACEPARENT=f"00-{'a' * 32}-{'b' * 16}-00")
@@ -358,7 +282,7 @@ def test_a_trace_that_is_not_sampled_is_not_recorded():
 
 def test_the_internals_that_this_library_relies_on_are_those_of_the_agent():
     """Each name that elastic/agent.py uses exists and works as expected."""
-    done = run_python(
+    run_python(
         """
         import threading
         from elasticapm import base, traces
@@ -396,5 +320,4 @@ def test_the_internals_that_this_library_relies_on_are_those_of_the_agent():
         assert agent.active_transaction() is None and traces.execution_context.get_span() is None
         """,
         ELASTIC_APM_DISABLE_SEND="true",
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    ).check(stderr="")

@@ -69,8 +69,7 @@ def modules(environment):
 
 def test_show_names_all_that_an_environment_contains(command, environment, wheels):
     """For people, and as JSON, which is the file; its own label says so much of the name as is needed."""
-    status, output, _ = command("show", "cam-a")
-    assert status == 0
+    output = command("show", "cam-a").check().stdout
     lines = [line.split(maxsplit=1) for line in output.splitlines() if line]
     description = read_description(environment)
     assert ["identity", description["identity"]] in lines
@@ -86,14 +85,12 @@ def test_show_names_all_that_an_environment_contains(command, environment, wheel
 
 def test_show_names_a_name_that_is_close(command, cache):
     """As all commands that take the name of an environment."""
-    status, _, error = command("show", "spec-a")
-    assert (status, "there is no environment 'spec-a'" in error) == (2, True)
+    command("show", "spec-a").check("there is no environment 'spec-a'", status=2)
 
 
 def test_compare_says_per_distribution_what_differs(command, cache):
     """A version, a file, a distribution that only one has; the exit status is 1."""
-    status, output, _ = command("compare", "cam-a", "cam-b")
-    assert status == 1
+    output = command("compare", "cam-a", "cam-b").check(status=1).stdout
     assert [line.split() for line in output.splitlines()[3:]] == [
         ["camera", "1.0", "1.0", "files", "differ"],
         ["extra", "0.1", "only", "in", "B"],
@@ -108,8 +105,7 @@ def test_compare_with_the_file_of_another_machine(command, environment, tmp_path
     rewrite(environment, interpreter={**interpreter, "build": "3.99 of theirs"})
     shutil.copy(environment / DESCRIPTION, theirs)
     rewrite(environment, interpreter={**interpreter, "build": "3.98"})
-    status, output, _ = command("compare", environment.name, theirs)
-    assert status == 0
+    output = command("compare", environment.name, theirs).check().stdout
     assert output.splitlines()[2:] == [
         "not part of the identity: interpreter 3.98 in A, 3.99 of theirs in B",
         "equal: the same files of the same distributions",
@@ -124,8 +120,7 @@ def test_an_environment_of_an_earlier_version_says_so(command, environment):
         assert status == 1
         assert "has no environment.json, since an earlier version of this library built it" in error
         assert "-> Remove it, and the next task builds it again, with that file." in error
-    status, output, error = command("verify", "cam-a")
-    assert (status, output) == (0, f"as installed: cam-a-1.0-{'a' * 12}\n")
+    error = command("verify", "cam-a").check(stdout=f"as installed: cam-a-1.0-{'a' * 12}\n").stderr
     assert "compared with their own lists alone" in error
     (modules(environment) / "camera/flat.txt").unlink()
     (modules(environment) / "added.py").touch()
@@ -184,10 +179,7 @@ CHANGES = {
     "a-linked-package": (lambda path, _: (modules(path) / "link").symlink_to("/usr"), ["added {modules}/link"]),
     "an-upgrade": (upgrade, ["changed spectrum 2.0 -> 3.0"]),
     "another-wheel-of-the-release": (reinstall, ["changed camera 1.0"]),
-    "a-script": (
-        lambda path, _: (path / "bin/expose").write_text("#!/bin/sh\n"),
-        ["changed bin/expose"],
-    ),
+    "a-script": (lambda path, _: (path / "bin/expose").write_text("#!/bin/sh\n"), ["changed bin/expose"]),
     "a-program": (lambda path, _: (path / "bin/git").touch(), ["added bin/git"]),
     "the-system's-packages": (
         lambda path, _: replace(
@@ -208,8 +200,7 @@ CHANGES = {
 def test_verify_names_what_is_no_longer_as_it_was_installed(command, environment, wheels, change, findings):
     """Whatever it is, also if no size and no time tell it; the exit status is 1, and the other one is as it was."""
     change(environment, wheels)
-    status, output, _ = command("verify", "cam-a", "cam-b")
-    assert status == 1
+    output = command("verify", "cam-a", "cam-b").check(status=1).stdout
     shown = modules(environment).relative_to(environment)
     first, *named, last = output.splitlines()
     assert first == f"NOT as installed: cam-a-1.0-{'a' * 12}"
@@ -220,8 +211,7 @@ def test_verify_names_what_is_no_longer_as_it_was_installed(command, environment
 def test_verify_wants_names_or_all(command, cache):
     """Neither, or both, is an error of the command line."""
     for arguments in ((), ("cam-a", "--all")):
-        status, _, error = command("verify", *arguments)
-        assert (status, "give the names of environments, or --all." in error) == (2, True)
+        command("verify", *arguments).check("give the names of environments, or --all.", status=2)
 
 
 def test_many_findings_are_cut(command, environment):
@@ -235,11 +225,8 @@ def test_many_findings_are_cut(command, environment):
 def test_what_is_being_built_is_not_verified(command, environment):
     """It is named; that is no failure of the others."""
     (environment / ".ready").unlink()
-    status, output, error = command("verify", "--all")
-    assert (status, output, error) == (
-        0,
-        f"as installed: cam-b-1.0-{'b' * 12}\n",
-        f"unfinished, not verified: cam-a-1.0-{'a' * 12}\n",
+    command("verify", "--all").check(
+        stdout=f"as installed: cam-b-1.0-{'b' * 12}\n", stderr=f"unfinished, not verified: cam-a-1.0-{'a' * 12}\n"
     )
     assert command("show", "cam-a")[0] == 1
 

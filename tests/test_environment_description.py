@@ -3,13 +3,13 @@
 import dataclasses
 import json
 import re
-import shutil
 import sys
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from support.command_line import run_command
+from support.described_environments import undescribe
 from support.http_server import Response, http_server
 from support.releases import VERSION, write_package
 from support.script_package import FILES, NAME
@@ -48,19 +48,13 @@ def test_an_environment_is_described(described):
     assert "pyvenv.cfg" in described["other_files"]
 
 
-def test_the_log_names_the_identity(releases, warm_cache, tmp_path):
+def test_the_log_names_the_identity(releases, cache):
     """The log of each start does; that of an environment of an earlier release says that it is not known."""
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
     [environment] = environments(cache)
     settings = {"DKIST_ENVIRONMENT_CACHE": str(cache)}
     assert logged(run("Good", releases, **settings).stdout) == read_description(environment)["identity"]
-    marker = json.loads((environment / ".ready").read_text())
-    del marker["files"][DESCRIPTION]
-    (environment / ".ready").write_text(json.dumps(marker))
-    (environment / DESCRIPTION).unlink()
-    done = run("Good", releases, **settings)
-    assert done.returncode == 0, done.stdout
-    assert ", of an earlier version of this library, so without an identity\n" in done.stdout
+    undescribe(environment)
+    run("Good", releases, **settings).check(", of an earlier version of this library, so without an identity\n")
 
 
 def test_a_workflow_may_require_another_python(releases, tmp_path):
@@ -73,19 +67,16 @@ def test_a_workflow_may_require_another_python(releases, tmp_path):
     version, folder = max(others.items())
     spec = dataclasses.replace(new_spec(), requires_python=f"=={version}.*")
     path = f"{Path(sys.executable).parent}:{folder / 'bin'}:/usr/bin:/bin"
-    done = run(spec, releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path), PATH=path)
-    assert done.returncode == 0, done.stdout
+    run(spec, releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path), PATH=path).check()
     described = read_description(environments(tmp_path)[0])
     assert described["interpreter"]["version"].startswith(f"{version}.")
 
 
-def test_a_description_that_is_damaged_is_built_anew(releases, warm_cache, tmp_path):
+def test_a_description_that_is_damaged_is_built_anew(releases, environment):
     """As every file of an environment; another cache, and another time, give the same identity."""
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
-    [environment] = environments(cache)
     before = read_description(environment)
     (environment / DESCRIPTION).write_text("{")
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(cache))
+    done = run("Good", releases)
     assert "building the environment" in done.stdout
     assert logged(done.stdout) == before["identity"]
     assert read_description(environment)["identity"] == before["identity"]
@@ -93,8 +84,7 @@ def test_a_description_that_is_damaged_is_built_anew(releases, warm_cache, tmp_p
 
 def test_pip_gives_the_identity_that_uv_gives(releases, described, tmp_path):
     """The environment has no pip either; and pip says where each wheel came from, and which one it was."""
-    done = run("Good", releases, **worker_without_uv(tmp_path / "tools"))
-    assert done.returncode == 0, done.stdout
+    done = run("Good", releases, **worker_without_uv(tmp_path / "tools")).check()
     [environment] = environments(tmp_path / "environments")
     by_pip = read_description(environment)
     assert by_pip["identity"] == described["identity"]
@@ -136,8 +126,7 @@ def test_the_identity_of_a_checkout_is_that_of_its_state_now(releases, tmp_path,
     found = []
     for text in (clean, clean + "# one\n", clean + "# two\n", clean):
         tasks.write_text(text)
-        done = run(new_spec(version="dev"), releases, **settings)
-        assert done.returncode == 0, done.stdout
+        done = run(new_spec(version="dev"), releases, **settings).check()
         found.append(logged(done.stdout))
     assert (len(set(found)), found[0]) == (3, found[-1])
     [environment] = environments(tmp_path / "cache")
@@ -146,8 +135,7 @@ def test_the_identity_of_a_checkout_is_that_of_its_state_now(releases, tmp_path,
     ]
     commit = run_command(*git, "rev-parse", "HEAD").check().stdout.strip()
     assert checkout == {"path": str(project), "commit": commit, "dirty": False, "sources_sha256": None}
-    status, output, _ = command("environments", "show", NAME, "--cache", tmp_path / "cache")
-    assert (status, f"{project} {commit[:12]} (clean)\n" in output) == (0, True)
+    command("environments", "show", NAME, "--cache", tmp_path / "cache").check(f"{project} {commit[:12]} (clean)\n")
 
 
 def test_a_task_reads_what_its_environment_is(described, warm_cache):

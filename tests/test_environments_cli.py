@@ -5,13 +5,12 @@ import functools
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from datetime import timedelta
 
 import pytest
-from support.waiting import PATIENCE_SECONDS
+from support.command_line import ended, start_command
 
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.worker import cache, collector
@@ -133,12 +132,8 @@ def test_collectors_can_run_at_the_same_time(folder):
         "from datetime import timedelta; from dkist_processing_core.worker.collector import prune;"
         "print(len(prune(older_than=timedelta(days=30))))"
     )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
-    outcomes = [process.communicate(timeout=PATIENCE_SECONDS) for process in processes]
-    assert [error for _, error in outcomes] == [""] * 4
+    processes = [start_command(sys.executable, "-c", program) for _ in range(4)]
+    assert [ended(each).stderr for each in processes] == [""] * 4
     collector.prune()
     assert files(folder) == []
 
@@ -234,8 +229,7 @@ def test_the_command_line_lists(command, folder):
     """The output is a table, or JSON for programs."""
     assert command("list") == (0, f"There is no environment in {folder.parent}.\n", "")
     add(folder, f"cam-1.0-{'a' * 64}", days=3, kilobytes=2048)
-    status, output, _ = command("list")
-    assert status == 0
+    output = command("list").check().stdout
     header, row, total = output.splitlines()
     assert header.split() == ["size", "last", "used", "state", "environment"]
     assert row == "2.0 M  3 d ago    ready  cam-1.0-aaaaaaaaaaaa"
@@ -262,8 +256,7 @@ def test_the_command_line_prunes(command, folder):
     add(folder, f"cam-1.0-{'a' * 64}", days=40)
     add(folder, f"cam-1.1-{'b' * 64}", days=1)
     for words, message in (("--older-than 1y", "'1y' is not an age"), ("--max-size big", "'big' is not a size")):
-        status, _, error = command("prune", *words.split())
-        assert (status, message in error) == (2, True)
+        command("prune", *words.split()).check(message, status=2)
     status, output, _ = command("prune", "--older-than", "30d", "--dry-run")
     assert (status, output.splitlines()[-1]) == (0, "1 would be removed, 8.0 K")
     assert len(collector.environments()) == 2
@@ -276,14 +269,11 @@ def test_the_command_line_removes_by_name(command, folder):
     """The beginning of a name is enough; a name that is in use, ambiguous or unknown is refused."""
     add(folder, f"cam-1.0-{'a' * 64}")
     add(folder, f"cam-1.1-{'b' * 64}")
-    status, _, error = command("remove", "cam")
-    assert (status, "'cam' is the beginning of 2 names" in error) == (2, True)
-    status, _, error = command("remove", "cat-1.0")
-    assert (status, "there is no environment 'cat-1.0'" in error) == (2, True)
+    command("remove", "cam").check("'cam' is the beginning of 2 names", status=2)
+    command("remove", "cat-1.0").check("there is no environment 'cat-1.0'", status=2)
     with (folder / f"cam-1.0-{'a' * 64}.use").open() as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        status, _, error = command("remove", "cam-1.0")
-        assert (status, error) == (1, f"in use, not removed: cam-1.0-{'a' * 64}\n")
+        command("remove", "cam-1.0").check(status=1, stderr=f"in use, not removed: cam-1.0-{'a' * 64}\n")
     assert command("remove", "cam-1.0") == (0, f"removed: cam-1.0-{'a' * 64}\n", "")
     assert names(collector.environments()) == [f"cam-1.1-{'b' * 64}"]
 
@@ -403,11 +393,3 @@ def test_a_removal_that_is_interrupted_is_completed_later(folder, monkeypatch):
     assert files(folder) != []
     collector.prune()
     assert files(folder) == []
-
-
-def test_the_command_line_without_click_says_what_to_install():
-    """click belongs to an extra."""
-    program = "import sys; sys.modules['click'] = None; from dkist_processing_core.cli import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "pip install 'dkist-processing-core[build]'" in done.stderr

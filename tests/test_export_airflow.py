@@ -4,9 +4,10 @@ import json
 import zipfile
 
 import pytest
+from support.sources import workflows
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.airflow, pytest.mark.network]
+from dkist_processing_core.authoring.spec import OPERATORS
 
 FILES = {
     "tasks.py": '''
@@ -20,19 +21,13 @@ FILES = {
         class Two(One):
             """Do another thing."""
     ''',
-    "workflows/flow.py": """
-        from dkist_processing_core import ResourceQueue, Workflow
-        from dkist_archive_test.tasks import One, Two
-
-        def new(operator):
-            made = Workflow(input_data="a", output_data="b", category="archive", detail=operator,
-                            workflow_package=__package__, workflow_version="1.0", operator=operator)
-            made.add_node(One)
-            made.add_node(Two, upstreams=One, resource_queue=ResourceQueue.MULTI_CORE)
-            return made
-
-        bash, python_virtualenv = new("bash"), new("python_virtualenv")
-    """,
+    "workflows/flow.py": workflows(
+        "dkist_archive_test",
+        "archive",
+        {detail: {"One": "", "Two": "One"} for detail in OPERATORS},
+        queues={"Two": "multi_core"},
+        operators=dict(zip(OPERATORS, OPERATORS, strict=True)),
+    ),
 }
 # The archive is written to where Airflow looks, and what else an export writes to a folder beside it.
 EXPORT = """
@@ -96,7 +91,7 @@ def test_what_archives_lose_is_said_where_an_operator_looks(deployed):
     (deployed.airflow.dags / "theirs.zip").unlink()
 
 
-@pytest.mark.parametrize("operator", ["bash", "python_virtualenv"])
+@pytest.mark.parametrize("operator", OPERATORS)
 def test_a_dag_runs_from_the_archive(deployed, operator):
     """With either operator it runs to success."""
     done = deployed.run(f"a_to_b_archive_{operator}_1.0", {"recipe_run_id": 42})

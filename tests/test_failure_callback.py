@@ -21,10 +21,7 @@ from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.config import InterserviceBusConfiguration
 from dkist_processing_core.failure_callback import (
     RecipeRunFailureMessage,
-    RecipeRunFailureMessageBody,
     chat_ops_notification,
-    parse_dag_run_id_from_context,
-    parse_log_url_from_context,
 )
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
@@ -52,13 +49,6 @@ def new_context(**changes):
 def notify(context, producer_factory=None):
     keywords = {"producer_factory": producer_factory} if producer_factory else {}
     return chat_ops_notification(context, "l0_to_l1_cam", "1.0", "Calibrate", **keywords)
-
-
-@pytest.fixture
-def recorded():
-    """What is published, in memory, by the way that a real message takes up to the broker."""
-    with testing.recorded() as recorded:
-        yield recorded
 
 
 def failing(error):
@@ -102,16 +92,9 @@ def test_the_message_has_the_keys_that_consumers_read(recorded):
 def test_a_producer_of_ones_own_is_given_the_message():
     """It is used instead of the one that the settings name."""
     messages = []
-
-    class Producer:
-        publish = messages.append
-
-    @contextlib.contextmanager
-    def factory():
-        yield Producer()
-
+    producer = SimpleNamespace(publish=messages.append)
     with testing.recorded() as recorded:
-        assert [notify(new_context(), factory)] == messages
+        assert [notify(new_context(), lambda: contextlib.nullcontext(producer))] == messages
     assert recorded.messages == []
 
 
@@ -268,8 +251,8 @@ def test_duplicates_carry_the_same_id(recorded):
 )
 def test_a_context_may_lack_anything(context, run_id, log_url, recorded):
     """Airflow's versions differ in what they pass."""
-    assert parse_dag_run_id_from_context(context) == run_id
-    assert parse_log_url_from_context(context) == log_url
+    assert failure_callback.parse_dag_run_id_from_context(context) == run_id
+    assert failure_callback.parse_log_url_from_context(context) == log_url
     assert notify(context).body.dagRunId == run_id
 
 
@@ -388,14 +371,23 @@ def test_a_damaged_file_in_the_spool_hides_no_other():
     assert (first.file, first.damage[:15]) == (damaged, "JSONDecodeError")
 
 
+OF_ANOTHER_KIND = r"^(Attribute|Recursion|Type)Error: "
+
+
 @pytest.mark.parametrize(
-    "text",
-    ["", "[]", '{"queue": "x"}', '{"queue": 1, "routing_key": "k", "body": "", "message_id": ""}'],
-    ids=["empty", "list", "incomplete", "type"],
+    ("text", "message"),
+    [
+        *(
+            (text, "")
+            for text in ("", '{"queue": "x"}', '{"queue": 1, "routing_key": "k", "body": "", "message_id": ""}')
+        ),
+        *((text, OF_ANOTHER_KIND) for text in ("[]", "3", "null", "[" * 100_000)),
+    ],
+    ids=["empty", "incomplete", "type", "list", "number", "null", "too-deep"],
 )
-def test_a_file_that_is_no_message_is_a_value_error(text):
-    """A damaged spool file is told from a message; keys that another release has added are ignored."""
-    with pytest.raises(ValueError):
+def test_a_file_that_is_no_message_is_a_value_error(text, message):
+    """It says of which kind JSON is that is no table; keys that another release has added are ignored."""
+    with pytest.raises(ValueError, match=message):
         Envelope.from_json(text)
     older = {"routing_key": "k", "queue": "q", "body": "{}", "message_id": "i", "exchange": "x", "queue_arguments": {}}
     assert Envelope.from_json(json.dumps(older)) == Envelope(routing_key="k", queue="q", body="{}", message_id="i")
@@ -418,13 +410,7 @@ def test_a_broker_that_is_down_costs_at_most_ten_seconds(monkeypatch):
     [port] = free_ports(1)
     monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
     messages = []
-
-    def attempt():
-        started = time.monotonic()
-        messages.append(notify(new_context()))
-        return time.monotonic() - started
-
-    assert_takes_at_most(10, attempt)
+    assert_takes_at_most(10, lambda: messages.append(notify(new_context())))
     pending = {each.envelope.message_id for each in spool.pending()}
     assert pending == {message.message_id for message in messages}
 
@@ -492,17 +478,10 @@ def test_a_message_needs_neither_a_type_nor_a_time():
         read.queue = "other"
 
 
-@pytest.mark.parametrize("text", ["3", "null", "[" * 100_000], ids=["number", "null", "too-deep"])
-def test_json_that_is_no_table_is_no_message(text):
-    """The error says of which kind it is."""
-    with pytest.raises(ValueError, match=r"^(Attribute|Recursion|Type)Error: "):
-        Envelope.from_json(text)
-
-
 def test_messages_can_be_made_of_what_consumers_hold():
     """A body, a mapping and JSON text are the same message; more keys are allowed."""
     facts = {"workflowName": "w", "workflowVersion": "1", "taskName": "T", "extra": 1}
-    body = RecipeRunFailureMessageBody(**facts)
+    body = failure_callback.RecipeRunFailureMessageBody(**facts)
     assert RecipeRunFailureMessage(body).body.extra == 1
     assert RecipeRunFailureMessage(facts).routing_key == "recipe.run.failure.m"
     assert RecipeRunFailureMessage(json.dumps(facts)).body.taskName == "T"

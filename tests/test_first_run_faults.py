@@ -47,6 +47,11 @@ class Sound(TaskBase):
         """Take an argument with a default."""
 
 
+def sound_but(**methods):
+    """Return a class with other methods."""
+    return type("Other", (Sound,), methods)
+
+
 class TakesNothing(Sound):
     def __init__(self):
         super().__init__(1, "", "")
@@ -69,26 +74,6 @@ class ForgetsSuper(Sound):
 
 class InheritsTheForgetting(ForgetsSuper):
     """Has no constructor of its own."""
-
-
-class RunTakesMore(Sound):
-    def run(self, frames):
-        """Need an argument."""
-
-
-class PreRunTakesMore(Sound):
-    def pre_run(self, frames):
-        """Need an argument."""
-
-
-class PostRunTakesMore(Sound):
-    def post_run(self, *, frames):
-        """Need an argument."""
-
-
-class RunTakesNothing(Sound):
-    def run():
-        """Lack even the task."""
 
 
 class EntersNothing(Sound):
@@ -200,10 +185,10 @@ class PreRunGenerator(Sound):
         (OtherNames, "its __init__ cannot be called"),
         (ForgetsSuper, "ForgetsSuper.__init__ does not call super().__init__"),
         (InheritsTheForgetting, "ForgetsSuper.__init__ does not call super().__init__"),
-        (RunTakesMore, "its run is called without arguments: missing a required argument: 'frames'"),
-        (PreRunTakesMore, "its pre_run is called without arguments"),
-        (PostRunTakesMore, "its post_run is called without arguments"),
-        (RunTakesNothing, "its run is called without arguments"),
+        (sound_but(run=lambda self, frames: None), "its run is called without arguments: missing a required arg"),
+        (sound_but(pre_run=lambda self, frames: None), "its pre_run is called without arguments"),
+        (sound_but(post_run=lambda self, *, frames: None), "its post_run is called without arguments"),
+        (sound_but(run=lambda: None), "its run is called without arguments"),
         (EntersNothing, "EntersNothing.__enter__ returns nothing"),
         (EntersNone, "EntersNone.__enter__ returns nothing"),
     ],
@@ -305,10 +290,7 @@ FLOW = "    flow = new()\n    flow.add_node(Calibrate, pip_extras='plots')\n"
         ({}, ["the wheel has no extra 'plots'"]),
         ({"extras": BOTH, "files": ()}, [f"the wheel does not contain the module {NAME}.flow"]),
         ({"extras": ("plots",)}, ["the wheel has no extra 'frozen'"]),
-        (
-            {"extras": BOTH, "name": "known_of_a_test-1.1-py3-none-any.whl"},
-            ["its version is 1.0, and that of"],
-        ),
+        ({"extras": BOTH, "name": "known_of_a_test-1.1-py3-none-any.whl"}, ["its version is 1.0, and that of"]),
         (
             {"name": "other-1.0-py3-none-any.whl"},
             ["its tasks are installed from known-of-a-test, and the wheel is of other"],
@@ -319,10 +301,7 @@ FLOW = "    flow = new()\n    flow.add_node(Calibrate, pip_extras='plots')\n"
             {"extras": BOTH, "text": "class Other: ..."},
             [f"the module {NAME}.flow in the wheel does not contain its class Calibrate"],
         ),
-        (
-            {"extras": BOTH, "text": "class Calibrate("},
-            [f"the module {NAME}.flow in the wheel is not valid Python"],
-        ),
+        ({"extras": BOTH, "text": "class Calibrate("}, [f"the module {NAME}.flow in the wheel is not valid Python"]),
     ],
 )
 def test_a_wheel_has_what_the_tasks_need(tmp_path, options, expected):

@@ -9,8 +9,6 @@ from support.command_line import run_python
 from support.releases import with_links
 from support.script_runs import run
 
-pytestmark = pytest.mark.network
-
 # Of Python. Each that is set to a value which stops any Python at once would stop Airflow as well.
 PYTHON = {
     "PYTHONINSPECT": "1",
@@ -93,21 +91,9 @@ OPERATOR = """
 """
 # Each of these alone once changed what a task did, or whether it was said to have failed, or might.
 ALONE = [
-    "BASH_ENV",
-    "BASH_FUNC_cd%%",
-    "BASH_FUNC_exec%%",
-    "ENV",
-    "FUNCNEST",
-    "IFS",
-    "LD_PRELOAD",
-    "PIPESTATUS",
-    "POSIXLY_CORRECT",
-    "PYTHONHOME",
-    "PYTHONINSPECT",
-    "PYTHONOPTIMIZE",
-    "PYTHONPATH",
-    "PYTHONWARNINGS",
-    "SHELLOPTS",
+    *("BASH_ENV", "BASH_FUNC_cd%%", "BASH_FUNC_exec%%", "ENV", "FUNCNEST", "IFS", "LD_PRELOAD"),
+    *("PIPESTATUS", "POSIXLY_CORRECT", "PYTHONHOME", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONPATH"),
+    *("PYTHONWARNINGS", "SHELLOPTS"),
 ]
 
 
@@ -123,7 +109,6 @@ def hostile(folder):
 @pytest.fixture(scope="module")
 def results(releases, warm_cache, tmp_path_factory):
     """How tasks end that the operator runs in an Airflow which was started without the variables, and its output."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     folder = tmp_path_factory.mktemp("foreign")
     variables = hostile(folder)
     cases = [

@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
+from support import declared_workflows
 from support.command_line import CAMERA_FILES, run_command
+from support.declared_workflows import graphs, new_node
 from support.sources import write_sources
 
 from dkist_processing_core.authoring.graph import order
-from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
 from dkist_processing_core.rendering import diagram
 
 
@@ -19,40 +19,13 @@ def new_spec(upstreams, *, queue="default", name="a_to_b_c"):
     """Return a workflow with the given upstreams of each task."""
 
     def node(task):
-        return NodeSpec(
-            name=task,
-            task=f"tasks:{task}",
-            upstreams=tuple(sorted(upstreams[task])),
-            queue=queue,
-            pool=f"{queue}_pool",
-            extras=("frozen",),
-            retries=0,
-            retry_delay_seconds=60,
-            doc="",
-        )
+        above = tuple(sorted(upstreams[task]))
+        return new_node(task, task=f"tasks:{task}", upstreams=above, queue=queue, pool=f"{queue}_pool")
 
-    return WorkflowSpec(
-        name=name,
-        version="1.0",
-        dag_id=f"{name}_1.0",
-        package="p",
-        distribution="p",
-        tags=(),
-        nodes=tuple(map(node, order(upstreams, workflow=name))),
-    )
+    return declared_workflows.new_spec(*map(node, order(upstreams, workflow=name)), name=name)
 
 
 DIAMOND = {"Begin": [], "Left": ["Begin"], "Right": ["Begin"], "End": ["Left", "Right", "Begin"]}
-
-
-@st.composite
-def graphs(draw):
-    """Any graph without a circle: each task may wait for those with a smaller number."""
-    names = [f"Task{'x' * draw(st.integers(0, 30))}{number}" for number in range(draw(st.integers(1, 12)))]
-    return {
-        name: draw(st.lists(st.sampled_from(names[:number]), unique=True)) if number else []
-        for number, name in enumerate(names)
-    }
 
 
 def test_text_shows_the_order_and_what_waits_for_what():
@@ -83,8 +56,7 @@ def test_graphviz_reads_every_task_and_edge(name):
     """Whatever the names, also those that are words of its language."""
     upstreams = DIAMOND | {"node": ["End"], "edge": ["node"]}
     spec = new_spec(upstreams, name=name)
-    drawn = run_command("dot", "-Tjson", text=diagram.dot(spec)).check()
-    assert drawn.stderr == ""
+    drawn = run_command("dot", "-Tjson", text=diagram.dot(spec)).check(stderr="")
     graph = json.loads(drawn.stdout)
     names = {each["_gvid"]: each["name"] for each in graph["objects"]}
     assert graph["name"] == f"{name}_1.0"
@@ -112,36 +84,25 @@ def test_other_queues_are_named():
     assert '"One" [tooltip="tasks:One, queue default"];' in diagram.dot(new_spec({"One": []}))
 
 
-@pytest.fixture
-def cli(command):
-    """The command line, if click is there."""
-    pytest.importorskip("click", reason="click is not installed (pip install 'dkist-processing-core[build]')")
-    return command
-
-
-def test_the_command_line_draws_all_workflows_or_one(cli, camera):
+def test_the_command_line_draws_all_workflows_or_one(command, camera):
     """One is named by its name, its dag id or its variable."""
-    status, output, error = cli("graph", camera)
-    assert (status, error) == (0, "")
+    output = command("graph", camera).check("\n\nl1_to_l2_camera 1.0.0\n  MakeDark\n", stderr="").stdout
     assert output.startswith("l0_to_l1_camera 1.0.0\n  MakeDark\n  MakeFlat   <- MakeDark\n")
-    assert "\n\nl1_to_l2_camera 1.0.0\n  MakeDark\n" in output
     for name in ("l1_to_l2_camera", "l1_to_l2_camera_1.0.0", "level2"):
-        assert cli("graph", f"{camera}:{name}") == (0, "l1_to_l2_camera 1.0.0\n  MakeDark\n", "")
+        assert command("graph", f"{camera}:{name}") == (0, "l1_to_l2_camera 1.0.0\n  MakeDark\n", "")
 
 
 @pytest.mark.parametrize("kind", ["text", "mermaid", "dot"])
-def test_the_command_line_writes_to_a_file(cli, camera, tmp_path, kind):
+def test_the_command_line_writes_to_a_file(command, camera, tmp_path, kind):
     """The same that it prints; the name of the file is what it then prints."""
-    status, drawn, _ = cli("graph", f"{camera}:level1", "--format", kind)
-    assert status == 0
-    assert cli("graph", f"{camera}:level1", "--format", kind, "--output", "drawn") == (0, "drawn\n", "")
+    drawn = command("graph", f"{camera}:level1", "--format", kind).check().stdout
+    assert command("graph", f"{camera}:level1", "--format", kind, "--output", "drawn") == (0, "drawn\n", "")
     assert (tmp_path / "drawn").read_text() == drawn
 
 
-def test_a_workflow_that_cannot_be_ordered_is_an_error(cli, tmp_path):
+def test_a_workflow_that_cannot_be_ordered_is_an_error(command, tmp_path):
     """Exit status 1, with what keeps it from being drawn."""
     text = CAMERA_FILES["workflows/level2.py"].replace("(MakeDark)", "(MakeDark, upstreams=MakeDark)")
     write_sources(tmp_path, {**CAMERA_FILES, "workflows/level2.py": text}, name="camera_of_a_test")
-    status, _, error = cli("graph", "camera_of_a_test.workflows:level2")
-    assert status == 1
+    error = command("graph", "camera_of_a_test.workflows:level2").check(status=1).stderr
     assert error.startswith("Error: Workflow 'l1_to_l2_camera': the tasks depend on each other in a cycle: MakeDark")

@@ -3,12 +3,11 @@
 import errno
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.command_line import run_command
+from support.command_line import run_command, with_mounts_of_its_own
 from support.declared_workflows import diamond
 from support.http_server import Response, http_server
 from support.releases import with_links, write_package
@@ -29,13 +28,9 @@ pytestmark = pytest.mark.network
 
 def run_with_mounts(mounts, releases, *, spec=None, **environment):
     """Run a task where the commands ``mounts`` have changed what is mounted."""
-    unshare = shutil.which("unshare")
-    namespace = [unshare, "--user", "--map-root-user", "--mount"]
-    if unshare is None or subprocess.run([*namespace, "true"], capture_output=True).returncode:
-        pytest.skip("this machine has no mount namespaces")
     spec = spec or new_spec()
     script = runnable_script(spec, spec.nodes[0])
-    command = [*namespace, shutil.which("bash"), "-ec", f'{mounts}\nexec bash -c "$SCRIPT"']
+    command = [*with_mounts_of_its_own(), shutil.which("bash"), "-ec", f'{mounts}\nexec bash -c "$SCRIPT"']
     variables = {"DKIST_RECIPE_RUN_ID": "42", **with_links(releases), **environment, "SCRIPT": script}
     return run_command(*command, merge=True, **variables)
 
@@ -56,8 +51,7 @@ def test_no_variable_of_uv_leads_to_another_project(releases, tmp_path, name, va
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "uv.toml").write_text('no-index = true\nfind-links = ["/none"]\n')
-    done = run("Good", releases, **{name: value.format(folder=folder)})
-    assert done.returncode == 0, done.stdout
+    run("Good", releases, **{name: value.format(folder=folder)}).check()
     [environment] = environments(tmp_path / "environments")
     assert not list(environment.glob("lib/*/site-packages/pip"))
 
@@ -76,9 +70,7 @@ def test_nothing_but_the_cache_needs_to_be_writable(releases, tmp_path, installe
         ! touch /tmp/can-be-written 2>/dev/null || mount -t tmpfs -o ro none /tmp
         unset UV_CACHE_DIR
     """
-    done = run_with_mounts(mounts, releases, **settings)
-    assert done.returncode == 0, done.stdout
-    assert "INFO team: good, recipe run 42" in done.stdout
+    done = run_with_mounts(mounts, releases, **settings).check("INFO team: good, recipe run 42")
     for folder, variable in (("/nonexistent/.cache/uv", "UV_CACHE_DIR"), ("/tmp", "TMPDIR")):
         assert f"{folder} cannot be written: Read-only file system. The installer is given {variable}={cache}/v1/" in (
             done.stdout
@@ -86,8 +78,7 @@ def test_nothing_but_the_cache_needs_to_be_writable(releases, tmp_path, installe
     assert {each.name for each in cache.iterdir()} == {"v1"}
     assert {each.name for each in (cache / "v1").glob(".*")} == {OWNER_MARK, ".installer"}
     assert len(collector.environments(cache)) == 1
-    again = run_with_mounts(mounts, releases, **settings)
-    assert again.returncode == 0, again.stdout
+    again = run_with_mounts(mounts, releases, **settings).check()
     assert "cannot be written" not in again.stdout
 
 
@@ -102,8 +93,7 @@ def test_a_cache_of_the_installer_that_others_can_write_is_not_used(releases, tm
             if os.geteuid():
                 pytest.skip("only root can give a folder to another user")
             os.chown(folder, owner, owner)
-    done = run("Good", releases, **{name: str(folder) for name, folder in caches.items()})
-    assert done.returncode == 0, done.stdout
+    done = run("Good", releases, **{name: str(folder) for name, folder in caches.items()}).check()
     for name, folder in caches.items():
         line = (
             f"{folder} cannot be trusted, since others can write to it: it belongs to user {folder.stat().st_uid} and"
@@ -146,20 +136,14 @@ def test_a_cache_without_inodes_says_so(releases, tmp_path, inodes, status):
 def test_a_path_that_no_environment_can_have_is_refused(releases, tmp_path, character):
     """With the path, and not with advice about locks or the index."""
     cache = f"{tmp_path}/a{character}b"
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=cache)
-    assert done.returncode == 78, done.stdout
-    assert f"the environment cache {cache!r} has a character in its path that no virtual environment may have" in (
-        done.stdout
+    run("Good", releases, DKIST_ENVIRONMENT_CACHE=cache).check(
+        f"the environment cache {cache!r} has a character in its path that no virtual environment may have", status=78
     )
 
 
 def test_a_checkout_that_cannot_be_written_is_named(releases, tmp_path):
     """Its build backend writes into it; the index has nothing to do with that."""
-    project = write_package(tmp_path / "checkout", FILES, name=NAME)
-    text = (project / "pyproject.toml").read_text()
-    (project / "pyproject.toml").write_text(
-        text.replace('requires = ["hatchling"]\nbuild-backend = "hatchling.build"', 'requires = ["setuptools"]')
-    )
+    project = write_package(tmp_path / "checkout", FILES, name=NAME, backend="setuptools.build_meta")
     mounts = f"mount --bind {project} {project}; mount -o remount,bind,ro {project}"
     done = run_with_mounts(mounts, releases, spec=new_spec(version="dev"), DKIST_DEV_PROJECT=str(project))
     assert done.returncode == 69, done.stdout
@@ -185,8 +169,7 @@ def test_an_installer_that_cannot_run_is_not_the_index(releases, tmp_path, progr
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools" / "uv").write_text(program)
     (tmp_path / "tools" / "uv").chmod(0o755)
-    done = run("Good", releases, PATH=f"{tmp_path / 'tools'}:{os.environ['PATH']}")
-    assert done.returncode == 69, done.stdout
+    done = run("Good", releases, PATH=f"{tmp_path / 'tools'}:{os.environ['PATH']}").check(status=69)
     [line] = [line for line in done.stdout.splitlines() if "dkist: ERROR" in line]
     assert message in line
     assert "index" not in line
@@ -211,7 +194,7 @@ def test_an_index_that_refuses_access_is_not_one_without_the_release(tmp_path, r
             PIP_FIND_LINKS="",
             UV_FIND_LINKS="",
             PIP_RETRIES="0",
-            DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"),
+            DKIST_ENVIRONMENT_CACHE=str(tmp_path / "environments"),
         )
     assert done.returncode == UNAVAILABLE, done.stdout
     last = done.stdout.splitlines()[-1]
@@ -331,7 +314,6 @@ def test_a_lock_of_another_user_is_named_with_its_owner(tmp_path, monkeypatch):
 @pytest.mark.airflow
 def test_the_other_operator_reads_nothing_in_the_workers_folder(tmp_path, monkeypatch):
     """Neither a module that Python would import, nor settings of uv; only what runs the installers is replaced."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     from dkist_processing_core.authoring.airflow import execute
     from dkist_processing_core.scheduling.virtualenv import PythonVirtualenvOperator
 

@@ -9,27 +9,18 @@ import re
 import signal
 import socket
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pika
 import pytest
-from support.logs import (
-    QUEUE,
-    ROUTING_KEY,
-    Received,
-    end_group,
-    is_end,
-    run,
-    start,
-    texts,
-    write_tasks,
-)
+from support.logs import QUEUE, ROUTING_KEY, Received, end_group, is_end, run, start, texts, write_tasks
 from support.mesh import mesh_config
 from support.peers import peer, relay
 from support.ports import free_ports
 from support.processes import wait_for
+from support.rabbitmq import RabbitMQ
 from support.releases import REPOSITORY
 from support.waiting import PATIENCE_SECONDS, assert_takes_at_most
 
@@ -67,18 +58,10 @@ def sequences(records):
     return [record["sequence"] for record in records]
 
 
-# ---- what arrives ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.rabbitmq
 def test_each_record_arrives_once_and_in_order(team, received):
     """Numbers have no gap, every record says of which task it is, and what the team logged is among them."""
     began = datetime.now(UTC)
-    context = {
-        "AIRFLOW_CTX_DAG_RUN_ID": "manual__1",
-        "AIRFLOW_CTX_TRY_NUMBER": "3",
-        "DKIST_ENVIRONMENT_IDENTITY": "0a",
-    }
+    context = {"AIRFLOW_CTX_DAG_RUN_ID": "manual__1", "AIRFLOW_CTX_TRY_NUMBER": "3", "DKIST_ENVIRONMENT_IDENTITY": "0a"}
     status, _, stderr = run(team, "Good", **context)
     assert status == 0
     assert "did not reach the interservice bus" not in stderr
@@ -108,7 +91,6 @@ def test_each_record_arrives_once_and_in_order(team, received):
     ]
 
 
-@pytest.mark.rabbitmq
 def test_events_show_the_life_cycle_of_a_task(team, received):
     """Started, each phase begun and ended, succeeded; with durations where something has ended; each once."""
     run(team, "Good")
@@ -128,7 +110,6 @@ def test_events_show_the_life_cycle_of_a_task(team, received):
     assert 0 <= durations[4] <= durations[7] < 60
 
 
-@pytest.mark.rabbitmq
 def test_properties_are_those_of_the_documentation(team, received):
     """Persistent lines of JSON; the message id is that of the run of the task and the number of the first record."""
     run(team, "LastsLong")
@@ -147,7 +128,6 @@ def test_properties_are_those_of_the_documentation(team, received):
     assert [properties.timestamp for properties in received.properties] == moments
 
 
-@pytest.mark.rabbitmq
 def test_a_message_carries_several_records(team, received):
     """Up to 200 records and some 100 KB, each on a line of its own, whatever characters are in it."""
     run(team, "Floods")
@@ -159,7 +139,6 @@ def test_a_message_carries_several_records(team, received):
     assert all(body.endswith(b"}\n") for _, body in received.messages)
 
 
-@pytest.mark.rabbitmq
 def test_every_key_is_documented(team, received):
     """The page about it names those that are sent, and no other."""
     run(team, "Good")
@@ -169,13 +148,9 @@ def test_every_key_is_documented(team, received):
     assert set(re.findall(r"^   \* - ``(\w+)``", table, re.MULTILINE)) == keys
 
 
-@pytest.mark.rabbitmq
 @pytest.mark.parametrize(
     ("task", "text", "last"),
-    [
-        ("Bad", "RuntimeError: the flat is missing", "failed"),
-        ("Leaves", None, "succeeded"),
-    ],
+    [("Bad", "RuntimeError: the flat is missing", "failed"), ("Leaves", None, "succeeded")],
     ids=["raises", "sys.exit(0)"],
 )
 def test_the_last_event_says_how_the_task_ended(team, received, task, text, last):
@@ -192,7 +167,6 @@ def test_the_last_event_says_how_the_task_ended(team, received, task, text, last
         assert "in run\n" in end["traceback"]
 
 
-@pytest.mark.rabbitmq
 def test_a_task_that_is_terminated_says_so(team, received):
     """SIGTERM to its process group ends the task in order, with its log."""
     with running(team, "Stops") as process:
@@ -203,7 +177,6 @@ def test_a_task_that_is_terminated_says_so(team, received):
     assert "Terminated" in end["traceback"]
 
 
-@pytest.mark.rabbitmq
 def test_events_are_sent_whatever_level_is_shown(team, received):
     """DKIST_LOG_LEVEL chooses among what the team logs."""
     assert run(team, "Good", DKIST_LOG_LEVEL="WARNING")[0] == 0
@@ -215,7 +188,6 @@ def test_events_are_sent_whatever_level_is_shown(team, received):
     assert "a debug record" in texts(again)
 
 
-@pytest.mark.rabbitmq
 def test_a_task_that_is_called_without_with_sends_its_log_as_well(team, received):
     """As from a notebook; its log ends with the call."""
     program = """
@@ -228,23 +200,18 @@ except RuntimeError:
     logging.warning("afterwards")
 assert logging.Logger.callHandlers is before
 """
-    process = start(team, None, program=program)
-    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
-    assert (process.returncode, stdout) == (0, "")
-    assert "afterwards" in stderr
+    assert "afterwards" in run(team, None, program=program).check(stdout="").stderr
     records = received.until_the_end()
     assert (records[0]["event"], records[-1]["event"]) == ("started", "failed")
     assert "afterwards" not in texts(records)
 
 
-@pytest.mark.rabbitmq
 def test_a_task_that_cannot_be_entered_sends_its_log(team, received):
     """No __exit__ follows an __enter__ that raises; what was logged until then arrives."""
     assert run(team, "Enters")[0] == 1
     assert "entered" in texts(received.until(lambda records: records))
 
 
-@pytest.mark.rabbitmq
 def test_odd_records_arrive_and_hurt_nobody(team, received):
     """Half surrogates, objects, texts and names of classes of theirs, faults of any kind, and very long texts."""
     status, _, stderr = run(team, "Odd")
@@ -277,15 +244,11 @@ def test_odd_records_arrive_and_hurt_nobody(team, received):
     assert len(shown) == 17
 
 
-# ---- in nobody's way -------------------------------------------------------------------------------------------------
-
-
 def without_times(text):
     text = re.sub(r"^\d{4}-\S+ \S+ ", "", text, flags=re.MULTILINE)
     return re.sub(r"0x[0-9a-f]+", "0x0", text)
 
 
-@pytest.mark.rabbitmq
 @pytest.mark.parametrize("task", ["Good", "Bad", "Odd", "Configures", "Library"])
 def test_the_console_shows_the_same_with_and_without(team, broker, task):
     """Nothing more, nothing less, in the same order, whatever handlers the team sets up."""
@@ -310,8 +273,7 @@ with Looks(1, "w", "1") as task:
     task()
 """
     for value in ("", "false", "0", "no"):
-        process = start(team, None, program=program, DKIST_ISB_LOGGING=value)
-        assert process.communicate(timeout=PATIENCE_SECONDS)[0] == "True 1 []\n[]\n"
+        run(team, None, program=program, DKIST_ISB_LOGGING=value).check(stdout="True 1 []\n[]\n")
 
 
 def test_nothing_heavy_is_imported_while_nothing_answers(team):
@@ -381,24 +343,27 @@ print(time.monotonic() - began)
         port = silent if way == "silent" else free_ports(1)[0]
 
         def attempt():
-            process = start(team, None, program=program, MESH_CONFIG=mesh_config(port))
-            stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
-            assert process.returncode == 0
-            assert "log records did not reach the interservice bus" in stderr
-            return float(stdout)
+            done = run(team, None, program=program, MESH_CONFIG=mesh_config(port)).check()
+            assert "log records did not reach the interservice bus" in done.stderr
+            return float(done.stdout)
 
         assert_takes_at_most(3.2 if way == "silent" else 0.5, attempt)
 
 
-def test_settings_that_cannot_be_used_are_named(team):
-    """The task goes on, and the warning says which variable is wrong."""
-    process = start(team, "MeetsFault", MESH_CONFIG="{", FAULT="MESH_CONFIG")
-    _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 0
-    assert "MESH_CONFIG is no JSON" in stderr
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({"MESH_CONFIG": "{", "FAULT": "MESH_CONFIG"}, "MESH_CONFIG is no JSON"),
+        ({"ISB_PASSWORD": "wr0ng", "FAULT": "ISB_PASSWORD"}, "check ISB_USERNAME, ISB_PASSWORD"),
+    ],
+    ids=["malformed", "password"],
+)
+def test_settings_that_cannot_be_used_are_named(team, broker, settings, shown):
+    """The task goes on, and the warning says which variable is wrong, without the password."""
+    status, _, stderr = run(team, "MeetsFault", **settings)
+    assert (status, shown in stderr, "wr0ng" in stderr) == (0, True, False), stderr
 
 
-@pytest.mark.rabbitmq
 @pytest.mark.parametrize(
     ("way", "is_bound"), [("403", True), ("406", True), ("403", False)], ids=["403", "406", "403-not-bound"]
 )
@@ -436,17 +401,6 @@ def test_what_may_not_be_declared_is_used_as_it_is(team, broker, received, way, 
             broker.control("delete_user", "writer")
 
 
-@pytest.mark.rabbitmq
-def test_a_wrong_password_is_named(team, broker, monkeypatch):
-    """With what to check, and without the password."""
-    process = start(team, "MeetsFault", ISB_PASSWORD="wr0ng", FAULT="ISB_PASSWORD")
-    _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 0
-    assert "check ISB_USERNAME, ISB_PASSWORD" in stderr
-    assert "wr0ng" not in stderr
-
-
-@pytest.mark.rabbitmq
 def test_the_queue_is_of_the_type_of_the_settings(team, broker, received):
     """A consumer that declares the same exchange, queue and binding is not refused."""
     run(team, "Leaves", ISB_QUEUE_TYPE="quorum", ISB_EXCHANGE="other.direct.x")
@@ -459,7 +413,6 @@ def test_the_queue_is_of_the_type_of_the_settings(team, broker, received):
         channel.exchange_delete("other.direct.x")
 
 
-@pytest.mark.rabbitmq
 def test_a_connection_that_breaks_is_made_anew(team, broker, received):
     """Records keep their order, none is lost, and only those that were on the way may come twice, with the same id."""
     cuts = iter([True])
@@ -467,10 +420,7 @@ def test_a_connection_that_breaks_is_made_anew(team, broker, received):
     def cut(data):
         return None if b"tick 300" in data and next(cuts, False) else data
 
-    with (
-        relay(broker.port, to_broker=cut) as port,
-        running(team, "Ticks", MESH_CONFIG=mesh_config(port)) as process,
-    ):
+    with relay(broker.port, to_broker=cut) as port, running(team, "Ticks", MESH_CONFIG=mesh_config(port)) as process:
         received.until(lambda records: "tick 350" in texts(records))
         (team / "enough").touch()
         assert process.wait(PATIENCE_SECONDS) == 0
@@ -484,45 +434,25 @@ def test_a_connection_that_breaks_is_made_anew(team, broker, received):
         assert bodies.setdefault(properties.message_id, body) == body
 
 
-@pytest.mark.rabbitmq
-def test_a_broker_that_comes_back_gets_what_was_held(team, broker, received):
-    """Records of the time while it was down arrive as well, in order."""
+@pytest.mark.parametrize(("away", "seconds"), [(RabbitMQ.stopped, 1), (RabbitMQ.low_on_disk, 8)], ids=["down", "disk"])
+def test_a_broker_that_comes_back_gets_what_was_held(team, broker, received, away, seconds):
+    """In order, on the same connection if it has lasted; only what was on the way when it broke may come twice."""
     with running(team, "Ticks") as process:
         received.until(lambda records: len(records) > 20)
-        broker.stop()
-        time.sleep(1)
-        broker.start()
-        time.sleep(1)
-        before = len(received.records)
-        received.until(lambda records: len(records) > before + 150)
-        (team / "enough").touch()
-        assert process.wait(PATIENCE_SECONDS) == 0
-        records = received.until_the_end()
-    distinct = list(dict.fromkeys(sequences(records)))
-    assert distinct == list(range(1, len(distinct) + 1))
-    assert not any(record["droppedRecords"] for record in records)
-
-
-@pytest.mark.rabbitmq
-def test_a_broker_that_is_low_on_disk_gets_each_record_once(team, broker, received):
-    """It is waited for on the same connection, so nothing comes twice when it takes messages again."""
-    with running(team, "Ticks") as process:
-        received.until(lambda records: len(records) > 20)
-        broker.control("set_disk_free_limit", "900000GB")
-        try:
-            time.sleep(8)
-        finally:
-            broker.control("set_disk_free_limit", "1MB")
+        with away(broker):
+            time.sleep(seconds)
         before = len(received.records)
         received.until(lambda records: len(records) > before + 200)
         (team / "enough").touch()
         assert process.wait(PATIENCE_SECONDS) == 0
         assert "did not reach the interservice bus" not in process.communicate()[1]
         records = received.until_the_end()
-    assert sequences(records) == list(range(1, len(records) + 1))
+    found = sequences(records)
+    distinct = list(dict.fromkeys(found)) if away is RabbitMQ.stopped else found
+    assert distinct == list(range(1, len(distinct) + 1))
+    assert not any(record["droppedRecords"] for record in records)
 
 
-@pytest.mark.rabbitmq
 def test_a_broker_that_is_too_slow_costs_bounded_time(team, broker, received):
     """What cannot be sent in the time at the end is missing, and the log of the task says how much."""
 
@@ -537,7 +467,6 @@ def test_a_broker_that_is_too_slow_costs_bounded_time(team, broker, received):
     assert 0 < int(found[1]) < 30_008
 
 
-@pytest.mark.rabbitmq
 def test_a_gap_is_reported_in_its_place(broker, received, monkeypatch, unseen):
     """One record stands in the place of those that were dropped, with their number, and that of the last of them."""
     monkeypatch.setattr(log_buffer, "MOST_RECORDS", 1000)
@@ -558,10 +487,6 @@ def test_a_gap_is_reported_in_its_place(broker, received, monkeypatch, unseen):
     ]
 
 
-# ---- signals, forks, ends --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.rabbitmq
 def test_a_task_that_is_killed_leaves_what_it_logged_before(team, received):
     """As when memory runs out: all but the tail has been sent, and no end."""
     with running(team, "Stops") as process:
@@ -573,7 +498,6 @@ def test_a_task_that_is_killed_leaves_what_it_logged_before(team, received):
     assert sequences(records) == list(range(1, len(records) + 1))
 
 
-@pytest.mark.rabbitmq
 def test_signal_handlers_that_log_neither_hang_nor_lose_records(team, received):
     """They interrupt the addition of a record at any point."""
     assert run(team, "Interrupted")[0] == 0
@@ -585,13 +509,11 @@ def test_signal_handlers_that_log_neither_hang_nor_lose_records(team, received):
     ]
 
 
-@pytest.mark.rabbitmq
 def test_a_fork_during_the_import_of_the_client_does_not_hang(team, broker):
     """A child that needs a module that another thread was importing would wait for it forever."""
     assert run(team, "ForksEarly")[0] == 0
 
 
-@pytest.mark.rabbitmq
 def test_forked_children_neither_hang_nor_disturb(team, received):
     """Only the records of the task's own process are sent; none of them is lost or mixed up."""
     assert run(team, "Forks")[0] == 0
@@ -602,9 +524,6 @@ def test_forked_children_neither_hang_nor_disturb(team, received):
         f"parent {number}" for _, number in itertools.product(range(4), range(500))
     ]
     assert not any(text.startswith("child") for text in texts(records))
-
-
-# ---- the parts -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -655,14 +574,11 @@ def test_records_of_many_threads_are_numbered_without_a_gap(buffer, unseen):
         for each in range(2000):
             unseen.info("%s %s", number, each)
 
-    threads = [threading.Thread(target=work, args=[number]) for number in range(8)]
     found = []
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        found += taken_out(buffer)
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        at_work = [pool.submit(work, number) for number in range(8)]
+        while not all(each.done() for each in at_work):
+            found += taken_out(buffer)
     found += taken_out(buffer)
     assert len(found) == buffer.total == 16_000
     for number in range(8):

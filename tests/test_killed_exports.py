@@ -11,6 +11,7 @@ import textwrap
 import time
 
 import pytest
+from support.command_line import start_command
 from support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.once
@@ -108,14 +109,8 @@ DAG_BAG = """
 """
 
 
-def start(program, *arguments, stdout=subprocess.PIPE):
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def start(program, *arguments, **options):
+    return start_command(sys.executable, "-c", program, *arguments, **options)
 
 
 def hidden(folder):
@@ -174,7 +169,6 @@ def test_ten_killed_exports_leave_no_half_file(tmp_path):
 @pytest.mark.timeout(3600)
 def test_a_hundred_killed_exports_never_give_airflow_an_error(tmp_path):
     """A real Airflow loads the folder, in a loop, and meets neither a half file nor one that it cannot import."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     rounds, interrupted = kill_exports(tmp_path / "dags", DAG_BAG, kills=KILLS)
     print(
         f"{KILLS} exports killed, {interrupted} of them while writing; Airflow loaded the whole folder {rounds} times"

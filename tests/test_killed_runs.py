@@ -39,9 +39,8 @@ PROGRAM = "from killed_of_a_test.flow import main; main()"
 SECONDS = 1.5
 
 
-def kill_runs(tmp_path, monkeypatch, count):
+def kill_runs(tmp_path, count):
     """Kill runs, each at a random moment, resume each, and return how many tries were cut off."""
-    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
     write_sources(tmp_path / "sources", {"flow.py": MODULE}, name=NAME)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "sources")}
     cut = 0
@@ -73,15 +72,15 @@ def kill_runs(tmp_path, monkeypatch, count):
     return cut
 
 
-def test_five_killed_runs_are_resumed(tmp_path, monkeypatch):
+def test_five_killed_runs_are_resumed(tmp_path):
     """In every test run; the next test kills fifty."""
-    kill_runs(tmp_path, monkeypatch, 5)
+    kill_runs(tmp_path, 5)
 
 
 @pytest.mark.kills
 @pytest.mark.timeout(1200)
-def test_fifty_killed_runs_are_resumed(tmp_path, monkeypatch):
+def test_fifty_killed_runs_are_resumed(tmp_path):
     """Some before their first task, some in the middle, some after their end."""
-    cut = kill_runs(tmp_path, monkeypatch, 50)
+    cut = kill_runs(tmp_path, 50)
     print(f"50 runs killed, {cut} tries of tasks cut off")
     assert cut > 0

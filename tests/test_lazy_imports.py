@@ -26,8 +26,7 @@ HEAVY = ["airflow", "elasticapm", "jinja2", "nbformat", "opentelemetry", "pika",
 def test_nothing_heavy_is_imported(program):
     """In a fresh interpreter none of the heavy packages is loaded."""
     program += f"\nimport sys\nprint([name for name in {HEAVY!r} if name in sys.modules])"
-    done = run_python(program).check()
-    assert done.stdout == "[]\n"
+    run_python(program).check(stdout="[]\n")
 
 
 @pytest.mark.parametrize("module", ["dkist_processing_core", "dkist_processing_core.failure_callback"])
@@ -40,8 +39,7 @@ def test_the_scheduler_and_a_bare_import_load_the_standard_library_only(module):
     )
     # Without site, so that what the environment loads at the start of each Python does not count.
     library = str(Path(dkist_processing_core.__file__).parents[1])
-    done = run_command(sys.executable, "-S", "-c", program, PYTHONPATH=library).check()
-    assert done.stdout == "['dkist_processing_core']\n"
+    run_command(sys.executable, "-S", "-c", program, PYTHONPATH=library).check(stdout="['dkist_processing_core']\n")
 
 
 def test_importing_does_not_depend_on_settings():

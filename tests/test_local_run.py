@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.sources import imported_sources
+from support.command_line import ended
+from support.processes import with_variable
+from support.sources import imported_sources, workflows
 from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.exceptions import DamagedRunError, LocalRunError, ResumeError, RunActiveError, SelectionError
@@ -70,59 +71,24 @@ TASKS = """
             super().run()
             time.sleep(600)
 """
-FLOWS = """
-    from dkist_processing_core import Workflow
-    from runs_of_a_test.tasks import *
-
-    def workflow(detail):
-        return Workflow(input_data="a", output_data="b", category="cam", detail=detail,
-                        workflow_package=__package__, workflow_version="1.0")
-
-    diamond = workflow("diamond")
-    diamond.add_node(Dark)
-    diamond.add_node(Flat, upstreams=Dark)
-    diamond.add_node(Science, upstreams=Dark, resource_queue="high_memory")
-    diamond.add_node(Movie, upstreams=[Flat, Science])
-
-    failing = workflow("failing")
-    failing.add_node(Dark)
-    failing.add_node(Fails, upstreams=Dark)
-    failing.add_node(AfterFailure, upstreams=Fails)
-    failing.add_node(Movie, upstreams=AfterFailure)
-    failing.add_node(Flat, upstreams=Dark)
-
-    breaks = workflow("breaks")
-    breaks.add_node(Breaks)
-
-    exits = workflow("exits")
-    exits.add_node(Exits)
-
-    early = workflow("early")
-    early.add_node(Exits)
-    early.add_node(Flat)
-
-    hangs = workflow("hangs")
-    hangs.add_node(Dark)
-    hangs.add_node(Hangs, upstreams=Dark)
-
-    leaves = workflow("leaves")
-    leaves.add_node(Leaves)
-    leaves.add_node(Fails, upstreams=Leaves)
-
-    unrun = workflow("unrun")
-    unrun.add_node(Async)
-    unrun.add_node(Generator)
-
-    stubborn = workflow("stubborn")
-    stubborn.add_node(Stubborn)
-"""
+GRAPHS = {
+    "diamond": {"Dark": "", "Flat": "Dark", "Science": "Dark", "Movie": "Flat Science"},
+    "failing": {"Dark": "", "Fails": "Dark", "AfterFailure": "Fails", "Movie": "AfterFailure", "Flat": "Dark"},
+    "breaks": {"Breaks": ""},
+    "exits": {"Exits": ""},
+    "early": {"Exits": "", "Flat": ""},
+    "hangs": {"Dark": "", "Hangs": "Dark"},
+    "leaves": {"Leaves": "", "Fails": "Leaves"},
+    "unrun": {"Async": "", "Generator": ""},
+    "stubborn": {"Stubborn": ""},
+}
+FLOWS = workflows(NAME, "cam", GRAPHS, queues={"Science": "high_memory"})
 
 
 @pytest.fixture
 def flows(tmp_path, monkeypatch):
     """Import the workflows, whose tasks write their names to the file that ``TRACE`` names."""
     monkeypatch.setenv("TRACE", str(tmp_path / "trace"))
-    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
     with imported_sources(tmp_path / "sources", {"tasks.py": TASKS, "flows.py": FLOWS}, name=NAME):
         from importlib import import_module
 
@@ -315,16 +281,6 @@ def start(tmp_path, flow, *options):
     return subprocess.Popen([sys.executable, "-c", PROGRAM, flow, *options], env=environment, start_new_session=True)
 
 
-def alive(text):
-    """Return the processes with a text in their environment."""
-    found = set()
-    for file in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if text.encode() in file.read_bytes():
-                found.add(int(file.parent.name))
-    return found - {os.getpid()}
-
-
 @pytest.mark.parametrize("flow", ["hangs", "stubborn"])
 def test_ctrl_c_ends_the_tasks_and_the_run_can_be_resumed(flows, trace, tmp_path, flow):
     """A second one kills what does not end by itself."""
@@ -335,7 +291,7 @@ def test_ctrl_c_ends_the_tasks_and_the_run_can_be_resumed(flows, trace, tmp_path
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_SECONDS) == 2
-    assert not alive(f"TRACE={tmp_path}")
+    assert not with_variable(f"TRACE={tmp_path}")
     folder = runs.latest(f"a_to_b_cam_{flow}", 7)
     assert runs.state(folder).state == "interrupted"
     if flow == "hangs":
@@ -358,7 +314,7 @@ def test_a_killed_run_leaves_no_task_and_can_be_resumed(flows, trace, tmp_path):
     assert result.is_success
     assert [each.state for each in result.tasks["Hangs"].tries] == ["interrupted", "success"]
     assert trace() == ["Dark", "Hangs", "Hangs"]
-    assert not alive(f"TRACE={tmp_path}")
+    assert not with_variable(f"TRACE={tmp_path}")
 
 
 def test_a_task_in_main_is_refused(flows):
@@ -456,8 +412,7 @@ def test_a_damaged_journal_costs_no_other_run(command, flows, journal):
     states = [line.split()[1] for line in output.splitlines()[1:]]
     assert (status, states) == (0, ["damaged" if journal else "interrupted", "success"])
     if journal:
-        status, _, error = command("runs", "show", damaged.name)
-        assert (status, f"the journal {damaged / runs.JOURNAL} is damaged" in error) == (1, True)
+        command("runs", "show", damaged.name).check(f"the journal {damaged / runs.JOURNAL} is damaged", status=1)
         with pytest.raises(DamagedRunError, match="is damaged"):
             run_workflow(flows.diamond, 8, resume=True)
     assert command("runs", "remove", damaged.name)[0] == 0
@@ -502,6 +457,4 @@ def test_a_task_in_the_process_of_the_command_can_be_interrupted(flows, trace, t
 def test_a_task_cannot_end_the_process_of_the_command_with_0(flows, tmp_path):
     """Nothing else would notice it."""
     process = start_command(tmp_path, "exits")
-    _, error = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 1
-    assert b"Exits has called os._exit(0), which ends the run" in error
+    ended(process).check(b"Exits has called os._exit(0), which ends the run", status=1)

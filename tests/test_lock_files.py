@@ -141,7 +141,6 @@ def write_lock(index, cache, file, **environment):
     return status, output + error
 
 
-@pytest.mark.network
 @pytest.mark.once
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_lock_rebuilds_the_environment(index, locked, installer, tmp_path):
@@ -157,7 +156,6 @@ def test_a_lock_rebuilds_the_environment(index, locked, installer, tmp_path):
     assert (again["identity"], again["installer"]["name"]) == (described["identity"], installer)
 
 
-@pytest.mark.network
 @pytest.mark.once
 def test_an_environment_of_pip_knows_its_wheels(index, locked, tmp_path):
     """Their hashes are those that uv learns from the index; nobody is asked."""
@@ -172,7 +170,6 @@ def locked_hashes(file):
     return {each["name"]: [wheel["hashes"]["sha256"] for wheel in each["wheels"]] for each in packages}
 
 
-@pytest.mark.network
 @pytest.mark.once
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_wheel_that_was_exchanged_is_refused(index, locked, installer, tmp_path):
@@ -185,15 +182,13 @@ def test_a_wheel_that_was_exchanged_is_refused(index, locked, installer, tmp_pat
             archive.write(b"\0")
         programs = {} if installer == "uv" else worker_without_uv(tmp_path / f"bin-{name}", "env")
         text = read_constraints(file, workflow="w")
-        done = built(exchanged, tmp_path / "cache", text, version=version, **programs)
-        assert done.returncode == 69
+        done = built(exchanged, tmp_path / "cache", text, version=version, **programs).check(status=69)
         [error] = [line for line in done.stdout.splitlines() if " ERROR: " in line]
         assert "not the one in the lock" in error
         assert f"{name}==" in error
         assert environments(tmp_path / "cache") == []
 
 
-@pytest.mark.network
 @pytest.mark.once
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_lock_that_lacks_something_is_refused(index, locked, installer, tmp_path):
@@ -203,15 +198,13 @@ def test_a_lock_that_lacks_something_is_refused(index, locked, installer, tmp_pa
     whole = read_constraints(file, workflow="w")
     part = "\n".join(each for each in whole.splitlines() if not each.startswith("spectrograph"))
     for text, extras, missing in ((part, ("frozen",), "spectrograph"), (whole, ("frozen", "asdf"), "lines")):
-        done = built(index, tmp_path / "cache", text, extras=extras, **programs)
-        assert done.returncode == 69
+        done = built(index, tmp_path / "cache", text, extras=extras, **programs).check(status=69)
         [error] = [line for line in done.stdout.splitlines() if " ERROR: " in line]
         assert "the lock of the workflow lacks something" in error
         assert missing in error
         assert environments(tmp_path / "cache") == []
 
 
-@pytest.mark.network
 @pytest.mark.once
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_settings_of_the_worker_do_not_decide_beside_a_lock(index, locked, installer, tmp_path):
@@ -229,7 +222,6 @@ def test_settings_of_the_worker_do_not_decide_beside_a_lock(index, locked, insta
     assert locked_hashes(tmp_path / "pylock.toml") == locked_hashes(file)
 
 
-@pytest.mark.network
 @pytest.mark.once
 def test_a_checkout_is_installed_beside_the_lock_of_its_release(index, locked, tmp_path):
     """Which has the release as well."""
@@ -245,7 +237,6 @@ def test_a_checkout_is_installed_beside_the_lock_of_its_release(index, locked, t
     assert distributions["spectrograph"]["version"] == "2.0"
 
 
-@pytest.mark.network
 @pytest.mark.once
 def test_a_lock_of_the_release_before_fits(index, locked, tmp_path):
     """The release itself is that of the workflow; a constraint of the worker does not count beside a lock."""
@@ -258,7 +249,6 @@ def test_a_lock_of_the_release_before_fits(index, locked, tmp_path):
     assert read_description(environment)["identity"] == described["identity"]
 
 
-@pytest.mark.network
 @pytest.mark.once
 def test_what_is_not_on_the_index_any_more_is_not_locked(index, locked, tmp_path):
     """Nothing is written if the lock would build something else."""

@@ -5,7 +5,6 @@ import json
 import os
 import sys
 import threading
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,9 +40,8 @@ def published():
     """A producer factory that takes every message, and the messages that it took."""
     messages = []
 
-    @contextlib.contextmanager
     def factory():
-        yield SimpleNamespace(publish=messages.append)
+        return contextlib.nullcontext(SimpleNamespace(publish=messages.append))
 
     factory.messages = messages
     return factory
@@ -327,11 +325,10 @@ def test_an_airflow_that_does_not_answer_costs_a_second(monkeypatch, published):
     monkeypatch.setattr(of_context, "airflow_version", lambda: (3, 3))
     ended = threading.Event()
     instance = SimpleNamespace(task_id="A", xcom_push=lambda **_: ended.wait(PATIENCE_SECONDS))
+    context = new_context(instance, exception="boom")
 
     def attempt():
-        started = time.monotonic()
-        chat_ops_notification(new_context(instance, exception="boom"), "w", "1", "A", published)
-        return time.monotonic() - started
+        chat_ops_notification(context, "w", "1", "A", published)
 
     assert_takes_at_most(3, attempt)
     assert len(published.messages) >= 1

@@ -13,13 +13,7 @@ from support.matrix import environments
 from support.matrix.files import EXAMPLE_DIAMOND, OURS
 from support.matrix.rows import run_matrix
 
-pytestmark = [
-    pytest.mark.matrix,
-    pytest.mark.airflow,
-    pytest.mark.network,
-    pytest.mark.rabbitmq,
-    pytest.mark.timeout(3600),
-]
+pytestmark = [pytest.mark.matrix, pytest.mark.airflow, pytest.mark.timeout(3600)]
 
 
 def chosen(kind):

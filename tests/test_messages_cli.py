@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from support.command_line import PROGRAM, run_program
+from support.command_line import PROGRAM, ended, run_program, start_command
 from support.mesh import mesh_config
 from support.messages import OTHER_QUEUE, QUEUE, new_envelope
 from support.ports import free_ports
@@ -62,8 +62,7 @@ def test_an_empty_folder_has_no_pending_messages(command):
 def test_the_list_shows_what_is_pending_the_oldest_first(command):
     """A row for each message: since when, which file, and what has failed when."""
     names = [spooled(1), spooled(2)]
-    status, output, error = command("list")
-    assert (status, error) == (0, "")
+    output = command("list").check(stderr="").stdout
     header, *rows, total = output.splitlines()
     assert header.split() == ["spooled", "message", "summary"]
     assert [row[13:].split()[0] for row in rows] == names
@@ -178,8 +177,7 @@ def test_what_is_not_ours_in_the_folder_is_left_alone_and_named(command, verb):
     folder = spool.prepare(spool.spool_folder())
     foreign = foreign_things(folder)
     assert list(spool.pending()) == []
-    status, _, error = command(verb, *(["--all"] if verb == "drop" else []))
-    assert status == 0
+    error = command(verb, *(["--all"] if verb == "drop" else [])).check().stderr
     assert error.startswith(f"Warning: left alone in {folder}, since they are no messages of this library: 12 (")
     assert "\udce9" not in error
     assert everything_in(folder) == foreign | {spool.MARK}
@@ -208,7 +206,6 @@ def test_another_folder_can_be_named(command, tmp_path, monkeypatch):
     assert command("list", "--spool", other)[1] == f"There are no pending messages in {other}.\n"
 
 
-@pytest.mark.rabbitmq
 def test_messages_are_sent_all_or_by_name(command, broker):
     """The oldest is first; each is listed, and gone from the folder; a name that is given twice is sent once."""
     names = [spooled(number) for number in range(3)]
@@ -221,19 +218,16 @@ def test_messages_are_sent_all_or_by_name(command, broker):
     assert delivered(broker) == [1, 3, 4]
 
 
-@pytest.mark.rabbitmq
 def test_programs_can_read_what_was_sent(command, broker):
     """As JSON, with the reason for what stays."""
     damaged, good = damaged_file(), spooled(1)
-    status, output, error = command("send", "--json")
-    assert (status, error) == (1, "")
+    output = command("send", "--json").check(status=1, stderr="").stdout
     report = json.loads(output)
     assert report["sent"] == [good]
     [pending] = report["pending"]
     assert (pending["name"], pending["reason"].startswith("damaged: ")) == (damaged, True)
 
 
-@pytest.mark.rabbitmq
 def test_a_message_that_is_refused_does_not_delay_the_others(command, broker):
     """The one for which there is no queue stays, with the reason and exit status 1; those before and after it go."""
     names = [spooled(1), spooled(2, queue=OTHER_QUEUE, routing_key="other.m"), spooled(3)]
@@ -249,7 +243,6 @@ def test_a_message_that_is_refused_does_not_delay_the_others(command, broker):
     assert delivered(broker, OTHER_QUEUE) == [2]
 
 
-@pytest.mark.rabbitmq
 def test_files_of_the_previous_release_are_sent(command, broker):
     """They also hold exchange and queue type, which the settings decide now."""
     older = {"exchange": "another.x", "queue_arguments": {"x-queue-type": "quorum"}}
@@ -259,7 +252,6 @@ def test_files_of_the_previous_release_are_sent(command, broker):
     assert delivered(broker) == [7]
 
 
-@pytest.mark.rabbitmq
 def test_while_the_broker_is_away_all_messages_stay(command, broker, monkeypatch):
     """Exit status 1 in bounded time, more messages take no longer; once it is back one send delivers each once."""
     monkeypatch.setattr(pending, "BATCH_SECONDS", 3.0)
@@ -305,7 +297,6 @@ def test_while_another_process_sends_nothing_is_sent(command, monkeypatch):
     assert left() == [name]
 
 
-@pytest.mark.rabbitmq
 def test_a_message_that_another_process_sends_meanwhile_is_no_error(command, broker, monkeypatch):
     """Files that disappear before their turn are neither sent nor reported."""
     names = [spooled(1), spooled(2)]
@@ -322,18 +313,12 @@ def test_a_message_that_another_process_sends_meanwhile_is_no_error(command, bro
     assert delivered(broker) == [2]
 
 
-@pytest.mark.rabbitmq
 def test_the_program_sends_what_is_pending(broker):
     """As a person starts it, several at once: each message is delivered once, and all of them succeed."""
     names = [spooled(number) for number in range(200)]
-    processes = [
-        subprocess.Popen([PROGRAM, "messages", "send"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    outcomes = [process.communicate(timeout=PATIENCE_SECONDS) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0]
-    assert [error for _, error in outcomes] == ["", "", ""]
-    sent = [line for output, _ in outcomes for line in output.splitlines() if line.startswith("sent: ")]
+    processes = [start_command(PROGRAM, "messages", "send") for _ in range(3)]
+    outputs = [ended(process).check(stderr="").stdout for process in processes]
+    sent = [line for output in outputs for line in output.splitlines() if line.startswith("sent: ")]
     assert sent == [f"sent: {name}" for name in names]
     assert left() == []
     assert delivered(broker) == list(range(200))
@@ -391,8 +376,7 @@ def test_a_file_that_cannot_be_dropped_does_not_keep_the_others(command, monkeyp
         remove(message)
 
     monkeypatch.setattr(spool, "remove", remove_second)
-    status, output, error = command("drop", "--all")
-    assert status == 1
+    _, output, error = command("drop", "--all").check(status=1)
     assert output.count("dropped: ") == 1
     assert error == f"not dropped: {names[0]}: not yours\n"
     assert left() == [names[0]]
@@ -402,9 +386,7 @@ def test_a_file_that_cannot_be_dropped_does_not_keep_the_others(command, monkeyp
 def test_dropping_needs_names_or_all(command, arguments):
     """Neither or both is an error of the command line, and nothing is dropped."""
     name = spooled(1)
-    status, _, error = command("drop", *arguments)
-    assert status == 2
-    assert 'give the names of messages, as shown by "list", or --all.' in error
+    command("drop", *arguments).check('give the names of messages, as shown by "list", or --all.', status=2)
     assert left() == [name]
 
 
@@ -414,8 +396,7 @@ def test_a_name_that_is_not_there_is_an_error_of_the_command_line(command, verb,
     [port] = free_ports(1)
     monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
     name = spooled(1)
-    status, _, error = command(verb, name, name.removesuffix(".json"))
-    assert status == 2
+    error = command(verb, name, name.removesuffix(".json")).check(status=2).stderr
     words = " ".join(error.split())
     assert f"there is no message {name.removesuffix('.json')!r} (did you mean {name!r}?)" in words
     assert 'See "dkist-processing-core messages list".' in words

@@ -103,8 +103,7 @@ def test_papermill_fills_in_the_recipe_run_id(tmp_path, monkeypatch):
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     with imported_sources(tmp_path / "src", {"flow.py": textwrap.dedent(flow())}) as package:
         file = __import__(f"{package.__name__}.flow").flow.workflow.export_notebook()
-    done = run_command(sys.executable, "-m", "papermill", file, "out.ipynb", "-p", "recipe_run_id", "42")
-    assert done.returncode == 0, done.stderr
+    run_command(sys.executable, "-m", "papermill", file, "out.ipynb", "-p", "recipe_run_id", "42").check()
     content = Path("out.ipynb").read_text()
     assert "MyTask2 of 42" in content
     assert "INFO dkist_processing_core.task: Task MyTask2 complete" in content  # its log

@@ -4,14 +4,12 @@ import ast
 import itertools
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.command_line import run_python
 from support.declared_workflows import new_workflow
 from support.sources import flow, imported_sources
 from support.tasks import First, Fourth, Second, Third
@@ -70,24 +68,12 @@ def cells(text):
     return {cell["id"]: "".join(cell["source"]) for cell in json.loads(text)["cells"]}
 
 
-class Text(HTMLParser):
-    """The text of a page, and apart from that the text of its blocks of code."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.text = ""
-        self.feed(page)
-        self.close()
-
-    def handle_data(self, data):
-        self.text += data
-
-
 def shown(markdown):
     """Return what a reader sees of a Markdown cell, white space apart."""
+    from bs4 import BeautifulSoup
     from nbconvert.filters import markdown2html
 
-    return "".join(Text(markdown2html(markdown)).text.replace("\N{PILCROW SIGN}", "").split())
+    return "".join(BeautifulSoup(markdown2html(markdown), "html.parser").text.replace("\N{PILCROW SIGN}", "").split())
 
 
 def test_a_notebook_is_valid():
@@ -225,15 +211,10 @@ def test_the_hash_seed_and_the_locale_change_no_byte(tmp_path):
     )
     folder = __file__.rpartition("/")[0]
     outputs = {
-        subprocess.run(
-            [sys.executable, "-c", program, folder],
-            env={"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": seed, "LC_ALL": locale, "TZ": zone},
-            capture_output=True,
-            check=True,
-        ).stdout
+        run_python(program, folder, env={"PYTHONHASHSEED": seed, "LC_ALL": locale, "TZ": zone}).check().stdout
         for seed, locale, zone in [("0", "C", "UTC"), ("1", "C.UTF-8", "Asia/Tokyo"), ("4242", "POSIX", "HST10")]
     }
-    assert outputs == {notebook(diamond().spec).encode()}
+    assert outputs == {notebook(diamond().spec)}
 
 
 def test_ids_of_cells_are_legal_and_stay_when_a_task_is_added():

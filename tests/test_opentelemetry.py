@@ -1,10 +1,21 @@
 """OpenTelemetry, with the real SDK, against collectors that speak OTLP by HTTP and by gRPC."""
 
 import contextlib
+import math
 
 import pytest
+from support import odd_task
 from support.command_line import run_python
-from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unchanged, run_task, write_task
+from support.recorded_tasks import (
+    CORE,
+    FAILING_TASK,
+    MANY,
+    PHASES,
+    TASK,
+    assert_unchanged,
+    run_task,
+    write_task,
+)
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
 pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
@@ -267,16 +278,7 @@ def test_the_arguments_of_opentelemetry_are_taken():
 
 def test_ten_thousand_spans_all_arrive():
     """The queue holds 16384 spans, and is emptied while the task runs."""
-    done, received = record("""
-        from dkist_processing_core import TaskBase
-
-        class Calibrate(TaskBase):
-            def run(self):
-                for number in range(10_000):
-                    with self.apm_step(f"step {number}", labels={"number": number}) as span:
-                        span.set_attribute("again", number)
-                print("done")
-    """)
+    done, received = record(MANY.format(count=10_000))
     assert_unchanged(done)
     # The root span and three phases come with them.
     assert len(received.spans) == 10_000 + 4
@@ -300,86 +302,16 @@ def test_a_queue_that_is_full_drops_spans_and_says_so():
 
 def test_odd_attributes_and_names_are_recorded_as_their_text():
     """Whatever a task puts on a span, that span and those that are sent with it arrive."""
-    done, received = record("""
-        import math
-        from dkist_processing_core import TaskBase
-
-        class Evil:
-            def __str__(self):
-                raise ValueError("no text")
-
-        class Calibrate(TaskBase):
-            def run(self):
-                odd = {
-                    "none": None, "list": [1, 2], "mixed": [1, "a"], "dict": {"a": 1}, "bytes": b"x", "evil": Evil(),
-                    5: "key", "surrogate": "a\\udc80", "surrogates": ["a\\udc80"], "huge": "x" * 10_000_000,
-                    "int": 10**30, "endless": 10**5000, "infinite": -math.inf, "elements": list(range(3_000_000)),
-                    "self": "self", "dotted.name": 1, "umlaut": "\\u00fc", Evil(): "evil key", "\\udc81": "key",
-                }
-                with self.apm_step("attributes", labels=odd) as span:
-                    span.set_attributes(odd)
-                    span.set_attribute("late", Evil())
-                    span.set_attribute("name", "name")
-                    span.add_event("\\udc80", odd)
-                    span.record_exception(ValueError("\\udc80"), attributes=odd)
-                    span.set_status("nonsense")
-                for name in (5, None, "", b"b", Evil(), "n" * 5000, "\\udc80"):
-                    with self.apm_step(name) as span:
-                        span.update_name(name)
-                for kind in (None, "", "a.b.c.d.e", ".", "x" * 5000, 5, Evil()):
-                    with self.apm_step("kind", span_type=kind):
-                        pass
-                print("done")
-    """)
+    done, received = record(odd_task.TASK)
     assert_unchanged(done)
-    attributes = received.span("attributes").attributes
-    huge, elements = attributes.pop("huge"), attributes.pop("elements")
+    attributes = received.span("labels").attributes
+    huge, elements, nan = (attributes.pop(name) for name in ("huge", "elements", "nan"))
     assert (len(huge), huge[-3:], elements) == (8192, "...", "<list of 3000000 elements>")
-    assert attributes == {
-        "list": [1, 2],
-        "mixed": "[1, 'a']",
-        "dict": "{'a': 1}",
-        "bytes": "b'x'",
-        "evil": "<Evil without text: ValueError>",
-        "5": "key",
-        "surrogate": "a\\udc80",
-        "surrogates": ["a\\udc80"],
-        "int": str(10**30),
-        "endless": "<int without text: ValueError>",
-        "infinite": float("-inf"),
-        "self": "self",
-        "dotted.name": 1,
-        "umlaut": "ü",
-        "<Evil without text: ValueError>": "evil key",
-        "\\udc81": "key",
-        "late": "<Evil without text: ValueError>",
-        "name": "name",
-    }
-    assert [name for name, _ in received.span("attributes").events] == ["\\udc80", "exception"]
-    assert len(received.spans) == 1 + 3 + 1 + 7 + 7
-
-
-def test_spans_of_threads_are_children_of_the_task():
-    """A thread knows no context of its own, so its spans begin below the root span of the task."""
-    done, received = record("""
-        from concurrent.futures import ThreadPoolExecutor
-        from dkist_processing_core import TaskBase
-
-        class Calibrate(TaskBase):
-            def frame(self, number):
-                with self.apm_step(f"frame {number}"):
-                    with self.apm_step(f"part of {number}"):
-                        pass
-            def run(self):
-                with ThreadPoolExecutor(4) as pool:
-                    list(pool.map(self.frame, range(20)))
-                print("done")
-    """)
-    assert_unchanged(done)
-    [root] = received.roots
-    below = {name: children for name, _, children in received.tree(root)}
-    for number in range(20):
-        assert below[f"frame {number}"] == [(f"part of {number}", {}, [])]
+    assert math.isnan(nan)
+    lists = {"list": [1, 2], "surrogates": [r"a\udc80"]}
+    assert attributes == {**odd_task.LABELS, **lists, "infinite": -math.inf, "dotted.name": 1}
+    assert [name for name, _ in received.span("labels").events] == [r"\udc80", "exception"]
+    assert len(received.spans) == 1 + odd_task.SPANS
 
 
 OTEL = "OpenTelemetry, which is configured, needs the extra 'otel'. Install it with: "
@@ -417,7 +349,7 @@ def test_what_is_not_installed_is_one_warning_with_the_remedies(missing, setting
 
 def test_the_private_name_that_this_library_relies_on_is_that_of_the_api():
     """It shows whether a provider of metrics is set: ours is, unless another one was set before."""
-    done = run_python(
+    run_python(
         """
         from opentelemetry import metrics
         from opentelemetry.sdk.metrics import MeterProvider
@@ -432,8 +364,7 @@ def test_the_private_name_that_this_library_relies_on_is_that_of_the_api():
         first, second = (providers.meter_provider(Resource({}), Exporter()) for _ in range(2))
         assert metrics.get_meter_provider() is first
         """
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    ).check(stderr="")
 
 
 HOOK = """
@@ -450,28 +381,22 @@ HOOK = """
 
 @pytest.mark.usefixtures("production_bounds")  # nobody answers at some of the addresses
 @pytest.mark.parametrize(
-    ("name", "value"),
+    "setting",
     [
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
-        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "soon"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
-        ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
-        ("OTEL_BSP_MAX_QUEUE_SIZE", "many"),
-        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1"),
-        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "long"),
-        ("OTEL_TRACES_SAMPLER", "sometimes"),
-        ("OTEL_METRIC_EXPORT_INTERVAL", "often"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "===,,"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "==="),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense://"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"),
-        ("OTEL_TRACES_EXPORTER", "console"),
-        ("OTEL_PROPAGATORS", "nonsense"),
+        *("OTEL_EXPORTER_OTLP_TIMEOUT=soon", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT=soon"),
+        *("OTEL_EXPORTER_OTLP_COMPRESSION=zip", "OTEL_BSP_MAX_QUEUE_SIZE=10"),
+        *("OTEL_BSP_MAX_QUEUE_SIZE=many", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=-1"),
+        *("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT=long", "OTEL_TRACES_SAMPLER=sometimes"),
+        *("OTEL_METRIC_EXPORT_INTERVAL=often", "OTEL_RESOURCE_ATTRIBUTES====,,"),
+        *("OTEL_EXPORTER_OTLP_HEADERS====", "OTEL_EXPORTER_OTLP_ENDPOINT=nonsense://"),
+        *("OTEL_EXPORTER_OTLP_ENDPOINT=http://", "OTEL_TRACES_EXPORTER=console"),
+        "OTEL_PROPAGATORS=nonsense",
     ],
 )
-def test_a_malformed_setting_costs_no_task_its_result(name, value):
+def test_a_malformed_setting_costs_no_task_its_result(setting):
     """At worst the task is not recorded, and its log says why."""
     with http_collector() as received:
-        done = run_task(TASK, **{"OTEL_EXPORTER_OTLP_ENDPOINT": received.url, name: value})
+        settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.url} | dict([setting.split("=", 1)])
+        done = run_task(TASK, **settings)
     assert_unchanged(done)
     assert len(received.roots) == 1 or "WARNING" in done.stderr or "ERROR" in done.stderr

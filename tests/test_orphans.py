@@ -12,8 +12,6 @@ from support.script_runs import new_spec
 
 from dkist_processing_core.rendering.script import runnable_script
 
-pytestmark = pytest.mark.network
-
 TASKS = int(os.environ.get("DKIST_TEST_KILLS", "200"))  # read before the tests isolate themselves
 # As in a container: its processes and its shared memory are its own.
 AS_ROOT = () if os.geteuid() == 0 else ("--map-root-user",)

@@ -18,16 +18,7 @@ from dkist_processing_core.rendering.script import runnable_script
 
 pytestmark = [pytest.mark.network, pytest.mark.once]
 SETTINGS = (
-    "PIP_",
-    "UV_",
-    "SSL_",
-    "REQUESTS_",
-    "CURL_",
-    "HTTP",
-    "http",
-    "NO_PROXY",
-    "no_proxy",
-    "ALL_PROXY",
+    *("PIP_", "UV_", "SSL_", "REQUESTS_", "CURL_", "HTTP", "http", "NO_PROXY", "no_proxy", "ALL_PROXY"),
     "all_proxy",
 )
 
@@ -55,19 +46,13 @@ def index(tmp_path):
         yield f"http://127.0.0.1:{port}", root
 
 
-def put(wheel, simple):
-    name = wheel.name.split("-")[0].lower().replace("_", "-")
-    project = simple / name
-    project.mkdir(parents=True, exist_ok=True)
-    shutil.copy(wheel, project)
-    links = "".join(f'<a href="{each.name}">{each.name}</a>\n' for each in sorted(project.glob("*.whl")))
-    (project / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
-
-
-def new_folder(parent, name):
-    folder = parent / name
-    folder.mkdir()
-    return folder
+def put(simple, *wheels):
+    for wheel in wheels:
+        project = simple / wheel.name.split("-")[0].lower().replace("_", "-")
+        project.mkdir(parents=True, exist_ok=True)
+        shutil.copy(wheel, project)
+        links = "".join(f'<a href="{each.name}">{each.name}</a>\n' for each in sorted(project.glob("*.whl")))
+        (project / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
 
 
 def build(installer, folder, pip_conf, **variables):
@@ -88,10 +73,6 @@ def build(installer, folder, pip_conf, **variables):
     return environment, done.stdout
 
 
-def installed(environment):
-    return sorted(each.name for each in environment.glob("lib/*/site-packages/*.dist-info"))
-
-
 def test_pip_conf_alone_gives_the_same_environment_with_uv_as_with_pip(wheels, index, tmp_path):
     """The file names an index, an extra index with a newer version of one package, and a folder of wheels."""
     address, root = index
@@ -99,9 +80,9 @@ def test_pip_conf_alone_gives_the_same_environment_with_uv_as_with_pip(wheels, i
     links.mkdir()
     for wheel in wheels.glob("*.whl"):
         if wheel.name.startswith("packaging-26"):
-            put(wheel, root / "extra")
+            put(root / "extra", wheel)
         elif wheel.name.startswith(("packaging-25", "dkist_script_test")):
-            put(wheel, root / "simple")
+            put(root / "simple", wheel)
         else:
             shutil.copy(wheel, links)
     pip_conf = (
@@ -110,7 +91,8 @@ def test_pip_conf_alone_gives_the_same_environment_with_uv_as_with_pip(wheels, i
     found = {}
     for installer in ("uv", "pip"):
         environment, _ = build(installer, tmp_path, pip_conf)
-        found[installer] = [name for name in installed(environment) if not name.startswith(("pip-", "setuptools-"))]
+        names = sorted(each.name for each in environment.glob("lib/*/site-packages/*.dist-info"))
+        found[installer] = [name for name in names if not name.startswith(("pip-", "setuptools-"))]
     assert found["uv"] == found["pip"]
     assert "packaging-26.0.dist-info" in found["uv"]
     assert len(found["uv"]) == 16
@@ -120,8 +102,7 @@ def test_pip_conf_alone_gives_the_same_environment_with_uv_as_with_pip(wheels, i
 def test_a_proxy_in_pip_conf_is_asked(wheels, index, tmp_path, installer):
     """The index has no address of its own, so nothing but the proxy reaches it."""
     _, root = index
-    for wheel in wheels.glob("*.whl"):
-        put(wheel, root / "simple")
+    put(root / "simple", *wheels.glob("*.whl"))
     asked = []
 
     def answer(request):
@@ -143,9 +124,8 @@ def test_a_proxy_in_pip_conf_is_asked(wheels, index, tmp_path, installer):
 def test_an_authority_of_the_site_is_trusted(wheels, tmp_path, installer, variable):
     """Whichever variable names its certificate, beside one for other programs that names other ones."""
     root = tmp_path / "served"
-    for wheel in wheels.glob("*.whl"):
-        put(wheel, root / "simple")
-    certificates, others = (make_certificates(new_folder(tmp_path, name)) for name in ("ours", "others"))
+    put(root / "simple", *wheels.glob("*.whl"))
+    certificates, others = (make_certificates(tmp_path / name) for name in ("ours", "others"))
     with http_server(files_in(root), tls=certificates.context()) as port:
         # By its name: pip 24.2, which Python 3.13.0 brings, cannot ask an address by TLS ("requires server_hostname").
         pip_conf = f"[global]\nindex-url = https://localhost:{port}/simple\nretries = 0\n"
@@ -156,8 +136,7 @@ def test_an_authority_of_the_site_is_trusted(wheels, tmp_path, installer, variab
 def test_what_uv_is_not_given_is_named(wheels, index, tmp_path):
     """In one line of the log of the build."""
     address, root = index
-    for wheel in wheels.glob("*.whl"):
-        put(wheel, root / "simple")
+    put(root / "simple", *wheels.glob("*.whl"))
     pip_conf = f"[global]\nindex-url = {address}/simple\n[install]\nprefer-binary = true\ntarget = /nowhere\n"
     _, log = build("uv", tmp_path, pip_conf, PIP_PROGRESS_BAR="off", PIP_ONLY_BINARY=":all:")
     assert "settings of pip that are not passed to uv: prefer-binary, progress-bar, target\n" in log
@@ -166,8 +145,7 @@ def test_what_uv_is_not_given_is_named(wheels, index, tmp_path):
 def test_what_installs_elsewhere_is_not_given_to_pip(wheels, index, tmp_path):
     """Neither from a file nor from a variable; the log names it."""
     address, root = index
-    for wheel in wheels.glob("*.whl"):
-        put(wheel, root / "simple")
+    put(root / "simple", *wheels.glob("*.whl"))
     pip_conf = f"[global]\nindex-url = {address}/simple\n[install]\ntarget = {tmp_path / 'target'}\nuser = true\n"
     _, log = build("pip", tmp_path, pip_conf, PIP_DRY_RUN="1", PIP_ISOLATED="1", PIP_VERSION="23")
     assert "settings of pip that are not passed to pip: dry-run, isolated, target, user, version\n" in log

@@ -39,10 +39,8 @@ def test_a_power_cut_after_a_task_costs_a_build_at_most(releases, disk, settings
     assert run("Good", releases, **settings).returncode == 0
     disk.cut()
     disk.restore()
-    done = run("Good", releases, **settings)
-    assert (done.returncode, RAN in done.stdout) == (0, True), done.stdout
-    done = run("Bad", releases, **settings)
-    assert (done.returncode, "environment reused" in done.stdout) == (1, True), done.stdout
+    run("Good", releases, **settings).check(RAN)
+    run("Bad", releases, **settings).check("environment reused", status=1)
 
 
 def cut_power(releases, disk, settings, seconds):
@@ -79,7 +77,6 @@ def test_a_start_after_a_power_cut_always_runs_the_task(releases, disk, settings
             run_command("sync", "-f", disk.folder).check()
         status, stdout = cut_power(releases, disk, settings, seconds)
         assert status or RAN in stdout, stdout
-        done = run("Good", releases, **settings)
-        assert (done.returncode, RAN in done.stdout) == (0, True), done.stdout
+        done = run("Good", releases, **settings).check(RAN)
         built += "building the environment" in done.stdout
     print(f"{cuts} power cuts, after {built} of which the environment was built")

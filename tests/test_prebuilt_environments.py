@@ -12,7 +12,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.command_line import PROGRAM
+from support.command_line import PROGRAM, ended, start_command
+from support.processes import with_variable
 from support.releases import VERSION, with_links
 from support.script_package import NAME
 from support.script_runs import environments, new_spec, run
@@ -112,23 +113,15 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def start_build(cache, releases, *arguments, **options):
     """Start the command in the environment of a worker."""
-    return subprocess.Popen(
-        [PROGRAM, "environments", "build", *map(str, arguments)],
-        env={**os.environ, **with_links(releases), "DKIST_ENVIRONMENT_CACHE": str(cache)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **options,
-    )
+    variables = {**with_links(releases), "DKIST_ENVIRONMENT_CACHE": cache}
+    command = [PROGRAM, "environments", "build", *arguments]
+    return start_command(*command, stderr=subprocess.STDOUT, **variables, **options)
 
 
 def build(cache, releases, *arguments):
-    process = start_build(cache, releases, *arguments)
-    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    return process.returncode, output
+    return ended(start_build(cache, releases, *arguments))[:2]
 
 
-@pytest.mark.network
 @pytest.mark.once
 def test_the_first_task_of_a_release_starts_warm(releases, tmp_path):
     """What cannot be built is one line with its log; what is there is left as it is."""
@@ -138,7 +131,7 @@ def test_the_first_task_of_a_release_starts_warm(releases, tmp_path):
     ]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     arguments = (f"{NAME}[frozen]==9.9", "--manifest", tmp_path / "manifest.json")
-    status, output = build(tmp_path / "cache", releases, *arguments)
+    status, output = build(tmp_path / "environments", releases, *arguments)
     assert status == 1, output
     [failed] = re.findall(rf"^failed: {re.escape(NAME)}\[frozen\]==9\.9: (.*) Its log: (.*)$", output, re.MULTILINE)
     assert "Check that this release is on the package index" in failed[0]
@@ -146,22 +139,20 @@ def test_the_first_task_of_a_release_starts_warm(releases, tmp_path):
     Path(failed[1]).unlink()
     [identity] = re.findall(rf"^built: {re.escape(NAME)}\[frozen\]==1\.0, .*, identity (\w+)$", output, re.MULTILINE)
     assert output.endswith("2 environments, 1 failed\n")
-    done = run(new_spec(), releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "cache"))
+    done = run(new_spec(), releases)
     assert re.search(rf"environment reused: .*, identity {identity}", done.stdout)
-    status, output = build(tmp_path / "cache", releases, f"{NAME}[frozen]==1.0")
+    status, output = build(tmp_path / "environments", releases, f"{NAME}[frozen]==1.0")
     assert (status, output.partition(":")[0]) == (0, "there already")
 
 
 def test_nothing_to_build_is_an_error_of_the_command_line(command, tmp_path):
     """A folder without exported files needs nothing."""
-    status, _, error = command("environments", "build")
-    assert (status, "give releases, --manifest or --dags" in error) == (2, True)
+    command("environments", "build").check("give releases, --manifest or --dags", status=2)
     (tmp_path / "dags").mkdir()
     status, output, error = command("environments", "build", "--dags", tmp_path / "dags")
     assert (status, output) == (0, "0 environments, 0 failed\n")
     assert error == f"Warning: nothing that this library has exported is in {tmp_path / 'dags'}.\n"
-    status, _, error = command("environments", "build", "cam[frozen]")
-    assert (status, "'cam[frozen]' is not a release with its extras" in error) == (2, True)
+    command("environments", "build", "cam[frozen]").check("'cam[frozen]' is not a release with its extras", status=2)
 
 
 @pytest.fixture(scope="module")
@@ -177,36 +168,22 @@ def ten(core_wheel, tmp_path_factory):
 RELEASES = [f"cam{number}[frozen]==1.0" for number in range(10)]
 
 
-def builders(cache):
-    """Return the processes that build in a cache."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"DKIST_ENVIRONMENT_CACHE={cache}\0" in (process / "environ").read_text(errors="replace"):
-                found.append(process.name)
-        except OSError:
-            continue
-    return found
-
-
-@pytest.mark.network
 @pytest.mark.once
 def test_an_interrupted_build_leaves_nothing_half(ten, tmp_path):
     """Ctrl-C ends all that builds."""
     cache = tmp_path / "cache"
     # A shell that starts the tests in the background has SIGINT ignored.
     heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    process = start_build(cache, ten, *RELEASES, "--parallel", "3", start_new_session=True, **heard)
+    process = start_build(cache, ten, *RELEASES, "--parallel", "3", **heard)
     wait_until(lambda: len(environments(cache)) >= 3, "nothing was built")
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, "Aborted!" in output) == (1, True), output
-    assert builders(cache) == []
+    assert not with_variable(f"DKIST_ENVIRONMENT_CACHE={cache}\0")
     assert all((each / ".ready").exists() for each in environments(cache))
 
 
 @pytest.mark.kills
-@pytest.mark.network
 @pytest.mark.once
 def test_killed_builds_leave_no_half_environment(ten, tmp_path):
     """However often the command is killed, what is complete is whole, and in the end all ten are."""
@@ -214,11 +191,11 @@ def test_killed_builds_leave_no_half_environment(ten, tmp_path):
     moments = random.Random(seed)
     print("seed", seed)
     for _ in range(20):
-        process = start_build(cache, ten, *RELEASES, "--parallel", "10", start_new_session=True)
+        process = start_build(cache, ten, *RELEASES, "--parallel", "10")
         time.sleep(moments.uniform(0.2, 4))
         process.kill()
         process.communicate()
-        wait_until(lambda: builders(cache) == [], "a process is left")
+        wait_until(lambda: not with_variable(f"DKIST_ENVIRONMENT_CACHE={cache}\0"), "a process is left")
         for each in environments(cache):
             assert verify(each) in ([], None), each
     status, output = build(cache, ten, *RELEASES, "--parallel", "10")

@@ -1,6 +1,5 @@
 """Programs that are run within a bound, and that end with everything that they have started."""
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from support.processes import is_alive, wait_for
+from support.processes import is_alive, wait_for, with_variable
 from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.common import programs
@@ -98,12 +97,7 @@ def test_what_a_program_starts_while_it_is_ended_ends_as_well(tmp_path):
             seconds=PATIENCE_SECONDS,
             on_line=fail,
         )
-    marked = []
-    for file in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if str(tmp_path).encode() in file.read_bytes() and int(file.parent.name) in parents():
-                marked.append(file.parent.name)
-    assert marked == []
+    assert with_variable(f"MARK_OF_A_TEST={tmp_path}") & parents().keys() == set()
 
 
 def test_what_is_left_behind_with_the_output_open_delays_nothing(tmp_path):

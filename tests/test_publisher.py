@@ -21,7 +21,6 @@ from dkist_processing_core.isb.publisher import PublishError, deliver, publish
 from dkist_processing_core.isb.settings import isb_configuration
 
 
-@pytest.mark.rabbitmq
 def test_a_failure_reaches_the_queue_that_consumers_bind_to(broker):
     """Exchange, queue, routing key, body and properties are those of the wire format."""
     message = chat_ops_notification({"run_id": "manual__1"}, "w", "1", "T")
@@ -35,7 +34,6 @@ def test_a_failure_reaches_the_queue_that_consumers_bind_to(broker):
     assert list(spool.pending()) == []
 
 
-@pytest.mark.rabbitmq
 def test_what_is_declared_is_what_consumers_declare(broker):
     """A consumer that declares the same exchange, queue and binding is not refused."""
     publish(new_envelope())
@@ -48,7 +46,6 @@ def test_what_is_declared_is_what_consumers_declare(broker):
     assert len(broker.take_all(QUEUE)) == 1
 
 
-@pytest.mark.rabbitmq
 def test_many_messages_go_out_on_one_connection_in_order(broker):
     """A thousand are confirmed, each is told when it is, and none is lost or doubled."""
     told = []
@@ -65,7 +62,6 @@ def test_no_message_is_no_error():
     assert deliver([]) == {}
 
 
-@pytest.mark.rabbitmq
 def test_a_message_that_is_refused_holds_up_no_other(broker):
     """The one that no queue takes is reported, the others are delivered, each to its queue."""
     with broker.no_right_to_declare(OTHER_QUEUE):
@@ -78,7 +74,6 @@ def test_a_message_that_is_refused_holds_up_no_other(broker):
     assert len(broker.take_all(QUEUE)) == 2
 
 
-@pytest.mark.rabbitmq
 def test_what_cannot_be_declared_is_used_as_it_is(broker, caplog, monkeypatch):
     """A queue that is there with another type, and bound, takes the message; the log says what to check."""
     publish(new_envelope())
@@ -90,7 +85,6 @@ def test_what_cannot_be_declared_is_used_as_it_is(broker, caplog, monkeypatch):
     assert len(broker.take_all(QUEUE)) == 2
 
 
-@pytest.mark.rabbitmq
 def test_a_wrong_password_is_a_configuration_error(broker, monkeypatch):
     """It is reported with what to check, and the password is not in the message."""
     monkeypatch.setenv("ISB_PASSWORD", "wr0ng")
@@ -100,7 +94,6 @@ def test_a_wrong_password_is_a_configuration_error(broker, monkeypatch):
     assert "wr0ng" not in str(caught.value)
 
 
-@pytest.mark.rabbitmq
 def test_what_we_use_of_pika_that_is_private_is_there(broker):
     """A connection is closed without an answer of the broker; the method for it is one that pika's adapters have."""
     assert "_adapter_disconnect_stream" in dir(SelectConnection)
@@ -112,7 +105,6 @@ def test_what_we_use_of_pika_that_is_private_is_there(broker):
         assert connection.transport.is_closed
 
 
-@pytest.mark.rabbitmq
 def test_only_our_own_thread_keeps_pika_from_logging(broker, caplog, monkeypatch):
     """What a team does with pika in the same process is logged as ever."""
     publish(new_envelope())
@@ -138,16 +130,13 @@ def test_an_odd_peer_costs_bounded_time(monkeypatch, behave):
         monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
 
         def attempt():
-            started = time.monotonic()
             with pytest.raises(PublishError, match=f"interservice bus at 127.0.0.1:{port}: .+") as caught:
                 publish(new_envelope(), seconds=3)
             assert caught.value.retryable
-            return time.monotonic() - started
 
         assert_takes_at_most(4, attempt)
 
 
-@pytest.mark.rabbitmq
 def test_a_broker_that_freezes_costs_bounded_time(broker, monkeypatch):
     """A connection that passes the handshake and then no more bytes ends within its limit."""
 
@@ -181,10 +170,8 @@ def test_a_name_service_that_hangs_costs_bounded_time(monkeypatch):
     monkeypatch.setenv("MESH_CONFIG", mesh_config(5672, host="nowhere.invalid"))
 
     def attempt():
-        started = time.monotonic()
         with pytest.raises(PublishError, match="interservice bus at nowhere.invalid:5672"):
             publish(new_envelope(), seconds=2)
-        return time.monotonic() - started
 
     assert_takes_at_most(4, attempt)
     assert [each for each in threading.enumerate() if not each.daemon] == [threading.main_thread()]

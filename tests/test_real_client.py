@@ -10,7 +10,7 @@ import os
 import shutil
 
 import pytest
-from support.clients import CLIENTS, COMMON, PACKAGE, RELATIVES, Installed, python_program, replacing
+from support.clients import CLIENTS, COMMON, PACKAGE, RELATIVES, Installed, python_of, replacing
 from support.command_line import run_command
 from support.redis import running_redis
 from support.releases import VERSION
@@ -61,9 +61,7 @@ TALUS = f"""
 def installed(request, core_wheel, tmp_path_factory):
     """An environment as the client's own CI has it."""
     client = request.param
-    python = python_program(client.python)
-    if python is None:
-        pytest.skip(f"there is no Python {client.python} here, which release {client.release} of the client needs")
+    python = python_of(client)
     folder = tmp_path_factory.mktemp("client")
     installed = Installed.new(folder, client, python, replacing(core_wheel, folder))
     installed.worker = {**replacing(core_wheel, folder), "DKIST_PYTHON": python}
@@ -147,8 +145,7 @@ def test_the_workflows_that_need_no_service_run(installed, exported, airflow, en
         program = (
             "from importlib.metadata import version as v; print(v('dkist-processing-test'), v('dkist-processing-core'))"
         )
-        released = run_command(environment / "bin/python", "-c", program).check()
-        assert released.stdout == f"{installed.client.release} {VERSION}\n"
+        run_command(environment / "bin/python", "-c", program).check(stdout=f"{installed.client.release} {VERSION}\n")
     count(f"{len(done)} run without a service" + (f" ({', '.join(sorted(left_out))} left out)" if left_out else ""))
 
 
@@ -176,9 +173,7 @@ def test_talus_takes_what_the_configuration_offers(installed, rabbitmq):
 @pytest.mark.parametrize("relative", RELATIVES, ids=lambda each: f"{each.package}-{each.release}")
 def test_other_packages_of_the_family_export_and_load(relative, core_wheel, airflow, tmp_path, record_property):
     """Whatever is good for the two clients is not so for them alone."""
-    python = python_program(relative.python)
-    if python is None:
-        pytest.skip(f"there is no Python {relative.python} here, which {relative.package} {relative.release} needs")
+    python = python_of(relative)
     installed = Installed.new(tmp_path, relative, python, replacing(core_wheel, tmp_path))
     folder = tmp_path / "dags"
     exported = export(installed, relative.package, folder)

@@ -5,12 +5,12 @@ import os
 import signal
 
 import pytest
-from support import postgresql, rabbitmq
-from support.cluster import Cluster
+from support.cluster import Cluster, require_servers
 from support.command_line import run_program
 from support.dag_folders import bytes_of, contents, killed_before
 from support.ports import free_ports
 from support.releases import EXPORT
+from support.sources import workflows
 from support.waiting import wait_until
 
 from dkist_processing_core.deployment import activity
@@ -41,19 +41,7 @@ TASKS = """
     class Succeeds(TaskBase):
         def run(self): pass
 """
-WORKFLOWS = """
-    from dkist_processing_core import Workflow
-    from dkist_retired_test.tasks import Succeeds, Waits
-
-    def new(detail, *tasks):
-        workflow = Workflow(input_data="a", output_data="b", category="retired", detail=detail,
-                            workflow_package=__package__, workflow_version="1.0")
-        for task in tasks:
-            workflow.add_node(task)
-        return workflow
-
-    slow, quick = new("slow", Waits), new("quick", Succeeds)
-"""
+WORKFLOWS = workflows("dkist_retired_test", "retired", {"slow": {"Waits": ""}, "quick": {"Succeeds": ""}})
 FILES = {"tasks.py": TASKS, "workflows/flow.py": WORKFLOWS}
 SLOW, QUICK = "a_to_b_retired_slow_1.0", "a_to_b_retired_quick_1.0"
 SETTINGS = {
@@ -74,11 +62,7 @@ def deployed(deploy):
 @pytest.fixture(scope="module")
 def cluster(deployed):
     """That Airflow, which runs as a cluster."""
-    try:
-        postgresql.programs()
-        rabbitmq.server_program()
-    except (postgresql.UnavailableError, rabbitmq.UnavailableError) as reason:
-        pytest.skip(str(reason))
+    require_servers()
     environment = {**deployed.airflow.environment, **deployed.worker, **SETTINGS}
     with Cluster(environment, deployed.airflow.home, free_ports(1)[0], password="admin") as cluster:
         yield cluster
@@ -115,23 +99,16 @@ def listed(api):
     return {each["dag_id"] for each in answer["dags"]}
 
 
-def state_of(api, run):
-    return api.call("GET", run)[1]["state"]
-
-
 def test_a_release_with_a_run_is_not_touched_and_one_without_goes_and_comes_back(deployed, api, dags):
     """The run is named and succeeds, every byte, time and pause is as before; after its end, the release is retired."""
     folder, archive = deployed.airflow.dags, deployed.airflow.home / "dags-retired"
     before = contents(folder)
     api.call("PATCH", f"/api/v2/dags/{QUICK}", {"is_paused": True})
     run = api.trigger(SLOW, {"recipe_run_id": 42})
-    wait_until(lambda: state_of(api, run) == "running", "the run does not start", interval=0.5)
+    wait_until(lambda: api.call("GET", run)[1]["state"] == "running", "the run does not start", interval=0.5)
 
-    status, output, errors = dags("retire", RELEASE)
-    assert (status, output) == (1, "")
-    assert f"run {run.rpartition('/')[2]} of {SLOW} is running" in errors
-    status, output, _ = dags("retire", QUICK, RELEASE, "--dry-run", "--json")
-    assert status == 1
+    dags("retire", RELEASE).check(f"run {run.rpartition('/')[2]} of {SLOW} is running", status=1, stdout="")
+    output = dags("retire", QUICK, RELEASE, "--dry-run", "--json").check(status=1).stdout
     assert [each["state"] for each in json.loads(output)] == ["refused"]
     assert contents(folder) == before
     assert not archive.exists()
@@ -142,14 +119,12 @@ def test_a_release_with_a_run_is_not_touched_and_one_without_goes_and_comes_back
 
     deployed.facts.touch()
     assert api.wait_for_end(run)["state"] == "success"
-    status, output, errors = dags("retire", RELEASE, "--reason", "version 2 is out")
-    assert (status, errors) == (0, "")
+    dags("retire", RELEASE, "--reason", "version 2 is out").check(stderr="")
     assert set(contents(folder)) == {"manifest.json", "pools.json"}
     assert json.loads((folder / "manifest.json").read_text())["files"] == []
     wait_until(lambda: not {SLOW, QUICK} & listed(api), "Airflow still has the DAGs", interval=0.5)
 
-    status, output, errors = dags("restore", RELEASE)
-    assert (status, errors) == (0, "")
+    dags("restore", RELEASE).check(stderr="")
     assert bytes_of(folder) == {name: content for name, (content, _) in before.items()}
     assert list(archive.iterdir()) == []
     wait_until(lambda: {SLOW, QUICK} <= listed(api), "Airflow does not have the DAGs again", interval=0.5)

@@ -5,11 +5,11 @@ import io
 import json
 import re
 import signal
-from html.parser import HTMLParser
 from importlib import import_module
 from itertools import pairwise
 
 import pytest
+from bs4 import BeautifulSoup  # which nbconvert brings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.local_runs import WrittenRun
@@ -58,38 +58,22 @@ FILES = {
 
 
 @pytest.fixture
-def flow(tmp_path, monkeypatch):
+def flow(tmp_path):
     """Import a workflow of which one task fails."""
-    monkeypatch.setenv("DKIST_RUNS", str(tmp_path / "runs"))
     with imported_sources(tmp_path / "sources", FILES, name=NAME):
         yield import_module(f"{NAME}.flow").flow
 
 
-class Page(HTMLParser):
+class Page:
     """What a browser finds in a page: its tags, and the JSON of each task."""
 
     def __init__(self, text):
-        super().__init__()
-        self.tags, self.tasks, self.scripts = [], {}, []
-        self._in = None
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self._in = dict(attrs) if tag == "script" else None
-
-    def handle_endtag(self, tag):
-        self._in = None
-
-    def handle_data(self, text):
-        if self._in is None:
-            return
-        if self._in.get("type") == "application/json":
-            task = json.loads(text)
-            self.tasks[task["name"]] = task
-        else:
-            self.scripts.append(text)
+        found = BeautifulSoup(text, "html.parser")
+        scripts = found.find_all("script")
+        tasks = [json.loads(each.string) for each in scripts if each.get("type") == "application/json"]
+        self.tasks = {each["name"]: each for each in tasks}
+        self.scripts = [each.string for each in scripts if each.get("type") != "application/json"]
+        self.tags = [(each.name, each.attrs) for each in found.find_all()]
 
 
 @pytest.fixture
@@ -132,14 +116,9 @@ def test_each_run_leaves_a_report(flow, executor):
         assert dark["log"] is None
 
 
-@pytest.mark.network
 def test_the_environment_of_a_release_records_spans_as_well(releases, warm_cache, tmp_path, monkeypatch):
     """Its library writes them, and the report names the environment."""
-    for name, value in {
-        **with_links(releases),
-        "DKIST_RUNS": str(tmp_path / "runs"),
-        "DKIST_ENVIRONMENT_CACHE": str(warm_cache),
-    }.items():
+    for name, value in {**with_links(releases), "DKIST_ENVIRONMENT_CACHE": str(warm_cache)}.items():
         monkeypatch.setenv(name, value)
     result = run_workflow(new_spec(), 7, executor="environments")
     [good] = Page(result.report.read_text()).tasks["Good"]["tries"]

@@ -10,6 +10,7 @@ import time
 from datetime import datetime
 
 import pytest
+from support.command_line import ended, start_command
 from support.waiting import PATIENCE_SECONDS, wait_until
 
 from dkist_processing_core.common.log_lines import Reader, marked_lines, parse
@@ -29,14 +30,6 @@ TASKS = """
             logger.debug("a debug record")
             logger.info("recipe run %s", self.recipe_run_id)
 
-    class Bad(TaskBase):
-        def run(self):
-            raise RuntimeError("the flat is missing")
-
-    class RaisesWhatCannotBeEncoded(TaskBase):
-        def run(self):
-            raise ValueError("no flat in " + os.fsdecode(b"caf\\xe9.fits"))
-
     class IsEndedInItsReport(TaskBase):
         def run(self):
             class Notes(list):
@@ -46,10 +39,6 @@ TASKS = """
             error = ValueError("the flat is missing")
             error.__notes__ = Notes([signal.SIGTERM])
             raise error
-
-    class Leaves(TaskBase):
-        def run(self):
-            sys.exit(7)
 
     class Pools(TaskBase):
         def run(self):
@@ -115,22 +104,6 @@ TASKS = """
         def __str__(self):
             raise RuntimeError("no text")
 
-    class RaisesTheUntellable(TaskBase):
-        def run(self):
-            raise Silent
-
-    class RaisesAGroup(TaskBase):
-        def run(self):
-            raise ExceptionGroup("two", [ValueError("one"), KeyError("two")])
-
-    class LeavesWithText(TaskBase):
-        def run(self):
-            sys.exit("nothing to do")
-
-    class LeavesWith256(TaskBase):
-        def run(self):
-            sys.exit(256)
-
     class Suppresses(TaskBase):
         def run(self):
             raise ValueError("the flat is missing")
@@ -153,10 +126,6 @@ TASKS = """
         def run(self):
             pass
         def __enter__(self):
-            sys.exit(0)
-
-    class LeavesInPeace(TaskBase):
-        def run(self):
             sys.exit(0)
 
     class ForksAndFails(TaskBase):
@@ -210,14 +179,6 @@ TASKS = """
             logger.error("in pieces")
             print("printed")
 
-    class Interrupted(TaskBase):
-        def run(self):
-            raise KeyboardInterrupt
-
-    class RaisesALongOne(TaskBase):
-        def run(self):
-            raise ValueError("x" * 50_000_000)
-
     class RaisesFromAnother(TaskBase):
         def run(self):
             try:
@@ -229,10 +190,6 @@ TASKS = """
         def __str__(self):
             raise SystemExit(0)
         __repr__ = __str__
-
-    class RaisesTheUnprintable(TaskBase):
-        def run(self):
-            raise ExceptionGroup("two", [KeyError(Unprintable()), Unprintable()]) from Unprintable()
 
     class RaisesALongChain(TaskBase):
         def run(self):
@@ -249,14 +206,6 @@ TASKS = """
             error = ValueError("the flat is missing")
             error.__notes__ = [Unprintable(), 3]
             raise error
-
-    class LeavesTrue(TaskBase):
-        def run(self):
-            sys.exit(True)
-
-    class LeavesWithTheUnprintable(TaskBase):
-        def run(self):
-            sys.exit(Unprintable())
 
     class RedirectsItsStreams(TaskBase):
         def run(self):
@@ -322,32 +271,40 @@ TASKS = """
 
     not_a_task = 3
 """
+# What the run of a task consists of, if that is one statement.
+STATEMENTS = {
+    "Bad": 'raise RuntimeError("the flat is missing")',
+    "RaisesWhatCannotBeEncoded": r'raise ValueError("no flat in " + os.fsdecode(b"caf\xe9.fits"))',
+    "RaisesTheUntellable": "raise Silent",
+    "RaisesTheUnprintable": 'raise ExceptionGroup("two", [KeyError(Unprintable()), Unprintable()]) from Unprintable()',
+    "RaisesAGroup": 'raise ExceptionGroup("two", [ValueError("one"), KeyError("two")])',
+    "RaisesALongOne": 'raise ValueError("x" * 50_000_000)',
+    "Interrupted": "raise KeyboardInterrupt",
+    "Leaves": "sys.exit(7)",
+    "LeavesInPeace": "sys.exit(0)",
+    "LeavesTrue": "sys.exit(True)",
+    "LeavesWith256": "sys.exit(256)",
+    "LeavesWithText": 'sys.exit("nothing to do")',
+    "LeavesWithTheUnprintable": "sys.exit(Unprintable())",
+}
 
 
 @pytest.fixture
 def team(tmp_path):
     """A folder with a team's module in it."""
-    (tmp_path / "team_tasks.py").write_text(textwrap.dedent(TASKS))
+    more = (f"class {name}(TaskBase):\n    def run(self):\n        {each}\n" for name, each in STATEMENTS.items())
+    (tmp_path / "team_tasks.py").write_text("".join([textwrap.dedent(TASKS), *more]))
     (tmp_path / "broken_tasks.py").write_text("import no_such_module\n")
     return tmp_path
 
 
 def start(team, task, **options):
-    """Start a task; upper-case options are environment variables, the others those of the process."""
-    environment = {name: value for name, value in options.items() if name.isupper()}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     words = ["-m", "dkist_processing_core.runtime", task, "--workflow-name", "w", "--workflow-version", "1"]
-    return subprocess.Popen(
-        [sys.executable, *words],
-        env={**os.environ, "PYTHONPATH": str(team), "DKIST_RECIPE_RUN_ID": "42", **environment},
-        **streams | {name: value for name, value in options.items() if not name.isupper()},
-    )
+    return start_command(sys.executable, *words, **{"PYTHONPATH": team, "DKIST_RECIPE_RUN_ID": "42", **options})
 
 
 def run(team, task, **options):
-    process = start(team, task, **options)
-    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
-    return process.returncode, stdout, stderr
+    return ended(start(team, task, **options))
 
 
 def terminate(process):
@@ -677,10 +634,7 @@ def test_sigterm_ends_a_task_in_order(team):
     process = start(team, "team_tasks:Waits")
     assert process.stdout.readline() == "waiting\n"
     terminate(process)
-    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
-    assert stdout == "torn down Terminated\n"
-    assert process.returncode == 143
-    assert "Task team_tasks:Waits was terminated (SIGTERM)" in stderr
+    ended(process).check("Task team_tasks:Waits was terminated (SIGTERM)", status=143, stdout="torn down Terminated\n")
 
 
 def test_a_task_can_be_run_from_python(team, monkeypatch, capsys):

@@ -2,16 +2,15 @@
 
 import json
 import re
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import click
 import pytest
+from support.command_line import run_command
 from support.releases import REPOSITORY
 from support.shown import SHELLS, blocks, literals, simple_commands
-from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.cli.root import root
 
@@ -156,22 +155,19 @@ AIRFLOW = """
 def airflow_refuses(shown, home):
     """Return those command lines that Airflow's own parser refuses."""
     settings = {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor"}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(AIRFLOW)],
-        input=json.dumps(shown),
+    done = run_command(
+        sys.executable,
+        "-c",
+        textwrap.dedent(AIRFLOW),
+        text=json.dumps(shown),
         env={"PATH": str(Path(sys.executable).parent), "HOME": str(home), **settings},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
-    assert done.returncode == 0, done.stderr
+    ).check()
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.airflow
 def test_airflow_has_each_command_and_option_that_is_shown(tmp_path):
     """Where only a command is named, its arguments may be missing; a wrong option is noticed."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     in_blocks = {place for place, _ in SHOWN}
     needed = {("dags", "unpause"): ["DAG"], ("tasks", "clear"): ["DAG"], ("pools", "import"): ["FILE"]}
     shown = [
@@ -193,8 +189,7 @@ def test_every_program_that_is_shown_is_known():
 @pytest.mark.parametrize("block", [pytest.param(each, id=str(each)) for each in blocks(*SHELLS)])
 def test_a_shell_reads_each_block(block):
     """Without an error of syntax; nothing is run."""
-    done = subprocess.run(["bash", "-n"], input=block.script, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    run_command("bash", "-n", text=block.script).check(stderr="")
     assert block.script.strip()
 
 
@@ -212,10 +207,3 @@ def test_each_block_of_python_compiles(block):
 def test_each_block_of_json_is_json(block):
     """A block of several documents has none here."""
     json.loads(re.sub(r",?\s*\.\.\.", "", block.text))
-
-
-def test_what_a_transcript_continues_is_one_command():
-    """Lines of output are none."""
-    [words] = simple_commands("A=1 dkist-processing-core \\\n    list 'a b' > file\n")
-    assert words == [PROGRAM, "list", "a b"]
-    assert list(simple_commands("a && b | c; d 2>/dev/null")) == [["a"], ["b"], ["c"], ["d"]]

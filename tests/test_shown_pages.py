@@ -2,21 +2,28 @@
 
 import os
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from support import transcripts
+from support.command_line import run_command
 from support.releases import REPOSITORY, run_uv
 from support.shown import SHELLS, blocks
-from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.doctor.checks import CHECKS
 from dkist_processing_core.project.new import make_package
 
 DOCS = REPOSITORY / "docs"
+# The guides whose transcripts are replayed, with the settings for that.
+GUIDES = {
+    "how-to/build_tools.rst": {"BUILD_VERSION": "1.0.0"},
+    "how-to/local_runs.rst": {"BUILD_VERSION": "1.0.0"},
+    "how-to/new_package.rst": {},
+    "how-to/notebooks.rst": {"DKIST_EXPECTED_POOLS": "high_memory_pool"},
+    "reference/worker.rst": {"BUILD_VERSION": "1.0.0"},
+}
 # The test that executes a page; what it leaves out is read by the parsers of the programs (test_shown_commands.py).
 EXECUTED = {
     "README.rst": "test_docs.py::test_the_package_of_the_readme_works",
@@ -26,11 +33,7 @@ EXECUTED = {
     ),
     "docs/tutorial/first_package.rst": "test_tutorial.py::test_the_tutorial_is_what_happens",
     "docs/how-to/write_package.rst": "test_tutorial.py::test_the_guide_shows_the_code_of_the_template",
-    "docs/how-to/build_tools.rst": "test_shown_pages.py::test_a_guide_shows_what_happens",
-    "docs/how-to/local_runs.rst": "test_shown_pages.py::test_a_guide_shows_what_happens",
-    "docs/how-to/new_package.rst": "test_shown_pages.py::test_a_guide_shows_what_happens",
-    "docs/how-to/notebooks.rst": "test_shown_pages.py::test_a_guide_shows_what_happens",
-    "docs/reference/worker.rst": "test_shown_pages.py::test_a_guide_shows_what_happens",
+    **dict.fromkeys((f"docs/{page}" for page in GUIDES), "test_shown_pages.py::test_a_guide_shows_what_happens"),
     "examples/instrument/README.rst": "test_shown_pages.py::test_python_that_stands_alone_runs",
     "docs/how-to/doctor.rst": "test_shown_pages.py::test_the_guide_to_the_doctor_shows_each_check",
 }
@@ -86,19 +89,9 @@ def packages(tmp_path_factory, isolated_environment):
 @pytest.mark.once
 @pytest.mark.network
 @pytest.mark.airflow
-@pytest.mark.parametrize(
-    ("page", "settings"),
-    [
-        ("how-to/build_tools.rst", {"BUILD_VERSION": "1.0.0"}),
-        ("how-to/local_runs.rst", {"BUILD_VERSION": "1.0.0"}),
-        ("how-to/new_package.rst", {}),
-        ("how-to/notebooks.rst", {"DKIST_EXPECTED_POOLS": "high_memory_pool"}),
-        ("reference/worker.rst", {"BUILD_VERSION": "1.0.0"}),
-    ],
-)
+@pytest.mark.parametrize(("page", "settings"), GUIDES.items(), ids=GUIDES)
 def test_a_guide_shows_what_happens(packages, tmp_path, page, settings):
     """Each command that needs no service, with its output."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     expected = [
         each
         for each in transcripts.commands((DOCS / page).read_text(encoding="utf-8"))
@@ -141,12 +134,9 @@ run_workflow(level1, 1, until="SimulateFrames")
 def test_python_that_stands_alone_runs(packages, tmp_path, page, beginning, before):
     """With what the page names besides: the packages, and a run that can be resumed."""
     [block] = [each for each in blocks("python") if str(each).startswith(page) and each.text.startswith(beginning)]
-    environment = {**os.environ, "PYTHONPATH": str(packages), "DKIST_RUNS": str(tmp_path / "runs")}
+    environment = {**os.environ, "PYTHONPATH": str(packages)}
     command = [sys.executable, "-c", f"{before}\n{block.text}"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
-    )
-    assert done.returncode == 0, done.stderr
+    run_command(*command, cwd=tmp_path, env=environment).check()
 
 
 def test_the_guide_to_the_doctor_shows_each_check():

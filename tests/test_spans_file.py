@@ -212,5 +212,4 @@ def test_off_it_costs_no_import():
         "print([each for each in sys.modules if 'telemetry.memory' in each])"
     )
     environment = {name: value for name, value in os.environ.items() if name != "DKIST_SPANS_FILE"}
-    done = run_python(program, env=environment).check()
-    assert done.stdout == "[]\n"
+    run_python(program, env=environment).check(stdout="[]\n")

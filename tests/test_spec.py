@@ -7,22 +7,12 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.declared_workflows import graphs
 from support.tasks import First, Fourth, Second, Third
 
 from dkist_processing_core import Workflow
 from dkist_processing_core.authoring.graph import graph_errors, order
 from dkist_processing_core.exceptions import CycleError, UnknownUpstreamError
-
-
-@st.composite
-def graphs(draw):
-    """A graph without cycles, as the upstreams of each name, in any order of names and edges."""
-    names = draw(st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=1, max_size=12, unique=True))
-    edges = {
-        name: draw(st.lists(st.sampled_from(names[:index]), unique=True)) if index else []
-        for index, name in enumerate(names)
-    }
-    return {name: edges[name] for name in draw(st.permutations(names))}
 
 
 @given(graphs(), st.randoms())

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.command_line import run_command
 from support.mesh import mesh_config
 from support.messages import OTHER_QUEUE, QUEUE, new_envelope
 from support.peers import relay
@@ -80,7 +81,6 @@ UNSENDABLE = {
 }
 
 
-@pytest.mark.rabbitmq
 @pytest.mark.parametrize("text", UNSENDABLE.values(), ids=UNSENDABLE.keys())
 def test_a_message_that_can_never_be_sent_costs_no_other_its_turn(small_messages, text):
     """It remains with what is wrong with it, and what is behind it is sent, each message once."""
@@ -93,7 +93,6 @@ def test_a_message_that_can_never_be_sent_costs_no_other_its_turn(small_messages
     assert sorted(set(taken)) == list(range(2, 30))
 
 
-@pytest.mark.rabbitmq
 def test_a_message_that_can_never_be_sent_is_set_aside_with_its_reason(small_messages, caplog):
     """After some tries, of which each is in the list; from then on it is sent only when somebody asks for it."""
     name = put(too_large().to_json())
@@ -113,7 +112,6 @@ def test_a_message_that_can_never_be_sent_is_set_aside_with_its_reason(small_mes
     assert {*aside.parent.iterdir(), *aside.iterdir()} == {aside, aside.parent / spool.MARK}
 
 
-@pytest.mark.rabbitmq
 @pytest.mark.parametrize("numbers", [[0], [29], [0, 29], [3, 4, 5, 20], range(30)], ids=str)
 def test_messages_that_are_too_large_are_found_among_others(small_messages, numbers):
     """First, last, side by side, all: each is refused for itself, and the others arrive in one call."""
@@ -124,7 +122,6 @@ def test_messages_that_are_too_large_are_found_among_others(small_messages, numb
     assert set(ids(small_messages)) == set(range(30)) - set(numbers)
 
 
-@pytest.mark.rabbitmq
 def test_a_message_for_which_the_connection_is_closed_costs_no_other_its_turn(broker, monkeypatch):
     """Such as by a broker that finds a fault in a frame; here the relay spoils it."""
 
@@ -140,7 +137,6 @@ def test_a_message_for_which_the_connection_is_closed_costs_no_other_its_turn(br
     assert set(ids(broker)) == set(range(2, 10))
 
 
-@pytest.mark.rabbitmq
 def test_what_was_refused_is_tried_after_what_never_was(broker, monkeypatch):
     """However many were refused, those behind them have their turn first, and the refused ones take turns."""
     refused = [put(new_envelope(each, queue="amq.reserved", routing_key="k").to_json(), each) for each in (1, 2)]
@@ -157,7 +153,6 @@ def test_what_was_refused_is_tried_after_what_never_was(broker, monkeypatch):
     assert tried == [f"{3:020d}-{3:032x}.json", *refused]
 
 
-@pytest.mark.rabbitmq
 def test_a_full_queue_sets_nothing_aside(broker):
     """A message that is refused for now remains in its place however often it is tried."""
     broker.forget(OTHER_QUEUE)
@@ -177,7 +172,6 @@ def test_a_full_queue_sets_nothing_aside(broker):
     broker.forget(OTHER_QUEUE)
 
 
-@pytest.mark.rabbitmq
 def test_each_callback_sends_the_fresh_message_and_some_of_a_large_spool(broker, monkeypatch, caplog):
     """What is read is bounded, so the number of waiting messages does not matter; the oldest go first."""
     monkeypatch.setattr(pending, "BATCH_MESSAGES", 100)
@@ -209,7 +203,6 @@ class Clock:
         return time.monotonic() if self.left > 0 else time.monotonic() + 1000
 
 
-@pytest.mark.rabbitmq
 def test_a_fresh_message_that_is_refused_does_not_keep_the_others_from_being_sent(small_messages):
     """The broker answers, so what is pending is sent; the fresh one joins it."""
     put_messages(range(1, 4))
@@ -331,7 +324,7 @@ def shared(open_folder, monkeypatch):
 
     def as_another_user():
         command = [sys.executable, "-c", AS_ANOTHER_USER]
-        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True).stdout
+        return run_command(*command).check().stdout
 
     return open_folder, as_another_user
 
@@ -359,7 +352,6 @@ def test_users_who_share_a_folder_exclude_each_other(shared):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="root alone can become a user who has no passwd entry")
-@pytest.mark.rabbitmq
 @pytest.mark.parametrize("with_cache", [True, False], ids=["cache", "nothing"])
 @pytest.mark.parametrize("is_up", [True, False], ids=["broker", "no-broker"])
 @pytest.mark.parametrize("home", [None, "", "/nonexistent", "relative"], ids=str)
@@ -372,9 +364,7 @@ def test_without_a_home_folder_no_failure_is_lost(broker, open_folder, with_cach
     environment |= {} if home is None else {"HOME": home}
     environment |= {"DKIST_ENVIRONMENT_CACHE": str(cache)} if with_cache else {}
     command = [sys.executable, "-c", WITHOUT_PASSWD_ENTRY]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, cwd="/", timeout=PATIENCE_SECONDS, check=True
-    )
+    done = run_command(*command, cwd="/", env=environment).check()
     assert "Traceback" not in done.stderr
     if is_up:
         assert len(broker.take_all(QUEUE)) == 1

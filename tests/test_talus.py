@@ -107,7 +107,7 @@ def talus(tmp_path_factory):
 @pytest.fixture(params=TYPES)
 def queue_type(request, monkeypatch):
     """Each type that the queue can have, as the settings state it."""
-    monkeypatch.setenv("ISB_QUEUE_TYPE", request.param)
+    monkeypatch.setenv("ISB_QUEUE_TYPE", request.param or "classic")  # for which the broker takes one without a type
     return request.param
 
 
@@ -145,18 +145,11 @@ def assert_understood(shown, message):
     assert set(shown["more"]) == set(message.body.model_dump()) - set(shown["body"])
 
 
-def test_it_reads_our_message_from_a_queue_that_we_declared(talus, broker, queue_type, caplog):
-    """Its consumer accepts queue and exchange as they are, validates the body and takes the message out."""
+@pytest.mark.parametrize("part", [CONSUME_BY_GENERATOR, LISTEN], ids=["generator", "listener"])
+def test_it_takes_our_message_from_a_queue_that_we_declared(talus, broker, queue_type, part, caplog):
+    """Its consumer accepts queue and exchange as they are, its message processor the body; the queue is empty then."""
     message = report_failure(caplog)
-    [shown] = run(talus, broker, queue_type, CONSUME_BY_GENERATOR)
-    assert_understood(shown, message)
-    assert broker.take_all(QUEUE) == []
-
-
-def test_it_processes_our_message_as_a_service_does(talus, broker, queue_type, caplog):
-    """Its message processor neither refuses the message nor leaves it in the queue."""
-    message = report_failure(caplog)
-    [shown] = run(talus, broker, queue_type, LISTEN)
+    [shown] = run(talus, broker, queue_type, part)
     assert_understood(shown, message)
     assert broker.take_all(QUEUE) == []
 
@@ -170,25 +163,11 @@ def test_its_producer_accepts_what_we_declared(talus, broker, queue_type, caplog
     assert theirs["body"]["workflowName"] == "theirs"
 
 
-def test_we_accept_what_its_producer_declared(talus, broker, queue_type, caplog):
-    """Exchange, queue and binding are declared again without a warning, and the message arrives."""
-    run(talus, broker, queue_type, PRODUCE)
-    message = report_failure(caplog)
-    [shown] = run(talus, broker, queue_type, CONSUME_BY_GENERATOR)
-    assert_understood(shown, message)
-
-
-def test_we_accept_the_queue_that_its_consumer_declared(talus, broker, queue_type, caplog):
-    """A service that starts before any failure declares the queue alone; we add the rest."""
-    assert run(talus, broker, queue_type, CONSUME_BY_GENERATOR) == []
+@pytest.mark.parametrize("part", [PRODUCE, CONSUME_BY_GENERATOR], ids=["producer", "consumer"])
+@pytest.mark.parametrize("queue_type", [*TYPES, ""], indirect=True)
+def test_we_accept_what_it_declared(talus, broker, queue_type, part, caplog):
+    """The queue alone, or all, with or without a type, is declared again without a warning; the message arrives."""
+    assert run(talus, broker, queue_type, part) == []
     message = report_failure(caplog)
     [shown] = run(talus, broker, queue_type, LISTEN)
-    assert_understood(shown, message)
-
-
-def test_we_accept_a_queue_that_was_declared_without_a_type(talus, broker, caplog):
-    """The broker takes it for a classic one, which is our default."""
-    assert run(talus, broker, "", CONSUME_BY_GENERATOR) == []
-    message = report_failure(caplog)
-    [shown] = run(talus, broker, "", LISTEN)
     assert_understood(shown, message)

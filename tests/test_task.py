@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dkist_processing_core import TaskBase, telemetry, testing
+from dkist_processing_core import TaskBase, telemetry
 from dkist_processing_core.exceptions import RecipeRunIdError
 from dkist_processing_core.telemetry.null import NullBackend
 
@@ -43,13 +43,6 @@ class Recorder(TaskBase):
 class Failing(Recorder):
     def run(self):
         raise ValueError("no")
-
-
-@pytest.fixture
-def recorded():
-    """What the tasks record, in memory."""
-    with testing.recorded() as recorded:
-        yield recorded
 
 
 SPANS = """\

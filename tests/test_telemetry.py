@@ -155,72 +155,58 @@ def notebook(cells):
 ONE = [EMPTY_PHASES[0], ("Run", CORE, [("one", {}, [])]), EMPTY_PHASES[2]]
 TWO = [EMPTY_PHASES[0], ("Run", CORE, [("two", {}, [])]), EMPTY_PHASES[2]]
 CELLS = {
-    "one after the other": (
-        """
+    "one after the other": """
     for task_class in (First, Second, Failing, First):
         with contextlib.suppress(ValueError), made(task_class) as task:
             task()
         """,
-        {"w.First": ONE, "w.Second": TWO, "w.Failing": EMPTY_PHASES[:2]},
-        ["w.First", "w.Second", "w.Failing", "w.First"],
-    ),
-    "called twice inside a with statement": (
-        """
+    "called twice inside a with statement": """
     with made(First) as task:
         task()
         task()
         """,
-        {"w.First": ONE * 2},
-        ["w.First"],
-    ),
-    "called without a with statement": (
-        """
+    "called without a with statement": """
     task = made(First)
     task()
     task()
     with contextlib.suppress(ValueError):
         made(Failing)()
         """,
-        {"w.First": ONE, "w.Failing": EMPTY_PHASES[:2]},
-        ["w.First", "w.First", "w.Failing"],
-    ),
-    "made and never run": (
-        """
+    "made and never run": """
     made(Second)
     never_run = made(Second)
     with made(First) as task:
         task()
         """,
-        {"w.First": ONE},
-        ["w.First"],
-    ),
-    "all made before one is run": (
-        """
+    "all made before one is run": """
     for task in [made(Second), made(First), made(Second)]:
         task()
         """,
-        {"w.First": ONE, "w.Second": TWO},
-        ["w.Second", "w.First", "w.Second"],
-    ),
-    "entered in turns": (
-        """
+    "entered in turns": """
     with made(Second) as outer, made(First) as inner:
         outer()
         inner()
         """,
-        {"w.First": ONE, "w.Second": TWO},
-        ["w.First", "w.Second"],
-    ),
+}
+# The tasks that are recorded, in order.
+RECORDED = {
+    "one after the other": ["w.First", "w.Second", "w.Failing", "w.First"],
+    "called twice inside a with statement": ["w.First"],
+    "called without a with statement": ["w.First", "w.First", "w.Failing"],
+    "made and never run": ["w.First"],
+    "all made before one is run": ["w.Second", "w.First", "w.Second"],
+    "entered in turns": ["w.First", "w.Second"],
 }
 
 
-@pytest.mark.parametrize(("cells", "trees", "names"), CELLS.values(), ids=CELLS)
-def test_each_task_of_a_notebook_is_one_transaction(cells, trees, names, recorded):
+@pytest.mark.parametrize("name", CELLS)
+def test_each_task_of_a_notebook_is_one_transaction(name, recorded):
     """Several tasks in one process do not get into each other's records, on either back end."""
-    done = run_python(notebook(cells), **recorded.on())
+    done = run_python(notebook(CELLS[name]), **recorded.on())
     assert_unchanged(done, stdout="done None\n")
-    assert recorded.names() == names
-    assert recorded.trees() == [trees[name] for name in names]
+    assert recorded.names() == RECORDED[name]
+    trees = {"w.First": ONE * 2 if "twice" in name else ONE, "w.Second": TWO, "w.Failing": EMPTY_PHASES[:2]}
+    assert recorded.trees() == [trees[each] for each in RECORDED[name]]
     assert all("parent_id" not in transaction for transaction in recorded.intake.transactions)
     assert done.stderr == ""
 
@@ -267,6 +253,34 @@ def test_the_tracer_records_on_the_only_back_end():
         )
     assert_unchanged(done)
     assert received.span("t")["context"]["tags"] == {"a": 1}
+
+
+def test_spans_of_threads_are_children_of_the_task(recorded):
+    """A thread knows no task of its own, so its spans begin below that of the task."""
+    done = run_task(
+        """
+        from concurrent.futures import ThreadPoolExecutor
+        from dkist_processing_core import TaskBase
+
+        class Calibrate(TaskBase):
+            def frame(self, number):
+                with self.apm_step(f"frame {number}"):
+                    with self.apm_step(f"part of {number}"):
+                        pass
+            def run(self):
+                with ThreadPoolExecutor(4) as pool:
+                    list(pool.map(self.frame, range(20)))
+                print("done")
+        """,
+        **recorded.on(),
+    )
+    assert_unchanged(done)
+    [root] = recorded.collector.roots
+    for tree in (recorded.intake.tree(recorded.intake.transaction), recorded.collector.tree(root)):
+        below = {name: children for name, _, children in tree}
+        assert [below[f"frame {number}"] for number in range(20)] == [
+            [(f"part of {number}", {}, [])] for number in range(20)
+        ]
 
 
 def test_values_that_only_look_like_numbers_are_recorded_as_numbers(recorded):

@@ -1,10 +1,7 @@
 """Telemetry never changes a task's result, whatever happens to it, and never delays its end by more than a bound."""
 
 import contextlib
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,16 +11,7 @@ from support.mesh import mesh_config
 from support.peers import peer, swallowing
 from support.ports import free_ports
 from support.processes import wait_for
-from support.recorded_tasks import (
-    CORE,
-    FAILING_TASK,
-    PHASES,
-    TASK,
-    WORKFLOW,
-    assert_unchanged,
-    run_task,
-    write_task,
-)
+from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unchanged, run_task, start_task
 
 pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
 
@@ -205,14 +193,7 @@ WAITING = """
 @contextlib.contextmanager
 def started(source, **environment):
     """A task that runs beside the test."""
-    write_task(source)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dkist_processing_core.runtime", "recorded_task:Calibrate", *WORKFLOW],
-        env={**os.environ, "PYTHONPATH": str(Path.cwd()), "DKIST_RECIPE_RUN_ID": "7", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_task(source, **environment)
     try:
         yield process
     finally:
@@ -250,19 +231,88 @@ def test_a_server_that_goes_away_changes_nothing():
 
 
 TASKS = {
-    "left open": (
-        """
-        def run(self):
-            with self.apm_step("around"):
-                self.apm_step("left open").__enter__()
-                with self.apm_step("inside"):
-                    pass
-            with self.apm_step("after"):
+    "left open": """
+    def run(self):
+        with self.apm_step("around"):
+            self.apm_step("left open").__enter__()
+            with self.apm_step("inside"):
                 pass
-            self.left = self.apm_step("left for ever")
-            self.left.__enter__()
+        with self.apm_step("after"):
+            pass
+        self.left = self.apm_step("left for ever")
+        self.left.__enter__()
+        print("done")
+    """,
+    "closed in the wrong order": """
+    def run(self):
+        outer, inner = self.apm_step("outer"), self.apm_step("inner")
+        outer.__enter__()
+        inner.__enter__()
+        outer.__exit__(None, None, None)
+        inner.__exit__(None, None, None)
+        inner.__exit__(None, None, None)
+        print("done")
+    """,
+    "never entered": """
+    def run(self):
+        self.apm_step("never entered")
+        self.apm_step("only left").__exit__(None, None, None)
+        print("done")
+    """,
+    "exception in a span": """
+    def run(self):
+        try:
+            with self.apm_step("step") as span:
+                raise ValueError("handled")
+        except ValueError:
             print("done")
-        """,
+    """,
+    "exception without text": """
+    def run(self):
+        class Mute(Exception):
+            def __str__(self):
+                raise TypeError
+            __repr__ = __str__
+        print("done")
+        with self.apm_step("step"):
+            raise Mute
+    """,
+    "exception with slots and surrogates": """
+    def run(self):
+        class Slim(BaseException):
+            __slots__ = ()
+        print("done")
+        with self.apm_step("step"):
+            raise ValueError("\\udc80" + "x" * 1_000_000) from Slim("cause")
+    """,
+    "group of exceptions": """
+    def run(self):
+        print("done")
+        raise ExceptionGroup("several", [ValueError(1), ExceptionGroup("inner", [TypeError(2)])])
+    """,
+    "endless recursion": """
+    def run(self):
+        print("done")
+        def deeper():
+            with self.apm_step("deeper"):
+                deeper()
+        deeper()
+    """,
+    "huge local variables": """
+    def run(self):
+        frames = [list(range(1000)) for _ in range(5000)]
+        print("done")
+        raise ValueError("huge")
+    """,
+    "sys.exit": """
+    def run(self):
+        print("done")
+        raise SystemExit(3)
+    """,
+}
+# Exit status, steps and errors of each, where they are known.
+ENDS = {
+    "left open": (
         0,
         [
             ("around", {}, [("left open", {"LEFT": True}, [("inside", {}, [])])]),
@@ -271,124 +321,23 @@ TASKS = {
         ],
         [],
     ),
-    "closed in the wrong order": (
-        """
-        def run(self):
-            outer, inner = self.apm_step("outer"), self.apm_step("inner")
-            outer.__enter__()
-            inner.__enter__()
-            outer.__exit__(None, None, None)
-            inner.__exit__(None, None, None)
-            inner.__exit__(None, None, None)
-            print("done")
-        """,
-        0,
-        None,
-        [],
-    ),
-    "never entered": (
-        """
-        def run(self):
-            self.apm_step("never entered")
-            self.apm_step("only left").__exit__(None, None, None)
-            print("done")
-        """,
-        0,
-        [],
-        [],
-    ),
-    "exception in a span": (
-        """
-        def run(self):
-            try:
-                with self.apm_step("step") as span:
-                    raise ValueError("handled")
-            except ValueError:
-                print("done")
-        """,
-        0,
-        [("step", {}, [])],
-        [],
-    ),
-    "exception without text": (
-        """
-        def run(self):
-            class Mute(Exception):
-                def __str__(self):
-                    raise TypeError
-                __repr__ = __str__
-            print("done")
-            with self.apm_step("step"):
-                raise Mute
-        """,
-        1,
-        [("step", {}, [])],
-        None,
-    ),
-    "exception with slots and surrogates": (
-        """
-        def run(self):
-            class Slim(BaseException):
-                __slots__ = ()
-            print("done")
-            with self.apm_step("step"):
-                raise ValueError("\\udc80" + "x" * 1_000_000) from Slim("cause")
-        """,
-        1,
-        [("step", {}, [])],
-        None,
-    ),
-    "group of exceptions": (
-        """
-        def run(self):
-            print("done")
-            raise ExceptionGroup("several", [ValueError(1), ExceptionGroup("inner", [TypeError(2)])])
-        """,
-        1,
-        [],
-        None,
-    ),
-    "endless recursion": (
-        """
-        def run(self):
-            print("done")
-            def deeper():
-                with self.apm_step("deeper"):
-                    deeper()
-            deeper()
-        """,
-        1,
-        None,
-        None,
-    ),
-    "huge local variables": (
-        """
-        def run(self):
-            frames = [list(range(1000)) for _ in range(5000)]
-            print("done")
-            raise ValueError("huge")
-        """,
-        1,
-        [],
-        ["huge"],
-    ),
-    "sys.exit": (
-        """
-        def run(self):
-            print("done")
-            raise SystemExit(3)
-        """,
-        3,
-        [],
-        ["3"],
-    ),
+    "closed in the wrong order": (0, None, []),
+    "never entered": (0, [], []),
+    "exception in a span": (0, [("step", {}, [])], []),
+    "exception without text": (1, [("step", {}, [])], None),
+    "exception with slots and surrogates": (1, [("step", {}, [])], None),
+    "group of exceptions": (1, [], None),
+    "endless recursion": (1, None, None),
+    "huge local variables": (1, [], ["huge"]),
+    "sys.exit": (3, [], ["3"]),
 }
 
 
-@pytest.mark.parametrize(("body", "returncode", "steps", "errors"), TASKS.values(), ids=TASKS)
-def test_what_a_task_does_to_its_spans_is_recorded_and_harmless(body, returncode, steps, errors, recorded):
+@pytest.mark.parametrize("name", TASKS)
+def test_what_a_task_does_to_its_spans_is_recorded_and_harmless(name, recorded):
     """The task is one transaction with the spans that it made, and ends as it does without telemetry."""
-    source = "from dkist_processing_core import TaskBase\n\nclass Calibrate(TaskBase):\n" + body
+    source = f"from dkist_processing_core import TaskBase\n\nclass Calibrate(TaskBase):\n{TASKS[name]}"
+    returncode, steps, errors = ENDS[name]
     bare = run_task(source)
     assert (bare.returncode, bare.stdout) == (returncode, "done\n"), bare.stderr
     assert_unchanged(run_task(source, **recorded.on), returncode=returncode)
@@ -484,7 +433,6 @@ def test_sigterm_with_a_silent_server_ends_soon(on):
 FORKS = {
     "fork that exits": """
         def run(self):
-            import os
             for number in range(20):
                 with self.apm_step("parent"):
                     child = os.fork()
@@ -497,7 +445,6 @@ FORKS = {
     """,
     "fork that returns": """
         def run(self):
-            import os
             with self.apm_step("parent"):
                 child = os.fork()
             if child == 0:
@@ -508,7 +455,6 @@ FORKS = {
     """,
     "fork that fails": """
         def run(self):
-            import os
             with self.apm_step("parent"):
                 child = os.fork()
             if child == 0:
@@ -522,7 +468,6 @@ FORKS = {
                 span.set_attribute("number", number)
             return number
         def run(self):
-            import multiprocessing
             with self.apm_step("parent"):
                 pool = multiprocessing.get_context("fork").Pool(3)
                 assert pool.map(work_of, [self.recipe_run_id] * 10) == [7] * 10
@@ -532,7 +477,6 @@ FORKS = {
     """,
     "multiprocessing by spawn": """
         def run(self):
-            import multiprocessing
             with self.apm_step("parent"):
                 pool = multiprocessing.get_context("spawn").Pool(2)
                 assert pool.map(abs, range(10)) == list(range(10))
@@ -542,7 +486,6 @@ FORKS = {
     """,
     "subprocess": """
         def run(self):
-            import subprocess
             with self.apm_step("parent"):
                 for _ in range(10):
                     subprocess.run(["true"], check=True, preexec_fn=lambda: None)
@@ -556,10 +499,10 @@ FORKS = {
 def test_a_fork_in_a_task_neither_hangs_nor_sends_twice(body, recorded):
     """The transaction and each span of the parent arrive once; a child's spans may be lost."""
     source = f"""
+import gc, multiprocessing, os, subprocess
 from dkist_processing_core import TaskBase
 
 def work_of(number):
-    import gc
     [task] = [each for each in gc.get_objects() if isinstance(each, Calibrate)]
     return task.work(number)
 

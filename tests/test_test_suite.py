@@ -1,17 +1,12 @@
 """What a run of the tests leaves behind, and what it says."""
 
-import os
 import shutil
-import signal
 import sys
 import tomllib
 
 import pytest
-from support.command_line import run_command, run_python
-from support.ports import free_ports
-from support.rabbitmq import RabbitMQ, UnavailableError
+from support.command_line import run_command
 from support.releases import REPOSITORY
-from support.waiting import PATIENCE_SECONDS
 
 UV_IS_THERE = REPOSITORY / ".build" / "uv" / ".done"
 
@@ -28,50 +23,15 @@ def test_mutations_name_what_exists():
 @pytest.mark.airflow
 def test_the_home_folder_stays_empty(tmp_path):
     """Airflow, which modules of tests import when they are collected, keeps its logs elsewhere, for a while."""
-    pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
     home, temporary = tmp_path / "home", tmp_path / "temporary"
     home.mkdir()
     temporary.mkdir()
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "1"]
     selected = [REPOSITORY / "tests" / "test_scheduling.py", "-k", "no_test_has_this_name"]
     variables = {"HOME": home, "TMPDIR": temporary, "AIRFLOW_HOME": home / "theirs"}
-    done = run_command(*command, *selected, cwd=REPOSITORY, **variables)
-    assert done.returncode == 5, done.stdout + done.stderr  # no test was selected
+    run_command(*command, *selected, cwd=REPOSITORY, **variables).check(status=5)
     assert [each.name for each in home.iterdir()] == []
     assert list(temporary.glob("dkist-test-airflow-*")) == []
-
-
-@pytest.mark.once
-def test_a_port_is_held_although_nobody_listens():
-    """No other process that asks for free ports gets one of them, while this one lives."""
-    [held] = free_ports(1)
-    program = f"from support import ports; print(ports._hold({held}))"
-    done = run_python(program, PYTHONPATH=str(REPOSITORY / "tests"))
-    assert (done.stdout, done.stderr) == ("False\n", "")
-    assert held not in free_ports(100)
-
-
-@pytest.mark.rabbitmq
-def test_a_broker_that_has_died_is_named_and_comes_back(tmp_path):
-    """One error with what the broker said last, and the next test has a broker on the same ports."""
-    try:
-        server = RabbitMQ.new(tmp_path)
-        server.start()
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
-    try:
-        server.check()
-        os.killpg(server.process.pid, signal.SIGKILL)
-        server.process.wait(PATIENCE_SECONDS)
-        with pytest.raises(UnavailableError, match="RabbitMQ does not run:\n(.|\n)*started TCP listener"):
-            server.check()
-        server.check()
-        server.connect().close()
-        # A server that has ended by itself can be closed.
-        os.killpg(server.process.pid, signal.SIGKILL)
-        server.process.wait(PATIENCE_SECONDS)
-    finally:
-        server.close()
 
 
 @pytest.mark.once

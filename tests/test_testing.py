@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -13,16 +12,15 @@ from types import SimpleNamespace
 
 import pytest
 from support.apm import intake
+from support.command_line import run_command
 from support.releases import REPOSITORY
 
 import dkist_processing_core
-from dkist_processing_core import TaskBase, telemetry, testing
+from dkist_processing_core import TaskBase, failure_callback, telemetry, testing
 from dkist_processing_core.common import test_mode
 from dkist_processing_core.failure_callback import (
     RecipeRunFailureMessage,
     chat_ops_notification,
-    dag_run_failure_notification,
-    recipe_run_failure_message_producer_factory,
 )
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
@@ -62,10 +60,9 @@ def everything_that_is_replaced():
     return [test_mode.active(), telemetry.last_ids(), dict(os.environ), spool.spool_folder()]
 
 
-def test_the_tree_of_a_task_is_recorded():
+def test_the_tree_of_a_task_is_recorded(recorded):
     """Phases, spans in them, their attributes."""
-    with testing.recorded() as recorded:
-        calibrate(lambda task: task.apm_step("empty").__enter__())
+    calibrate(lambda task: task.apm_step("empty").__enter__())
     assert recorded.tree() == (
         "Calibrate (l0_to_l1_cam 1.0, recipe run 7)\n"
         "  Pre Run\n"
@@ -109,15 +106,14 @@ def test_a_task_that_was_never_ended_says_so():
     assert "TRACEPARENT" not in os.environ
 
 
-def test_odd_attributes_are_recorded_as_back_ends_take_them():
+def test_odd_attributes_are_recorded_as_back_ends_take_them(recorded):
     """What is no text, number or boolean, nor a list of these, is its text."""
-    with testing.recorded() as recorded:
-        odd = {"path": Path("x"), 4: 5.5, "no": None, "list": ["a"], "set": {1}}
-        calibrate(lambda task: task.apm_step("odd", labels=odd).__enter__())
+    odd = {"path": Path("x"), 4: 5.5, "no": None, "list": ["a"], "set": {1}}
+    calibrate(lambda task: task.apm_step("odd", labels=odd).__enter__())
     assert recorded.tasks[0].spans[3].attributes == {"path": "x", "4": 5.5, "list": ["a"], "set": "{1}"}
 
 
-def test_a_span_has_the_methods_of_opentelemetry():
+def test_a_span_has_the_methods_of_opentelemetry(recorded):
     """Events, exceptions, status, another name."""
     error = ValueError("x")
 
@@ -130,14 +126,13 @@ def test_a_span_has_the_methods_of_opentelemetry():
             assert span.is_recording()
         assert not span.is_recording()
 
-    with testing.recorded() as recorded:
-        calibrate(work)
+    calibrate(work)
     span = recorded.spans[3]
     assert (span.name, span.events, span.exceptions, span.status) == ("after", [("saw", {"n": 1})], [error], "OK")
     assert (span.error, span.parent.name) == (None, "Run")
 
 
-def test_the_tracer_records_as_well():
+def test_the_tracer_records_as_well(recorded):
     """A span of start_span is not the parent of others; it ends by ``end`` or with its with statement."""
 
     def work(task):
@@ -149,8 +144,7 @@ def test_the_tracer_records_as_well():
             with contextlib.suppress(KeyError), task.tracer.start_span("failing"):
                 raise KeyError
 
-    with testing.recorded() as recorded:
-        calibrate(work)
+    calibrate(work)
     assert recorded.tree().splitlines()[3:-1] == [
         "  Run",
         "    current [a=1]",
@@ -160,7 +154,7 @@ def test_the_tracer_records_as_well():
     ]
 
 
-def test_spans_of_two_tasks_are_not_mixed_up():
+def test_spans_of_two_tasks_are_not_mixed_up(recorded):
     """A task inside another, and spans of the outer one inside those of the inner one."""
 
     def work(outer):
@@ -168,14 +162,13 @@ def test_spans_of_two_tasks_are_not_mixed_up():
         with outer.apm_step("a"), inner, inner.apm_step("b"), outer.apm_step("c"), inner.apm_step("d"):
             pass
 
-    with testing.recorded() as recorded:
-        calibrate(work)
+    calibrate(work)
     outer, inner = recorded.tasks
     assert outer.tree().splitlines()[3:6] == ["  Run", "    a", "      c"]
     assert inner.tree().splitlines()[1:] == ["  b", "    d"]
 
 
-def test_spans_in_threads_belong_to_their_task():
+def test_spans_in_threads_belong_to_their_task(recorded):
     """Tasks in threads of their own, and a thread that a task starts."""
 
     def work(task):
@@ -188,18 +181,17 @@ def test_spans_in_threads_belong_to_their_task():
             thread.start()
             thread.join()
 
-    with testing.recorded() as recorded:
-        threads = [threading.Thread(target=calibrate, args=(work,)) for _ in range(8)]
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join()
+    threads = [threading.Thread(target=calibrate, args=(work,)) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
     [tree] = {task.tree() for task in recorded.tasks}
     assert tree.splitlines()[3:] == ["  Run", "    waits", "  thread", "    inside", "  Post Run"]
     assert len(recorded.tasks) == 8
 
 
-def test_spans_in_coroutines_have_the_right_parents():
+def test_spans_in_coroutines_have_the_right_parents(recorded):
     """Each coroutine has its own."""
 
     async def step(task, name):
@@ -211,13 +203,12 @@ def test_spans_in_coroutines_have_the_right_parents():
     async def both(task):
         await asyncio.gather(step(task, "x"), step(task, "y"))
 
-    with testing.recorded() as recorded:
-        calibrate(lambda task: asyncio.run(both(task)))
+    calibrate(lambda task: asyncio.run(both(task)))
     parents = {span.name: span.parent.name for span in recorded.spans if span.name[-1] in "xy"}
     assert parents == {"x": "Run", "y": "Run", "in x": "x", "in y": "y"}
 
 
-def test_a_generator_that_is_closed_is_no_error():
+def test_a_generator_that_is_closed_is_no_error(recorded):
     """Closing is how a generator ends that is not exhausted."""
 
     def work(task):
@@ -228,12 +219,11 @@ def test_a_generator_that_is_closed_is_no_error():
         next(generator := numbers())
         generator.close()
 
-    with testing.recorded() as recorded:
-        calibrate(work)
+    calibrate(work)
     assert (recorded.spans[3].name, recorded.spans[3].error, recorded.spans[3].is_ended) == ("numbers", None, True)
 
 
-def test_metrics_are_recorded():
+def test_metrics_are_recorded(recorded):
     """The values of counters, histograms and gauges from all tasks, by name."""
 
     def work(task):
@@ -244,9 +234,8 @@ def test_metrics_are_recorded():
         task.meter.create_histogram("sizes", unit="By").record(4.5)
         task.meter.create_gauge("temperature").set(20)
 
-    with testing.recorded() as recorded:
-        calibrate(work)
-        calibrate(work)
+    calibrate(work)
+    calibrate(work)
     frames = recorded.metrics["dkist.processing.frames"]
     assert (frames.kind, frames.unit, frames.description, frames.total) == ("counter", "1", "Frames.", 10)
     assert frames.measurements[:2] == [testing.Measurement(3, {"camera": "blue"}), testing.Measurement(2)]
@@ -259,7 +248,7 @@ def test_metrics_are_recorded():
     }
 
 
-def test_observable_metrics_are_observed_at_each_access():
+def test_observable_metrics_are_observed_at_each_access(recorded):
     """Functions and generators, as OpenTelemetry takes them."""
     seen = [1]
 
@@ -276,8 +265,7 @@ def test_observable_metrics_are_observed_at_each_access():
         task.meter.create_observable_counter("counter", callbacks=[function])
         task.meter.create_observable_up_down_counter("updown")
 
-    with testing.recorded() as recorded:
-        calibrate(work)
+    calibrate(work)
     assert recorded.metrics["gauge"].measurements == [testing.Measurement(1, {"a": 1}), testing.Measurement(10)]
     seen.append(2)
     assert recorded.metrics["gauge"].total == 2
@@ -297,7 +285,7 @@ def test_messages_are_recorded_and_not_sent():
         message = chat_ops_notification({"run_id": "manual__1"}, "w", "1", "Task")
         publish(new_envelope())
         assert deliver([new_envelope(body="1"), new_envelope(body="2")], on_confirmed=confirmed.append) == {}
-        with recipe_run_failure_message_producer_factory() as producer:
+        with failure_callback.recipe_run_failure_message_producer_factory() as producer:
             producer.publish(message)
     assert [each.queue for each in recorded.messages] == ["recipe.run.failure.q", *["other.q"] * 3, message.queue]
     assert confirmed == [0, 1]
@@ -309,12 +297,11 @@ def test_messages_are_recorded_and_not_sent():
     assert not spool.spool_folder().exists()
 
 
-def test_what_the_callback_of_a_run_sends_is_recorded(monkeypatch):
+def test_what_the_callback_of_a_run_sends_is_recorded(recorded, monkeypatch):
     """Airflow 3.0 does not report which task has failed, so one message reports the run."""
     monkeypatch.setattr(of_context, "airflow_version", lambda: (3, 0))
     context = {"run_id": "manual__1", "dag": SimpleNamespace(dag_id="w_1"), "dag_run": SimpleNamespace(dag_id="w_1")}
-    with testing.recorded() as recorded:
-        sent = dag_run_failure_notification(context, "w", "1")
+    sent = failure_callback.dag_run_failure_notification(context, "w", "1")
     assert [each.message_id for each in recorded.failures] == [each.message_id for each in sent]
     assert sent
 
@@ -412,19 +399,12 @@ def test_it_needs_neither_pytest_nor_anything_heavy():
         "new = {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
         "print(sorted(name for name in new if not name.startswith(('_', 'sitecustomize'))))"
     )
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
+    done = run_command(sys.executable, "-I", "-S", "-c", program).check()
     assert done.stdout.splitlines() == ["Task (w v, recipe run 1)", "['dkist_processing_core']"]
 
 
 def test_the_example_in_the_documentation_works(tmp_path):
     """The tests of the tutorial's package pass."""
     tutorial = REPOSITORY / "docs" / "examples" / "dkist-processing-tutorial"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", tutorial / "tests"],
-        env={**os.environ, "PYTHONPATH": str(tutorial), "PYTHONDONTWRITEBYTECODE": "1"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    command = [sys.executable, *["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null"], tutorial / "tests"]
+    run_command(*command, cwd=tmp_path, PYTHONPATH=str(tutorial), PYTHONDONTWRITEBYTECODE="1").check("3 passed")

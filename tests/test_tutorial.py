@@ -15,7 +15,6 @@ EXCERPT = re.compile(r"^\.\. code-block:: python\n   :caption: (\S+)\n\n((?:   .
 
 
 @pytest.mark.once
-@pytest.mark.network
 def test_the_tutorial_is_what_happens(tmp_path, core_wheel):
     """Each command from the making of a package to the environments of its release, with its output."""
     page = (DOCS / "tutorial" / "first_package.rst").read_text(encoding="utf-8")

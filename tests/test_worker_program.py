@@ -5,7 +5,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.command_line import ended, run_command
 from support.processes import is_alive, session_members, wait_for, wait_until_dead
 from support.releases import with_links
 from support.script_runs import PATIENT_GRACE, environments, new_spec, run, start
@@ -61,9 +61,7 @@ def facts(tmp_path):
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_recipe_run_id_runs_nothing(releases, tmp_path, value):
     """Exit status 65 with the value shown; no environment is built, no command in the value is run."""
-    done = run("Good", releases, DKIST_RECIPE_RUN_ID=value)
-    assert done.returncode == 65
-    assert "ERROR: recipe_run_id must be an integer, not" in done.stdout
+    run("Good", releases, DKIST_RECIPE_RUN_ID=value).check("ERROR: recipe_run_id must be an integer, not", status=65)
     assert list(tmp_path.rglob("owned")) == []
     assert not (tmp_path / "environments").exists()
 
@@ -75,9 +73,7 @@ def test_a_missing_variable_is_named(name):
     variables = {**node_variables(spec, spec.nodes[0]), "DKIST_RECIPE_RUN_ID": "1"}
     del variables[name]
     command = [sys.executable, "-P", "-m", "dkist_processing_core.worker"]
-    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
-    assert done.returncode == 78
-    assert f"ERROR: {name} is not set" in done.stderr
+    run_command(*command, **variables).check(f"ERROR: {name} is not set", status=78)
 
 
 def test_the_program_needs_the_standard_library_alone():
@@ -93,28 +89,18 @@ assert {{each.partition(".")[0] for each in outside}} == {{"__main__", "dkist_pr
 sys.exit(main())
 """
     command = [f"{sys.base_prefix}/bin/python3", "-I", "-S", "-c", program]
-    done = subprocess.run(command, env={}, capture_output=True, text=True)
-    assert (done.returncode, "DKIST_TASK is not set" in done.stderr) == (78, True), done.stderr
+    run_command(*command, env={}).check("DKIST_TASK is not set", status=78)
 
 
 def test_the_task_sees_nothing_of_airflow(releases, warm, warm_cache, facts, tmp_path):
     """No setting, secret or Python path of the worker's own environment; all other variables, whatever their names."""
-    unwanted = {
-        "AIRFLOW__CORE__FERNET_KEY": "k",
-        "AIRFLOW_CONN_DB": "c",
-        "AIRFLOW_CONN_MY-DB": "c",
-        "AIRFLOW_DATABASE_PASSWORD": "p",
-        "AIRFLOW_VAR_X": "v",
-        "_AIRFLOW__AS_LIBRARY": "1",
-        "AIRFLOW_HOME": "/a",
-        "PYTHONPATH": str(tmp_path),
-        "PYTHONSTARTUP": "x",
-    }
+    secrets = ("AIRFLOW__CORE__FERNET_KEY", "AIRFLOW_CONN_DB", "AIRFLOW_CONN_MY-DB", "AIRFLOW_DATABASE_PASSWORD")
+    settings = ("AIRFLOW_VAR_X", "_AIRFLOW__AS_LIBRARY", "AIRFLOW_HOME", "PYTHONSTARTUP")
+    unwanted = {**dict.fromkeys((*secrets, *settings), "x"), "PYTHONPATH": str(tmp_path)}
     names = "name", "environment", "cache", "task", "python", "home", "key", "status", "AIRFLOW_CTX_DAG_RUN_ID"
     wanted = dict.fromkeys(names, "mine")
     certificates = {name: os.environ.get(name, "") for name in ("SSL_CERT_FILE", "PIP_CERT")}
-    done = run("ShowsItsPlace", releases, **warm, **wanted, **certificates, **unwanted)
-    assert done.returncode == 0, done.stdout
+    run("ShowsItsPlace", releases, **warm, **wanted, **certificates, **unwanted).check()
     seen = json.loads(facts.read_text())
     assert not set(unwanted) & set(seen["variables"])
     assert wanted.items() <= seen["variables"].items()
@@ -162,21 +148,8 @@ def start_pausing(window, seconds, releases, cache, task, **environment):
 
 def start_changed(arguments, releases, cache, task, *, program=CHANGED, **environment):
     """Start a program that changes something of the worker program and then runs it."""
-    spec = new_spec(task)
-    variables = {
-        "DKIST_ENVIRONMENT_CACHE": str(cache),
-        "DKIST_RECIPE_RUN_ID": "1",
-        "DKIST_GRACE_SECONDS": PATIENT_GRACE,
-        **environment,
-    }
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", program, *arguments],
-        env={**os.environ, **with_links(releases), **node_variables(spec, spec.nodes[0]), **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-P", "-c", program, *arguments]
+    return start(new_spec(task), releases, *command, DKIST_ENVIRONMENT_CACHE=str(cache), **environment)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -187,9 +160,7 @@ def test_a_signal_is_not_lost_while_the_task_is_being_started(releases, warm_cac
         pass
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 143, stdout
-    assert "SIGTERM was received" in stdout
+    ended(process).check("SIGTERM was received", status=143)
     if facts.exists() and (pid := facts.read_text()):
         wait_until_dead([int(pid)])
 
@@ -209,16 +180,14 @@ def test_a_signal_is_not_lost_at_any_moment(releases, warm_cache, tmp_path):
 
 
 @pytest.mark.parametrize("delay", ["0", "0.3"], ids=["at-once", "reaped-before-the-wait"])
-def test_the_exit_status_of_a_task_that_dies_at_once_is_not_lost(releases, warm_cache, tmp_path, delay):
+def test_the_exit_status_of_a_task_that_dies_at_once_is_not_lost(releases, cache, delay):
     """Also if it has ended before the program begins to wait for it."""
-    cache = shutil.copytree(warm_cache, tmp_path / "copy", symlinks=True)
     [environment] = environments(cache)
     (environment / "bin" / "python").unlink()
     (environment / "bin" / "python").symlink_to("/bin/false")
     for _ in range(10):
         process = start_pausing("after-it", delay, releases, cache, "Good")
-        stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
-        assert process.returncode == 1, stdout
+        ended(process).check(status=1)
 
 
 @pytest.mark.parametrize("task", ["Waits", "WaitsUnaware", "WaitsStopped"])
@@ -227,10 +196,11 @@ def test_sigterm_ends_the_task_in_order(releases, warm, facts, task):
     process = start(new_spec(task), releases, **warm)
     pids = wait_for(facts)
     os.killpg(process.pid, signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 143, stdout
-    assert f"SIGTERM was received; the task has {PATIENT_GRACE} s to end" in stdout
-    assert "torn down" in stdout
+    stdout = (
+        ended(process)
+        .check(f"SIGTERM was received; the task has {PATIENT_GRACE} s to end", "torn down", status=143)
+        .stdout
+    )
     assert "Done" not in stdout
     wait_until_dead(pids)
 
@@ -241,9 +211,7 @@ def test_a_task_that_ignores_sigterm_is_killed_with_its_children(releases, warm,
     pids = wait_for(facts)
     assert all(map(is_alive, pids))
     os.killpg(process.pid, signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 137
-    assert "the task was killed, since it did not end within 2 s (DKIST_GRACE_SECONDS)" in stdout
+    ended(process).check("the task was killed, since it did not end within 2 s (DKIST_GRACE_SECONDS)", status=137)
     wait_until_dead(pids)
 
 
@@ -252,9 +220,7 @@ def test_a_task_does_not_outlive_a_worker_program_that_is_killed(releases, warm,
     process = start(new_spec("Waits"), releases, **warm)
     pids = wait_for(facts)
     process.send_signal(signal.SIGKILL)
-    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == -signal.SIGKILL
-    assert "torn down" in stdout
+    ended(process).check("torn down", status=-signal.SIGKILL)
     wait_until_dead(pids)
 
 
@@ -310,9 +276,7 @@ def test_a_task_is_not_started_for_an_airflow_that_is_gone(releases, warm_cache,
 
 def test_what_a_task_leaves_running_is_ended(releases, warm, facts):
     """A task that succeeds while a child of it still runs is a success, and the child is gone."""
-    done = run("LeavesAChild", releases, **warm)
-    assert done.returncode == 0
-    assert "processes that the task had left behind were killed" in done.stdout
+    run("LeavesAChild", releases, **warm).check("processes that the task had left behind were killed")
     wait_until_dead(wait_for(facts))
 
 
@@ -323,9 +287,9 @@ def test_what_a_task_has_daemonised_is_ended_with_it(releases, warm, facts, stay
     wait_for(facts)
     if stays:
         os.kill(process.pid, signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)  # until nobody has the log open any more
-    assert process.returncode == (143 if stays else 0), stdout
-    assert "processes that the task had left behind were killed" in stdout
+    ended(process).check(
+        "processes that the task had left behind were killed", status=143 if stays else 0
+    )  # until nobody has the log open any more
     daemons = [int(word) for word in facts.with_suffix(".daemons").read_text().split()]
     assert len(daemons) >= 6
     assert not any(map(is_alive, daemons))
@@ -342,8 +306,7 @@ def test_what_ends_by_itself_is_not_killed(releases, warm_cache, facts):
 
 def test_no_zombie_is_left_while_the_task_runs(releases, warm, facts):
     """An orphan becomes a child of the worker program, which takes note of its end."""
-    done = run("LooksForZombies", releases, **warm)
-    assert done.returncode == 0, done.stdout
+    run("LooksForZombies", releases, **warm).check()
     task, children = json.loads(facts.read_text())
     assert children == [task]
 
@@ -378,8 +341,7 @@ def test_success_without_an_outcome_is_a_failure(releases, warm):
 )
 def test_the_error_of_a_task_is_shown_whatever_became_of_its_descriptors(releases, warm, tmp_path, task, error):
     """In the log and in the outcome, and no file of the task is written to."""
-    done = run(task, releases, DKIST_LOG_MARK=MARK, **warm)
-    assert done.returncode == 1, done.stdout
+    done = run(task, releases, DKIST_LOG_MARK=MARK, **warm).check(status=1)
     outcome = Outcome.from_json(marked(done)[-1].text)
     assert outcome.summary == error
     assert [line.kind for line in marked(done) if line.text.endswith(f"\n{error}")] == ["40"]
@@ -396,8 +358,7 @@ def marked(done):
 
 def test_lines_keep_their_level_and_the_outcome_comes_last(releases, warm):
     """With a mark, as Airflow's operator sets it; a task that raises gives 1, with its traceback in the log."""
-    done = run("Bad", releases, **warm, DKIST_LOG_MARK=MARK)
-    assert done.returncode == 1
+    done = run("Bad", releases, **warm, DKIST_LOG_MARK=MARK).check(status=1)
     *lines, last = marked(done)
     ended = "dkist: task dkist_script_test.tasks:Bad ended with exit status 1"
     assert [line.kind for line in lines if line.text.startswith(ended)] == ["20"]
@@ -464,8 +425,7 @@ def test_a_limit_of_the_worker_is_no_fault_of_the_program(releases, warm_cache, 
     """Whether the task cannot be started, or what builds its environment."""
     (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(LIMITS[what]))
     cache = warm_cache if what == "task" else tmp_path / "cache"
-    done = run("Good", releases, PYTHONPATH=str(tmp_path), DKIST_ENVIRONMENT_CACHE=str(cache))
-    assert done.returncode == 69, done.stdout
+    done = run("Good", releases, PYTHONPATH=str(tmp_path), DKIST_ENVIRONMENT_CACHE=str(cache)).check(status=69)
     [line] = [line for line in done.stdout.splitlines() if "ERROR" in line]
     assert text in line
     assert "Traceback" not in done.stdout
@@ -492,8 +452,7 @@ def test_without_a_mark_a_line_has_the_time_with_its_zone(releases, warm):
 )
 def test_a_setting_that_cannot_be_used_is_named(releases, name, value, message):
     """Exit status 78, the variable, its value and what to do, before anything is started."""
-    done = run("Good", releases, **{name: value})
-    assert done.returncode == 78
+    done = run("Good", releases, **{name: value}).check(status=78)
     [error] = [line for line in done.stdout.splitlines() if "ERROR: " in line]
     assert message in error
     assert name in error
@@ -506,7 +465,7 @@ def test_the_other_forms_of_the_node_run_too(warm_cache):
     spec = dataclasses.replace(node.spec, task="dkist_script_test.tasks:Good")
     variables = {**os.environ, "DKIST_RECIPE_RUN_ID": "7", "PATH": f"{environment}/bin:{os.environ['PATH']}"}
     command = node.run_command.replace(node.spec.task, spec.task)
-    done = subprocess.run(["bash", "-c", command], env=variables, capture_output=True, text=True, check=True)
+    done = run_command("bash", "-c", command, env=variables).check()
     assert "INFO team: good, recipe run 7" in done.stderr
     program = node.python.replace(node.spec.task, spec.task)
     subprocess.run([environment / "bin/python", "-c", program], env=variables, check=True)

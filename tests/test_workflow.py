@@ -4,18 +4,7 @@ import pytest
 from support.declared_workflows import new_workflow
 from support.tasks import First, Fourth, Second, Third
 
-from dkist_processing_core import ResourceQueue, Workflow
-from dkist_processing_core.exceptions import (
-    CycleError,
-    DKISTProcessingCoreError,
-    DuplicateTaskError,
-    EmptyWorkflowError,
-    MissingExtraError,
-    NamingSchemeError,
-    ReleasedFileError,
-    UnknownUpstreamError,
-    WorkflowError,
-)
+from dkist_processing_core import ResourceQueue, Workflow, exceptions
 
 
 @pytest.fixture
@@ -70,7 +59,7 @@ def test_naming_schemes_are_not_mixed(changes, message):
     """A mixed or incomplete scheme is a TypeError that says which arguments belong together."""
     with pytest.raises(TypeError, match=message) as caught:
         new_workflow(**changes)
-    assert isinstance(caught.value, NamingSchemeError)
+    assert isinstance(caught.value, exceptions.NamingSchemeError)
     assert "Name a workflow either by input_data, output_data, category" in str(caught.value)
 
 
@@ -92,7 +81,7 @@ def test_the_constructor_refuses_invalid_arguments(changes, message):
     """Bad input is one clear ValueError, at once."""
     with pytest.raises(ValueError, match=message) as caught:
         new_workflow(**changes)
-    assert isinstance(caught.value, DKISTProcessingCoreError)
+    assert isinstance(caught.value, exceptions.DKISTProcessingCoreError)
 
 
 def test_the_version_falls_back_to_build_version_then_dev(monkeypatch):
@@ -156,7 +145,7 @@ def test_only_task_classes_can_be_added(task, upstreams):
 )
 def test_a_name_is_that_of_one_task(of_first, task, message):
     """Airflow's task id is the class name, so neither the task nor another one of its name is added again."""
-    with pytest.raises(DuplicateTaskError, match=message):
+    with pytest.raises(exceptions.DuplicateTaskError, match=message):
         of_first.add_node(task)
 
 
@@ -175,7 +164,7 @@ def test_adding_a_node_does_not_search_the_others(monkeypatch):
     workflow.nodes = Unsearchable()
     for number in range(10):
         workflow.add_node(type(f"Task{number}", (First,), {}))
-    with pytest.raises(DuplicateTaskError):
+    with pytest.raises(exceptions.DuplicateTaskError):
         workflow.add_node(type("Task3", (First,), {}))
     assert len(workflow.nodes) == 10
 
@@ -185,7 +174,7 @@ def test_the_list_of_nodes_can_be_changed(of_first):
     of_first.nodes.clear()
     of_first.add_node(First)
     of_first.nodes += workflow_of(Second).nodes
-    with pytest.raises(DuplicateTaskError):
+    with pytest.raises(exceptions.DuplicateTaskError):
         of_first.add_node(Second)
     assert [node.name for node in of_first.nodes] == ["First", "Second"]
 
@@ -222,13 +211,13 @@ def test_settings_of_a_task_are_checked(attributes, message):
 )
 def test_settings_of_a_node_are_checked(task, arguments, message):
     """What could not be rendered, or be a task id of Airflow's, is refused with its value."""
-    with pytest.raises(WorkflowError, match=message):
+    with pytest.raises(exceptions.WorkflowError, match=message):
         new_workflow().add_node(task, **arguments)
 
 
 def test_a_workflow_without_nodes_is_not_exported(tmp_path):
     """The error names the workflow, and no file appears."""
-    with pytest.raises(EmptyWorkflowError, match="Workflow 'l0_to_l1_cam': it has no nodes"):
+    with pytest.raises(exceptions.EmptyWorkflowError, match="Workflow 'l0_to_l1_cam': it has no nodes"):
         new_workflow().export_dag(tmp_path / "dags")
     assert list(tmp_path.rglob("*.py")) == []
 
@@ -239,12 +228,12 @@ def test_a_missing_upstream_is_not_exported():
     workflow.add_node(Second, upstreams=First)
     workflow.add_node(Third, upstreams=type("Secnd", (First,), {}))
     with pytest.raises(
-        UnknownUpstreamError, match="task 'Second' waits for 'First', which is not in the workflow"
+        exceptions.UnknownUpstreamError, match="task 'Second' waits for 'First', which is not in the workflow"
     ) as first:
         _ = workflow.spec
     assert (first.value.task, first.value.upstream) == ("Second", "First")
     workflow.add_node(First)
-    with pytest.raises(UnknownUpstreamError, match=r"did you mean 'Second'\?"):
+    with pytest.raises(exceptions.UnknownUpstreamError, match=r"did you mean 'Second'\?"):
         _ = workflow.spec
 
 
@@ -254,12 +243,12 @@ def test_a_cycle_is_shown_in_path_order():
     workflow.add_node(Third, upstreams=Second)
     workflow.add_node(Fourth, upstreams=Third)
     workflow.add_node(Second, upstreams=Fourth)
-    with pytest.raises(CycleError, match="in a cycle: Fourth -> Second -> Third -> Fourth") as caught:
+    with pytest.raises(exceptions.CycleError, match="in a cycle: Fourth -> Second -> Third -> Fourth") as caught:
         _ = workflow.spec
     assert caught.value.path == ("Fourth", "Second", "Third", "Fourth")
     alone = new_workflow()
     alone.add_node(First, upstreams=First)
-    with pytest.raises(CycleError, match="First -> First"):
+    with pytest.raises(exceptions.CycleError, match="First -> First"):
         alone.topological_sort()
 
 
@@ -290,7 +279,9 @@ def test_a_file_of_a_released_version_is_not_replaced(of_first, tmp_path, verb):
     original = exported.read_bytes()
     assert export(tmp_path) == exported
     exported.write_text("mine = True\n")
-    with pytest.raises(ReleasedFileError, match=r"different content, and nothing was written:\n.*l0_to_l1_cam_1.0.py"):
+    with pytest.raises(
+        exceptions.ReleasedFileError, match=r"different content, and nothing was written:\n.*l0_to_l1_cam_1.0.py"
+    ):
         export(tmp_path)
     assert exported.read_text() == "mine = True\n"
     export(tmp_path, overwrite=True)
@@ -309,7 +300,7 @@ def test_a_file_of_a_version_in_development_is_replaced(tmp_path):
 def test_loading_without_airflow_says_what_to_install(of_first, instead, request):
     """The error holds the command to type; a folder that is named airflow is not Airflow."""
     request.getfixturevalue(instead)
-    with pytest.raises(MissingExtraError, match=r"pip install 'dkist-processing-core\[airflow\]'"):
+    with pytest.raises(exceptions.MissingExtraError, match=r"pip install 'dkist-processing-core\[airflow\]'"):
         of_first.load()
 
 

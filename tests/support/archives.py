@@ -3,11 +3,11 @@
 import hashlib
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from support.command_line import run_command
 from support.made_once import made_once
 from support.releases import REPOSITORY, run_uv
 
@@ -28,12 +28,7 @@ def copy_sources(folder: Path) -> Path:
     NoCheckoutError
         If the sources are not in a checkout.
     """
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    listed = run_command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=REPOSITORY)
     if listed.returncode or not (REPOSITORY / ".git").exists():
         raise NoCheckoutError(f"{REPOSITORY} is not a checkout of git")
     for name in filter(None, listed.stdout.split("\0")):
@@ -41,7 +36,7 @@ def copy_sources(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, folder / name)
     for command in (["init", "--quiet"], ["add", "--all"]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
+        run_command("git", *command, cwd=folder).check()
     return folder
 
 

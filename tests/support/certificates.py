@@ -52,7 +52,8 @@ class Certificates:
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """Make an authority and the certificates of a server."""
+    """Make an authority and the certificates of a server in a folder, which may have to be made."""
+    folder.mkdir(exist_ok=True)
     made, authority, now = Certificates(folder), trustme.CA(), datetime.now(UTC)
     authority.cert_pem.write_to_path(made.authority)
     for file, end in ((made.server, now + timedelta(days=DAYS)), (made.expired, now - timedelta(days=1))):

@@ -7,13 +7,14 @@ changed.
 """
 
 import json
-import os
-import subprocess
 import textwrap
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from support.command_line import Ended, run_command
 from support.matrix.environments import NoPythonError, find_python
 from support.releases import VERSION, new_environment, with_links
 
@@ -93,12 +94,12 @@ RELATIVES = [
 ]
 
 
-def python_program(version: str) -> str | None:
-    """Return the program of a version of Python, None if it is not installed."""
+def python_of(client: Client | Relative) -> str:
+    """Return the Python that a release needs; skip the test if it is not installed."""
     try:
-        return str(find_python(version))
-    except NoPythonError:
-        return None
+        return str(find_python(client.python))
+    except NoPythonError as reason:
+        pytest.skip(f"{reason}, which release {client.release} needs")
 
 
 def replacing(wheels: Path, folder: Path) -> dict[str, str]:
@@ -121,24 +122,14 @@ class Installed:
         new_environment(folder / "venv", *client.requirements, "pytest-timeout", python=python, **settings)
         return cls(folder, client)
 
-    def run(self, *arguments: str, timeout: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = 600, **environment: str) -> Ended:
         """Run its Python."""
-        return subprocess.run(
-            [self.folder / "venv/bin/python", *arguments],
-            cwd=self.folder,
-            env={**os.environ, "BUILD_VERSION": self.client.release, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        command, settings = (self.folder / "venv/bin/python", *arguments), {"BUILD_VERSION": self.client.release}
+        return run_command(*command, cwd=self.folder, merge=True, seconds=timeout, **{**settings, **environment})
 
     def execute(self, program: str, *arguments: str, **environment: str) -> str:
         """Run a program that has to succeed, and return what it prints."""
-        done = self.run("-c", textwrap.dedent(program), *arguments, **environment)
-        assert done.returncode == 0, done.stdout[-6000:]
-        return done.stdout
+        return self.run("-c", textwrap.dedent(program), *arguments, **environment).check().stdout
 
     def imports(self) -> dict[str, str | None]:
         """Import every module of the client and of the package that it builds on; return what each raised."""

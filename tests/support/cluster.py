@@ -11,6 +11,7 @@ from typing import Self
 
 from dkist_processing_core.common.programs import family, send_signal
 from dkist_processing_core.validation.airflow import AirflowUnusableError
+from support import postgresql, rabbitmq
 from support.components import ComponentError, Components
 from support.postgresql import PostgreSQL
 from support.rabbitmq import RabbitMQ
@@ -52,6 +53,17 @@ SETTINGS = {
 }
 
 
+def require_servers() -> None:
+    """Skip the test where the servers of a cluster are not installed."""
+    import pytest
+
+    try:
+        postgresql.programs()
+        rabbitmq.server_program()
+    except (postgresql.UnavailableError, rabbitmq.UnavailableError) as reason:
+        pytest.skip(str(reason))
+
+
 class Cluster(Components):
     """
     A cluster, from entering this context manager until it is left; then nothing that it has started runs any more.
@@ -60,18 +72,8 @@ class Cluster(Components):
     DAG processor a spool folder. All share the folder of Airflow's logs. While it runs, this process adopts what the
     parts of the cluster leave behind, so that it can be found at the end.
 
-    Parameters
-    ----------
-    environment
-        The environment variables of all components; they say where the DAG files are, and where releases are found.
-    home
-        Airflow's home folder. What the cluster writes is there, but for the data of PostgreSQL.
-    port
-        Where the API and the web pages are, on 127.0.0.1.
-    password
-        Of the user ``admin``.
-    pythons
-        As for `Components`.
+    Its parameters are those of `Components`, but ``home``, which is Airflow's home folder: what the cluster writes is
+    there, but for the data of PostgreSQL.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import shutil
 import struct
 import subprocess
 import sys
@@ -64,21 +65,30 @@ class Ended(NamedTuple):
     stdout: str
     stderr: str
 
-    def check(self):
-        """Return this if the program has succeeded; otherwise the error shows what it wrote."""
-        assert self.returncode == 0, f"exit status {self.returncode}\n{self.stdout}{self.stderr}"
+    def check(self, *texts, status=0, stdout=None, stderr=None):
+        """
+        Return this if the program has ended as it should; otherwise the error shows what it wrote.
+
+        Parameters
+        ----------
+        texts
+            What it must have written: as its output if it was to succeed, and otherwise as an error.
+        status
+            The exit status.
+        stdout, stderr
+            All that it must have written as its output, and as errors, if that matters.
+        """
+        written = self.stderr if status else self.stdout
+        missing = [text for text in texts if text not in written]
+        is_whole = stdout in {None, self.stdout} and stderr in {None, self.stderr}
+        shown = self.stdout if self.stdout == self.stderr else f"{self.stdout}{self.stderr}"
+        expected = f"{status} with {[*texts, stdout or '', stderr or '']}"
+        assert (self.returncode, missing, is_whole) == (status, [], True), f"{self.returncode}, not {expected}\n{shown}"
         return self
 
 
 def run_command(
-    *command,
-    cwd=None,
-    text=None,
-    stdin=subprocess.DEVNULL,
-    env=None,
-    merge=False,
-    seconds=SECONDS,
-    **environment,
+    *command, cwd=None, text=None, stdin=subprocess.DEVNULL, env=None, merge=False, seconds=SECONDS, **environment
 ):
     """
     Run a command to its end, and return its status and its output.
@@ -94,7 +104,7 @@ def run_command(
     env
         All of its environment variables, those of this process by default.
     merge
-        Whether what it writes as errors is in its output, in order.
+        Whether what it writes as errors is in its output, in order; the result then has all of it as both.
     seconds
         The bound.
     environment
@@ -110,7 +120,35 @@ def run_command(
         text=True,
         timeout=seconds,
     )
-    return Ended(done.returncode, done.stdout, done.stderr or "")
+    return Ended(done.returncode, done.stdout, done.stdout if merge else done.stderr)
+
+
+def start_command(*command, kind=subprocess.Popen, env=None, **options):
+    """
+    Start a command in a session of its own, and return its process, whose end `ended` awaits.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments.
+    kind
+        The class of the process.
+    env
+        All of its environment variables, those of this process by default.
+    options
+        More environment variables, which are in upper case, and arguments of the class.
+    """
+    variables = {name: str(value) for name, value in options.items() if name.isupper()}
+    others = {name: value for name, value in options.items() if not name.isupper()}
+    usual = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    usual |= {"text": True, "start_new_session": True, "env": {**(os.environ if env is None else env), **variables}}
+    return kind(list(map(str, command)), **usual | others)
+
+
+def ended(process):
+    """Wait for the end of a process, and return how it ended."""
+    stdout, stderr = process.communicate(timeout=SECONDS)
+    return Ended(process.returncode, stdout, stdout if stderr is None else stderr)
 
 
 def run_program(*arguments, program=(PROGRAM,), **options):
@@ -122,6 +160,16 @@ def run_python(source, *arguments, **options):
     """Run a Python program, given as its text, as `run_command` does."""
     program = [sys.executable, "-W", "error::ResourceWarning", "-c", textwrap.dedent(source)]
     return run_command(*program, *arguments, **options)
+
+
+def with_mounts_of_its_own():
+    """Return the words before a command that may mount something; skip the test where nothing can be mounted."""
+    import pytest
+
+    words = ["unshare", "--user", "--map-root-user", "--mount"]
+    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+        pytest.skip("this machine has no mount namespaces")
+    return words
 
 
 def run_on_terminal(*arguments, columns=80, **environment):

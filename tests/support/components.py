@@ -13,6 +13,7 @@ from typing import Self
 
 from dkist_processing_core.common.programs import end, send_signal
 from support.api import Api
+from support.command_line import start_command
 from support.waiting import wait_until
 
 USER = "admin"
@@ -107,15 +108,9 @@ class Components:
     def start(self, name: str) -> None:
         """Start a component; what it prints is added to its log."""
         with self._log(name).open("ab") as log:
-            self._processes[name] = subprocess.Popen(
-                [self.python(name), "-m", "airflow", *self.commands[name]],
-                env=self.variables(name),
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            command = [self.python(name), "-m", "airflow", *self.commands[name]]
+            options = {"cwd": self.folder, "stdout": log, "stderr": subprocess.STDOUT}
+            self._processes[name] = start_command(*command, env=self.variables(name), **options)
 
     def python(self, name: str) -> Path:
         """Return the Python of a component."""

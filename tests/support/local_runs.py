@@ -20,12 +20,13 @@ class WrittenRun:
         self.graph = graph
         self.executor = executor
         self.now = BEGIN
-        self.events: list[dict[str, Any]] = []
+        self.has_begun = False
 
     def add(self, kind: str, **values: Any) -> None:
         """Append an event."""
-        self.events.append({"event": kind, "time": self.now.isoformat(timespec="milliseconds"), **values})
-        (self.folder / "journal.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in self.events))
+        event = {"event": kind, "time": self.now.isoformat(timespec="milliseconds"), **values}
+        with (self.folder / "journal.jsonl").open("a") as journal:
+            journal.write(f"{json.dumps(event)}\n")
 
     def wait(self, seconds: float) -> None:
         """Move the clock."""
@@ -33,17 +34,10 @@ class WrittenRun:
 
     def start(self, **changes: Any) -> None:
         """Begin the run, or resume it."""
+        usual = {"queue": "default", "extras": ["frozen"], "retries": 1}
         nodes = [
-            {
-                "name": name,
-                "task": f"pipeline.tasks:{name}",
-                "upstreams": list(upstreams),
-                "queue": "default",
-                "extras": ["frozen"],
-                "retries": 1,
-                "doc": f"The task {name}.",
-            }
-            for name, upstreams in self.graph.items()
+            {"name": name, "task": f"pipeline.tasks:{name}", "upstreams": [*each], "doc": f"The task {name}.", **usual}
+            for name, each in self.graph.items()
         ]
         workflow = {"name": "l0_to_l1_cam", "version": "1.0", "distribution": "pipeline", "nodes": nodes}
         values = {
@@ -52,7 +46,7 @@ class WrittenRun:
             "library_version": "8.0.0",
             "recipe_run_id": 7,
             "executor": self.executor,
-            "is_resumed": bool(self.events),
+            "is_resumed": self.has_begun,
             "host": "worker-1",
             "python": "3.12.1",
             "prefix": "/opt/pipeline",
@@ -61,6 +55,7 @@ class WrittenRun:
             "tasks": list(self.graph),
         }
         self.add("run_started", **{**values, **changes})
+        self.has_begun = True
 
     def begin(self, name: str, number: int = 1) -> None:
         """Begin a try."""
@@ -102,21 +97,7 @@ def large_run(folder: Path, tasks: int) -> WrittenRun:
     for number, name in enumerate(names):
         made.log(name, lines)
         made.spans(name, spans)
-        moment = made.now.isoformat(timespec="milliseconds")
-        made.events += [
-            {"event": "task_started", "time": moment, "task": name, "try": 1, "log": f"logs/{name}.1.log"},
-            {
-                "event": "task_ended",
-                "time": moment,
-                "task": name,
-                "try": 1,
-                "state": "success",
-                "exit_status": 0,
-                "seconds": 1.0,
-                "cpu_seconds": 0.5,
-                "peak_memory_bytes": 10**8 + number,
-            },
-        ]
-        made.wait(1)
+        made.begin(name)
+        made.end(name, 1.0, peak_memory_bytes=10**8 + number)
     made.add("run_ended", state="success", seconds=float(tasks))
     return made

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pika.exceptions
 
-from support.waiting import PATIENCE_SECONDS, wait_until
+from support.command_line import ended, start_command
+from support.waiting import wait_until
 
 QUEUE = "task.log.q"
 ROUTING_KEY = "task.log.m"
@@ -214,33 +215,18 @@ class Process(subprocess.Popen):
         return self._output.result(timeout)
 
 
-def start(folder, task, *, program=None, pass_fds=(), **environment):
-    """Start the program that runs one task, in a folder with the module."""
+def start(folder, task, *, program=None, **options):
+    """Start the program that runs one task, or another one, in a folder with the module."""
     command = ["-m", "dkist_processing_core.runtime", f"team_tasks:{task}", "--workflow-name", "w"]
+    command = ["-c", program] if program else [*command, "--workflow-version", "1"]
     pythonpath = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-    return Process(
-        [sys.executable, *(["-c", program] if program else [*command, "--workflow-version", "1"])],
-        cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": pythonpath,
-            "DKIST_RECIPE_RUN_ID": "42",
-            "DKIST_ISB_LOGGING": "true",
-            **environment,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        pass_fds=pass_fds,
-    )
+    variables = {"PYTHONPATH": pythonpath, "DKIST_RECIPE_RUN_ID": "42", "DKIST_ISB_LOGGING": "true"}
+    return start_command(sys.executable, *command, kind=Process, cwd=folder, **{**variables, **options})
 
 
 def run(folder, task, **settings):
     """Run one task to its end; its exit status and what it wrote."""
-    process = start(folder, task, **settings)
-    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
-    return process.returncode, stdout, stderr
+    return ended(start(folder, task, **settings))
 
 
 def end_group(process):

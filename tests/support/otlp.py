@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -40,8 +40,7 @@ def values(attributes: Any) -> dict[str, Any]:
     return {each.key: value(each.value) for each in attributes}
 
 
-@dataclass
-class Span:
+class Span(NamedTuple):
     """One span that arrived."""
 
     name: str
@@ -55,6 +54,14 @@ class Span:
     events: list[tuple[str, dict[str, Any]]]
     began: int
     ended: int
+
+    @classmethod
+    def of(cls, span: Any, resource: Any) -> "Span":
+        """Return what a span says that was sent."""
+        ids = span.name, span.span_id.hex(), span.parent_span_id.hex(), span.trace_id.hex()
+        events = [(event.name, values(event.attributes)) for event in span.events]
+        facts = values(span.attributes), values(resource.attributes), span.status.code, span.status.message
+        return cls(*ids, *facts, events, span.start_time_unix_nano, span.end_time_unix_nano)
 
 
 @dataclass
@@ -82,23 +89,11 @@ class Collector:
     def spans(self) -> list[Span]:
         """All spans, in the order in which they began."""
         found = [
-            Span(
-                span.name,
-                span.span_id.hex(),
-                span.parent_span_id.hex(),
-                span.trace_id.hex(),
-                values(span.attributes),
-                values(resource_spans.resource.attributes),
-                span.status.code,
-                span.status.message,
-                [(event.name, values(event.attributes)) for event in span.events],
-                span.start_time_unix_nano,
-                span.end_time_unix_nano,
-            )
+            Span.of(span, of_resource.resource)
             for request in self.requests
             if isinstance(request, ExportTraceServiceRequest)
-            for resource_spans in request.resource_spans
-            for scope_spans in resource_spans.scope_spans
+            for of_resource in request.resource_spans
+            for scope_spans in of_resource.scope_spans
             for span in scope_spans.spans
         ]
         return sorted(found, key=lambda span: span.began)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dkist_processing_core.common.programs import family, parents
+from support.command_line import start_command
 from support.ports import free_ports
 from support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -82,16 +83,8 @@ class PostgreSQL:
         password.write_text(self.password)
         if os.getuid() == 0:
             shutil.chown(password, SERVER_USER)
-        self._run(
-            "initdb",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            f"--username={USER}",
-            "--auth=scram-sha-256",
-            f"--pwfile={password}",
-            "--no-sync",
-            str(self.data / "cluster"),
-        )
+        options = ["--encoding=UTF8", "--locale=C.UTF-8", f"--username={USER}", "--auth=scram-sha-256", "--no-sync"]
+        self._run("initdb", *options, f"--pwfile={password}", str(self.data / "cluster"))
         password.unlink()
 
     def url(self, driver: str = "postgresql+psycopg2", database: str = "airflow") -> str:
@@ -108,14 +101,8 @@ class PostgreSQL:
         } | self.configuration
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self.data / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [self.programs / "postgres", "-D", self.data / "cluster", *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                **self._as_server_user(),
-            )
+            command = [self.programs / "postgres", "-D", self.data / "cluster", *options]
+            self.process = start_command(*command, stdout=log, stderr=log, **self._as_server_user())
         wait_until(self._answers, self._last_lines, interval=0.1, error=UnavailableError)
 
     def _answers(self) -> bool:

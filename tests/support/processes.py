@@ -1,6 +1,7 @@
 """Look at processes of this machine through /proc."""
 
 import contextlib
+import os
 from pathlib import Path
 
 from support.waiting import wait_until
@@ -14,10 +15,7 @@ def wait_for(file):
 
 def wait_until_dead(pids):
     """Wait for the end of processes."""
-    wait_until(
-        lambda: not any(map(is_alive, pids)),
-        lambda: f"still alive: {[pid for pid in pids if is_alive(pid)]}",
-    )
+    wait_until(lambda: not any(map(is_alive, pids)), lambda: f"still alive: {[pid for pid in pids if is_alive(pid)]}")
 
 
 def fields(pid):
@@ -46,6 +44,16 @@ def session_members(session):
             if int(own) == session and state != "Z":
                 members.append(int(process.name))
     return members
+
+
+def with_variable(text):
+    """Return the processes, but this one, with a text among their environment variables; a zombie has none."""
+    found = set()
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if text.encode() in file.read_bytes():
+                found.add(int(file.parent.name))
+    return found - {os.getpid()}
 
 
 def commands():

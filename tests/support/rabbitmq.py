@@ -7,18 +7,20 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pika
 import pika.exceptions
 
 from dkist_processing_core.common.programs import send_signal
+from support.command_line import run_command
 from support.mesh import mesh_config
 from support.ports import free_ports
 from support.waiting import PATIENCE_SECONDS, wait_until
 
 DEBIAN_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+OTHER_ADDRESS = "127.0.0.2"  # which no certificate names
 
 
 class UnavailableError(Exception):
@@ -51,6 +53,7 @@ class RabbitMQ:
     distribution_port: int
     epmd_port: int
     configuration: str = ""
+    tls_port: int = 0
     process: "subprocess.Popen[bytes] | None" = None
     epmd: "subprocess.Popen[bytes] | None" = None
 
@@ -151,6 +154,15 @@ class RabbitMQ:
             self.start()
 
     @contextlib.contextmanager
+    def low_on_disk(self) -> Iterator[None]:
+        """Let the alarm for free disk space be raised, so that no message is taken until the end of the ``with``."""
+        self.control("set_disk_free_limit", "900000GB")
+        try:
+            yield
+        finally:
+            self.control("set_disk_free_limit", "1MB")
+
+    @contextlib.contextmanager
     def no_right_to_declare(self, queue: str) -> Iterator[None]:
         """Let the user guest do everything but declare one queue, until the end of the ``with`` statement."""
         self.control("set_permissions", "guest", f"^(?!{queue}$).*", ".*", ".*")
@@ -177,38 +189,24 @@ class RabbitMQ:
 
     def control(self, *arguments: str) -> str:
         """Run rabbitmqctl and return what it prints."""
-        done = subprocess.run(
-            [str(self.program.with_name("rabbitmqctl")), "--quiet", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout
+        command = (self.program.with_name("rabbitmqctl"), "--quiet", *arguments)
+        return run_command(*command, env=self.environment, seconds=PATIENCE_SECONDS).check().stdout
 
     def count(self, queue: str) -> int:
         """Return how many messages wait in a queue, 0 if it is not there."""
-        connection = self.connect()
-        try:
-            return connection.channel().queue_declare(queue, passive=True).method.message_count
-        except pika.exceptions.ChannelClosedByBroker:
-            return 0
-        finally:
-            connection.close()
+        with contextlib.closing(self.connect()) as connection:
+            try:
+                return connection.channel().queue_declare(queue, passive=True).method.message_count
+            except pika.exceptions.ChannelClosedByBroker:
+                return 0
 
     def take_all(self, queue: str, virtual_host: str = "/") -> list[tuple[pika.BasicProperties, bytes]]:
         """Take every message out of a queue."""
-        connection = self.connect(virtual_host)
-        channel = connection.channel()
         taken = []
-        while True:
-            method, properties, body = channel.basic_get(queue, auto_ack=True)
-            if method is None:
-                break
-            taken.append((properties, body))
-        connection.close()
+        with contextlib.closing(self.connect(virtual_host)) as connection:
+            channel = connection.channel()
+            while (got := channel.basic_get(queue, auto_ack=True))[0]:
+                taken.append(got[1:])
         return taken
 
     def forget(self, *queues: str, exchange: str = "master.direct.x") -> None:
@@ -219,3 +217,19 @@ class RabbitMQ:
             channel.queue_delete(queue)
         channel.exchange_delete(exchange)
         connection.close()
+
+
+@contextlib.contextmanager
+def running(folder: Path, configuration: str = "", **changes: int) -> Iterator[RabbitMQ]:
+    """Run a server, of which attributes may be changed before; skip the test where it is not installed."""
+    import pytest
+
+    try:
+        server = replace(RabbitMQ.new(folder, configuration), **changes)
+        server.start()
+    except UnavailableError as reason:
+        pytest.skip(str(reason))
+    try:
+        yield server
+    finally:
+        server.close()

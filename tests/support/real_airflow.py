@@ -47,16 +47,11 @@ class Airflow(airflow.Airflow):
 
     def run_dag(self, dag_id: str, conf: dict[str, object], environment: dict[str, str] | None = None) -> dict:
         """Run a DAG to its end; return its state and the ones of its tasks, and as ``output`` what was printed."""
-        [run], output = self._run(dag_id, [conf], environment)
-        return {**run, "tasks": {name: task["state"] for name, task in run["tasks"].items()}, "output": output}
-
-    def refusals(self, dag_id: str, confs: list[dict[str, object]]) -> list[str]:
-        """Return why Airflow refuses to run a DAG with each conf, an empty text where it does not."""
-        return [run["refusal"] for run in self._run(dag_id, confs)[0]]
-
-    def _run(self, dag_id: str, confs: list[dict[str, object]], environment: dict[str, str] | None = None) -> Any:
         place = str(self.dags)
-        return self.ask("run", place=place, confs=confs, dag_id=dag_id, environment=environment, seconds=SECONDS)
+        [run], output = self.ask(
+            "run", place=place, confs=[conf], dag_id=dag_id, environment=environment, seconds=SECONDS
+        )
+        return {**run, "tasks": {name: task["state"] for name, task in run["tasks"].items()}, "output": output}
 
     def execute(self, program: str, *arguments: str | Path, **environment: str) -> str:
         """Run a Python program in a fresh interpreter, and return what it prints."""

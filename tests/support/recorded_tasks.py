@@ -4,7 +4,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from support.command_line import run_command
+from support.command_line import ended, start_command
 
 TASK = """
     from dkist_processing_core import TaskBase
@@ -28,23 +28,35 @@ FAILING_TASK = TASK.replace('print("done")', 'raise RuntimeError("no flat")')
 CORE = {"type": "core"}
 PHASES = [
     ("Pre Run", CORE, [("read", {"frames": 3, "bytes": 12}, [])]),
-    (
-        "Run",
-        CORE,
-        [("outer", {"a": 1}, [("inner", {"b": 2.5, "c": "x", "d": True}, []), ("second", {}, [])])],
-    ),
+    ("Run", CORE, [("outer", {"a": 1}, [("inner", {"b": 2.5, "c": "x", "d": True}, []), ("second", {}, [])])]),
     ("Post Run", CORE, []),
 ]
+# Some number of spans, one after the other.
+MANY = """
+    from dkist_processing_core import TaskBase
+
+    class Calibrate(TaskBase):
+        def run(self):
+            for number in range({count}):
+                with self.apm_step(f"step {{number}}", labels={{"number": number}}) as span:
+                    span.set_attribute("again", number)
+            print("done")
+"""
 
 
 WORKFLOW = ("--workflow-name", "l0_to_l1_cam", "--workflow-version", "1.0")
 
 
-def run_task(source, *, name="Calibrate", module="recorded_task", **environment):
-    """Run a task of a module, as the worker program does, in the current folder."""
+def start_task(source, *, name="Calibrate", module="recorded_task", **environment):
+    """Start a task of a module, as the worker program does, in the current folder."""
     write_task(source, module)
     command = [sys.executable, "-m", "dkist_processing_core.runtime", f"{module}:{name}", *WORKFLOW]
-    return run_command(*command, **{"PYTHONPATH": Path.cwd(), "DKIST_RECIPE_RUN_ID": "7", **environment})
+    return start_command(*command, **{"PYTHONPATH": Path.cwd(), "DKIST_RECIPE_RUN_ID": "7", **environment})
+
+
+def run_task(source, **options):
+    """Run such a task to its end."""
+    return ended(start_task(source, **options))
 
 
 def write_task(source, module="recorded_task"):

@@ -10,6 +10,13 @@ PART = re.compile(r"test_(?:archives|pipelines)\.py::test_(\w+(?:\[.+\])?)$")
 OUTCOMES = {"passed": "ok", "failed": "FAILED", "error": "FAILED", "skipped": "not tried"}
 
 
+def aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Yield the lines of a table whose columns are aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
 def lines(reports: list) -> Iterator[str]:
     """Yield the lines, none if no installation is among the reports."""
     parts, table = {}, {}
@@ -24,9 +31,7 @@ def lines(reports: list) -> Iterator[str]:
         return
     yield from (f"{outcome}: {text}" for text, outcome in parts.items())
     rows = [HEADER, *((*row, outcome) for row, outcome in sorted(table.items(), key=lambda item: _order(item[0])))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from aligned(rows)
 
 
 def _order(row: tuple[str, ...]) -> tuple[object, ...]:

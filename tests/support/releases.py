@@ -62,6 +62,7 @@ def write_package(
     version: str = "1.0",
     package: str | None = None,
     frozen: Sequence[str] = (f"dkist-processing-core=={VERSION}",),
+    backend: str = "hatchling.build",
 ) -> Path:
     """
     Write the sources of a small instrument package.
@@ -78,6 +79,8 @@ def write_package(
         Name to import, if it is not the usual one.
     frozen
         The requirements of its extra of that name. The first one is this library, or the published one.
+    backend
+        What builds it.
     """
     package = package or name.replace("-", "_")
     project = folder / name
@@ -88,8 +91,8 @@ def write_package(
         textwrap.dedent(
             f"""\
             [build-system]
-            requires = ["hatchling"]
-            build-backend = "hatchling.build"
+            requires = ["{backend.partition(".")[0]}"]
+            build-backend = "{backend}"
             [project]
             name = "{name}"
             version = "{version}"

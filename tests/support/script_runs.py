@@ -7,65 +7,38 @@ import sys
 from pathlib import Path
 
 import dkist_processing_core
-from dkist_processing_core.authoring.spec import NodeSpec, WorkflowSpec
-from dkist_processing_core.rendering.script import runnable_script
+from dkist_processing_core.rendering.script import node_variables, runnable_script
 from dkist_processing_core.worker.cache import LAYOUT
+from support import declared_workflows
+from support.command_line import ended, start_command
 from support.releases import with_links
 from support.script_package import NAME
-from support.waiting import PATIENCE_SECONDS
 
 # How long a task may take to end in order, on a machine that may be busy; a test of what is killed then sets its own.
 PATIENT_GRACE = "100"
 
 
 def new_spec(task="Good", *, name=NAME, version="1.0", extras=("frozen",)):
-    node = NodeSpec(
-        name=task,
-        task=f"dkist_script_test.tasks:{task}",
-        upstreams=(),
-        queue="default",
-        pool="default_pool",
-        extras=extras,
-        retries=0,
-        retry_delay_seconds=60,
-        doc="",
-    )
-    return WorkflowSpec(
-        name="a_to_b_script",
-        version=version,
-        dag_id=f"a_to_b_script_{version}",
-        package="dkist_script_test.workflows",
-        distribution=name,
-        tags=(),
-        nodes=(node,),
-    )
+    node = declared_workflows.new_node(task, task=f"dkist_script_test.tasks:{task}", extras=extras)
+    names = {"name": "a_to_b_script", "package": "dkist_script_test.workflows", "distribution": name}
+    return declared_workflows.new_spec(node, version=version, **names)
 
 
-def start(spec, releases, **environment):
-    variables = {
-        "DKIST_RECIPE_RUN_ID": "42",
-        "DKIST_GRACE_SECONDS": PATIENT_GRACE,
-        **with_links(releases),
-        **environment,
-    }
-    return subprocess.Popen(
-        ["bash", "-c", runnable_script(spec, spec.nodes[0])],
-        env={**os.environ, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+def start(spec, releases, *program, **environment):
+    """Start the script of a node, or a program with the variables of that script."""
+    variables = {"DKIST_RECIPE_RUN_ID": "42", "DKIST_GRACE_SECONDS": PATIENT_GRACE, **with_links(releases)}
+    if program:
+        variables |= node_variables(spec, spec.nodes[0])
+    command = program or ["bash", "-c", runnable_script(spec, spec.nodes[0])]
+    return start_command(*command, stderr=subprocess.STDOUT, env={**os.environ, **variables, **environment})
 
 
 def run(spec, releases, **environment):
-    spec = new_spec(spec) if isinstance(spec, str) else spec
-    process = start(spec, releases, **environment)
+    process = start(new_spec(spec) if isinstance(spec, str) else spec, releases, **environment)
     try:
-        stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        return ended(process)
     finally:
         process.kill()
-    return subprocess.CompletedProcess(process.args, process.returncode, stdout, "")
 
 
 def worker_without_uv(folder, *programs):

@@ -85,6 +85,17 @@ def simple_commands(script: str) -> Iterator[list[str]]:
             words.append(token)
 
 
+def table(text: str) -> list[list[str]]:
+    """Return the cells of each row of the first list-table of a text, without its header."""
+    rows = re.split(r"\n   \* - ", text.partition(".. list-table::")[2])[2:]
+    return [[" ".join(cell.split()) for cell in re.split(r"\n     -", row.split("\n\n")[0])] for row in rows]
+
+
+def quoted(text: str) -> list[str]:
+    """Return what stands in double backquotes."""
+    return re.findall(r"``([^`]+)``", text)
+
+
 def literals() -> Iterator[tuple[str, str]]:
     """Yield each literal in the running text of the pages, in one line, with its place."""
     for page in pages():

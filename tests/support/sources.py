@@ -3,7 +3,7 @@
 import importlib
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -56,6 +56,43 @@ FLOW = """
 def flow(detail: str = "one", version: str | None = "1.0") -> str:
     """Return a module that declares a workflow of two tasks."""
     return f"DETAIL, VERSION = {detail!r}, {version!r}\n" + textwrap.dedent(FLOW)
+
+
+def workflows(
+    package: str,
+    category: str,
+    graphs: Mapping[str, Mapping[str, str]],
+    *,
+    queues: Mapping[str, str] | None = None,
+    operators: Mapping[str, str] | None = None,
+) -> str:
+    """
+    Return a module that declares workflows of the tasks of a package, each under its detail.
+
+    Parameters
+    ----------
+    package, category
+        Of all workflows.
+    graphs
+        The tasks of each workflow, by its detail, with their upstreams, as in ``{"Two": "One", "Four": "Two Three"}``.
+    queues, operators
+        What is not the usual one, by task and by detail.
+    """
+    return textwrap.dedent(f"""
+        from dkist_processing_core import Workflow
+        from {package} import tasks
+
+        def declare(detail, graph):
+            operator = {operators or {}}.get(detail, "bash")
+            workflow = Workflow(input_data="a", output_data="b", category="{category}", detail=detail or None,
+                                workflow_package=__package__, workflow_version="1.0", operator=operator)
+            for name, names in graph.items():
+                upstreams, queue = [getattr(tasks, each) for each in names.split()], {queues or {}}.get(name)
+                workflow.add_node(getattr(tasks, name), upstreams=upstreams, resource_queue=queue)
+            return workflow
+
+        globals().update((detail or "workflow", declare(detail, graph)) for detail, graph in {graphs}.items())
+    """)
 
 
 def write_sources(folder: Path, files: dict[str, str], *, name: str) -> Path:

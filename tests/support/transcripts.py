@@ -1,10 +1,11 @@
 """Replay the console blocks of a page of the documentation in one shell."""
 
 import re
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from support.command_line import run_command
 
 ELIDED = "..."
 BLOCK = re.compile(r"^\.\. code-block:: console\n\n((?:   .*\n|\n)+)", re.MULTILINE)
@@ -45,16 +46,8 @@ def commands(page: str) -> Iterator[Command]:
 def replay(texts: list[str], home: Path, environment: Mapping[str, str]) -> list[Command]:
     """Run commands in one shell that begins in a home folder; return each with its output."""
     script = "".join(f"{text}\nprintf '\\n%s\\n' '{MARK}'\n" for text in texts)
-    done = subprocess.run(
-        ["bash", "--norc", "-s"],
-        input=script,
-        cwd=home,
-        env={**environment, "HOME": str(home)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    environment = {**environment, "HOME": str(home)}
+    done = run_command("bash", "--norc", "-s", text=script, cwd=home, env=environment, merge=True)
     *outputs, _ = done.stdout.split(f"\n{MARK}\n")
     shown = [output.replace(str(home), "~").strip("\n").splitlines() for output in outputs]
     return [Command(text, tuple(lines)) for text, lines in zip(texts, shown, strict=True)]

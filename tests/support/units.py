@@ -17,6 +17,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from support.command_line import run_command, start_command
 from support.releases import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -145,30 +146,16 @@ class Machine:
         """Start the last command of a unit, with its log in a file, and return its process."""
         commands, environment = self.commands(name)
         with (self.root / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                confined(self.root, [*commands[-1], *more_words]),
-                env={**environment, **more},
-                cwd=self.place("/var/lib/airflow"),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            options = {"cwd": self.place("/var/lib/airflow"), "stdout": log, "stderr": subprocess.STDOUT}
+            command = confined(self.root, [*commands[-1], *more_words])
+            return start_command(*command, env={**environment, **more}, **options)
 
     def run(self, name, wait=600):
         """Run all commands of a unit to their end."""
         commands, environment = self.commands(name)
-        for command in commands:
-            done = subprocess.run(
-                confined(self.root, command),
-                env=environment,
-                cwd=self.place("/var/lib/airflow"),
-                capture_output=True,
-                text=True,
-                timeout=wait,
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        options = {"env": environment, "cwd": self.place("/var/lib/airflow"), "seconds": wait}
+        ended = [run_command(*confined(self.root, command), **options).check() for command in commands]
+        return ended[-1].stdout
 
     def log(self, name):
         """Return what a unit has logged."""

@@ -126,17 +126,9 @@ def try_version(
     set_up = time.monotonic() - began
     for name in ("dags", "facts"):
         (row.folder / name).mkdir(parents=True)
-    airflow = Airflow(
-        row.folder,
-        row.folder / "dags",
-        {
-            **worker,
-            "DKIST_EXAMPLE_SCRATCH": str(row.folder / "facts"),
-            "DKIST_ISB_SPOOL": str(row.folder / "spool"),
-            "FACTS": str(row.folder / "facts"),
-        },
-        str(python),
-    )
+    facts, spool = str(row.folder / "facts"), str(row.folder / "spool")
+    variables = {**worker, "DKIST_EXAMPLE_SCRATCH": facts, "DKIST_ISB_SPOOL": spool, "FACTS": facts}
+    airflow = Airflow(row.folder, row.folder / "dags", variables, str(python))
     plan, answer = row.folder / "plan.json", row.folder / "answer.json"
     plan.write_text(json.dumps({str(each.path): each.runs for each in files}))
     airflow.migrate()

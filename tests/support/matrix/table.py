@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from support.matrix.environments import versions
 from support.matrix.files import OURS
+from support.release_table import aligned
 
 CHECKS = ("load", "serialise", "run", "fail", "refuse")
 NAME = re.compile(r"test_matrix\.py::test_(\w+)\[(.+)-([^-\]]+)\]$")
@@ -28,9 +29,7 @@ def lines(reports: list) -> Iterator[str]:
         found = (cells.get((version, group, check), "?") for check in CHECKS)
         exporter, seconds = ("this library", of_version.get(version, "")) if group == OURS else (group, "")
         table.append((exporter, version, *found, seconds))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for line in table:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+    yield from aligned(table)
     yield from (note for note in NOTES if any(note[:3] in cell for cell in cells.values()))
 
 
@@ -43,11 +42,8 @@ def read(reports: list) -> tuple[dict[tuple[str, str, str], str], dict[str, str]
             continue
         check, version, group = match.groups()
         properties = dict(report.user_properties)
-        cells[version, group, check] = {
-            "passed": properties.get("cell", "ok"),
-            "failed": "FAILED",
-            "skipped": "-",
-        }[report.outcome]
+        outcomes = {"passed": properties.get("cell", "ok"), "failed": "FAILED", "skipped": "-"}
+        cells[version, group, check] = outcomes[report.outcome]
         if "seconds" in properties:
             of_version[version] = f"{properties['seconds'][0]:.0f}"
         if "same as" in properties:
