@@ -166,8 +166,8 @@ def report_failure():
         (exchange_of_another_type, "no queue takes the message.*403 ACCESS_REFUSED"),
         (no_permission_to_declare, "404 NOT_FOUND - no exchange.*403 ACCESS_REFUSED"),
         (nothing_bound_to_the_exchange, "no queue takes the message.*NO_ROUTE.*403 ACCESS_REFUSED"),
-        (low_on_disk, "it takes no messages .low on disk."),
-        (malformed_configuration, "MESH_CONFIG does not say where 'interservice-bus' is.*must look like"),
+        (low_on_disk, "it blocks publishers .low on disk."),
+        (malformed_configuration, "MESH_CONFIG has no valid address for 'interservice-bus'.*must look like"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -452,7 +452,7 @@ def test_the_names_on_the_command_line_must_exist(freeze, tmp_path):
     assert "pyproject.toml declares no extra 'previw' (did you mean 'preview'?)" in error
     status, _, error = freeze("--upgrade-package", "Aray")
     assert status == 1
-    assert "'Aray' is not among what is frozen (did you mean 'array'?)" in error
+    assert "'Aray' is not frozen (did you mean 'array'?)" in error
     assert "'-x' is not the name of a distribution" in freeze("--upgrade-package=-x")[2]
     assert "there is no file or folder gone.txt" in freeze("--constraint", "gone.txt")[2]
     assert read() == PROJECT

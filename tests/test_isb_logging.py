@@ -395,7 +395,7 @@ def test_settings_that_cannot_be_used_are_named(team):
     process = start(team, "MeetsFault", MESH_CONFIG="{", FAULT="MESH_CONFIG")
     _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
-    assert "MESH_CONFIG is no JSON" in stderr
+    assert "MESH_CONFIG is not JSON" in stderr
 
 
 @pytest.mark.rabbitmq

@@ -41,7 +41,7 @@ def list_command(context: click.Context, package: str, is_json: bool) -> None:
         rows = [(each["workflow"], each["version"], str(len(each["tasks"])), each["where"]) for each in data]
         table(("workflow", "version", "tasks", "where"), rows)
     elif not found.faults:
-        click.echo(f"There is no workflow in {package}.")
+        click.echo(f"There are no workflows in {package}.")
     if found.faults:
         say(f"Error: {Report(found.package, faults=found.faults)}", err=True)
     context.exit(1 if found.faults else 0)
