@@ -347,7 +347,7 @@ class WorkflowError(DKISTProcessingCoreError, ValueError):
 
 
 class IllegalNameError(WorkflowError):
-    """A name cannot be used as, or in, an Airflow dag id or task id."""
+    """A name cannot be used as, or in, an Airflow DAG id or task id."""
 
 
 class DuplicateTaskError(WorkflowError):

@@ -113,7 +113,7 @@ def chosen_workflows(text: str) -> "list[Workflow]":
     """
     Return the workflows that ``PACKAGE[:WORKFLOW]`` names.
 
-    ``WORKFLOW`` is the name, the dag id or the variable of a workflow. A module that cannot be imported does not matter
+    ``WORKFLOW`` is the name, the DAG id or the variable of a workflow. A module that cannot be imported does not matter
     if the workflow is found in another one; else this raises a `WorkflowValidationError`.
     """
     from dkist_processing_core.validation.report import Report

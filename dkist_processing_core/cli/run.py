@@ -81,7 +81,7 @@ def run(context: click.Context, /, workflow: str, is_json: bool, dry_run: bool, 
     """
     Run the tasks of a workflow in their order, with their retries, each in a process of its own.
 
-    WORKFLOW is the name of a workflow or its dag id, and can be omitted if PACKAGE has only one. The options --from,
+    WORKFLOW is the name of a workflow or its DAG id, and can be omitted if PACKAGE has only one. The options --from,
     --until, --only and --skip can be given several times. A task that fails does not stop what does not depend on it.
 
     Ctrl-C ends the tasks in an orderly way, a second Ctrl-C ends them at once. Afterwards, and after a failure,

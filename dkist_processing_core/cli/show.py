@@ -66,7 +66,7 @@ def show(workflow: str, task: str | None, is_json: bool) -> None:
     """
     Show one workflow: its tasks in order, with their upstreams, queues and classes.
 
-    WORKFLOW is the name of a workflow or its dag id, and can be omitted if PACKAGE has only one. With --node the script
+    WORKFLOW is the name of a workflow or its DAG id, and can be omitted if PACKAGE has only one. With --node the script
     of one task is printed, for example to run it by hand:
 
     \b
@@ -117,7 +117,7 @@ def graph(workflow: str, kind: str, output: Path | None) -> None:
     """
     Draw the tasks of a workflow and their upstreams.
 
-    WORKFLOW is the name of a workflow or its dag id; without it, all workflows of PACKAGE are drawn.
+    WORKFLOW is the name of a workflow or its DAG id; without it, all workflows of PACKAGE are drawn.
     """
     from dkist_processing_core.common import atomic
     from dkist_processing_core.rendering import diagram
