@@ -95,7 +95,7 @@ def test_only_the_bash_operator_takes_them(tmp_path):
     """Airflow's own operator has no way to use them, so they are refused instead of being ignored."""
     for name, value in (("constraints", write(tmp_path, "numpy==2\n")), ("requires_python", ">=3.12")):
         workflow = new_workflow(**{name: value}, operator="python_virtualenv")
-        with pytest.raises(WorkflowError, match=f"the operator 'python_virtualenv' takes no {name}"):
+        with pytest.raises(WorkflowError, match=f"the operator 'python_virtualenv' does not support {name}"):
             workflow.add_node(First)
 
 

@@ -70,7 +70,7 @@ TOLD = [
     ("i_version:w", "a_to_b_c_version", None, "its version 'newest' is neither 'dev'", "Set workflow_version or"),
     ("j_local:w", "a_to_b_c_local", "Local", "its class '", TOP_LEVEL),
     ("k_renamed:w", "a_to_b_c_renamed", "Dark", "its class cannot be imported as '", TOP_LEVEL),
-    ("l_abstract:w", "a_to_b_c_abstract", "Half", "its class does not implement run", "Write run, or add a subclass"),
+    ("l_abstract:w", "a_to_b_c_abstract", "Half", "its class does not implement run", "Implement run, or add a subclass"),
     ("same_id:w", "a_to_b_c_good", None, "its DAG id 'a_to_b_c_good_1.0' is also used by", "Give one of them"),
 ]
 
