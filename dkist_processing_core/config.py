@@ -35,8 +35,8 @@ class RetryConfig(BaseModel):
 
     retry_delay: int = Field(default=1, description="Time before the second try.")
     retry_backoff: int = Field(default=2, description="Factor by which the time grows at each try.")
-    retry_jitter: tuple[int, int] = Field(default=(1, 10), description="Least and most time added at random.")
-    retry_max_delay: int = Field(default=300, description="The most that the time grows to.")
+    retry_jitter: tuple[int, int] = Field(default=(1, 10), description="Shortest and longest time added at random.")
+    retry_max_delay: int = Field(default=300, description="Longest time between two tries.")
     retry_tries: int = Field(default=-1, description="Number of tries; -1 for no limit.")
 
 
@@ -58,10 +58,10 @@ class DKISTProcessingCoreConfiguration(InterserviceBusConfiguration):
     )
     elastic_apm_enabled: bool = Field(default=False, description="Whether tasks report to Elastic APM.")
     elastic_apm_service_name: str = Field(
-        default="dkist-processing-core", description="Service name of what belongs to no workflow."
+        default="dkist-processing-core", description="Service name for telemetry that belongs to no workflow."
     )
     elastic_apm_other_options: dict[str, Any] = Field(
-        default_factory=dict, description="More options of the Elastic APM agent (JSON)."
+        default_factory=dict, description="Further options of the Elastic APM agent (JSON)."
     )
     pip_timeout: float = Field(default=15, description="Time for one request to the package index, in seconds.")
     pip_retries: int = Field(default=5, description="How often a request to the package index is tried again.")

@@ -347,7 +347,7 @@ class WorkflowError(DKISTProcessingCoreError, ValueError):
 
 
 class IllegalNameError(WorkflowError):
-    """A name cannot be used as, or in, an Airflow dag id or task id."""
+    """A name cannot be used as, or in, an Airflow DAG id or task id."""
 
 
 class DuplicateTaskError(WorkflowError):
@@ -373,7 +373,7 @@ class TaskNotRunError(DKISTProcessingCoreError, TypeError):
     def __init__(self, name: str, kind: str) -> None:
         self.name = name
         super().__init__(
-            f"{name} returned a {kind.replace('_', ' ')}, of which nothing has run\n"
+            f"{name} returned a {kind.replace('_', ' ')}, which was not run\n"
             f"    -> Write {name} without async and yield. To run a coroutine in it, call asyncio.run()."
         )
 
@@ -398,7 +398,7 @@ class UnknownUpstreamError(WorkflowError):
         self.upstream = upstream
         super().__init__(
             f"task {task!r} waits for {upstream!r}, which is not in the workflow{did_you_mean(upstream, known)}",
-            remedy=f"Add it with add_node({upstream}), or take it out of the upstreams of {task}",
+            remedy=f"Add it with add_node({upstream}), or remove it from the upstreams of {task}",
             workflow=workflow,
             task=task,
         )

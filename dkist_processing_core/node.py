@@ -130,11 +130,11 @@ class Node:
         """Raise an error for what Airflow's own operator cannot be told."""
         remedies = {
             "constraints": f"pin the versions in the extra {BASE_EXTRA!r}",
-            "requires_python": "let python on PATH of the worker be that Python",
+            "requires_python": "make sure that python on the worker's PATH is that Python",
         }
         for name, remedy in remedies.items():
             if getattr(self, name):
-                what = f"the operator {self.operator_kind!r} takes no {name}"
+                what = f"the operator {self.operator_kind!r} does not support {name}"
                 raise self._error(what, f"Use the operator {OPERATORS[0]!r}, or {remedy}")
 
     def _error(self, what: str, remedy: str, kind: type[WorkflowError] = WorkflowError) -> WorkflowError:

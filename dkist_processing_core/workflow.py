@@ -78,7 +78,7 @@ class Workflow:
     nodes : list of Node
         The nodes in the order in which they were added.
     workflow_name, dag_name : str
-        Name of the workflow, and that name followed by the version, which is Airflow's dag id.
+        Name of the workflow, and that name followed by the version, which is Airflow's DAG id.
 
     Raises
     ------

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 from docutils import nodes
+from sphinx.search.en import SearchEnglish
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
@@ -99,6 +100,24 @@ class CommandLine(SphinxDirective):
         return []
 
 
+class SearchWithNumbers(SearchEnglish):
+    """Sphinx's search for English, which also finds numbers, such as the exit status that a message contains."""
+
+    # The search drops each term of a query that matches as a number, so a number is made a string that does not.
+    js_splitter_code = r"""
+var splitQuery = function (query) {
+  const terms = query.match(/[\p{Letter}\p{Number}_\p{Emoji_Presentation}]+/gu) || [];
+  return terms.map(function (term) {
+    return /^\d+$/.test(term) ? Object.assign(new String(term), { match: function () { return null; } }) : term;
+  });
+};
+"""
+
+    def word_filter(self, word):
+        """Return whether a word belongs in the index, which Sphinx does not want of a number."""
+        return word.isdigit() or super().word_filter(word)
+
+
 def described(command, context):
     """Yield the lines about a command and those that hang from it."""
     program = context.command_path
@@ -136,5 +155,6 @@ def setup(app):
     """Register what is defined here."""
     app.add_directive("changes", Changes)
     app.add_directive("command-line", CommandLine)
+    app.add_search_language(SearchWithNumbers)
     app.connect("missing-reference", find_by_last_name)
     return {"parallel_read_safe": True}

@@ -51,13 +51,13 @@ def text_of(raised):
 @pytest.mark.parametrize(
     ("address", "text"),
     [
-        ("localhost:8080", "is not the address"),
-        ("file:///etc/passwd", "is not the address"),
-        ("http://", "is not the address"),
-        ("http://[::1", "is not the address"),
-        ("http://localhost:99999999", "is not the address"),
-        ("http://a b/", "is not the address"),
-        (f"http://admin:{PASSWORD}@localhost", "has a user name or a password in it"),
+        ("localhost:8080", "is not a valid address"),
+        ("file:///etc/passwd", "is not a valid address"),
+        ("http://", "is not a valid address"),
+        ("http://[::1", "is not a valid address"),
+        ("http://localhost:99999999", "is not a valid address"),
+        ("http://a b/", "is not a valid address"),
+        (f"http://admin:{PASSWORD}@localhost", "contains a user name or a password"),
     ],
 )
 def test_an_address_that_cannot_be_used_is_refused(address, text):
@@ -87,14 +87,14 @@ def test_missing_or_unreadable_credentials_are_one_clear_error(credentials, monk
     """Nothing of the file is shown."""
     for content in ("", "a\nb", f"{PASSWORD}\N{EURO SIGN}", f"\n\nuser:{PASSWORD}\nmore\n", "user:"):
         credentials.write_text(content)
-        with pytest.raises(AirflowApiError, match="is not one line") as raised:
+        with pytest.raises(AirflowApiError, match="must be a single line") as raised:
             AirflowApi("http://127.0.0.1:1")
         assert PASSWORD not in text_of(raised)
     monkeypatch.setenv("DKIST_AIRFLOW_CREDENTIALS_FILE", str(credentials.parent))
     with pytest.raises(AirflowApiError, match="cannot be read: Is a directory"):
         AirflowApi("http://127.0.0.1:1")
     monkeypatch.delenv("DKIST_AIRFLOW_CREDENTIALS_FILE")
-    with pytest.raises(AirflowApiError, match="there are no credentials"):
+    with pytest.raises(AirflowApiError, match="no credentials for Airflow's API are configured"):
         AirflowApi("http://127.0.0.1:1")
 
 

@@ -36,7 +36,7 @@ def test_a_time_that_cannot_be_used_is_named_once(monkeypatch, caplog, value):
     monkeypatch.setenv("DKIST_END_SECONDS", value)
     with caplog.at_level(logging.WARNING):
         assert [end_seconds(), end_seconds()] == [3, 3]
-    expected = f"DKIST_END_SECONDS is {value!r}, which is not a number above 0 and up to 3600; 3 s is used"
+    expected = f"DKIST_END_SECONDS is {value!r}; it must be a number above 0 and at most 3600; 3 s is used"
     assert caplog.messages == [expected]
 
 

@@ -124,10 +124,10 @@ CAUSES = {
     "exchange of another type": (exchange_of_another_type, "no queue takes the message.*403 ACCESS_REFUSED"),
     "no permission to declare": (no_permission_to_declare, "404 NOT_FOUND - no exchange.*403 ACCESS_REFUSED"),
     "nothing bound": (nothing_bound_to_the_exchange, "no queue takes the message.*NO_ROUTE.*403 ACCESS_REFUSED"),
-    "low on disk": (RabbitMQ.low_on_disk, "it takes no messages .low on disk."),
+    "low on disk": (RabbitMQ.low_on_disk, "it blocks publishers .low on disk."),
     "malformed configuration": (
         lambda _: settings(MESH_CONFIG='{"interservice-bus": 3}'),
-        "MESH_CONFIG does not say where 'interservice-bus' is.*must look like",
+        "MESH_CONFIG has no valid address for 'interservice-bus'.*must look like",
     ),
 }
 

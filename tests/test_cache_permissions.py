@@ -156,7 +156,7 @@ def test_a_cache_on_a_file_system_that_is_read_only_is_used(releases, image, own
     try:
         run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(image)).check("INFO team: good, recipe run 42")
         done = run(new_spec(extras=("frozen", "more")), releases, DKIST_ENVIRONMENT_CACHE=str(image))
-        assert (done.returncode, "can only be read, and the environment" in done.stdout) == (78, True), done.stdout
+        assert (done.returncode, "is read-only, and the environment" in done.stdout) == (78, True), done.stdout
         [listed] = collector.environments(image)
         assert (listed.is_ready, listed.is_in_use) == (True, False)
     finally:

@@ -167,7 +167,7 @@ def test_every_failure_is_one_message(story):
     found = {each["taskName"]: each for each in story.messages}
     assert sorted(each["taskName"] for each in story.messages) == ["Fails", "Waits", "WaitsToo"]
     assert found["Fails"]["error"].endswith("RuntimeError: the flat is missing")
-    assert "worker has died" in found["Waits"]["error"]
+    assert "worker or its machine has died" in found["Waits"]["error"]
     assert story.files == []
 
 

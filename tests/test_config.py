@@ -87,14 +87,17 @@ def test_by_tls_the_bus_is_at_the_port_for_tls(monkeypatch):
 @pytest.mark.parametrize(
     ("value", "fault"),
     [
-        ("{", "is no JSON (Expecting property name"),
-        ("localhost:5672", "is no JSON (Expecting value"),
-        ("[]", "is no JSON object"),
-        ("null", "is no JSON object"),
-        ('{"interservice-bus": 3}', "does not say where 'interservice-bus' is (it: Input should be"),
+        ("{", "is not JSON (Expecting property name"),
+        ("localhost:5672", "is not JSON (Expecting value"),
+        ("[]", "is not a JSON object"),
+        ("null", "is not a JSON object"),
+        ('{"interservice-bus": 3}', "has no valid address for 'interservice-bus' (it: Input should be"),
         ('{"interservice-bus": {}}', "(mesh_address: Field required; mesh_port: Field required)"),
         ('{"interservice-bus": {"mesh_address": "bus"}}', "(mesh_port: Field required)"),
-        ('{"apm": {"mesh_address": "a", "mesh_port": "x"}}', "does not say where 'apm' is (mesh_port: Input should be"),
+        (
+            '{"apm": {"mesh_address": "a", "mesh_port": "x"}}',
+            "has no valid address for 'apm' (mesh_port: Input should be",
+        ),
     ],
     ids=["syntax", "no-json", "list", "null", "number", "empty", "no-port", "another-service"],
 )
@@ -115,7 +118,7 @@ def test_a_malformed_mesh_config_is_one_clear_error(monkeypatch, configuration, 
 def test_a_malformed_mesh_config_is_not_shown_with_what_is_secret(monkeypatch):
     """Neither with the user and password of an address, nor whole if it is long."""
     monkeypatch.setenv("MESH_CONFIG", f"amqp://user:s3cret@bus:5672/{'x' * 1000}")
-    with pytest.raises(ValueError, match="MESH_CONFIG is no JSON") as caught:
+    with pytest.raises(ValueError, match="MESH_CONFIG is not JSON") as caught:
         InterserviceBusConfiguration()
     assert "amqp://<redacted>@bus:5672/" in str(caught.value)
     assert "s3cret" not in str(caught.value)

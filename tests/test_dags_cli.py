@@ -144,7 +144,7 @@ def test_what_is_not_exported_is_named_with_the_reason(export, dags):
     assert found[release("1.0")]["dag_ids"] == [dag("one", "1.0")]
     assert "other statements" in found["others"][changed.name]
     assert "not exported by this library" in found["others"]["theirs.py"]
-    assert "files that this library has not exported" in found["others"][f"{DISTRIBUTION}-1.1-dags.zip"]
+    assert "files that were not exported by this library" in found["others"][f"{DISTRIBUTION}-1.1-dags.zip"]
     errors = dags("list").check().stderr
     assert "\x1b" not in errors
     assert dags("retire", dag("two", "1.0"), STOPPED)[0] == 2
@@ -211,8 +211,8 @@ def test_a_file_that_the_manifest_does_not_describe_is_remarked(export, dags):
     shutil.copy(folder.with_name("elsewhere") / f"{dag('one', '1.1')}.py", folder)
     (folder / f"{dag('one', '1.0')}.py").write_text((folder / f"{dag('one', '1.0')}.py").read_text() + "\n")
     assert listed(dags)["remarks"] == [
-        f"{dag('one', '1.0')}.py is not the file that the manifest describes",
-        f"{dag('one', '1.1')}.py is in no manifest",
+        f"{dag('one', '1.0')}.py differs from the file that the manifest describes",
+        f"{dag('one', '1.1')}.py is not listed in the manifest",
     ]
 
 
@@ -271,7 +271,7 @@ def test_a_file_of_two_releases_goes_only_if_both_are_named(export, dags, tmp_pa
     [first], [second] = folder.glob("*.py"), (tmp_path / "elsewhere").glob("*.py")
     first.write_text(first.read_text() + second.read_text())
     assert listed(dags)[release("1.0")] == listed(dags)[release("1.1")]
-    dags("retire", release("1.0"), STOPPED).check(f"also has workflows of {release('1.1')}", status=2)
+    dags("retire", release("1.0"), STOPPED).check(f"also contains workflows of {release('1.1')}", status=2)
     assert dags("retire", release("1.0"), release("1.1"), STOPPED)[0] == 0
     assert not first.exists()
 
@@ -329,7 +329,7 @@ def test_another_file_is_never_replaced(dags, retired, tmp_path):
     folder = tmp_path / "dags"
     (folder / f"{dag('two', '1.0')}.py").write_text("# mine\n")
     before, archived = contents(folder), bytes_of(tmp_path / "dags-retired")
-    dags("restore", release("1.0")).check("is not the file that was retired", status=1)
+    dags("restore", release("1.0")).check("differs from the file that was retired", status=1)
     assert (contents(folder), bytes_of(tmp_path / "dags-retired")) == (before, archived)
 
 
@@ -463,7 +463,7 @@ def test_a_restoration_without_space_says_how_to_go_on(export, dags, tmp_path, f
     full_disk()
     status, _, errors = dags("restore", release("1.0"))
     assert status == 1
-    assert "is not restored completely: [Errno 28]" in errors
+    assert "was not restored completely: [Errno 28]" in errors
     assert "run the same command again" in errors
     monkeypatch.setattr(atomic, "write_files", real)
     assert dags("restore", release("1.0"))[0] == 0

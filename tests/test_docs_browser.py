@@ -24,6 +24,8 @@ SEARCHES = {
     "resume": "how-to/local_runs.html",
     "test": "reference/testing.html",
     "log": "reference/logging.html",
+    "137": "how-to/operate.html",
+    "69": "how-to/operate.html",
 }
 SECONDS = 300
 

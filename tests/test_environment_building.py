@@ -76,7 +76,7 @@ def test_a_warm_start_needs_no_index(releases, warm_cache):
     )
     cold = run("Good", releases, **{**settings, **dead, "UV_CACHE_DIR": str(warm_cache.parent / "no-cache")})
     assert cold.returncode == 69
-    assert f"the environment for {REQUIREMENT} could not be built. The log has what the installer said" in cold.stdout
+    assert f"the environment for {REQUIREMENT} could not be built. The log has the installer's output" in cold.stdout
 
 
 @pytest.mark.parametrize("retries", [0, 2])
@@ -101,7 +101,7 @@ def test_a_silent_index_costs_bounded_time(releases, tmp_path, retries):
             done = run("Good", tmp_path, UV_CACHE_DIR=str(tmp_path / "uv"), **settings)
             took = time.monotonic() - started
             assert done.returncode == 69, done.stdout
-            assert "could not be built. The log has what the installer said" in done.stdout
+            assert "could not be built. The log has the installer's output" in done.stdout
             assert len(connections) >= retries + 1
             return took
 

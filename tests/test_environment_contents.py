@@ -121,7 +121,7 @@ def test_an_environment_of_an_earlier_version_says_so(command, environment):
         assert "has no environment.json, since an earlier version of this library built it" in error
         assert "-> Remove it, and the next task builds it again, with that file." in error
     error = command("verify", "cam-a").check(stdout=f"as installed: cam-a-1.0-{'a' * 12}\n").stderr
-    assert "compared with their own lists alone" in error
+    assert "compared with their own RECORD files only" in error
     (modules(environment) / "camera/flat.txt").unlink()
     (modules(environment) / "added.py").touch()
     status, output, _ = command("verify", "cam-a")
@@ -131,8 +131,8 @@ def test_an_environment_of_an_earlier_version_says_so(command, environment):
 BROKEN = {
     "no-json": ("{", "is not JSON"),
     "another-json": ("[1]", "does not describe an environment"),
-    "a-later-version": ('{"schema_version": 2}', "has schema_version 2, and this release knows 1"),
-    "another-content": ('{"schema_version": 1, "identity": "0a", "distributions": []}', "is not that of its content"),
+    "a-later-version": ('{"schema_version": 2}', "has schema_version 2, but this release supports 1"),
+    "another-content": ('{"schema_version": 1, "identity": "0a", "distributions": []}', "does not match its content"),
 }
 
 

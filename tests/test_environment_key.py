@@ -235,7 +235,7 @@ def test_a_program_that_is_no_python_is_refused():
 
 
 # As PEP 440 reads it, 3.11 is 3.11.0, and as uv does, any 3.11.
-SHORT = [(f"=={sys.version_info.major}.{sys.version_info.minor}", "uv finds")] if sys.version_info.micro else []
+SHORT = [(f"=={sys.version_info.major}.{sys.version_info.minor}", "uv found")] if sys.version_info.micro else []
 
 
 @pytest.mark.parametrize(

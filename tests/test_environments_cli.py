@@ -227,7 +227,7 @@ def command(command):
 
 def test_the_command_line_lists(command, folder):
     """The output is a table, or JSON for programs."""
-    assert command("list") == (0, f"There is no environment in {folder.parent}.\n", "")
+    assert command("list") == (0, f"There are no environments in {folder.parent}.\n", "")
     add(folder, f"cam-1.0-{'a' * 64}", days=3, kilobytes=2048)
     output = command("list").check().stdout
     header, row, total = output.splitlines()
@@ -242,7 +242,7 @@ def test_the_command_line_lists(command, folder):
 def test_the_command_line_names_a_cache_that_does_not_exist(command, tmp_path):
     """It may be another one than was meant, as where a variable is not set; nothing is created."""
     missing = tmp_path / "missing"
-    empty = (0, f"There is no environment in {missing}, which does not exist.\n", "")
+    empty = (0, f"There are no environments in {missing}, which does not exist.\n", "")
     for arguments in (["list"], ["prune"], ["prune", "--dry-run"], ["verify", "--all"]):
         assert command(*arguments, "--cache", missing) == empty
     for arguments in (["remove", "cam"], ["show", "cam"]):
@@ -347,7 +347,7 @@ def test_what_is_not_ours_is_left_and_named(command, strangers, tmp_path, monkey
     assert names(collector.environments()) == ["ours"]
     _, _, error = command(*arguments)
     for name in STRANGERS:
-        assert f"not an environment of this program, left as it is: {strangers / name}\n" in error
+        assert f"not built by this program, ignored: {strangers / name}\n" in error
     if arguments != ("prune",) and arguments[0] == "prune":
         assert [content(strangers), content(tmp_path / "elsewhere")] == before
     else:
@@ -366,7 +366,7 @@ def test_a_folder_without_our_mark_is_left(command, folder, monkeypatch, argumen
     before = content(folder)
     _, _, error = command(*arguments)
     assert content(folder) == before
-    assert f"left as it is: {folder / full('old')}\n" in error
+    assert f"not built by this program, ignored: {folder / full('old')}\n" in error
     collector.collect(folder.parent, lambda: None)
     assert (content(folder), collector.environments()) == (before, [])
 
@@ -376,7 +376,7 @@ def test_few_of_many_files_are_named(command, folder):
     for number in range(50):
         (folder / f"frame-{number:02}").touch()
     assert command("list")[2].splitlines()[-2:] == [
-        f"not an environment of this program, left as it is: {folder / 'frame-19'}",
+        f"not built by this program, ignored: {folder / 'frame-19'}",
         f"and 30 more in {folder}",
     ]
 

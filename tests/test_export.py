@@ -552,7 +552,7 @@ def test_the_command_line_exports(command, camera, tmp_path):
     status, output, error = command("export", camera, "--one-file", "--to", "in/one")
     assert (status, output) == (0, "in/one/camera-of-a-test-1.0.0-dags.py\n")
     assert error.splitlines()[-1] == "1 DAG file(s), manifest.json and pools.json in in/one"
-    command("export", camera, "--one-file", "--zip").check("--one-file and --zip exclude each other", status=2)
+    command("export", camera, "--one-file", "--zip").check("--one-file and --zip are mutually exclusive", status=2)
     status, output, error = command("export", camera, "--zip", "--to", "somewhere/else")
     assert (status, output) == (0, "somewhere/else/camera-of-a-test-1.0.0-dags.zip\n")
     assert "Airflow 3.3 does not report killed tasks of DAGs in an archive" in error

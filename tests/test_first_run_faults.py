@@ -230,7 +230,7 @@ def extras(monkeypatch):
 def test_a_version_has_no_v_before_it(tmp_path, version):
     """The release is named without one, and the DAG id would be with it."""
     [fault] = faults(tmp_path, f"    flow = new(version={version!r})\n    flow.add_node(Calibrate)\n")
-    assert f"its version is '{version}', and that of the release is '{version[1:]}'" in fault
+    assert f"its version is '{version}', but that of the release is '{version[1:]}'" in fault
 
 
 def test_a_version_has_one_spelling(tmp_path):
@@ -240,7 +240,10 @@ def test_a_version_has_one_spelling(tmp_path):
         for name, version in (("one", "1.0"), ("two", "1.0.0"), ("three", "1.0"))
     )
     [fault] = faults(tmp_path, text)
-    assert "'1.0.0' is the same as '1.0' of a_to_b_c_one" in fault or "'1.0' is the same as '1.0.0'" in fault
+    assert (
+        "'1.0.0' is another spelling of the version '1.0' of a_to_b_c_one" in fault
+        or "'1.0' is another spelling of the version '1.0.0'" in fault
+    )
 
 
 def test_an_extra_must_be_declared(tmp_path, extras):
@@ -290,13 +293,16 @@ FLOW = "    flow = new()\n    flow.add_node(Calibrate, pip_extras='plots')\n"
         ({}, ["the wheel has no extra 'plots'"]),
         ({"extras": BOTH, "files": ()}, [f"the wheel does not contain the module {NAME}.flow"]),
         ({"extras": ("plots",)}, ["the wheel has no extra 'frozen'"]),
-        ({"extras": BOTH, "name": "known_of_a_test-1.1-py3-none-any.whl"}, ["its version is 1.0, and that of"]),
+        (
+            {"extras": BOTH, "name": "known_of_a_test-1.1-py3-none-any.whl"},
+            ["its version is 1.0, but the version of the wheel"],
+        ),
         (
             {"name": "other-1.0-py3-none-any.whl"},
-            ["its tasks are installed from known-of-a-test, and the wheel is of other"],
+            ["its tasks are installed from known-of-a-test, but the wheel belongs to other"],
         ),
-        ({"name": "nonsense.whl"}, ["it is not a wheel that can be read"]),
-        ({"size": 2}, ["it is not a wheel that can be read"]),
+        ({"name": "nonsense.whl"}, ["it is not a readable wheel"]),
+        ({"size": 2}, ["it is not a readable wheel"]),
         (
             {"extras": BOTH, "text": "class Other: ..."},
             [f"the module {NAME}.flow in the wheel does not contain its class Calibrate"],

@@ -443,7 +443,7 @@ def test_the_names_on_the_command_line_must_exist(freeze, tmp_path):
     assert "there is no pyproject.toml\n    -> Name the folder" in freeze()[2]
     write()
     freeze("--extra", "previw").check("pyproject.toml declares no extra 'previw' (did you mean 'preview'?)", status=2)
-    freeze("--upgrade-package", "Aray").check("'Aray' is not among what is frozen (did you mean 'array'?)", status=1)
+    freeze("--upgrade-package", "Aray").check("'Aray' is not frozen (did you mean 'array'?)", status=1)
     assert "'-x' is not the name of a distribution" in freeze("--upgrade-package=-x")[2]
     assert "there is no file or folder gone.txt" in freeze("--constraint", "gone.txt")[2]
     assert read() == PROJECT

@@ -72,7 +72,7 @@ def test_nothing_but_the_cache_needs_to_be_writable(releases, tmp_path, installe
     """
     done = run_with_mounts(mounts, releases, **settings).check("INFO team: good, recipe run 42")
     for folder, variable in (("/nonexistent/.cache/uv", "UV_CACHE_DIR"), ("/tmp", "TMPDIR")):
-        assert f"{folder} cannot be written: Read-only file system. The installer is given {variable}={cache}/v1/" in (
+        assert f"{folder} cannot be written: Read-only file system. The installer gets {variable}={cache}/v1/" in (
             done.stdout
         )
     assert {each.name for each in cache.iterdir()} == {"v1"}
@@ -98,7 +98,7 @@ def test_a_cache_of_the_installer_that_others_can_write_is_not_used(releases, tm
         line = (
             f"{folder} cannot be trusted, since others can write to it: it belongs to user {folder.stat().st_uid} and"
         )
-        assert f"{line} has mode {mode:o}. The installer is given {name}={tmp_path}/environments/v1/" in done.stdout
+        assert f"{line} has mode {mode:o}. The installer gets {name}={tmp_path}/environments/v1/" in done.stdout
         assert list(folder.iterdir()) == []
 
 
@@ -137,7 +137,7 @@ def test_a_path_that_no_environment_can_have_is_refused(releases, tmp_path, char
     """With the path, and not with advice about locks or the index."""
     cache = f"{tmp_path}/a{character}b"
     run("Good", releases, DKIST_ENVIRONMENT_CACHE=cache).check(
-        f"the environment cache {cache!r} has a character in its path that no virtual environment may have", status=78
+        f"the environment cache {cache!r} contains a character that a virtual environment does not allow", status=78
     )
 
 
@@ -158,7 +158,7 @@ def test_a_checkout_that_cannot_be_written_is_named(releases, tmp_path):
     [
         ("no program", "/uv, which builds environments, cannot be started: Exec format error."),
         ("#!/none", "/uv, which builds environments, cannot be started: No such file or directory."),
-        ("#!/bin/sh\nkill -9 $$", "It was killed (SIGKILL); if nobody did that, the worker ran out of memory."),
+        ("#!/bin/sh\nkill -9 $$", "It was killed (SIGKILL); if nobody killed it, the worker ran out of memory."),
         ("#!/bin/sh\nexit 3", "Its exit status is 3."),
         ("#!/bin/sh\necho http://u:s3cret@h is odd; exit 1", "1, its last line: http://<redacted>@h is odd"),
     ],
@@ -225,7 +225,7 @@ def test_an_index_that_refuses_access_is_not_one_without_the_release(tmp_path, r
         ("Because there is no version of x==1 and you require x==1", "Check that this release is on the"),
         ("ERROR: No matching distribution found for x==1", "Check that this release is on the"),
         ("Because x was not found in the package registry", "Check that this release is on the"),
-        ("ERROR: ResolutionImpossible: for help visit", "cannot be had together"),
+        ("ERROR: ResolutionImpossible: for help visit", "are in conflict"),
         ("Because only async-timeout<5 is available and x depends on it, your", "Its exit status is 1"),
         ("Because there is no version of pytest-timeout==99 and you", "Check that this release is on the"),
         ("ERROR: No matching distribution found for timeout-decorator==99", "Check that this release is on the"),
@@ -242,8 +242,8 @@ def test_an_index_that_refuses_access_is_not_one_without_the_release(tmp_path, r
         ("cause: failed to open file `x`: Too many open files (os error 24)", "A limit of the worker"),
         ('Os { code: 11, kind: WouldBlock, message: "Resource temporarily unavailable" }', "A limit of the worker"),
         ("memory allocation of 344064 bytes failed", "A limit of the worker"),
-        ("cause: Hash mismatch for `x==1`", "not the one in the lock"),
-        ("x==1 from https://h/x.whl (from -r .lock.txt (line 1)):", "not the one in the lock"),
+        ("cause: Hash mismatch for `x==1`", "differs from the one in the lock file"),
+        ("x==1 from https://h/x.whl (from -r .lock.txt (line 1)):", "differs from the one in the lock file"),
         ("sed: can't read x", "Its exit status is 1, its last line: sed: can't read x"),
     ],
 )

@@ -353,7 +353,7 @@ print(time.monotonic() - began)
 @pytest.mark.parametrize(
     ("settings", "shown"),
     [
-        ({"MESH_CONFIG": "{", "FAULT": "MESH_CONFIG"}, "MESH_CONFIG is no JSON"),
+        ({"MESH_CONFIG": "{", "FAULT": "MESH_CONFIG"}, "MESH_CONFIG is not JSON"),
         ({"ISB_PASSWORD": "wr0ng", "FAULT": "ISB_PASSWORD"}, "check ISB_USERNAME, ISB_PASSWORD"),
     ],
     ids=["malformed", "password"],

@@ -237,7 +237,7 @@ def test_resume_refuses_a_graph_that_has_changed_where_it_was_done(flows, trace,
     """Unless that is wanted; what was not done yet may change; another version was another release."""
     run_workflow(flows.failing, 7)
     mend(tmp_path)
-    with pytest.raises(ResumeError, match="the workflow was of version 1.0 and is of version 2.0"):
+    with pytest.raises(ResumeError, match="the version of the workflow was 1.0 and is now 2.0"):
         run_workflow(replace(flows.failing.spec, version="2.0"), 7, resume=True)
     journal = next((tmp_path / "runs").glob("*/journal.jsonl"))
     journal.write_text(journal.read_text().replace(f"{NAME}.tasks:Flat", f"{NAME}.tasks:Other"))

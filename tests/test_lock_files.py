@@ -61,28 +61,28 @@ def test_a_lock_file_becomes_requirements_with_hashes(tmp_path):
     ("change", "message"),
     [
         (("lock-version", "version"), "is not in the format of PEP 751: KeyError: 'lock-version'"),
-        (('lock-version = "1.0"', 'lock-version = "2.0"'), "has lock-version '2.0', and 1.0 is known"),
+        (('lock-version = "1.0"', 'lock-version = "2.0"'), "has lock-version '2.0', but only 1.0 is supported"),
         (("[[packages]]", "[packages]"), "Cannot declare"),
-        (('archive = { url = "https://h/lines-1.whl"', 'archive = { path = "x.whl"'), "no address of lines"),
+        (('archive = { url = "https://h/lines-1.whl"', 'archive = { path = "x.whl"'), "refers to lines by a path"),
         (
             ('archive = { url = "https://h/lines-1.whl", hashes = { sha256 = "dd" } }', 'directory = { path = "." }'),
             "lines",
         ),
-        (('sha256 = "aa"', 'md5 = "aa"'), "has no SHA-256 of a file of spectrum-tools"),
+        (('sha256 = "aa"', 'md5 = "aa"'), "has no SHA-256 hash for a file of spectrum-tools"),
         (("sys_platform == 'linux'", "'x' in extras"), "a choice of extras or dependency groups: camera"),
         (('version = "2.0"', 'version = "two"'), "Invalid version: 'two'"),
         (('version = "2.0"', 'version = "2.*"'), "Invalid version: '2.*'"),
-        (('sha256 = "aa"', 'sha256 = "aa --find-links https://h"'), "has no SHA-256 of a file of spectrum-tools"),
-        (('sha256 = "aa"', 'sha256 = "aaa"'), "has no SHA-256 of a file of spectrum-tools"),
-        (("https://h/lines", "https://me:secret99@h/lines"), "has an address of lines with what may be a password"),
-        (("lines-1.whl", "lines-1.whl?sig=secret99"), "has an address of lines with what may be a password"),
-        ((LOCK[LOCK.index("[[") :], "packages = []"), "states no distribution"),
+        (('sha256 = "aa"', 'sha256 = "aa --find-links https://h"'), "has no SHA-256 hash for a file of spectrum-tools"),
+        (('sha256 = "aa"', 'sha256 = "aaa"'), "has no SHA-256 hash for a file of spectrum-tools"),
+        (("https://h/lines", "https://me:secret99@h/lines"), "has a URL of lines that may contain a password"),
+        (("lines-1.whl", "lines-1.whl?sig=secret99"), "has a URL of lines that may contain a password"),
+        ((LOCK[LOCK.index("[[") :], "packages = []"), "lists no packages"),
     ],
 )
 def test_what_cannot_be_locked_is_refused(tmp_path, change, message):
     """With the file, and what is wrong with it."""
     file = write(tmp_path, LOCK.replace(*change))
-    with pytest.raises(WorkflowError, match=r"pylock.toml' are no lock file that can be used") as raised:
+    with pytest.raises(WorkflowError, match=r"pylock.toml' is not a usable lock file \(") as raised:
         read_constraints(file, workflow="w")
     assert message in str(raised.value)
     assert "secret99" not in str(raised.value)
@@ -184,7 +184,7 @@ def test_a_wheel_that_was_exchanged_is_refused(index, locked, installer, tmp_pat
         text = read_constraints(file, workflow="w")
         done = built(exchanged, tmp_path / "cache", text, version=version, **programs).check(status=69)
         [error] = [line for line in done.stdout.splitlines() if " ERROR: " in line]
-        assert "not the one in the lock" in error
+        assert "differs from the one in the lock file" in error
         assert f"{name}==" in error
         assert environments(tmp_path / "cache") == []
 
@@ -200,7 +200,7 @@ def test_a_lock_that_lacks_something_is_refused(index, locked, installer, tmp_pa
     for text, extras, missing in ((part, ("frozen",), "spectrograph"), (whole, ("frozen", "asdf"), "lines")):
         done = built(index, tmp_path / "cache", text, extras=extras, **programs).check(status=69)
         [error] = [line for line in done.stdout.splitlines() if " ERROR: " in line]
-        assert "the lock of the workflow lacks something" in error
+        assert "the lock file of the workflow lacks a requirement" in error
         assert missing in error
         assert environments(tmp_path / "cache") == []
 
@@ -214,7 +214,9 @@ def test_settings_of_the_worker_do_not_decide_beside_a_lock(index, locked, insta
     settings["PIP_NO_DEPS"] = "1"
     whole = read_constraints(file, workflow="w")
     part = "\n".join(each for each in whole.splitlines() if not each.startswith("spectrograph"))
-    assert "the lock of the workflow lacks something" in built(index, tmp_path / "cache", part, **settings).stdout
+    assert (
+        "the lock file of the workflow lacks a requirement" in built(index, tmp_path / "cache", part, **settings).stdout
+    )
     built(index, tmp_path / "cache", whole, **settings)
     [environment] = environments(tmp_path / "cache")
     assert read_description(environment)["identity"] == described["identity"]
@@ -258,7 +260,7 @@ def test_what_is_not_on_the_index_any_more_is_not_locked(index, locked, tmp_path
     make_wheel(exchanged, "spectrograph", "2.0", files={"spectrograph.py": "VERSION = 'another'\n"})
     status, output = write_lock(exchanged, cache, tmp_path / "pylock.toml")
     assert status == 1
-    assert "what the package index has today is not what is in the environment: spectrograph differ" in output
+    assert "the package index no longer has what is in the environment: spectrograph differ" in output
     (exchanged / "spectrograph-2.0-py3-none-any.whl").unlink()
     status, output = write_lock(exchanged, cache, tmp_path / "pylock.toml")
     assert (status, "does not have what is in the environment" in output) == (1, True)

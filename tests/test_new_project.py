@@ -227,8 +227,8 @@ def test_the_name_of_a_module_that_is_there_is_an_error(tmp_path, monkeypatch):
         (["--category", "a b"], "category 'a b' contains ' '"),
         (["--category", ""], "category must be a string of at least one character"),
         (["--category", "x" * 90], "is 108 characters long"),
-        (["--description", "two\nlines"], "the description 'two\\nlines' contains a character that is not printed"),
-        (["--author", "\x7f"], "the author '\\x7f' contains a character that is not printed"),
+        (["--description", "two\nlines"], "the description 'two\\nlines' contains a non-printable character"),
+        (["--author", "\x7f"], "the author '\\x7f' contains a non-printable character"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_an_error(command, tmp_path, options, message):

@@ -133,7 +133,7 @@ def test_the_first_task_of_a_release_starts_warm(releases, tmp_path):
     arguments = (f"{NAME}[frozen]==9.9", "--manifest", tmp_path / "manifest.json")
     status, output = build(tmp_path / "environments", releases, *arguments)
     assert status == 1, output
-    [failed] = re.findall(rf"^failed: {re.escape(NAME)}\[frozen\]==9\.9: (.*) Its log: (.*)$", output, re.MULTILINE)
+    [failed] = re.findall(rf"^failed: {re.escape(NAME)}\[frozen\]==9\.9: (.*) Log: (.*)$", output, re.MULTILINE)
     assert "Check that this release is on the package index" in failed[0]
     assert f"{NAME}[frozen]==9.9" in Path(failed[1]).read_text()
     Path(failed[1]).unlink()
@@ -151,7 +151,7 @@ def test_nothing_to_build_is_an_error_of_the_command_line(command, tmp_path):
     (tmp_path / "dags").mkdir()
     status, output, error = command("environments", "build", "--dags", tmp_path / "dags")
     assert (status, output) == (0, "0 environments, 0 failed\n")
-    assert error == f"Warning: nothing that this library has exported is in {tmp_path / 'dags'}.\n"
+    assert error == f"Warning: nothing in {tmp_path / 'dags'} was exported by this library.\n"
     command("environments", "build", "cam[frozen]").check("'cam[frozen]' is not a release with its extras", status=2)
 
 

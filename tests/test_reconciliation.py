@@ -87,7 +87,7 @@ def test_a_bus_that_is_down_is_waited_for_once(reconcile, bus, tmp_path):
     status, text = reconcile(answers)
     assert status == 0
     assert "3 reported" in text
-    assert "Warning: not all messages are sent yet" in text
+    assert "Warning: not all messages were sent" in text
     assert len(bus) == 1
     assert len(list((tmp_path / "spool").glob("*.json"))) == 3
     assert reconcile(answers) == (0, "0 reported\n")
@@ -140,7 +140,7 @@ def test_an_odd_answer_is_one_clear_error(reconcile, bus, instance, run):
     """Nothing is reported that may be another task."""
     status, text = reconcile(failures(instance, **run))
     assert status == 1
-    assert "has an unknown form" in text
+    assert "in an unknown form" in text
     assert "Traceback" not in text
 
 

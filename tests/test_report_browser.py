@@ -146,7 +146,7 @@ def test_a_task_and_a_try_are_chosen_by_mouse(page, failed):
     page.open(failed)
     page.click("#detail .tries button")
     assert texts(page, "#detail .tries [aria-pressed=true]") == ["↻ Try 1"]
-    assert "no file of spans" in page.value("document.querySelector('#detail').innerText")
+    assert "has no file of spans" in page.value("document.querySelector('#detail').innerText")
     page.click("#graph .node[aria-label^=Quality]")
     assert chosen(page) == ["Quality"] * 3
     page.click("#timeline .row[data-name=Movie]")

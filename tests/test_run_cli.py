@@ -81,11 +81,11 @@ def test_a_failure_is_shown_with_its_traceback_and_its_log(command, package, mon
     """And not with a password; --resume then goes on."""
     monkeypatch.setenv("BROKEN", "1")
     output = command("run", package, "--recipe-run-id", "7").check(status=1).stdout
-    assert "Error: Flat has failed, exit status 1: ValueError: no flat for amqp://<redacted>@host" in output
+    assert "Error: Flat failed with exit status 1: ValueError: no flat for amqp://<redacted>@host" in output
     assert 'raise ValueError("no flat' in output
     assert "secret99" not in output.replace('"no flat for amqp://me:secret99@host"', "")
     assert re.search(r"log: \S+/logs/Flat.1.log", output)
-    assert "Movie upstream_failed, since Flat has failed" in output
+    assert "Movie upstream_failed, since Flat failed" in output
     assert "Use --resume" in output
     monkeypatch.delenv("BROKEN")
     status, output, _ = command("run", package, "--recipe-run-id", "7", "--resume")
@@ -111,7 +111,7 @@ def test_a_program_gets_one_event_a_line(command, package):
 
 def test_runs_are_listed_shown_and_removed(command, package, tmp_path):
     """The beginning of a name is enough; nothing else in the folder is touched."""
-    assert command("runs", "list") == (0, f"There is no run in {tmp_path / 'runs'}, which does not exist.\n", "")
+    assert command("runs", "list") == (0, f"There are no runs in {tmp_path / 'runs'}, which does not exist.\n", "")
     for number in ("7", "8"):
         command("run", package, "--recipe-run-id", number, "--only", "Dark")
     (tmp_path / "runs" / "mine").mkdir()

@@ -37,14 +37,14 @@ def load(text):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("protocol=1", "protocol=2"), "The file states protocol 2; this release knows 1"),
+        (("protocol=1", "protocol=2"), "The file has protocol 2; this release supports 1"),
         (
             ("    tags=", "    owner_links={},\n    tags="),
-            "The workflow 'l0_to_l1_cam_golden' has 'owner_links', which this release does not know",
+            "The workflow 'l0_to_l1_cam_golden' has 'owner_links', which this release does not support",
         ),
         (
             ("        retries=2", "        python='3.13',\n        retries=2"),
-            "The task 'Second' of 'l0_to_l1_cam_golden' has 'python', which this release does not know",
+            "The task 'Second' of 'l0_to_l1_cam_golden' has 'python', which this release does not support",
         ),
     ],
     ids=["protocol", "key-of-workflow", "key-of-task"],

@@ -31,9 +31,9 @@ def test_workflows_are_listed(command, camera):
 def test_a_package_without_workflows_lists_none(command, tmp_path):
     """In so many words, and with an empty list for a program; to show one of them is an error of usage."""
     write_sources(tmp_path, {"_private.py": flow(), "_hidden/__init__.py": flow()}, name="empty_of_a_test")
-    assert command("list", "empty_of_a_test") == (0, "There is no workflow in empty_of_a_test.\n", "")
+    assert command("list", "empty_of_a_test") == (0, "There are no workflows in empty_of_a_test.\n", "")
     assert command("list", "empty_of_a_test", "--json") == (0, "[]\n", "")
-    command("show", "empty_of_a_test").check("there is no workflow in empty_of_a_test.", status=2)
+    command("show", "empty_of_a_test").check("there are no workflows in empty_of_a_test.", status=2)
 
 
 def test_a_workflow_is_listed_once(command, tmp_path):
@@ -107,7 +107,7 @@ def test_a_name_of_several_workflows_is_an_error_of_usage(command, tmp_path):
     write_sources(tmp_path, files, name="pair_of_a_test")
     status, _, error = command("show", "pair_of_a_test:workflow")
     assert status == 2
-    assert "'workflow' names 2 workflows in pair_of_a_test" in error
+    assert "'workflow' matches 2 workflows in pair_of_a_test" in error
     assert "name one of them: pair_of_a_test.one:workflow, pair_of_a_test.two:workflow." in error
     assert command("show", "pair_of_a_test.two:workflow")[0] == 0
     assert command("show", "pair_of_a_test:a_to_b_cam_two_1.0")[0] == 0

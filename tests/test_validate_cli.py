@@ -68,8 +68,14 @@ TOLD = [
     ("i_version:w", "a_to_b_c_version", None, "its version 'newest' is neither 'dev'", "Set workflow_version or"),
     ("j_local:w", "a_to_b_c_local", "Local", "its class '", TOP_LEVEL),
     ("k_renamed:w", "a_to_b_c_renamed", "Dark", "its class cannot be imported as '", TOP_LEVEL),
-    ("l_abstract:w", "a_to_b_c_abstract", "Half", "its class leaves run abstract", "Write run, or add a subclass"),
-    ("same_id:w", "a_to_b_c_good", None, "its dag id 'a_to_b_c_good_1.0' is also that of", "Give one of them"),
+    (
+        "l_abstract:w",
+        "a_to_b_c_abstract",
+        "Half",
+        "its class does not implement run",
+        "Implement run, or add a subclass",
+    ),
+    ("same_id:w", "a_to_b_c_good", None, "its DAG id 'a_to_b_c_good_1.0' is also used by", "Give one of them"),
 ]
 
 
@@ -139,7 +145,7 @@ def test_the_report_says_that_airflow_has_loaded_the_files(airflow, camera):
     """With the count; a program reads it from the JSON."""
     output = run_program("validate", camera, "--require-airflow").check(stderr="").stdout
     assert output.splitlines()[-1] == (
-        "2 sound workflows, checked by this library, then loaded and serialised by Airflow."
+        "2 valid workflows, checked by this library, then loaded and serialised by Airflow."
     )
 
 
@@ -147,7 +153,7 @@ def test_the_report_says_that_airflow_is_not_there(command, camera):
     """And what to install."""
     output = command("validate", camera).check(stderr="").stdout
     assert output.splitlines()[-1] == (
-        "2 sound workflows, checked by this library only. If Airflow is installed, it loads them as well: "
+        "2 valid workflows, checked by this library only. If Airflow is installed, it loads them as well: "
         "pip install 'dkist-processing-core[airflow]'"
     )
 
@@ -180,7 +186,7 @@ def test_a_package_without_workflows_is_a_fault(command, tmp_path):
     write_sources(tmp_path, {"one.py": "x = 1\n", "_private.py": flow()}, name="faulty_of_a_test")
     output = command("validate", "faulty_of_a_test").check(status=1).stdout
     assert "fault 1: faulty_of_a_test\n    it declares no workflow\n    -> Assign a Workflow" in output
-    assert output.splitlines()[-1].startswith("0 sound workflows, ")
+    assert output.splitlines()[-1].startswith("0 valid workflows, ")
 
 
 def test_a_warning_is_told_once(command, camera):

@@ -32,7 +32,7 @@ def read_constraints(path: str | Path | None, *, workflow: str, task: str | None
         return ""
 
     def error(what: str, remedy: str) -> WorkflowError:
-        return WorkflowError(f"the constraints {str(path)!r} {what}", remedy=remedy, workflow=workflow, task=task)
+        return WorkflowError(f"the constraints file {str(path)!r} {what}", remedy=remedy, workflow=workflow, task=task)
 
     try:
         content = Path(path).read_text(encoding="utf-8")
@@ -44,14 +44,14 @@ def read_constraints(path: str | Path | None, *, workflow: str, task: str | None
             requirements = set(locked_requirements(content))
         except ValueError as reason:
             raise error(
-                f"are no lock file that can be used ({reason})",
+                f"is not a usable lock file ({reason})",
                 "Write it with uv pip compile, pip lock, or environments lock",
             ) from reason
     else:
         requirements = set(_constraints(content, error))
     text = "\n".join(sorted(requirements, key=str.lower))
     if len(text) > MAXIMUM_LENGTH:
-        raise error(f"are {len(text)} characters long", f"Use at most {MAXIMUM_LENGTH}")
+        raise error(f"is {len(text)} characters long", f"Use at most {MAXIMUM_LENGTH}")
     return text
 
 
@@ -66,7 +66,7 @@ def _constraints(content: str, error: Callable[[str, str], WorkflowError]) -> It
             requirement = None
         if requirement is None or requirement.url or not requirement.specifier:
             raise error(
-                f"have a line {number} that is not a requirement with a version: {text!r}",
+                f"does not pin a version in line {number}: {text!r}",
                 "Write name==version; settings of the package index belong to the worker",
             )
         yield str(requirement)

@@ -1,8 +1,8 @@
 """
 The names of workflows, DAGs and tasks: which are legal, and how they are composed.
 
-Runs in: author and CI. A dag id must be usable as a file name, as an Airflow dag id, and in a shell or a URL without
-quoting; Airflow itself allows the same characters in a dag id, and 250 of them.
+Runs in: author and CI. A DAG id must be usable as a file name, as an Airflow DAG id, and in a shell or a URL without
+quoting; Airflow itself allows the same characters in a DAG id, and 250 of them.
 """
 
 import string
@@ -93,14 +93,14 @@ def workflow_name_from_details(input_data: str, output_data: str, category: str,
 
 def dag_name(workflow_name: str, workflow_version: str) -> str:
     """
-    Compose the Airflow dag id of one version of a workflow, ``{workflow_name}_{workflow_version}``.
+    Compose the Airflow DAG id of one version of a workflow, ``{workflow_name}_{workflow_version}``.
 
     Raises
     ------
     ValueError
         If it contains anything but ASCII letters, digits, ``-``, ``.`` and ``_``, or more than 250 characters.
     """
-    return check_name("dag name", f"{workflow_name}_{workflow_version}")
+    return check_name("DAG id", f"{workflow_name}_{workflow_version}")
 
 
 def as_version(text: str) -> Version | None:

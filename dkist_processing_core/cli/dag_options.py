@@ -29,15 +29,15 @@ dags_option = click.option(
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     required=True,
     metavar="FOLDER",
-    help="The DAG folder of Airflow.",
+    help="Airflow's DAG folder.",
 )
-AIRFLOW_HELP = "The API server of Airflow. AIRFLOW_CLI_TOKEN or DKIST_AIRFLOW_CREDENTIALS_FILE has the credentials."
+AIRFLOW_HELP = "Airflow's API server. Credentials are read from AIRFLOW_CLI_TOKEN or DKIST_AIRFLOW_CREDENTIALS_FILE."
 airflow_option = click.option("--airflow", "address", metavar="URL", help=AIRFLOW_HELP)
 archive_option = click.option(
     "--archive",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Where retired releases are kept, outside of the DAG folder. [default: the DAG folder's name and -retired]",
+    help="Archive of retired releases, outside the DAG folder. [default: the DAG folder's name followed by -retired]",
 )
 
 

@@ -70,7 +70,7 @@ def print_report(report: dict[str, Any], release: "Release", dags: Path, archive
         lines.append(f"archived in: {report['archived_as']}")
     else:
         lines = [f"would be retired: {dags / each}" for each in report["files"]]
-        lines += [f"would be taken out of {each}: its entries" for each in report["manifests"]]
+        lines += [f"would be removed from {each}: its entries" for each in report["manifests"]]
         lines += [f"would be paused in Airflow: {each}" for each in report["would_be_paused"]]
         lines += [f"{release.name} would be moved to {archive}"]
     for each in lines:

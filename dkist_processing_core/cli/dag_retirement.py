@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 __all__ = ["restore", "retire"]
 
 
-@click.command(short_help="Move releases of which nothing runs into an archive.")
+@click.command(short_help="Move releases without active runs to an archive.")
 @release_arguments
 @dags_option
 @airflow_option
-@click.option("--airflow-is-stopped", is_flag=True, help="Do not ask Airflow: its scheduler does not run.")
+@click.option("--airflow-is-stopped", is_flag=True, help="Do not query Airflow, because its scheduler is stopped.")
 @archive_option
-@click.option("--reason", default="", metavar="TEXT", help="Why, for the record in the archive.")
+@click.option("--reason", default="", metavar="TEXT", help="Reason, recorded in the archive.")
 @folder_option
-@click.option("--dry-run", is_flag=True, help="Show what would be done, and what prevents it; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done and what prevents it; change nothing.")
 @json_option
 @click.pass_context
 def retire(  # noqa: PLR0913 - one for each option
@@ -58,11 +58,11 @@ def retire(  # noqa: PLR0913 - one for each option
     is_json: bool,
 ) -> None:
     """
-    Move the DAG files of releases into an archive, if nothing of them is queued or running.
+    Move the DAG files of releases to an archive, if none of their runs is queued or running.
 
-    RELEASE is a distribution and its version, such as dkist-processing-cam==1.1.0, or a DAG, which means the file that
-    it is in. Its DAGs are paused, and "restore" brings everything back. Environments and wheels stay; they are named
-    with the command that removes them. The exit status is 1 if a release is in use.
+    RELEASE is a distribution and its version, such as dkist-processing-cam==1.1.0, or a DAG, which stands for the file
+    that contains it. Its DAGs are paused, and "restore" brings everything back. Environments and wheels stay; they are
+    listed with the command that removes them. The exit status is 1 if a release is in use.
     """
     from dkist_processing_core.deployment import retirement
     from dkist_processing_core.deployment.archive import archive_of
@@ -77,7 +77,7 @@ def retire(  # noqa: PLR0913 - one for each option
         _name_unfinished(dags, place)
     else:
         for each in retirement.recover(place, dags, api, say_aside):
-            say_aside(f"put back, since this was left half done: {_label(each)}")
+            say_aside(f"put back, since its retirement or restoration was interrupted: {_label(each)}")
     found = deployed(dags)
     chosen = _chosen(names, found)
     owned = artifacts(folder or cache_folder())
@@ -118,8 +118,8 @@ def restore(names: tuple[str, ...], dags: Path, address: str | None, archive: Pa
     """
     Bring the files of retired releases back from the archive, with their entries in the manifest.
 
-    RELEASE is what "retire" was given, or the name of a folder in the archive. With --airflow, DAGs that were not
-    paused before are no longer paused. A file that exists and is another one is never replaced.
+    RELEASE is what was given to "retire", or the name of a folder in the archive. With --airflow, DAGs that were not
+    paused before are unpaused. A file that exists with different content is never replaced.
     """
     from dkist_processing_core.deployment import retirement
     from dkist_processing_core.deployment.archive import archive_of
@@ -146,11 +146,11 @@ def restore(names: tuple[str, ...], dags: Path, address: str | None, archive: Pa
 
 def _check(address: str | None, *, airflow_is_stopped: bool) -> None:
     if airflow_is_stopped and address:
-        raise click.UsageError("--airflow and --airflow-is-stopped exclude each other.")
+        raise click.UsageError("--airflow and --airflow-is-stopped are mutually exclusive.")
     if not (airflow_is_stopped or address):
         raise click.UsageError(
-            "it is not known what runs: name Airflow's API with --airflow or, if its scheduler does not run, give "
-            "--airflow-is-stopped."
+            "active runs are unknown: give the address of Airflow's API server with --airflow, or give "
+            "--airflow-is-stopped if its scheduler is stopped."
         )
 
 
@@ -179,7 +179,7 @@ def _chosen(names: Iterable[str], found: "Deployed") -> "list[Release]":
                 'See "dkist-processing-core dags list".'
             )
         if matches and (others := [each for each in matches[0].names if each not in names]):
-            raise click.UsageError(f"a file of {name} also has workflows of {', '.join(others)}; name that as well.")
+            raise click.UsageError(f"a file of {name} also contains workflows of {', '.join(others)}; name it as well.")
         chosen += matches or parts
     # The largest first: what is a part of another one goes with that.
     kept: list[Release] = []

@@ -50,10 +50,10 @@ for each in (retire, restore):
 @json_option
 def list_command(dags: Path, address: str | None, archive: Path | None, folder: Path | None, is_json: bool) -> None:
     """
-    List the releases in a DAG folder, one a line.
+    List the releases in a DAG folder, one per line.
 
     A release is a distribution and a version. With --airflow, its runs are shown: how many are queued or running, and
-    when the last one was. Files that this library has not exported are named at the end.
+    the time of the last one. Files that were not exported by this library are listed at the end.
     """
     from dkist_processing_core.deployment.activity import activities
     from dkist_processing_core.deployment.archive import archive_of, records_of
@@ -89,7 +89,7 @@ def list_command(dags: Path, address: str | None, archive: Path | None, folder: 
 
 def _print(found: "Deployed", looks: "Mapping[str, Activity] | None", owned: "Artifacts") -> None:
     if not found.releases:
-        click.echo(f"There is no exported DAG file in {found.folder}.")
+        click.echo(f"There are no exported DAG files in {found.folder}.")
         return
     header, rows = ["release", "DAGs", "files"], []
     header += ["runs", "last run", "paused"] if looks is not None else []

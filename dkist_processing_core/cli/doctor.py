@@ -31,7 +31,7 @@ STATUS_WIDTH, NAME_WIDTH = 11, 10
     "--dags",
     "folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The folder with manifest.json and pools.json; by default Airflow's folder of DAGs.",
+    help="The folder with manifest.json and pools.json; by default Airflow's DAG folder.",
 )
 @json_option
 @click.pass_context

@@ -40,16 +40,16 @@ __all__ = ["build"]
 @click.option(
     "--constraints",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The constraints, or the pylock.toml, of the workflow of each REQUIREMENT.",
+    help="The constraints file or pylock.toml of the workflow, for each REQUIREMENT.",
 )
 @click.option(
     "--requires-python",
     default="",
     metavar="SPECIFIER",
-    help="The Python that the workflow of each REQUIREMENT requires, such as '>=3.12'.",
+    help="The Python that the workflow requires, such as '>=3.12', for each REQUIREMENT.",
 )
 @click.option(
-    "--parallel", type=click.IntRange(min=1), metavar="N", help="Build N at once; one a processor by default."
+    "--parallel", type=click.IntRange(min=1), metavar="N", help="Build N at once; by default one per processor."
 )
 @folder_option
 @click.pass_context
@@ -67,7 +67,7 @@ def build(  # noqa: PLR0913, PLR0917 - the options of a command
     Build environments before a task needs them.
 
     REQUIREMENT is a release with its extras, such as dkist-processing-cam[frozen]==1.1.0. Run this as the user, and
-    with the variables, of the worker. An environment that is there already is left as it is, and one that a task is
+    with the variables, of the worker. An environment that already exists is left as it is, and one that a task is
     building is waited for. The exit status is 1 if one cannot be built.
     """
     from dkist_processing_core.authoring.constraints import read_constraints
@@ -82,7 +82,7 @@ def build(  # noqa: PLR0913, PLR0917 - the options of a command
         raise click.UsageError("give releases, --manifest or --dags.")
     if not needed:
         named = ", ".join(map(str, (*manifests, *folders)))
-        say(f"Warning: nothing that this library has exported is in {named}.", err=True)
+        say(f"Warning: nothing in {named} was exported by this library.", err=True)
     variables = {**os.environ, **({"DKIST_ENVIRONMENT_CACHE": str(folder.absolute())} if folder else {})}
     failed = 0
     with progress(f"Building {len(needed)} environments"):
@@ -111,4 +111,4 @@ def _show(done: Built) -> None:
     else:
         with tempfile.NamedTemporaryFile(prefix="dkist-build-", suffix=".log", delete=False) as log:
             log.write(done.log)
-        click.echo(f"failed: {requirement}: {outcome.summary} Its log: {log.name}")
+        click.echo(f"failed: {requirement}: {outcome.summary} Log: {log.name}")

@@ -75,8 +75,8 @@ def lock(name: str, output: Path, folder: Path | None) -> None:
     """
     Write a lock file from which exactly this environment can be rebuilt.
 
-    NAME is the name of an environment, or its beginning. The file has the address and the hash of each wheel (PEP 751).
-    Before it is written, the environment is built from it once, and compared. Give it to a workflow as constraints.
+    NAME is the name of an environment, or its beginning. The file has the URL and the hash of each wheel (PEP 751).
+    Before it is written, the environment is built from it once and compared. Give it to a workflow as constraints.
     """
     from dkist_processing_core.worker.locking import lock_file
 
@@ -103,8 +103,8 @@ def compare(context: click.Context, first: str, second: str, folder: Path | None
     """
     Show what differs between two environments.
 
-    A and B are each the name of an environment, or its beginning, or the path of an environment.json, which may be from
-    another machine. The exit status is 1 if the code in them differs.
+    A and B are each the name of an environment, or its beginning, or the path of an environment.json, which may come
+    from another machine. The exit status is 1 if their code differs.
     """
     from dkist_processing_core.worker.comparison import differences
 
@@ -119,7 +119,7 @@ def compare(context: click.Context, first: str, second: str, folder: Path | None
         click.echo("equal: the same files of the same distributions")
         return
     rows = [
-        (each.name or "modules of no distribution", each.first, each.second, _judged(each.first, each.second))
+        (each.name or "modules outside any distribution", each.first, each.second, _judged(each.first, each.second))
         for each in found
     ]
     table(("distribution", "A", "B", "difference"), rows)
@@ -132,16 +132,16 @@ def _judged(first: str, second: str) -> str:
     return "versions differ" if first and second else f"only in {'A' if first else 'B'}"
 
 
-@click.command(short_help="Check that the files of environments are as they were installed.")
+@click.command(short_help="Check that the files of environments are unchanged since installation.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "is_all", is_flag=True, help="Verify all environments.")
 @folder_option
 @click.pass_context
 def verify(context: click.Context, names: tuple[str, ...], is_all: bool, folder: Path | None) -> None:
     """
-    Check that all files of environments are as they were installed.
+    Check that all files of environments are unchanged since installation.
 
-    Each file is read. What has changed, what is missing and what was added is named, and the exit status is then 1.
+    Each file is read. Files that were changed, removed or added are listed, and the exit status is then 1.
     The beginning of a name is enough if no other name begins with it.
     """
     if bool(names) == is_all:
@@ -149,7 +149,7 @@ def verify(context: click.Context, names: tuple[str, ...], is_all: bool, folder:
     known = collector.environments(folder)
     chosen = {each.path: each for each in (known if is_all else (by_name(name, known, folder) for name in names))}
     if not chosen:
-        click.echo(f"There is no environment in {named(folder or cache_folder())}.")
+        click.echo(f"There are no environments in {named(folder or cache_folder())}.")
     results = [_verify(each, f"{number} of {len(chosen)}") for number, each in enumerate(chosen.values(), 1)]
     context.exit(0 if all(results) else 1)
 
@@ -166,8 +166,8 @@ def _verify(environment: collector.Environment, position: str) -> bool:
         return True
     if read_description(environment.path).get("schema_version") != SCHEMA_VERSION:
         say(
-            f"Warning: {name} has no environment.json that this release knows, as one that an earlier version of this "
-            "library built. Its distributions were compared with their own lists alone.",
+            f"Warning: {name} has no environment.json that this release can read; an earlier version of this library "
+            "may have built it. Its distributions were compared with their own RECORD files only.",
             err=True,
         )
     click.echo(f"{'as installed' if not findings else 'NOT as installed'}: {name}")
@@ -209,12 +209,13 @@ def _checked(name: str, description: object) -> dict[str, Any]:
         raise EnvironmentDescriptionError(f"{name} does not describe an environment", remedy="Name an environment.json")
     if (version := description["schema_version"]) != SCHEMA_VERSION:
         raise EnvironmentDescriptionError(
-            f"{name} has schema_version {version!r}, and this release knows {SCHEMA_VERSION}",
+            f"{name} has schema_version {version!r}, but this release supports {SCHEMA_VERSION}",
             remedy="Use the release of dkist-processing-core whose worker built the environment",
         )
     if not (is_consistent(description) and description.keys() >= KEYS):
         raise EnvironmentDescriptionError(
-            f"{name} was changed: its identity {description.get('identity')} is not that of its content, or keys lack",
+            f"{name} was changed: its identity {description.get('identity')} does not match its content, or keys are "
+            "missing",
             remedy="Copy the file from its environment again, or remove that environment",
         )
     return description

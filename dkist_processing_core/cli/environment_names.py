@@ -22,7 +22,7 @@ folder_option = click.option(
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     default=None,
-    help="The cache; by default that of DKIST_ENVIRONMENT_CACHE.",
+    help="The cache folder; by default DKIST_ENVIRONMENT_CACHE.",
 )
 
 
@@ -35,7 +35,7 @@ def by_name(name: str, known: list[collector.Environment], folder: Path | None) 
     if len(exact or found) == 1:
         return (exact or found)[0]
     if found:
-        raise click.UsageError(f"{name!r} is the beginning of {len(found)} names; give more of the name.")
+        raise click.UsageError(f"{name!r} is the beginning of {len(found)} names; give more characters of the name.")
     if not known:
         raise click.UsageError(
             f"there is no environment {name!r}, nor any other, in {named(folder or cache_folder())}."
@@ -56,6 +56,6 @@ def name_strangers(folder: Path | None) -> None:
     """Name what is in the folder of the environments without being one; it is never removed."""
     found = collector.strangers(folder)
     for each in found[:NAMED]:
-        click.echo(f"not an environment of this program, left as it is: {each}", err=True)
+        click.echo(f"not built by this program, ignored: {each}", err=True)
     if len(found) > NAMED:
         click.echo(f"and {len(found) - NAMED} more in {found[0].parent}", err=True)

@@ -62,7 +62,7 @@ def list_command(folder: Path | None, is_json: bool) -> None:
         click.echo(json.dumps([_as_data(each) for each in known], indent=2))
         return
     if not known:
-        click.echo(f"There is no environment in {named(folder or cache_folder())}.")
+        click.echo(f"There are no environments in {named(folder or cache_folder())}.")
         return
     rows = [(size(each.size), age(each.last_used), _state(each), label(each)) for each in known]
     table(("size", "last used", "state", "environment"), rows)
@@ -75,13 +75,13 @@ def list_command(folder: Path | None, is_json: bool) -> None:
     "--older-than",
     type=Limit("age", collector.parse_age),
     metavar="AGE",
-    help="Remove those not used for this long, such as 30d.",
+    help="Remove environments that have not been used for this long, such as 30d.",
 )
 @click.option(
     "--max-size",
     type=Limit("size", collector.parse_size),
     metavar="SIZE",
-    help="Remove the least recently used ones until the rest fits, such as 50G.",
+    help="Remove the least recently used environments until the cache is no larger than this, such as 50G.",
 )
 @dry_run_option
 @json_option
@@ -103,7 +103,7 @@ def prune(
     for each in removed:
         click.echo(f"{verb}: {label(each)} ({size(each.size)}, last used {age(each.last_used)})")
     if not (folder or cache_folder()).exists():
-        click.echo(f"There is no environment in {named(folder or cache_folder())}.")
+        click.echo(f"There are no environments in {named(folder or cache_folder())}.")
         return
     click.echo(f"{len(removed)} {verb}, {size(sum(each.size for each in removed))}")
 

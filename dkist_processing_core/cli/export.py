@@ -60,7 +60,7 @@ def export(  # noqa: PLR0913 - one for each option
     from dkist_processing_core.export import bundle
 
     if is_one_file and is_zip:
-        raise click.UsageError("--one-file and --zip exclude each other")
+        raise click.UsageError("--one-file and --zip are mutually exclusive")
     workflows = validated(package)
     if is_zip:
         click.echo(NO_CALLBACKS, err=True)

@@ -15,23 +15,23 @@ from dkist_processing_core.exceptions import UnknownExtraError
 __all__ = ["freeze"]
 
 
-@click.command(short_help="Pin what a package depends on, in its pyproject.toml.")
+@click.command(short_help="Pin the dependencies of a package in its pyproject.toml.")
 @click.argument(
     "folder", metavar="[PROJECT]", default=".", type=click.Path(path_type=Path, exists=True, file_okay=False)
 )
-@click.option("--extra", "extras", multiple=True, metavar="NAME", help="Pin this extra too, from now on.")
-@click.option("-U", "--upgrade", is_flag=True, help="Take the newest releases that the ranges allow.")
+@click.option("--extra", "extras", multiple=True, metavar="NAME", help="Pin this extra too, now and in later runs.")
+@click.option("-U", "--upgrade", is_flag=True, help="Upgrade all pins to the newest releases that the ranges allow.")
 @click.option(
     "-P",
     "--upgrade-package",
     "upgrade_packages",
     multiple=True,
     metavar="NAME",
-    help="Take the newest release of this.",
+    help="Upgrade this distribution to the newest release that the ranges allow.",
 )
 @click.option("-f", "--find-links", multiple=True, metavar="FOLDER", help="Folder or page with more wheels.")
 @click.option("-c", "--constraint", "constraints", multiple=True, metavar="FILE", help="File with more constraints.")
-@click.option("--check", "is_check", is_flag=True, help="Write nothing, and show what would change.")
+@click.option("--check", "is_check", is_flag=True, help="Show what would change; write nothing.")
 @click.pass_context
 def freeze(  # noqa: PLR0913, PLR0917 - one for each option
     context: click.Context,
@@ -44,15 +44,15 @@ def freeze(  # noqa: PLR0913, PLR0917 - one for each option
     is_check: bool,
 ) -> None:
     """
-    Pin what the package in the folder PROJECT depends on, by default that in the current folder.
+    Pin the dependencies of the package in the folder PROJECT, by default the current folder.
 
-    The extra "frozen" in its pyproject.toml gets the pins of its dependencies. Other extras are pinned with --extra,
-    and then each time: the pins of what they need besides stand below what they declare. All can be installed together,
-    on any Python and platform. Pins within the ranges stay, unless you upgrade them. The options --extra,
+    The pins are written to the extra "frozen" in its pyproject.toml. Other extras are pinned with --extra, and from
+    then on each time: the pins of their further dependencies are written below what they declare. All can be installed
+    together, on any Python and platform. Pins within the ranges stay, unless you upgrade them. The options --extra,
     --upgrade-package, --find-links and --constraint can be given several times.
 
-    The package index is that of pip's and uv's settings. With --check the exit status is 1 if the pins are not those
-    that the ranges demand; newer releases do not matter.
+    The package index is that of pip's and uv's settings. With --check the exit status is 1 if the pins do not satisfy
+    the ranges; newer releases do not matter.
     """
     from dkist_processing_core.project.freeze import freeze as compute
 

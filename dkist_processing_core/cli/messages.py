@@ -52,7 +52,7 @@ def list_command(folder: Path | None, is_json: bool) -> None:
     """
     List the pending messages, the oldest first.
 
-    Each is printed as soon as it is read, so that a large folder needs no memory.
+    Each is printed as soon as it is read, so that a large folder needs little memory.
     """
     folder, found = _contents(folder)
     shown = filter(None, map(spool.read, found.paths(folder)))
@@ -94,8 +94,8 @@ def send(context: click.Context, names: tuple[str, ...], folder: Path | None, is
     Send the pending messages, the oldest first.
 
     Without names, all of them are sent, including those that are set aside. A message is deleted as soon as the broker
-    has confirmed it. One that the broker refuses remains and does not hold up the others. The exit status is 1 if any
-    remains.
+    has confirmed it. One that the broker refuses stays and does not delay the others. The exit status is 1 if any
+    message stays.
     """
     from dkist_processing_core.isb.pending import send_pending
 
@@ -134,7 +134,7 @@ def drop(context: click.Context, names: tuple[str, ...], is_all: bool, folder: P
     """
     Delete pending messages without sending them.
 
-    Files that are no messages of this library are left alone and named. The exit status is 1 if any file cannot be
+    Files that are not messages of this library are ignored and listed. The exit status is 1 if any file cannot be
     removed.
     """
     if is_all == bool(names):
@@ -176,7 +176,7 @@ def _name_foreign(folder: Path, found: Contents) -> None:
     if found.foreign_count:
         names = ", ".join(map(ascii, found.foreign)) + (", ..." if found.foreign_count > len(found.foreign) else "")
         click.echo(
-            f"Warning: left alone in {folder}, since they are no messages of this library: "
+            f"Warning: ignored in {folder}, since they are not messages of this library: "
             f"{found.foreign_count} ({names})",
             err=True,
         )

@@ -15,7 +15,7 @@ from dkist_processing_core.exceptions import IllegalNameError, NewPackageNameErr
 __all__ = ["new"]
 
 
-@click.command(short_help="Make a package of tasks and workflows.")
+@click.command(short_help="Create a package of tasks and workflows.")
 @click.argument("name")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option(
@@ -25,14 +25,14 @@ __all__ = ["new"]
     metavar="TEXT",
     help='Category of the workflows; by default NAME without "dkist-processing-".',
 )
-@click.option("--description", metavar="TEXT", help="What the package is for, in one line.")
-@click.option("--author", metavar="TEXT", help="Who writes it.")
+@click.option("--description", metavar="TEXT", help="Purpose of the package, in one line.")
+@click.option("--author", metavar="TEXT", help="Author of the package.")
 def new(name: str, folder: Path | None, category: str | None, description: str | None, author: str | None) -> None:
     """
-    Make a package that is ready to work in: tasks, workflows, tests and the files for CI.
+    Create a package that is ready to work in: tasks, workflows, tests and the files for CI.
 
-    NAME is the name of its distribution, such as dkist-processing-cam. FOLDER, by default NAME, must be empty or not
-    exist. The files are written all or none.
+    NAME is the name of its distribution, such as dkist-processing-cam. FOLDER, by default NAME, must be empty or must
+    not exist. Either all files are written or none.
     """
     from dkist_processing_core.project.new import make_package
 

@@ -10,4 +10,4 @@ __all__ = ["json_option", "package_argument", "workflow_argument"]
 
 package_argument = click.argument("package", metavar="PACKAGE")
 workflow_argument = click.argument("workflow", metavar="PACKAGE[:WORKFLOW]")
-json_option = click.option("--json", "is_json", is_flag=True, help="Write JSON, for a program to read.")
+json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON, for programs.")

@@ -113,7 +113,7 @@ def chosen_workflows(text: str) -> "list[Workflow]":
     """
     Return the workflows that ``PACKAGE[:WORKFLOW]`` names.
 
-    ``WORKFLOW`` is the name, the dag id or the variable of a workflow. A module that cannot be imported does not matter
+    ``WORKFLOW`` is the name, the DAG id or the variable of a workflow. A module that cannot be imported does not matter
     if the workflow is found in another one; else this raises a `WorkflowValidationError`.
     """
     from dkist_processing_core.validation.report import Report
@@ -124,14 +124,14 @@ def chosen_workflows(text: str) -> "list[Workflow]":
     if not matches or not name:
         Report(found.package, faults=found.faults).raise_faults()
     if not found.declarations:
-        raise click.UsageError(f"there is no workflow in {package}.")
+        raise click.UsageError(f"there are no workflows in {package}.")
     if not matches:
         known = {each for declaration in found.declarations for each in _names(declaration)}
         hint = f'{did_you_mean(name, known)}. See "dkist-processing-core list {package}".'
         raise click.UsageError(f"there is no workflow {name!r} in {package}{hint}")
     if name and len(matches) > 1:
         exact = ", ".join(each.where for each in matches)
-        raise click.UsageError(f"{name!r} names {len(matches)} workflows in {package}; name one of them: {exact}.")
+        raise click.UsageError(f"{name!r} matches {len(matches)} workflows in {package}; name one of them: {exact}.")
     return [each.workflow for each in matches]
 
 

@@ -28,17 +28,17 @@ BUSY_SECONDS = 60
     type=click.IntRange(0, MOST_HOURS * 60),
     default=10,
     show_default=True,
-    help="Minutes since the end of a run before which its callbacks may still be under way.",
+    help="Ignore runs that ended less than this many minutes ago; their callbacks may still be running.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be reported, and report nothing.")
 def reconcile(address: str, hours: float, settle: float, dry_run: bool) -> None:
     """
-    Report failed tasks that Airflow knows and nobody has reported.
+    Report failed tasks that Airflow knows and that were never reported.
 
     Airflow loses the callback that reports a killed task if its scheduler or DAG processor is killed at that moment.
-    Run this from time to time on the machine of the DAG processor, as its user and with its variables. What was
-    reported is recognised by its XCom, and by the spool folder. The exit status is 1 if Airflow does not answer, or if
-    a message cannot be spooled. Messages are spooled first; those that cannot be sent then stay in the spool folder.
+    Run this from time to time on the machine of the DAG processor, as its user and with its variables. A failure that
+    was reported is recognised by its XCom and by the spool folder. The exit status is 1 if Airflow does not answer, or
+    if a message cannot be spooled. Messages are spooled first; those that cannot be sent then stay in the spool folder.
     """
     from dkist_processing_core.deployment.airflow_api import AirflowApi
     from dkist_processing_core.deployment.reconciliation import unreported
@@ -77,7 +77,7 @@ def _send() -> None:
     if report.is_busy or report.pending:
         reason = "another process is sending" if report.is_busy else report.pending[0][1]
         text = (
-            f"Warning: not all messages are sent yet: {reason}. They are sent after the next message that the broker "
+            f"Warning: not all messages were sent: {reason}. They are sent after the next message that the broker "
             "confirms, or by: dkist-processing-core messages send"
         )
         say(plain(text), err=True)

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 @click.command(short_help="Undo what a task did for one recipe run.")
 @click.argument("task", metavar="MODULE:CLASS")
-@click.option("--recipe-run-id", required=True, metavar="N", help="The recipe run for which the task is undone.")
-@click.option("--workflow-name", required=True, metavar="NAME", help="The workflow that the task ran in.")
+@click.option("--recipe-run-id", required=True, metavar="N", help="The recipe run for which to undo the task.")
+@click.option("--workflow-name", required=True, metavar="NAME", help="The workflow in which the task ran.")
 @click.option("--workflow-version", required=True, metavar="VERSION", help="The version of that workflow.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_context

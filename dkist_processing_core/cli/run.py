@@ -46,7 +46,7 @@ def _limits(_context: click.Context, _parameter: click.Parameter, values: tuple[
 @click.option("--resume", is_flag=True, help="Continue the last run with the tasks that have not succeeded.")
 @click.option("--allow-changes", is_flag=True, help="Resume even if tasks that have succeeded have changed.")
 @click.option(
-    "--parallel", type=click.IntRange(min=1), metavar="N", help="Run N tasks at once; one a processor by default."
+    "--parallel", type=click.IntRange(min=1), metavar="N", help="Run N tasks at once; by default one per processor."
 )
 @click.option(
     "--limit",
@@ -56,12 +56,12 @@ def _limits(_context: click.Context, _parameter: click.Parameter, values: tuple[
     metavar="QUEUE=N",
     help="Run N tasks of a queue at once.",
 )
-@click.option("--fail-fast", is_flag=True, help="Start no more tasks when one has failed.")
+@click.option("--fail-fast", is_flag=True, help="Start no more tasks once one has failed.")
 @click.option(
     "--environments", is_flag=True, help="Run tasks as a worker does, in cached environments of their release."
 )
 @click.option("--in-process", is_flag=True, help="Run tasks in this process, one after the other, for a debugger.")
-@click.option("--pdb", "debug", is_flag=True, help="Start pdb at the error of a task; implies --in-process.")
+@click.option("--pdb", "debug", is_flag=True, help="Start pdb where a task fails; implies --in-process.")
 @click.option(
     "--bus",
     "with_bus",
@@ -72,7 +72,7 @@ def _limits(_context: click.Context, _parameter: click.Parameter, values: tuple[
     "--telemetry",
     "with_telemetry",
     is_flag=True,
-    help="Record telemetry, as the variables of Elastic APM and OpenTelemetry say.",
+    help="Record telemetry as the variables of Elastic APM and OpenTelemetry configure it.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would run, and run nothing.")
 @json_option
@@ -81,12 +81,12 @@ def run(context: click.Context, /, workflow: str, is_json: bool, dry_run: bool, 
     """
     Run the tasks of a workflow in their order, with their retries, each in a process of its own.
 
-    WORKFLOW is the name of a workflow or its dag id, and can be omitted if PACKAGE has only one. The options --from,
+    WORKFLOW is the name of a workflow or its DAG id, and can be omitted if PACKAGE has only one. The options --from,
     --until, --only and --skip can be given several times. A task that fails does not stop what does not depend on it.
 
-    Ctrl-C ends the tasks in an orderly way, a second one at once. Afterwards, and after a failure, --resume goes on.
-    With --json each event of the run is one line. Exit status: 0 if all tasks have succeeded, 1 if one has failed, 130
-    after Ctrl-C.
+    Ctrl-C ends the tasks in an orderly way, a second Ctrl-C ends them at once. Afterwards, and after a failure,
+    --resume continues the run. With --json each event of the run is one line. Exit status: 0 if all tasks have
+    succeeded, 1 if one has failed, 130 after Ctrl-C.
     """
     is_worker, is_here = options.pop("environments"), options.pop("in_process") or options["debug"]
     if is_worker and is_here:
@@ -151,8 +151,8 @@ def _choose_checkout() -> None:
         return
     if not Path("pyproject.toml").is_file():
         raise click.UsageError(
-            "the version of the workflow is dev, which is not a release. Set BUILD_VERSION to that of a release, or "
-            "DKIST_DEV_PROJECT to a checkout, or run this in one."
+            "the version of the workflow is dev, which is not a release. Set BUILD_VERSION to the version of a "
+            "release, set DKIST_DEV_PROJECT to a checkout, or run this command in a checkout."
         )
     os.environ["DKIST_DEV_PROJECT"] = str(Path.cwd())
 

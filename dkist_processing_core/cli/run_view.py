@@ -56,7 +56,7 @@ def show_result(result: "RunResult") -> None:
             continue
         last = task.tries[-1]
         log = result.folder / last.log
-        say(plain(f"\nError: {task.name} has failed, exit status {last.exit_status}: {last.summary}"))
+        say(plain(f"\nError: {task.name} failed with exit status {last.exit_status}: {last.summary}"))
         text = last.error if last.error and "\n" in last.error else tail(log, LAST_LINES)
         for line in plain(text).split("\n"):
             click.echo(f"    {line}")
@@ -117,7 +117,7 @@ class PlainView:
             if "retry_in_seconds" in event:
                 text += f"; next try in {seconds(event['retry_in_seconds'])}"
         elif kind == "task_skipped":
-            text = f"{event['task']} {event['state']}, since {event['upstream']} has failed"
+            text = f"{event['task']} {event['state']}, since {event['upstream']} failed"
         else:
             text = f"{event['state']} after {seconds(event['seconds'])}"
         click.echo(plain(f"{moment} {text}"))

@@ -78,7 +78,7 @@ def list_runs(is_json: bool) -> None:
     if is_json:
         click.echo(json.dumps(data, indent=2))
     elif not data:
-        click.echo(f"There is no run in {named(runs_folder())}.")
+        click.echo(f"There are no runs in {named(runs_folder())}.")
     else:
         rows = [
             (
@@ -139,12 +139,12 @@ def show(run: str, is_json: bool) -> None:
 )
 def report(run: str, form: str, output: Path | None) -> None:
     """
-    Write the report of a run: one page, which needs neither a server nor a network.
+    Write the report of a run: one page, which needs no server and no network.
 
     The beginning of its name is enough; of several runs, the latest is taken.
 
-    Each run writes it at its end, so this is for a run that was killed, or that goes on. As csv and json it is one row
-    for each try: task, try, state, started, seconds, cpu_seconds, peak_memory_bytes, exit_status.
+    Each run writes it at its end, so this is for a run that was killed or is still active. As csv and json it has one
+    row for each try: task, try, state, started, seconds, cpu_seconds, peak_memory_bytes, exit_status.
     """
     from dkist_processing_core.local.report import REPORT, render, write
 

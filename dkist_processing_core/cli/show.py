@@ -41,7 +41,7 @@ def list_command(context: click.Context, package: str, is_json: bool) -> None:
         rows = [(each["workflow"], each["version"], str(len(each["tasks"])), each["where"]) for each in data]
         table(("workflow", "version", "tasks", "where"), rows)
     elif not found.faults:
-        click.echo(f"There is no workflow in {package}.")
+        click.echo(f"There are no workflows in {package}.")
     if found.faults:
         say(f"Error: {Report(found.package, faults=found.faults)}", err=True)
     context.exit(1 if found.faults else 0)
@@ -66,7 +66,7 @@ def show(workflow: str, task: str | None, is_json: bool) -> None:
     """
     Show one workflow: its tasks in order, with their upstreams, queues and classes.
 
-    WORKFLOW is the name of a workflow or its dag id, and can be omitted if PACKAGE has only one. With --node the script
+    WORKFLOW is the name of a workflow or its DAG id, and can be omitted if PACKAGE has only one. With --node the script
     of one task is printed, for example to run it by hand:
 
     \b
@@ -117,7 +117,7 @@ def graph(workflow: str, kind: str, output: Path | None) -> None:
     """
     Draw the tasks of a workflow and their upstreams.
 
-    WORKFLOW is the name of a workflow or its dag id; without it, all workflows of PACKAGE are drawn.
+    WORKFLOW is the name of a workflow or its DAG id; without it, all workflows of PACKAGE are drawn.
     """
     from dkist_processing_core.common import atomic
     from dkist_processing_core.rendering import diagram

@@ -29,7 +29,7 @@ __all__ = ["validate"]
     help="Check this wheel of the package as well.",
 )
 @click.option(
-    "--expect-pool", "pools", multiple=True, metavar="POOL", help="Do not warn about this pool, because Airflow has it."
+    "--expect-pool", "pools", multiple=True, metavar="POOL", help="Do not warn about this pool; it exists in Airflow."
 )
 @json_option
 @click.pass_context
@@ -71,4 +71,4 @@ def _summary(report: "Report") -> str:
         else "checked by this library only. If Airflow is installed, it loads them as well: "
         "pip install 'dkist-processing-core[airflow]'"
     )
-    return f"{len(report.workflows)} sound workflow{'' if len(report.workflows) == 1 else 's'}, {checks}"
+    return f"{len(report.workflows)} valid workflow{'' if len(report.workflows) == 1 else 's'}, {checks}"

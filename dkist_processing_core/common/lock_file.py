@@ -39,9 +39,9 @@ def locked_requirements(text: str) -> Iterator[str]:
     try:
         content = tomllib.loads(text)
         if content["lock-version"].partition(".")[0] != "1":
-            raise ValueError(f"has lock-version {content['lock-version']!r}, and 1.0 is known")
+            raise ValueError(f"has lock-version {content['lock-version']!r}, but only 1.0 is supported")
         if not content["packages"]:
-            raise ValueError("states no distribution")
+            raise ValueError("lists no packages")
         for package in content["packages"]:
             yield _requirement(package)
     except (AttributeError, KeyError, TypeError) as error:
@@ -73,17 +73,17 @@ def _is_another_version(line: str, name: str, version: str) -> bool:
 def _requirement(package: Mapping[str, Any]) -> str:
     name, marker = canonicalize_name(package["name"]), package.get("marker", "")
     if GROUPS.search(marker):
-        raise ValueError(f"leaves a choice of extras or dependency groups: {name} has the marker {marker!r}")
+        raise ValueError(f"depends on a choice of extras or dependency groups: {name} has the marker {marker!r}")
     if archive := package.get("archive"):
         if not (url := archive.get("url")):
-            raise ValueError(f"names no address of {name}, but a file on the machine that wrote it")
+            raise ValueError(f"refers to {name} by a path on the machine that wrote it, not by a URL")
         if "@" in urlsplit(url).netloc or "?" in url:
-            raise ValueError(f"has an address of {name} with what may be a password; a DAG must not contain one")
+            raise ValueError(f"has a URL of {name} that may contain a password; a DAG must not contain one")
         release, files = f"{name} @ {url}", [archive]
     elif "version" in package and (files := package.get("wheels") or [*filter(None, [package.get("sdist")])]):
         release = f"{name}=={Version(package['version'])}"
     else:
-        raise ValueError(f"has {name} as a checkout or a folder, whose files have no hash")
+        raise ValueError(f"installs {name} from a checkout or a folder, whose files have no hash")
     # A space, since a semicolon belongs to an address.
     requirement = Requirement(f"{release} ; {marker}" if marker else release)
     return f"{requirement}{''.join(f'{HASH}sha256:{each}' for each in _hashes(name, files))}"
@@ -92,5 +92,5 @@ def _requirement(package: Mapping[str, Any]) -> str:
 def _hashes(name: str, files: Iterable[Mapping[str, Any]]) -> list[str]:
     found = [str(each["hashes"].get("sha256")) for each in files]
     if not all(map(SHA256.fullmatch, found)):
-        raise ValueError(f"has no SHA-256 of a file of {name}")
+        raise ValueError(f"has no SHA-256 hash for a file of {name}")
     return sorted(set(found))

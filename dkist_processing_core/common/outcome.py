@@ -96,13 +96,13 @@ def judged(written: Outcome | None, status: int, *, grace_seconds: int | None = 
         return written._replace(exit_status=status)
     if status == 0:
         status = INCOMPLETE
-        summary = "the task ended with exit status 0 before it was complete; something called os._exit, for example."
+        summary = "the task ended with exit status 0 before it was complete; for example, something called os._exit."
     elif status == SIGNALLED + signal.SIGKILL and grace_seconds is not None:
         summary = f"the task was killed, since it did not end within {grace_seconds} s (DKIST_GRACE_SECONDS)."
     elif status == SIGNALLED + signal.SIGKILL:
-        summary = "the task was killed (SIGKILL); if nobody did that, the worker ran out of memory."
+        summary = "the task was killed (SIGKILL); if nobody killed it, the worker ran out of memory."
     elif status > SIGNALLED:
-        summary = f"the task was ended by signal {status - SIGNALLED}; it wrote no error of its own."
+        summary = f"the task was ended by signal {status - SIGNALLED} and reported no error."
     else:
-        summary = f"the task ended with exit status {status} and without an error of its own."
+        summary = f"the task ended with exit status {status} and reported no error."
     return (written or Outcome(state=""))._replace(state="failed", summary=summary, exit_status=status)

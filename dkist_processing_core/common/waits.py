@@ -38,7 +38,7 @@ def _seconds(text: str) -> float:
     if 0 < seconds <= LONGEST_END_SECONDS:
         return seconds
     logger.warning(
-        "DKIST_END_SECONDS is %r, which is not a number above 0 and up to %g; %g s is used",
+        "DKIST_END_SECONDS is %r; it must be a number above 0 and at most %g; %g s is used",
         text,
         LONGEST_END_SECONDS,
         DEFAULT_END_SECONDS,

@@ -61,7 +61,7 @@ def reasons(activity: Activity) -> Iterable[str]:
     end = _moment(ended.get("end_date"))
     if end and datetime.now(UTC) - end < CALLBACK_TIME:
         yield (
-            f"run {ended.get('dag_run_id', '?')} of {activity.dag_id} has failed less than "
+            f"run {ended.get('dag_run_id', '?')} of {activity.dag_id} failed less than "
             f"{CALLBACK_TIME.seconds // 60} minutes ago, and its failure may not have been reported yet"
         )
 

@@ -62,7 +62,7 @@ class AirflowApi:
         if not self._is_version_2:
             self.base = f"{self.address}/api/v1"
             if not self._has_version(self.base):
-                raise AirflowApiError(f"there is no API of Airflow at {self.address}", remedy=NOT_AIRFLOW)
+                raise AirflowApiError(f"there is no Airflow API at {self.address}", remedy=NOT_AIRFLOW)
         self._log_in(user, secret)
 
     def dag(self, dag_id: str) -> dict[str, Any] | None:
@@ -117,7 +117,7 @@ class AirflowApi:
         if status == HTTPStatus.NOT_FOUND:
             return False
         if self._expect(answer, "is_paused", bool) is not is_paused:
-            raise self._odd(f"it says that is_paused of {dag_id} is {not is_paused} after it was set to {is_paused}")
+            raise self._odd(f"is_paused of {dag_id} is {not is_paused} after it was set to {is_paused}")
         return True
 
     def _pages(self, path: str, key: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -130,12 +130,12 @@ class AirflowApi:
             if any(not isinstance(each, dict) for each in found):
                 raise self._odd(f"an entry of {key} is not an object")
             if not found and total > count:
-                raise self._odd(f"it says that there are {total} {key}, and gives {count}")
+                raise self._odd(f"it announces {total} {key} and returns {count}")
             yield from found
             count += len(found)
             if count >= total:
                 return
-        raise self._odd(f"its list of {key} has no end")
+        raise self._odd(f"its list of {key} does not end")
 
     def _has_version(self, base: str) -> bool:
         self.base = base
@@ -177,13 +177,13 @@ class AirflowApi:
             reason = getattr(error, "reason", None) or error
             raise AirflowApiError(
                 f"Airflow's API does not answer: {where}: {self._shown(str(reason) or type(reason).__name__)}",
-                remedy="Make sure that the API server runs, and that this machine reaches it at that address",
+                remedy="Make sure that the API server is running, and that this machine can reach it at that address",
             ) from None
         try:
             return status, json.loads(content)
         except (ValueError, RecursionError):
             text = " ".join(content[:SHOWN_CHARACTERS].decode(errors="replace").split())
-            raise self._odd(f"{where} gives no JSON but {text[:40]!r}") from None
+            raise self._odd(f"{where} returned {text[:40]!r}, which is not JSON") from None
 
     def _refused(self, where: str, error: HTTPError) -> AirflowApiError:
         try:
@@ -194,23 +194,24 @@ class AirflowApi:
         if error.code == HTTPStatus.UNAUTHORIZED:
             return AirflowApiError(f"Airflow's API refuses the credentials: {shown}", remedy=CREDENTIALS)
         if error.code == HTTPStatus.FORBIDDEN:
-            remedy = "Use a token that is valid, of a user who may read and edit the DAGs and read their runs"
+            remedy = "Use a valid token of a user who may read and edit the DAGs and read their runs"
             return AirflowApiError(f"Airflow's API does not permit this: {shown}", remedy=remedy)
         if error.code in range(300, 400):
             place = self._shown(error.headers.get("Location") or "")
-            return AirflowApiError(f"Airflow's API sends us to another address, {place}: {where}", remedy=NOT_AIRFLOW)
+            return AirflowApiError(f"Airflow's API redirects to another address, {place}: {where}", remedy=NOT_AIRFLOW)
         return AirflowApiError(
             f"Airflow's API answers with an error: {shown}", remedy="See the log of the API server, then try again"
         )
 
     def _expect(self, answer: Any, key: str, kind: type) -> Any:
         if not isinstance(answer, dict) or not isinstance(answer.get(key), kind):
-            raise self._odd(f"there is no {key}, or one of another type, in {json.dumps(answer)[:SHOWN_CHARACTERS]}")
+            shown = json.dumps(answer)[:SHOWN_CHARACTERS]
+            raise self._odd(f"{key} is missing or of the wrong type in {shown}")
         return answer[key]
 
     def _odd(self, what: str) -> AirflowApiError:
         return AirflowApiError(
-            f"what answers at {self.address} is not Airflow's API, or one of an unknown version: {self._shown(what)}",
+            f"the server at {self.address} is not Airflow's API, or its version is unknown: {self._shown(what)}",
             remedy=NOT_AIRFLOW,
         )
 
@@ -238,9 +239,9 @@ def _checked(address: str) -> str:
     except ValueError:
         is_usable = False
     if not is_usable or not address.isprintable() or " " in address:
-        raise AirflowApiError(f"{redact_urls(address)!r} is not the address of an API of Airflow", remedy=NOT_AIRFLOW)
+        raise AirflowApiError(f"{redact_urls(address)!r} is not a valid address of Airflow's API", remedy=NOT_AIRFLOW)
     if "@" in parts.netloc:
-        raise AirflowApiError("the address of Airflow's API has a user name or a password in it", remedy=CREDENTIALS)
+        raise AirflowApiError("the address of Airflow's API contains a user name or a password", remedy=CREDENTIALS)
     return address.rstrip("/")
 
 
@@ -249,9 +250,9 @@ def _credentials() -> tuple[str, str]:
     place, text = "AIRFLOW_CLI_TOKEN", os.environ.get("AIRFLOW_CLI_TOKEN")
     file = os.environ.get("DKIST_AIRFLOW_CREDENTIALS_FILE")
     if not (text or file):
-        raise AirflowApiError("there are no credentials for Airflow's API", remedy=CREDENTIALS)
+        raise AirflowApiError("no credentials for Airflow's API are configured", remedy=CREDENTIALS)
     if not text and file:
-        place = f"{file}, of DKIST_AIRFLOW_CREDENTIALS_FILE,"
+        place = f"{file}, named by DKIST_AIRFLOW_CREDENTIALS_FILE,"
         try:
             text = Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -261,7 +262,7 @@ def _credentials() -> tuple[str, str]:
     user, colon, secret = text.partition(":")  # a token has no colon in it
     user, secret = (user, secret) if colon else ("", text)
     if not secret or not text.isprintable() or not (user or secret.isascii()):
-        raise AirflowApiError(f"{place} is not one line with a token or user:password", remedy=CREDENTIALS)
+        raise AirflowApiError(f"{place} must be a single line with a token or user:password", remedy=CREDENTIALS)
     return user, secret
 
 
@@ -272,5 +273,5 @@ def _read(answer: Any) -> bytes:
     while chunk := answer.read1(1 << 20):
         content += chunk
         if time.monotonic() > deadline or len(content) > MOST_BYTES:
-            raise TimeoutError(f"its answer is not complete after {SECONDS:g} s or {MOST_BYTES} bytes")
+            raise TimeoutError(f"its answer was not complete after {SECONDS:g} s or {MOST_BYTES} bytes")
     return content

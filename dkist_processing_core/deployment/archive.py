@@ -102,7 +102,7 @@ class Record:
         """Remove it from the archive, which must not hold its files any more."""
         for parent, _, held in os.walk(self.folder / FILES):
             if names := [each for each in held if not UNFINISHED.fullmatch(each)]:
-                raise RetirementError(f"{parent} still holds {', '.join(names)}", remedy="Move them away")
+                raise RetirementError(f"{parent} still contains {', '.join(names)}", remedy="Move them elsewhere")
         shutil.rmtree(self.folder)
 
     def _must_move(self, place: Path, archived: Path, expected: str) -> bool:
@@ -111,13 +111,13 @@ class Record:
             raise RetirementError(f"{place} is missing, and so is {archived}", remedy="Export the release again")
         if is_archived and fingerprint(archived) != expected:
             raise RetirementError(
-                f"{archived} is not the file that was retired: somebody has changed it",
+                f"{archived} is not the file that was retired: it was changed",
                 remedy="Export the release again, and delete its folder in the archive",
             )
         if is_there and is_archived and fingerprint(place) != expected:
             raise RetirementError(
-                f"{place} exists, and is not the file that was retired, which is {archived}",
-                remedy="Move one of them away",
+                f"{place} exists and differs from the file that was retired, {archived}",
+                remedy="Move one of them elsewhere",
             )
         return is_archived and not is_there
 
@@ -136,8 +136,8 @@ def archive_of(dags: Path, archive: Path | None) -> Path:
     place = archive or named.parent / f"{named.name}-retired"
     if any(place.resolve().is_relative_to(each.resolve()) for each, _ in folders(dags)):
         raise RetirementError(
-            f"the archive {place} is in the DAG folder {dags}, where Airflow would load what is in it",
-            remedy="Name a folder outside of it with --archive",
+            f"the archive {place} is in the DAG folder {dags}, so Airflow would load its files",
+            remedy="Name a folder outside the DAG folder with --archive",
         )
     return place.absolute()
 
@@ -203,7 +203,7 @@ def records(archive: Path) -> list[Record]:
 
 def _damaged(file: Path, why: str) -> RetirementError:
     return RetirementError(
-        f"{file} is damaged, or of a later release of this library: {why}",
+        f"{file} is damaged, or was written by a later release of this library: {why}",
         remedy="Move its folder out of the archive; the DAG files are in it",
     )
 
@@ -211,10 +211,10 @@ def _damaged(file: Path, why: str) -> RetirementError:
 def _checked(record: Record) -> Record:
     for each in map(Path, (*record.files, *record.manifests)):
         if each.is_absolute() or ".." in each.parts:
-            raise ValueError(f"{each} leads out of the DAG folder")
+            raise ValueError(f"{each} is outside the DAG folder")
     for held in record.manifests.values():
         if not (isinstance(held["pools"], dict) and all(map(manifest.is_entry, held["entries"]))):
-            raise ValueError("manifests: not as an export writes them")
+            raise ValueError("its manifests are not in the form that an export writes")
     return record
 
 

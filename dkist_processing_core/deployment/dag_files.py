@@ -59,10 +59,10 @@ def read(folder: Path, path: Path) -> DagFile | str:
         if not texts:
             return FOREIGN
         if path.suffix == ".zip" and len(texts) != _modules(path):
-            return "an archive with files that this library has not exported"
+            return "an archive with files that were not exported by this library"
         workflows = [each for name, text in texts for each in exported_in(name, text)]
         if not (workflows and all(_is_as_exported(text) for _, text in texts)):
-            return "not as exported: it has other statements, or was written by hand"
+            return "not as exported: it contains other statements, or was written by hand"
     except NeededEnvironmentsError as error:
         return error.what
     except OSError as error:

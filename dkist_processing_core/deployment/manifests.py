@@ -22,7 +22,7 @@ def check(folder: Path) -> None:
         content = atomic.read(folder / name)
         if content and not is_ours(content):
             raise RetirementError(
-                f"{folder / name} is damaged, or no export wrote it, so it cannot be brought up to date",
+                f"{folder / name} is damaged or was not written by an export, so it cannot be updated",
                 remedy="Move it out of the folder, or export again",
             )
 

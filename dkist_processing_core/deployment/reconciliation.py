@@ -53,8 +53,8 @@ def unreported(api: AirflowApi, *, since: datetime, until: datetime) -> Iterator
     """
     if api.version < HAS_XCOM:
         raise AirflowApiError(
-            f"what is reported cannot be known with Airflow {'.'.join(map(str, api.version))}, where tasks do not "
-            "write an XCom about it",
+            f"Airflow {'.'.join(map(str, api.version))} does not show which failures were reported, since its tasks do "
+            "not record that in an XCom",
             remedy="Use Airflow 3.1 or later",
         )
     workflow_of = cache(lambda dag_id: _workflow(dag_id, api.dag(dag_id) or {}))
@@ -77,8 +77,8 @@ def unreported(api: AirflowApi, *, since: datetime, until: datetime) -> Iterator
             if isinstance(error, AirflowApiError):
                 raise
             raise AirflowApiError(
-                f"what Airflow says of a failed task has an unknown form: {type(error).__name__}: {error}",
-                remedy="Install the release of this library that knows this version of Airflow",
+                f"Airflow describes a failed task in an unknown form: {type(error).__name__}: {error}",
+                remedy="Install a release of this library that supports this version of Airflow",
             ) from error
         # Whoever has reported it may not have known the try. Airflow deletes XComs when a task runs again.
         if failure and not (is_reported(failure) or is_reported(replace(failure, try_number=None))):

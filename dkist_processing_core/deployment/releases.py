@@ -130,6 +130,6 @@ def _remarks(folder: Path, files: Iterable[DagFile]) -> Iterable[str]:
             for file in held:
                 name = Path(file.path).name
                 if name not in digests:
-                    yield f"{file.path} is in no manifest"
+                    yield f"{file.path} is not listed in the manifest"
                 elif file.fingerprint.startswith("sha256:") and f"sha256:{digests[name]}" != file.fingerprint:
-                    yield f"{file.path} is not the file that the manifest describes"
+                    yield f"{file.path} differs from the file that the manifest describes"

@@ -20,10 +20,10 @@ from dkist_processing_core.export import manifest
 
 __all__ = ["Plan", "plan", "recover", "restore", "retire"]
 
-WAIT = "Correct that, or wait for the end of what is going on, then try again"
+WAIT = "Correct that, or wait until the runs have ended, then try again"
 LISTED = 20
 UNKNOWN = "if Airflow has never loaded them, give --airflow-is-stopped instead of the address"
-AGAIN = "Correct that, then run the same command again, which puts back what is missing"
+AGAIN = "Correct that, then run the same command again; it restores what is missing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +72,8 @@ def retire(release: Release, deployed: Deployed, api: AirflowApi | None, *, arch
         return _retire(release, deployed, api, archive=archive, reason=reason)
     except OSError as error:
         raise RetirementError(
-            f"{release.name} is not retired, and all is as it was: {error}",
-            remedy=f"Make sure that you may write to {deployed.folder} and {archive}, and that there is space",
+            f"{release.name} was not retired, and nothing was changed: {error}",
+            remedy=f"Make sure that you can write to {deployed.folder} and {archive}, and that the disk is not full",
         ) from error
 
 
@@ -86,7 +86,7 @@ def _retire(release: Release, deployed: Deployed, api: AirflowApi | None, *, arc
     with locked(archive), locked(*{(dags / each.path).parent for each in release.files}):
         for file in release.files:
             if fingerprint(dags / file.path) != file.fingerprint:
-                raise RetirementError(f"{dags / file.path} has changed meanwhile", remedy="Try again")
+                raise RetirementError(f"{dags / file.path} has changed in the meantime", remedy="Try again")
         record = begin(archive, dags, release, unpause=list(seen.to_pause), reason=reason)
         try:
             _pause(api, seen.to_pause)
@@ -139,7 +139,7 @@ def restore(
                 _unpause_or_say(each, api, say)
                 each.delete()
             except OSError as error:
-                raise RetirementError(f"{each.name} is not restored completely: {error}", remedy=AGAIN) from error
+                raise RetirementError(f"{each.name} was not restored completely: {error}", remedy=AGAIN) from error
     return restored
 
 
@@ -156,7 +156,7 @@ def _refuse(release: Release, reasons: Iterable[str]) -> None:
         listed = "".join(f"\n    {each}" for each in reasons[:LISTED])
         if len(reasons) > LISTED:
             listed += f"\n    and {len(reasons) - LISTED} more"
-        raise RetirementError(f"{release.name} is not retired:{listed}", remedy=WAIT)
+        raise RetirementError(f"{release.name} was not retired:{listed}", remedy=WAIT)
 
 
 def _pause(api: AirflowApi | None, dag_ids: Iterable[str]) -> None:
@@ -178,7 +178,7 @@ def _unpause_or_say(record: Record, api: AirflowApi | None, say: Callable[[str],
     if api:
         _unpause(api, record.unpause)
     elif record.unpause:
-        say(f"Warning: still paused in Airflow, and not before: {', '.join(record.unpause)}")
+        say(f"Warning: still paused in Airflow, but not paused before: {', '.join(record.unpause)}")
 
 
 def _undo(record: Record, dags: Path, api: AirflowApi | None, cause: BaseException) -> None:

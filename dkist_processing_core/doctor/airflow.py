@@ -42,7 +42,7 @@ def check_airflow(machine: Machine) -> Finding:
     machine.airflow = _ask("options", "Correct Airflow's configuration until this works: airflow config list")
     version = machine.airflow["version"]
     if not SpecifierSet(SUPPORTED).contains(version, prereleases=True):
-        raise CheckError(f"Airflow {version} is installed, and {SUPPORTED} is supported", INSTALL)
+        raise CheckError(f"Airflow {version} is installed, but only {SUPPORTED} is supported", INSTALL)
     return Finding.ok(f"{version}, {machine.airflow['[core] executor']}")
 
 
@@ -52,7 +52,7 @@ def check_database(machine: Machine) -> Finding:
     if error := answer.get("error"):
         raise CheckError(error, f"Check [database] sql_alchemy_conn and its server: airflow db check; then: {MIGRATE}")
     machine.pools = answer["pools"]
-    return Finding.ok(f"it answers, and has {len(machine.pools)} pools")
+    return Finding.ok(f"it answers and has {len(machine.pools)} pools")
 
 
 def check_pools(machine: Machine) -> Finding:
@@ -63,13 +63,13 @@ def check_pools(machine: Machine) -> Finding:
         raise CheckError(f"{folder}, where Airflow looks for DAG files, is not a folder", remedy)
     for name, is_sound in ((MANIFEST, is_manifest), (POOLS, _is_object)):
         if not is_sound(atomic.read(folder / name) or b""):
-            found = f"{folder / name} is not what an export writes, so which pools are needed is not known"
+            found = f"{folder / name} was not written by an export, so the pools that are needed are unknown"
             return Finding.warning(found, "Export the workflows again (dkist-processing-core export); see also --dags")
     definitions = json.loads(atomic.read(folder / POOLS) or b"{}")
     needed = {pool for entry in read_entries(folder) for pool in entry["pools"]} | definitions.keys()
     if not needed:
         # Files without them, as of the published line, may need pools nevertheless.
-        found = f"there is neither a {MANIFEST} nor a {POOLS} in {folder}, so which pools are needed is not known"
+        found = f"{folder} contains neither {MANIFEST} nor {POOLS}, so the pools that are needed are unknown"
         remedy = f"Copy {MANIFEST} and {POOLS} of each export to that folder, or name the folder that has them (--dags)"
         return Finding.warning(found, remedy)
     if missing := sorted(needed - set(machine.pools) - {ResourceQueue.DEFAULT.pool}):

@@ -48,7 +48,7 @@ def check_settings(machine: Machine) -> Finding:
             read(machine.variables)
         except ConfigurationError as error:
             raise CheckError(f"DKIST_ENVIRONMENT_{name}: {error}", remedy) from error
-    return Finding.ok("every variable can be read")
+    return Finding.ok("all variables are valid")
 
 
 def check_tls(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
@@ -80,11 +80,11 @@ def _certificate(context: ssl.SSLContext, connection: socket.socket, host: str) 
         with context.wrap_socket(connection, server_hostname=host) as wrapped:
             certificate = wrapped.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
-        remedy = "Set DKIST_ISB_CA_FILE to the certificates of the authority that has signed that of the bus."
+        remedy = "Set DKIST_ISB_CA_FILE to the certificates of the authority that signed the certificate of the bus."
         if error.verify_code == 10:  # noqa: PLR2004 - X509_V_ERR_CERT_HAS_EXPIRED
             remedy = "Renew the certificate of the bus: ssl_options.certfile in rabbitmq.conf."
         elif "not valid for" in error.verify_message or "mismatch" in error.verify_message:
-            remedy = "Name the bus in MESH_CONFIG as its certificate does."
+            remedy = "Use the host name of the certificate as the address of interservice-bus in MESH_CONFIG."
         raise CheckError(f"{host}: {error.verify_message}", remedy) from error
     except TimeoutError:
         return Finding.not_checked("see bus")  # which says that nobody answers there

@@ -60,11 +60,11 @@ def check_cache_folder(machine: Machine) -> Finding:
             remedy = f"chown {os.geteuid()} {folder} && chmod go-w {folder}, once you know who has put what into it"
         raise CheckError(found, remedy) from error
     if folder.exists() and not is_writable(folder):
-        found = f"{folder} can only be read, so no environment can be built in it"
-        remedy = f"Correct owner and mode of {folder}, or mount it writable; or set DKIST_ENVIRONMENT_CACHE."
+        found = f"{folder} is read-only, so no environment can be built in it"
+        remedy = f"Correct the owner and mode of {folder}, or mount it writable; or set DKIST_ENVIRONMENT_CACHE."
         if not any(environments(root)):
             raise CheckError(found, remedy)
-        return Finding.warning(f"{found}; those in it can be used", remedy)
+        return Finding.warning(f"{found}; its environments can be used", remedy)
     if reason := why_not_persistent(folder):
         found = f"{folder} is lost at a restart: {reason}"
         return Finding.warning(found, "Set DKIST_ENVIRONMENT_CACHE to a folder that is kept across restarts.")
@@ -80,7 +80,7 @@ def check_locks(machine: Machine) -> Finding:
     """Lock a file in the cache, exclusively and shared, and let another process ask for the same lock."""
     folder = nearest(check_cache(cache_folder(machine.variables)))
     if not is_writable(folder):
-        return Finding.not_needed("nothing is built in a cache that can only be read")
+        return Finding.not_needed("nothing is built in a read-only cache")
     try:
         # The name is none of an environment, so that nothing else takes it for one.
         with tempfile.NamedTemporaryFile(prefix=".doctor-", dir=folder) as file:
@@ -109,12 +109,12 @@ def check_disk(machine: Machine) -> Finding:
     root = cache_folder(machine.variables)
     free = free_bytes(root)
     if free < ENVIRONMENT_BYTES:
-        found = f"{size(free)} are free for {root}, and one environment may need {size(ENVIRONMENT_BYTES)}"
+        found = f"{size(free)} is free for {root}, and one environment may need {size(ENVIRONMENT_BYTES)}"
         remedy = "Free space: dkist-processing-core environments prune --max-size 0; or set DKIST_ENVIRONMENT_CACHE to "
         raise CheckError(found, f"{remedy}a folder on a larger disk.")
     limit = max_size(machine.variables)
     if free < limit and (room := free + sum(each.size for each in environments(root))) < limit:
-        found = f"environments may take {size(limit)}, and there is room for {size(room)} of them at {root}"
+        found = f"environments may take {size(limit)}, but {root} has room for only {size(room)}"
         most = max(room * 9 // 10 // 1024**3, 1)
         return Finding.warning(found, f"export DKIST_ENVIRONMENT_MAX_SIZE={most}G")
-    return Finding.ok(f"{size(free)} are free for {root}; environments may take {size(limit)} in all")
+    return Finding.ok(f"{size(free)} is free for {root}; environments may take {size(limit)} in all")

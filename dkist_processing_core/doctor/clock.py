@@ -28,7 +28,7 @@ def check_clock(machine: Machine) -> Finding:
             answer = answers.get(url, seconds=SECONDS)
             if answer.date is not None:
                 return _compare(answer.at - answer.date.timestamp(), address(url))
-    return Finding.not_checked("no server that is asked by HTTP has told the time")
+    return Finding.not_checked("no server that is reached by HTTP sent the time")
 
 
 def _compare(offset: float, server: str) -> Finding:

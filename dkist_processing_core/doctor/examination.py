@@ -77,7 +77,7 @@ def _supervise(examined: _Examined, others: Mapping[str, _Examined], machine: Ma
             _make(examined, machine)
     except RuntimeError as error:  # no thread can be started
         remedy = "Raise the limit on the processes of this user (ulimit -u)."
-        examined.finding = Finding.failed(f"the check cannot be made: {error}", remedy)
+        examined.finding = Finding.failed(f"the check could not be run: {error}", remedy)
     finally:
         examined.is_done.set()
 
@@ -106,7 +106,7 @@ def _make(examined: _Examined, machine: Machine) -> None:
             found.append(error.finding)
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
-            found.append(Finding.failed(f"the check itself has failed: {what}", "Please report this, with this line."))
+            found.append(Finding.failed(f"the check itself failed: {what}", "Please report this, with this line."))
 
     # A daemon thread, which is left behind if it does not return.
     thread = threading.Thread(target=call, name=f"dkist-check-{check.name}", daemon=True)

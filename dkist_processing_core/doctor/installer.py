@@ -64,7 +64,7 @@ def check_python(machine: Machine) -> Finding:
     found = own if interpreter.path == sys.executable else f"{own}, and {interpreter.path} is {interpreter.version}"
     if not SpecifierSet(supported).contains(interpreter.version, prereleases=True):
         remedy = f"unset DKIST_PYTHON, or set it to a Python {supported}"
-        raise CheckError(f"{found}, and environments need Python {supported}", remedy)
+        raise CheckError(f"{found}, but environments need Python {supported}", remedy)
     return Finding.ok(found)
 
 
@@ -79,8 +79,8 @@ def check_uv(machine: Machine) -> Finding:
     python = machine.interpreter.path
     status, _ = _run([python, "-I", "-c", "import ensurepip, venv"], machine.variables)
     if status:
-        raise CheckError(f"there is no uv, and {python} has no venv with pip, so nothing can be built", remedy)
-    return Finding.warning(f"there is no uv; {python} -m venv and pip build environments, which takes longer", remedy)
+        raise CheckError(f"uv is not installed, and {python} has no venv with pip, so nothing can be built", remedy)
+    return Finding.warning(f"uv is not installed; {python} -m venv and pip build environments, but slower", remedy)
 
 
 def check_index(machine: Machine) -> Finding:
@@ -98,7 +98,7 @@ def check_index(machine: Machine) -> Finding:
     if status:
         remedy, _, said = cause(status, redactor(variables)(output).splitlines()).text.partition(" It says: ")
         if not said:
-            remedy, said = "Read that message, and check what answers at the address of the index.", remedy
+            remedy, said = "Read that message, and check which server answers at the address of the index.", remedy
         raise CheckError(f"{index}: {said}", f"{remedy} The settings are PIP_INDEX_URL and PIP_FIND_LINKS.")
     return _judged(index, output)
 

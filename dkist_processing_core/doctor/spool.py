@@ -40,11 +40,11 @@ def check_spool(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
         found = f"{folder} cannot be written: {error.strerror or error} ({error.filename or folder})"
         raise CheckError(found, SET_FOLDER) from error
     if waiting:
-        return Finding.warning(f"{waiting} messages wait in {folder}", "dkist-processing-core messages send")
+        return Finding.warning(f"{waiting} messages are pending in {folder}", "dkist-processing-core messages send")
     if reason := why_not_persistent(folder):
         return Finding.warning(f"{folder} is lost at a restart: {reason}", SET_FOLDER)
     if free < LEAST_BYTES:
-        return Finding.warning(f"{size(free)} are free for {folder}", "Free space there (df -h).")
+        return Finding.warning(f"only {size(free)} is free for {folder}", "Free space there (df -h).")
     if not os.environ.get("DKIST_ISB_SPOOL"):
         return Finding.warning(f"DKIST_ISB_SPOOL is not set, so {folder} is used", f"export DKIST_ISB_SPOOL={folder}")
     return Finding.ok(f"{folder}, {size(free)} free")

@@ -50,7 +50,7 @@ def check_time_outs(machine: Machine) -> Finding:
         return Finding.failed(found, "; ".join(each.remedy for each in wrong))
     shown = [f"{each.what} {each.seconds:g} s < {each.limit_name} {each.limit:g} s" for each in orders]
     if machine.airflow.get("broker") in OF_RABBITMQ:
-        shown.append("consumer_timeout of RabbitMQ cannot be seen from here")
+        shown.append("consumer_timeout of RabbitMQ cannot be read from here")
     return _visibility(machine) or Finding.ok("; ".join(shown) or "none of them is known here")
 
 
@@ -104,7 +104,7 @@ def _visibility(machine: Machine) -> Finding | None:
     if seconds is None or seconds >= DAY:  # a day is what Airflow sets
         return None
     return Finding.warning(
-        f"{name} is {seconds:g} s; a task that takes longer is given to another worker as well",
+        f"{name} is {seconds:g} s; a task that takes longer is also given to another worker",
         f"export AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT={DAY:.0f}, or more than the longest task",
     )
 

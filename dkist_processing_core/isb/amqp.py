@@ -139,7 +139,7 @@ class Connection:
         self.blocked = getattr(frame.method, "reason", "")
 
     def _with_block(self, reason: str, *, retryable: bool) -> PublishError:
-        blocked = f"; it takes no messages ({self.blocked})" if self.blocked else ""
+        blocked = f"; it blocks publishers ({self.blocked})" if self.blocked else ""
         return PublishError(f"{reason}{blocked}", retryable=retryable)
 
 

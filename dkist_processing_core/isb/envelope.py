@@ -50,15 +50,15 @@ class Envelope:
             value = getattr(envelope, name)
             # A text that UTF-8 cannot encode is a ValueError as well.
             if not isinstance(value, str) or len(value.encode()) > SHORT_STRING:
-                raise ValueError(f"{name} is not a text of at most {SHORT_STRING} bytes: {value!r:.80}")
+                raise ValueError(f"{name} is not a string of at most {SHORT_STRING} bytes: {value!r:.80}")
         if not envelope.routing_key or not envelope.queue:
             raise ValueError("routing_key or queue is empty")
         # RabbitMQ removes it, so the answer to its declaration is about another name, and is waited for in vain.
         if {"\r", "\n"} & {*envelope.queue}:
-            raise ValueError(f"queue has a line break: {envelope.queue!r:.80}")
+            raise ValueError(f"queue contains a line break: {envelope.queue!r:.80}")
         if not isinstance(envelope.timestamp, int) or not 0 <= envelope.timestamp < LONG_LONG:
             raise ValueError(f"timestamp is not a number of seconds: {envelope.timestamp!r:.80}")
         if not isinstance(envelope.body, str):
-            raise ValueError(f"body is not a text: {envelope.body!r:.80}")  # noqa: TRY004 - the file is at fault
+            raise ValueError(f"body is not a string: {envelope.body!r:.80}")  # noqa: TRY004 - the file is at fault
         envelope.body.encode()
         return envelope

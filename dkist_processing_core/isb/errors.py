@@ -73,7 +73,7 @@ def as_publish_error(error: BaseException) -> PublishError:
         remedy = "is there a broker at this port, and does it require TLS?"
     text = f"{type(cause).__name__}: {cause}"
     if isinstance(cause, (AMQPConnectorStackTimeout, ConnectionOpenAborted)):  # by pika, whose text is about itself
-        text = "what listens at this port did not answer as a broker does before the time limit"
+        text = "the server at this port did not answer as a broker does before the time limit"
     return PublishError(f"{text} ({remedy})" if remedy else text, retryable=retryable)
 
 

@@ -151,7 +151,7 @@ class _Delivery:
                     channel.probe()
                     for refusal in channel.refusals:
                         logger.warning(
-                            "Publishing to %s without a declaration that was refused: %s",
+                            "The broker refused a declaration for %s, so messages are published without it: %s",
                             queue,
                             refusal,
                         )

@@ -103,9 +103,9 @@ class InterserviceBusConfiguration(BaseSettings):
         try:
             parsed = json.loads(value) if isinstance(value, str) else value
         except ValueError as error:
-            raise _mesh_config_error(value, f"is no JSON ({error})") from None
+            raise _mesh_config_error(value, f"is not JSON ({error})") from None
         if not isinstance(parsed, Mapping):
-            raise _mesh_config_error(value, "is no JSON object")
+            raise _mesh_config_error(value, "is not a JSON object")
         services = {}
         for name, service in parsed.items():
             try:
@@ -114,7 +114,7 @@ class InterserviceBusConfiguration(BaseSettings):
                 faults = "; ".join(
                     f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in error.errors()
                 )
-                raise _mesh_config_error(value, f"does not say where {name!r} is ({faults})") from None
+                raise _mesh_config_error(value, f"has no valid address for {name!r} ({faults})") from None
         return services
 
     def service_mesh_detail(self, service_name: str, default_mesh_service: Any = DEFAULT_MESH_SERVICE) -> Any:

@@ -34,7 +34,7 @@ def resumed(spec: WorkflowSpec, number: int, stack: ExitStack, *, allow_changes:
     done = [name for name, task in before.current.items() if task.state == SUCCESS]
     changes = [f"{name} {what}" for name in done if (what := _change(before.nodes[name], nodes.get(name)))]
     if done and (version := before.started["workflow"]["version"]) != spec.version:
-        changes.insert(0, f"the workflow was of version {version} and is of version {spec.version}")
+        changes.insert(0, f"the version of the workflow was {version} and is now {spec.version}")
     if changes and not allow_changes:
         listed = "".join(f"\n    {each}" for each in changes)
         raise ResumeError(
@@ -65,9 +65,10 @@ def _change(old: Mapping[str, Any], node: NodeSpec | None) -> str:
     if node is None:
         return "is no longer in the workflow"
     if old["task"] != node.task:
-        return f"was {old['task']} and is {node.task}"
+        return f"was {old['task']} and is now {node.task}"
     if tuple(old["upstreams"]) != node.upstreams:
         return (
-            f"had the upstreams {', '.join(old['upstreams']) or 'none'} and has {', '.join(node.upstreams) or 'none'}"
+            f"had the upstreams {', '.join(old['upstreams']) or 'none'} and now has "
+            f"{', '.join(node.upstreams) or 'none'}"
         )
     return ""

@@ -107,7 +107,7 @@ def freeze(  # noqa: PLR0913 - one for each option
         known = {_name(each) for each in everything}
         for unknown in upgraded.keys() - known:
             raise FreezeError(
-                f"{upgraded[unknown]!r} is not among what is frozen{did_you_mean(unknown, known)}",
+                f"{upgraded[unknown]!r} is not frozen{did_you_mean(unknown, known)}",
                 remedy="Name a distribution that is",
             )
         base = resolve.needed_by([], pins=everything) if names else everything

@@ -166,7 +166,7 @@ def _taken_by(name: str, module: str) -> str:
 def _one_line(what: str, text: str) -> str:
     if not text.isprintable():
         raise NewPackageNameError(
-            f"the {what} {text!r} contains a character that is not printed", remedy="Write it on one line"
+            f"the {what} {text!r} contains a non-printable character", remedy="Write it on one line"
         )
     return text
 

@@ -66,7 +66,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
     exported_by
         The release of this library that wrote the file.
     name, version
-        Name and version of the workflow; ``{name}_{version}`` is Airflow's dag id.
+        Name and version of the workflow; ``{name}_{version}`` is Airflow's DAG id.
     distribution
         Name of the distribution that the task environments install.
     tags

@@ -32,5 +32,5 @@ def missing_callbacks(file: str) -> str:
         logger.warning("%s: %s", file, WARNING)
         return WARNING
     except Exception:
-        logger.debug("Airflow has no check of %s that could end its DAG processor", file, exc_info=True)
+        logger.debug("Airflow does not check %s in a way that could end its DAG processor", file, exc_info=True)
     return ""

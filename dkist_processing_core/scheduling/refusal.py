@@ -16,7 +16,7 @@ def refuse_workflow(name: str, exported_by: str, protocols: tuple[object, int], 
     """Raise an `UnsupportedDagFileError` about a protocol, that of the file and ours, or else about unknown keys."""
     stated, known = protocols
     if stated != known:
-        raise UnsupportedDagFileError(f"The file states protocol {stated!r}; this release knows {known}", exported_by)
+        raise UnsupportedDagFileError(f"The file has protocol {stated!r}; this release supports {known}", exported_by)
     raise _unknown_keys(f"The workflow {name!r}", unknown, exported_by)
 
 
@@ -34,4 +34,4 @@ def refuse_task(task_id: str, workflow: tuple[str, str] | None, unknown: Iterabl
 
 def _unknown_keys(subject: str, keys: Iterable[str], exported_by: str) -> UnsupportedDagFileError:
     shown = ", ".join(map(repr, sorted(keys)))
-    return UnsupportedDagFileError(f"{subject} has {shown}, which this release does not know", exported_by)
+    return UnsupportedDagFileError(f"{subject} has {shown}, which this release does not support", exported_by)

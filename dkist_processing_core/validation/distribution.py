@@ -29,13 +29,13 @@ def version_faults(declarations: Iterable[Declaration]) -> Iterator[Fault]:
             continue
         if text.lower().startswith("v"):
             yield declaration.fault(
-                f"its version is {text!r}, and that of the release is {str(version)!r}, so their names would differ",
+                f"its version is {text!r}, but that of the release is {str(version)!r}, so their names would differ",
                 remedy=f"Leave out the 'v': {text[1:]}",
             )
         known, first = spellings.setdefault(version, (text, declaration))
         if known != text:
             yield declaration.fault(
-                f"its version {text!r} is the same as {known!r} of {first.workflow.workflow_name} in another spelling",
+                f"its version {text!r} is another spelling of the version {known!r} of {first.workflow.workflow_name}",
                 remedy="Spell it the same in all workflows, as the release does",
             )
 
@@ -68,7 +68,7 @@ def missing_frozen(declarations: Iterable[Declaration]) -> Iterator[Fault]:
         if FROZEN not in extras_in(metadata(name).get_all("Provides-Extra")):
             yield declaration.fault(
                 f"{name} has no extra {FROZEN!r}, so its tasks run with what is newest when an environment is built",
-                remedy="Add it to its pyproject.toml, with the versions of all that it needs",
+                remedy="Add it to its pyproject.toml with pinned versions of all its dependencies: run freeze",
             )
 
 

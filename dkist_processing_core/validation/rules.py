@@ -64,7 +64,7 @@ def _same_dag_id(declarations: list[Declaration]) -> Iterator[Fault]:
         dag_id = declaration.workflow.dag_name
         if first.setdefault(dag_id, declaration.where) != declaration.where:
             yield declaration.fault(
-                f"its dag id {dag_id!r} is also that of {first[dag_id]}",
+                f"its DAG id {dag_id!r} is also used by {first[dag_id]}",
                 remedy="Give one of them another name, or another detail",
             )
 
@@ -82,8 +82,8 @@ def _workflow_faults(declaration: Declaration) -> Iterator[Fault]:
     for node in workflow.nodes:
         if missing := ", ".join(sorted(getattr(node.task, "__abstractmethods__", ()))):
             yield declaration.fault(
-                f"its class leaves {missing} abstract, so it cannot be run",
-                remedy=f"Write {missing}, or add a subclass that does",
+                f"its class does not implement {missing}, so it cannot be run",
+                remedy=f"Implement {missing}, or add a subclass that does",
                 task=node.name,
             )
         for what, remedy in class_faults(node.task):

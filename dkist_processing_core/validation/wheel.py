@@ -77,7 +77,7 @@ def wheel_faults(path: Path, declarations: Iterable[Declaration]) -> Iterator[Fa
     try:
         wheel = _Wheel.read(path)
     except (InvalidWheelFilename, OSError, ValueError, zipfile.BadZipFile) as error:
-        yield Fault(where=str(path), what=f"it is not a wheel that can be read: {error}", remedy="Build it again")
+        yield Fault(where=str(path), what=f"it is not a readable wheel: {error}", remedy="Build it again")
         return
     own = []
     for declaration in declarations:
@@ -87,7 +87,7 @@ def wheel_faults(path: Path, declarations: Iterable[Declaration]) -> Iterator[Fa
             yield from _faults(wheel, declaration)
         else:
             yield declaration.fault(
-                f"its tasks are installed from {distribution}, and the wheel is of {wheel.name}",
+                f"its tasks are installed from {distribution}, but the wheel belongs to {wheel.name}",
                 remedy="Name the wheel of the package that declares the workflow",
             )
     # Each module of a task is looked at with its class.
@@ -104,7 +104,7 @@ def _faults(wheel: _Wheel, declaration: Declaration) -> Iterator[Fault]:
     version = declaration.workflow.workflow_version
     if version != DEFAULT_BUILD_VERSION and as_version(version) != wheel.version:
         yield declaration.fault(
-            f"its version is {version}, and that of the wheel is {wheel.version}",
+            f"its version is {version}, but the version of the wheel is {wheel.version}",
             remedy="Set BUILD_VERSION to the version of the wheel",
         )
     for node in declaration.workflow.nodes:

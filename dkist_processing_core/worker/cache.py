@@ -58,8 +58,8 @@ WRITABLE_BY_OTHERS = 0o022
 LOCK_POLL_SECONDS = 0.05
 LOG_SECONDS = 0.5
 OWNER_REMEDY = (
-    "Make sure that nobody has put anything in it, then correct that with chown and chmod go-w; or set "
-    "DKIST_ENVIRONMENT_CACHE to a folder of which that is true."
+    "Make sure that nobody else has put anything in it, then correct its owner and mode with chown and chmod go-w; or "
+    "set DKIST_ENVIRONMENT_CACHE to a folder with the right owner and mode."
 )
 REMEDY = "Set DKIST_ENVIRONMENT_CACHE to a folder on a local disk that belongs to the user of the worker."
 
@@ -115,8 +115,8 @@ def _check_path(root: Path) -> None:
     if not str(root).isprintable() or os.pathsep in str(root):
         raise WorkerError(
             MISCONFIGURED,
-            f"the environment cache {str(root)!r} has a character in its path that no virtual environment may have: a "
-            f"colon, a line break, or another one that cannot be printed. {REMEDY}",
+            f"the path of the environment cache {str(root)!r} contains a character that a virtual environment does not "
+            f"allow: a colon, a line break, or another non-printable character. {REMEDY}",
         )
 
 

@@ -14,15 +14,15 @@ from dkist_processing_core.worker.supervise import SIGNALLED
 __all__ = ["NOT_FOUND", "Cause", "cause"]
 
 LINE_CHARACTERS = 300
-NOT_FOUND = "Check that this release is on the package index that this worker uses, and that it may read it there."
+NOT_FOUND = "Check that this release is on the package index that this worker uses, and that the worker may read it."
 # Patterns of the messages of uv and pip, and what to do. The surest come first: a release that is not found may only be
 # one whose index did not answer. The second half are those that a cache which is damaged, or another user's, can cause.
 # None matches a part of a name with hyphens, since a message may name packages such as async-timeout.
 NOT_BY_CACHE = {
     # pip names the file in the line after its message.
     r"hash mismatch for|^[^ ]+==[^ ]+ from .*:$": (
-        "A file on the package index is not the one in the lock of the workflow: it was replaced since. If that is "
-        "right, lock the environment again."
+        "A file on the package index differs from the one in the lock file of the workflow: it was replaced later. If "
+        "that is intended, lock the environment again."
     ),
     r"this environment cannot run a task": "Another build of the same release would not help.",
     r"no space left|disk quota exceeded": (
@@ -48,17 +48,17 @@ NOT_BY_CACHE = {
         "http_proxy), and the network; if they are right, try again."
     ),
     r"(client|server) error \(\d+|http error \d+|\b5\d\d (server )?error|unsupported .content-type.": (
-        "What answers at the address of the package index does not answer as an index does. Check the address, and the "
+        "The server at the address of the package index does not answer as an index does. Check the address, and the "
         "log of the server or proxy there; if both are right, try again."
     ),
 }
 MAYBE_BY_CACHE = {
     r"permission denied|read-only file system|operation not permitted": (
-        "The installer may not read, write or run a file that it needs. Correct the owner, the mode or the mount of it."
+        "The installer may not read, write or run a file that it needs. Correct the owner, mode or mount of that file."
     ),
     r"no version of|not found in the|no matching distribution|could not find a version": NOT_FOUND,
     r"no solution found|resolutionimpossible|conflicting dependencies": (
-        "What the release, its dependencies and the constraints require cannot be had together. Correct one of them."
+        "The requirements of the release, its dependencies and the constraints are in conflict. Correct one of them."
     ),
 }
 
@@ -73,7 +73,7 @@ class Cause(NamedTuple):
 def cause(status: int, output: Iterable[str]) -> Cause:
     """Return what the exit status of an installer and its last lines say about the cause."""
     if status == SIGNALLED + signal.SIGKILL:
-        text = "It was killed (SIGKILL); if nobody did that, the worker ran out of memory."
+        text = "It was killed (SIGKILL); if nobody killed it, the worker ran out of memory."
         return Cause(text, may_be_its_cache=False)
     lines = [line for line in output if line]
     for pattern, remedy in {**NOT_BY_CACHE, **MAYBE_BY_CACHE}.items():

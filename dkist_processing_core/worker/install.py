@@ -69,7 +69,7 @@ def build(
     if os.path.lexists(path) and not is_ours(path) and not _is_empty_folder(path):
         raise WorkerError(
             MISCONFIGURED,
-            f"{path}, where the environment would be built, was not made by this program, so it is not replaced. "
+            f"{path}, where the environment would be built, was not created by this program, so it is not replaced. "
             "Remove it, or move it elsewhere.",
         )
     # What decides what a task runs must not become writable for others.
@@ -124,7 +124,7 @@ def _install(
             ask = partial(run, again, settings, folder, partial(_show, output, redact))
             why = _cause(installer, status, output, ask)
             raise InstallerError(
-                f"the environment for {request.requirement} {problem}. The log has what the installer said. {why.text}",
+                f"the environment for {request.requirement} {problem}. The log has the installer's output. {why.text}",
                 may_be_its_cache=why.may_be_its_cache,
             )
 
@@ -183,8 +183,8 @@ def _check_lock(
     if run(installer.check, {**variables, **nothing}, path, partial(_show, output, redactor(variables))):
         raise WorkerError(
             UNAVAILABLE,
-            f"the environment for {request.requirement} could not be built: the lock of the workflow lacks something "
-            f"that it needs, or has another version of it. Lock the environment again. {installer.name} says: "
+            f"the environment for {request.requirement} could not be built: the lock file of the workflow lacks a "
+            f"requirement, or has another version of it. Lock the environment again. {installer.name} says: "
             f"{' '.join(filter(None, output))[-1000:]}",
         )
 

@@ -34,7 +34,7 @@ def installer_folders(variables: Mapping[str, str], environments: Path) -> dict[
             for each in (instead.parent, instead):
                 each.mkdir(mode=0o700, exist_ok=True)
             changed[name] = str(instead)
-            log.info(f"{folder} cannot be {reason}. The installer is given {name}={instead}")
+            log.info(f"{folder} cannot be {reason}. The installer gets {name}={instead}")
     return {**variables, **changed}
 
 

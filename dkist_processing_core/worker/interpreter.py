@@ -89,8 +89,8 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
     except ImportError as error:  # the worker program itself needs nothing but the standard library
         raise WorkerError(
             MISCONFIGURED,
-            f"the workflow requires Python {requires}, and {sys.executable} has no packaging, which knows what that "
-            "means. Install this library there with its dependencies.",
+            f"the workflow requires Python {requires}, but the distribution packaging, which interprets that, is not "
+            f"installed in {sys.executable}. Install this library there with its dependencies.",
         ) from error
     version = found.version
     try:
@@ -98,7 +98,7 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
             return found
         path = search_path or os.defpath
         if not (uv := find_uv({"PATH": path})):
-            raise FileNotFoundError("there is no uv on PATH, which would find another one")
+            raise FileNotFoundError("uv, which could find another one, is not on PATH")
         asked = subprocess.run(  # noqa: S603 - no shell
             [uv, *FIND, requires],
             env={**os.environ, "PATH": path},
@@ -109,13 +109,13 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
         )
         other = _interpreter(asked.stdout.strip())
         if not SpecifierSet(requires).contains(other.version, prereleases=True):  # uv reads "==3.12" as "==3.12.*"
-            raise FileNotFoundError(f"uv finds {other.path}, which is {other.version}")
+            raise FileNotFoundError(f"uv found {other.path}, which is {other.version}")
         return other
     except (InvalidSpecifier, OSError, subprocess.SubprocessError, TypeError, ValueError) as error:
         what = getattr(error, "stderr", "") or error
         raise WorkerError(
             MISCONFIGURED,
-            f"the workflow requires Python {requires}, and {found.path} is {version}: {' '.join(str(what).split())}. "
+            f"the workflow requires Python {requires}, but {found.path} is {version}: {' '.join(str(what).split())}. "
             "Install such a Python where uv finds it, or set DKIST_PYTHON to one.",
         ) from error
 

@@ -195,9 +195,10 @@ def _check_by_building(text: str, description: Mapping[str, Any]) -> None:
             )
         [folder] = Path(cache, LAYOUT).glob("*/")
         if names := [
-            each.name or "modules of no distribution" for each in differences(description, read_description(folder))
+            each.name or "modules outside any distribution"
+            for each in differences(description, read_description(folder))
         ]:
             raise EnvironmentLockError(
-                f"what the package index has today is not what is in the environment: {', '.join(names)} differ",
-                remedy="Remove the environment, let it be built from what is there now, and lock that",
+                f"the package index no longer has what is in the environment: {', '.join(names)} differ",
+                remedy="Remove the environment, build it again from the index of today, and lock that one",
             )

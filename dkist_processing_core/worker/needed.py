@@ -88,7 +88,7 @@ def _checked(requirement: object, constraints: object, requires_python: object) 
     for each in (requirement, constraints, requires_python):
         # Linux allows 128 KiB for one variable.
         if not isinstance(each, str) or "\0" in each or len(each.encode()) > MOST_BYTES:
-            raise ValueError(f"{str(each)[:80]!r} is not a text that can be part of an exported file")
+            raise ValueError(f"{str(each)[:80]!r} is not a string that can be part of an exported file")
     return Needed(str(requirement), str(constraints), str(requires_python))
 
 

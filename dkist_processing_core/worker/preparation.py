@@ -53,15 +53,15 @@ def prepare(request: EnvironmentRequest, variables: Mapping[str, str], superviso
         identity = _identity(environment, "")
         if wheel := changed_wheel(settings, request.name, request.version, environment, MARKER):
             log.warning(
-                f"{wheel} is newer than this environment of it. The environment is used as it is. To build it from the "
-                f"wheel, remove it: dkist-processing-core environments remove {environment.name}"
+                f"{wheel} is newer than this environment of it. The environment is used as it is. To rebuild it from "
+                f"the wheel, remove it: dkist-processing-core environments remove {environment.name}"
             )
     elif not is_writable(folder):
         raise WorkerError(
             MISCONFIGURED,
-            f"the environment cache {folder} can only be read, and the environment {environment.name} for "
+            f"the environment cache {folder} is read-only, and the environment {environment.name} for "
             f"{request.requirement} in it is {f'damaged ({reason})' if reason else 'missing'}. Build it where "
-            "the cache is made, or set DKIST_ENVIRONMENT_CACHE to a folder that can be written.",
+            "the cache is filled, or set DKIST_ENVIRONMENT_CACHE to a writable folder.",
         )
     else:
         locks.begin_build()

@@ -43,8 +43,8 @@ LOST_TASK = (
     "so when memory runs out), or somebody has marked the task as failed."
 )
 LOST_WORKER = (
-    "The whole worker has died, or its machine has, or it has lost its connection: Airflow has had no heartbeat of "
-    "this task for too long. The process of the task was killed with it, or ends by itself."
+    "The whole worker or its machine has died, or has lost its connection: Airflow received no heartbeat of this task "
+    "for too long. The process of the task was killed with it, or will end by itself."
 )
 LOST_RUN = (
     "The run failed, and no task has reported a failure. Airflow 3.0 does not say which task it was; its process was "

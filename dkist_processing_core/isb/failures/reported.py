@@ -61,7 +61,7 @@ def _has_record(pattern: str) -> bool:
     try:
         return next((spool_folder() / REPORTED).glob(pattern), None) is not None
     except (OSError, ConfigurationError) as error:
-        logger.debug("It is not known here what is reported: %s", error)
+        logger.debug("Could not determine whether the failure was reported: %s", error)
         return False
 
 

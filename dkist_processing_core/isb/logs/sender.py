@@ -86,7 +86,7 @@ class Sender(threading.Thread):
         """Why records are not sent at the moment; empty if they are."""
         connection = self._connection
         blocked = connection.blocked if connection is not None else ""
-        return f"{self._where}the broker takes no messages ({blocked})" if blocked else self._fault
+        return f"{self._where}the broker blocks publishers ({blocked})" if blocked else self._fault
 
     def close(self) -> None:
         """Send what is left, within the time that the end of a task may take."""

@@ -120,7 +120,7 @@
 
   function spans(one) {
     const heading = make("h3", {}, "Spans");
-    if (!one.spans) return [heading, make("p", { class: "muted" }, "There is no file of spans of this try: it was killed, or its library does not write one.")];
+    if (!one.spans) return [heading, make("p", { class: "muted" }, "This try has no file of spans: it was killed, or its library does not write one.")];
     const recorded = one.spans.spans;
     const total = Math.max(1e-6, one.spans.seconds, ...recorded.map((each) => each.start + (each.seconds || 0)));
     const opened = new Map();
@@ -157,7 +157,7 @@
   function log(one) {
     const heading = make("h3", {}, "Log");
     if (!one.log) {
-      const why = one.executor === "in_process" ? "The task ran in the process of the command, which showed its log." : "There is no log of this try.";
+      const why = one.executor === "in_process" ? "The task ran in the process of the command, which showed its log." : "This try has no log.";
       return [heading, make("p", { class: "muted" }, why)];
     }
     const lines = one.log.records.map(([level, text]) => make("pre", { class: level, "data-level": level }, text));
@@ -177,7 +177,7 @@
     return [
       heading,
       make("div", { class: "log-tools" }, ...boxes, filter, make("code", { class: "muted" }, one.log_file)),
-      before ? make("p", { class: "muted" }, `This is its end; ${size(before)} before it are in the file alone.`) : null,
+      before ? make("p", { class: "muted" }, `Only the end is shown; ${size(before)} before it are in the file.`) : null,
       make("div", { class: "log", tabindex: "0", role: "region", "aria-label": "Log" }, ...(lines.length ? lines : [make("pre", { class: "muted" }, "The log is empty.")])),
     ].filter((each) => each !== null);
   }
