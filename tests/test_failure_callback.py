@@ -26,11 +26,13 @@ from dkist_processing_core.failure_callback import (
     parse_dag_run_id_from_context,
     parse_log_url_from_context,
 )
-from dkist_processing_core.isb import spool
+from dkist_processing_core.isb import pending, publisher, spool
 from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.isb.failures import message as module
 from dkist_processing_core.isb.failures.context import failed_task
 from dkist_processing_core.isb.failures.failure import Failure, last_lines
 from dkist_processing_core.isb.failures.message import message_of, report
+from dkist_processing_core.isb.publisher import PublishError
 
 
 class TaskInstance:
@@ -290,6 +292,22 @@ def test_what_cannot_be_published_is_spooled(error, caplog):
     assert record.levelname == "WARNING"
     beginning = f"Failure message {message.message_id} could not be published: {type(error).__name__}: {error}. "
     assert record.getMessage().startswith(f"{beginning}It is spooled in {spooled.file}, and is sent after")
+
+
+def test_pending_messages_get_the_rest_of_the_time(recorded, monkeypatch, caplog):
+    """If it is enough, and the broker answers, be it with a refusal; a fault of theirs is no fault of the message."""
+    given = []
+    monkeypatch.setattr(pending, "send_pending", lambda seconds: given.append(seconds) or {}["a fault"])
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 100.0, time=time.time))
+    for total in (2.9, 3.0, 7.5):
+        monkeypatch.setattr(publisher, "TOTAL_SECONDS", total)
+        notify(new_context())
+    assert len(recorded.messages) == 3
+    for is_refusal in (True, False):
+        recorded.bus_error = PublishError("no", retryable=False, is_refusal=is_refusal)
+        notify(new_context())
+    assert given == [1.0, 5.5, 5.5]
+    assert caplog.messages.count("Pending messages could not be sent: KeyError: 'a fault'") == 3
 
 
 @pytest.mark.parametrize("value", ["false", "0", " Off "])

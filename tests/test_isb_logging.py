@@ -636,12 +636,12 @@ def taken_out(buffer):
 @pytest.mark.parametrize("size", [10, 900, 31_000, 1_000_000])
 def test_what_waits_in_the_process_of_the_task_is_bounded(buffer, unseen, monkeypatch, size):
     """However many records there are and however long, the oldest are dropped above a limit, and counted."""
-    monkeypatch.setattr(log_buffer, "MOST_BYTES", 2 << 20)
-    count = 3 * (2 << 20) // min(size, 32_000)
+    monkeypatch.setattr(log_buffer, "MOST_BYTES", 2 << 17)
+    count = 3 * (2 << 17) // min(size, 32_000)
     for number in range(count):
         unseen.info("%s %s", number, "x" * size)
     first, missing, rows = buffer.take(10_000_000, 1 << 40)
-    assert sum(len(message) for _, message, _ in rows) <= 2 << 20
+    assert sum(len(message) for _, message, _ in rows) <= 2 << 17
     assert buffer.total == count
     assert (missing, len(rows)) == (first - 1, count - missing)
     assert [int(message.partition(" ")[0]) for _, message, _ in rows] == list(range(missing, count))

@@ -1,5 +1,6 @@
 """The DAG factory: what it makes of exported files, and what it refuses."""
 
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dk
 
 from dkist_processing_core.authoring.airflow import execute
 from dkist_processing_core.scheduling import TaskOperator, workflow_dag
+from dkist_processing_core.scheduling.archive import missing_callbacks
 from dkist_processing_core.scheduling.execution import worker_variables
 from dkist_processing_core.scheduling.failure import TaskFailedError
 from dkist_processing_core.scheduling.virtualenv import VirtualenvTaskOperator
@@ -244,6 +246,8 @@ def test_a_file_in_an_archive_says_what_airflow_cannot_do_with_it(level, tmp_pat
         assert ("does not report a task whose Airflow process is killed" in text) is not is_complete
         assert ("dkist-processing-core export --one-file" in text) is not is_complete
     assert "Warning" not in load(dag_file(diamond().spec)).doc_md
+    monkeypatch.setitem(sys.modules, check.__name__, None)  # as in the Airflow of another release
+    assert missing_callbacks(file) == ""
 
 
 @pytest.mark.network

@@ -54,7 +54,7 @@ def run(logged, monkeypatch):
         monkeypatch.setattr(TaskOperator, "bash_command", command)
         operator = new_dag("Only").get_task("Only")
         try:
-            operator.execute({})
+            operator.execute({"dag_run": SimpleNamespace(run_id="manual__1")})
         except TaskFailedError as error:
             return operator, error
         return operator, None
@@ -89,9 +89,9 @@ def test_a_line_is_logged_at_the_level_that_it_states(run, logged):
     """Or at the next lower one that the pages of Airflow know; what was merely printed is information."""
     levels = {50: 50, 45: 40, 40: 40, 35: 30, 30: 30, 25: 20, 20: 20, 15: 10, 10: 10, 5: 10}
     command = "".join(marked(level, f"at {level}") for level in levels)
-    run(f"{command} echo printed; {marked('40/1', 'torn+')} {outcome('succeeded')}")
+    run(f"{command} echo printed in $AIRFLOW_CTX_DAG_RUN_ID; {marked('40/1', 'torn+')} {outcome('succeeded')}")
     expected = [(level, f"at {stated}") for stated, level in levels.items()]
-    assert logged == [*expected, (logging.INFO, "printed"), (logging.ERROR, "torn")]
+    assert logged == [*expected, (logging.INFO, "printed in manual__1"), (logging.ERROR, "torn")]
 
 
 def test_a_task_succeeds_by_its_outcome_and_its_status(run):
