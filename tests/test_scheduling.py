@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.command_line import run_python
 from support.declared_workflows import diamond
 from support.releases import with_links
 from support.script_package import NAME
@@ -101,6 +102,12 @@ def test_several_workflows_in_one_file_do_not_mix():
         "a_to_b_1.0": ("dist-a_to_b[frozen]==1.0", "a_to_b 1.0"),
         "b_to_c_1.0": ("dist-b_to_c[frozen]==1.0", "b_to_c 1.0"),
     }
+
+
+def test_a_parse_imports_nothing_that_only_a_run_needs():
+    """Every parse of every file pays for it."""
+    program = "import sys, dkist_processing_core.scheduling; print([name for name in sys.modules if 'dkist' in name])"
+    assert run_python(program).check().stdout == "['dkist_processing_core', 'dkist_processing_core.scheduling']\n"
 
 
 def test_the_dag_belongs_to_the_file_that_describes_it():
