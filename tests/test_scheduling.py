@@ -288,6 +288,7 @@ def test_success_without_an_outcome_is_a_failure(monkeypatch, text):
     """Even if Airflow is content with how the process has ended."""
 
     def end(operator):
+        assert not operator.inherit_env  # it has its own variables alone
         if text is not None:
             Path(operator.op_kwargs["outcome"]).write_text(text)
 
