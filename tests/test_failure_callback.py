@@ -19,6 +19,7 @@ from support.waiting import assert_takes_at_most
 from dkist_processing_core import _failure_callback, failure_callback, testing
 from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.config import InterserviceBusConfiguration
+from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.failure_callback import (
     RecipeRunFailureMessage,
     RecipeRunFailureMessageBody,
@@ -448,12 +449,20 @@ def test_a_broker_that_is_down_costs_at_most_ten_seconds(monkeypatch):
 
 
 def test_the_spool_lies_under_the_state_folder_by_default(monkeypatch, tmp_path):
-    """DKIST_ISB_SPOOL, else XDG_STATE_HOME, else the home folder."""
+    """DKIST_ISB_SPOOL, else XDG_STATE_HOME, else the home folder; where none can be, in the cache, if there is one."""
     monkeypatch.delenv("DKIST_ISB_SPOOL")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert spool.spool_folder() == tmp_path / ".local/state/dkist-processing-core/isb-spool"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     assert spool.spool_folder() == tmp_path / "state/dkist-processing-core/isb-spool"
+    (tmp_path / "file").touch(0o755)
+    monkeypatch.setenv("DKIST_ENVIRONMENT_CACHE", str(tmp_path / "cache"))
+    for impossible in (str(tmp_path / "file"), f"/{'x' * 300}", "relative"):
+        monkeypatch.setenv("XDG_STATE_HOME", impossible)
+        assert spool.spool_folder() == tmp_path / "cache/isb-spool"
+    monkeypatch.delenv("DKIST_ENVIRONMENT_CACHE")
+    with pytest.raises(ConfigurationError, match="There is no home folder"):
+        spool.spool_folder()
 
 
 ENVELOPE = {"routing_key": "k", "queue": "q", "body": "{}", "message_id": "m", "type": "t", "timestamp": 1}
