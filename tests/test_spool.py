@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -293,6 +294,8 @@ def test_a_file_that_is_too_large_for_a_message_is_damaged():
     assert larger.damage == f"the file has {limit + 1} bytes, and at most {limit} are sent"
     assert (larger.envelope, larger.is_readable) == (None, True)
     assert spool.contents(larger.file) == spool.Contents()
+    with pytest.raises(FrozenInstanceError):
+        larger.damage = ""
     larger.file.unlink()
     assert spool.read(larger.file) is None
     larger.file.mkdir()
@@ -432,6 +435,7 @@ def test_users_who_share_a_folder_exclude_each_other(shared):
     """The mark, which is locked, belongs to the one who came first, and the others may only read it."""
     folder, as_another_user = shared
     assert as_another_user() == "2 [] True\n"
+    assert (folder / spool.MARK).stat().st_mode & 0o111 == 0
     with spool.lock(folder, seconds=0):
         assert as_another_user() == "2 [] False\n"
 
