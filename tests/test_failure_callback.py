@@ -19,15 +19,18 @@ from support.waiting import assert_takes_at_most
 from dkist_processing_core import _failure_callback, failure_callback, testing
 from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.config import InterserviceBusConfiguration
+from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.failure_callback import (
     RecipeRunFailureMessage,
     chat_ops_notification,
 )
-from dkist_processing_core.isb import spool
+from dkist_processing_core.isb import pending, publisher, spool
 from dkist_processing_core.isb.envelope import Envelope
+from dkist_processing_core.isb.failures import message as module
 from dkist_processing_core.isb.failures.context import failed_task
 from dkist_processing_core.isb.failures.failure import Failure, last_lines
 from dkist_processing_core.isb.failures.message import message_of, report
+from dkist_processing_core.isb.publisher import PublishError
 
 
 class TaskInstance:
@@ -275,6 +278,22 @@ def test_what_cannot_be_published_is_spooled(error, caplog):
     assert record.getMessage().startswith(f"{beginning}It is spooled in {spooled.file}, and is sent after")
 
 
+def test_pending_messages_get_the_rest_of_the_time(recorded, monkeypatch, caplog):
+    """If it is enough, and the broker answers, be it with a refusal; a fault of theirs is no fault of the message."""
+    given = []
+    monkeypatch.setattr(pending, "send_pending", lambda seconds: given.append(seconds) or {}["a fault"])
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 100.0, time=time.time))
+    for total in (2.9, 3.0, 7.5):
+        monkeypatch.setattr(publisher, "TOTAL_SECONDS", total)
+        notify(new_context())
+    assert len(recorded.messages) == 3
+    for is_refusal, expected in ((False, [1.0, 5.5]), (True, [1.0, 5.5, 5.5])):
+        recorded.bus_error = PublishError("no", retryable=False, is_refusal=is_refusal)
+        notify(new_context())
+        assert given == expected
+    assert caplog.messages.count("Pending messages could not be sent: KeyError: 'a fault'") == 3
+
+
 @pytest.mark.parametrize("value", ["false", "0", " Off "])
 def test_without_a_bus_nothing_is_published_or_kept(value, monkeypatch, caplog):
     """As on a laptop: one line says so."""
@@ -416,12 +435,20 @@ def test_a_broker_that_is_down_costs_at_most_ten_seconds(monkeypatch):
 
 
 def test_the_spool_lies_under_the_state_folder_by_default(monkeypatch, tmp_path):
-    """DKIST_ISB_SPOOL, else XDG_STATE_HOME, else the home folder."""
+    """DKIST_ISB_SPOOL, else XDG_STATE_HOME, else the home folder; where none can be, in the cache, if there is one."""
     monkeypatch.delenv("DKIST_ISB_SPOOL")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert spool.spool_folder() == tmp_path / ".local/state/dkist-processing-core/isb-spool"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     assert spool.spool_folder() == tmp_path / "state/dkist-processing-core/isb-spool"
+    (tmp_path / "file").touch(0o755)
+    monkeypatch.setenv("DKIST_ENVIRONMENT_CACHE", str(tmp_path / "cache"))
+    for impossible in (str(tmp_path / "file"), f"/{'x' * 300}", "relative"):
+        monkeypatch.setenv("XDG_STATE_HOME", impossible)
+        assert spool.spool_folder() == tmp_path / "cache/isb-spool"
+    monkeypatch.delenv("DKIST_ENVIRONMENT_CACHE")
+    with pytest.raises(ConfigurationError, match="There is no home folder"):
+        spool.spool_folder()
 
 
 ENVELOPE = {"routing_key": "k", "queue": "q", "body": "{}", "message_id": "m", "type": "t", "timestamp": 1}

@@ -27,7 +27,7 @@ from support.waiting import PATIENCE_SECONDS, assert_takes_at_most
 from dkist_processing_core.common.log_records import listen
 from dkist_processing_core.isb.logs import buffer as log_buffer
 from dkist_processing_core.isb.logs.buffer import Buffer
-from dkist_processing_core.isb.logs.record import Encoder
+from dkist_processing_core.isb.logs.record import ROW_BYTES, Encoder, size_of, truncate
 from dkist_processing_core.isb.logs.sender import Sender
 
 
@@ -555,12 +555,12 @@ def taken_out(buffer):
 @pytest.mark.parametrize("size", [10, 900, 31_000, 1_000_000])
 def test_what_waits_in_the_process_of_the_task_is_bounded(buffer, unseen, monkeypatch, size):
     """However many records there are and however long, the oldest are dropped above a limit, and counted."""
-    monkeypatch.setattr(log_buffer, "MOST_BYTES", 2 << 20)
-    count = 3 * (2 << 20) // min(size, 32_000)
+    monkeypatch.setattr(log_buffer, "MOST_BYTES", 2 << 17)
+    count = 3 * (2 << 17) // min(size, 32_000)
     for number in range(count):
         unseen.info("%s %s", number, "x" * size)
     first, missing, rows = buffer.take(10_000_000, 1 << 40)
-    assert sum(len(message) for _, message, _ in rows) <= 2 << 20
+    assert sum(len(message) for _, message, _ in rows) <= 2 << 17
     assert buffer.total == count
     assert (missing, len(rows)) == (first - 1, count - missing)
     assert [int(message.partition(" ")[0]) for _, message, _ in rows] == list(range(missing, count))
@@ -614,10 +614,38 @@ def test_what_is_logged_about_events_is_not_added(buffer, unseen):
 
 def test_a_record_in_which_everything_is_odd_is_a_line_of_json(buffer, unseen):
     """Nothing that is in a record keeps it, or others, from being sent."""
-    odd = record(7, levelname=None, threadName=None, created="now", exc_info=7)
-    odd.name = logging
-    unseen.handle(odd)
-    unseen.info("plain")
-    lines = [Encoder({}).line(1, row) for row in buffer.take(10, 10_000)[2]]
-    assert all(json.loads(line)["sequence"] == 1 for line in lines)
-    assert json.loads(lines[1])["message"] == "plain"
+    odd = {"exc_info": 7, "levelname": [], "name": {}, "threadName": [1], "created": "now", "args": 7}
+    for name, value in odd.items():
+        unseen.handle(record("%s", **{name: value}))
+    unseen.info("plain \udc80")
+    sent = [json.loads(Encoder({}).line(1, row)) for row in buffer.take(10, 10_000)[2]]
+    assert texts(sent) == ["A log record could not be read: TypeError", *["%s"] * 4, "7", "plain \\udc80"]
+    assert (sent[1]["level"], sent[2]["logger"], sent[3]["threadName"]) == ("[]", "{}", "[1]")
+
+
+def test_a_line_has_the_time_of_its_record():
+    """To the microsecond; where that is no time of a calendar, it is the time of sending."""
+
+    def sent(created):
+        row = (created, "x", (20, "INFO", "team", "MainThread", None, None))
+        return datetime.fromisoformat(json.loads(Encoder({}).line(1, row))["timestamp"])
+
+    latest = datetime(9999, 1, 1, tzinfo=UTC)
+    for moment in (datetime(1970, 1, 1, 0, 0, 0, 500_001, UTC), latest - timedelta(seconds=1)):
+        assert sent(moment.timestamp()) == moment
+    for odd in ("now", 0, -1, latest.timestamp(), float("inf"), float("nan")):
+        assert abs(sent(odd) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_a_long_text_keeps_its_beginning_and_its_end():
+    """With a note of how much is missing; one that is just short enough stays as it is."""
+    beginning, end = "a" * 24_000, "b" * 8_000
+    assert truncate(beginning + end) == beginning + end
+    assert truncate(f"{beginning}---{end}") == f"{beginning} [... 3 characters truncated ...] {end}"
+
+
+@pytest.mark.parametrize("text", [None, "traceback"])
+def test_the_limit_of_memory_counts_all_long_texts(text):
+    """Those of the message and of the traceback."""
+    row = (0.5, "message", (20, "INFO", "team", "MainThread", text, ("failed", None, None)))
+    assert size_of(row) == ROW_BYTES + len("message") + len(text or "")

@@ -175,12 +175,15 @@ def everything_in(folder):
 def test_what_is_not_ours_in_the_folder_is_left_alone_and_named(command, verb):
     """A FIFO, links, folders, a socket and other people's files, whatever they are called; nothing waits for them."""
     folder = spool.prepare(spool.spool_folder())
+    aside = folder / spool.SET_ASIDE
+    aside.mkdir()
     foreign = foreign_things(folder)
-    assert list(spool.pending()) == []
+    assert foreign_things(aside) == foreign
+    assert (len(spool.contents(folder).foreign), list(spool.pending())) == (10, [])
     error = command(verb, *(["--all"] if verb == "drop" else [])).check().stderr
-    assert error.startswith(f"Warning: ignored in {folder}, since they are not messages of this library: 12 (")
+    assert error.startswith(f"Warning: ignored in {folder}, since they are not messages of this library: 24 (")
     assert "\udce9" not in error
-    assert everything_in(folder) == foreign | {spool.MARK}
+    assert (everything_in(folder), everything_in(aside)) == (foreign | {spool.MARK, aside.name}, foreign)
 
 
 @pytest.mark.parametrize("verb", ["list", "send", "drop"])
@@ -290,7 +293,7 @@ def test_while_another_process_sends_nothing_is_sent(command, monkeypatch):
     """Exit status 1 after a while, and the message stays."""
     monkeypatch.setattr("dkist_processing_core.cli.messages.BUSY_SECONDS", 0.3)
     name = spooled(1)
-    with spool.lock(spool.spool_folder()):
+    with spool.lock(spool.spool_folder(), seconds=0):
         status, output, error = command("send")
     assert (status, output) == (1, "")
     assert error == f"Error: another process is sending the messages in {spool.spool_folder()}; try again later.\n"

@@ -179,6 +179,8 @@ def test_the_failure_message_and_the_log_on_the_bus_do_not_show_it(monkeypatch):
     text = f"Failed to parse: 's3cr' of https://us%40er:{SECRET}@apm.example"
     error = ValueError(text)
     line = Encoder({}).line(1, event_row(text, ("failed", None, None), error))
+    sent = json.loads(line)
+    assert (sent["event"], sent["level"], sent["traceback"][:11]) == ("failed", "ERROR", "ValueError:")
     for shown in (last_lines(text), line):
         assert "s3cr" not in shown
         assert "us%40er" not in shown

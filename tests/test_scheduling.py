@@ -1,11 +1,13 @@
 """The DAG factory: what it makes of exported files, and what it refuses."""
 
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.command_line import run_python
 from support.declared_workflows import diamond
 from support.releases import with_links
 from support.script_package import NAME
@@ -19,6 +21,7 @@ pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dk
 
 from dkist_processing_core.authoring.airflow import execute
 from dkist_processing_core.scheduling import TaskOperator, workflow_dag
+from dkist_processing_core.scheduling.archive import missing_callbacks
 from dkist_processing_core.scheduling.execution import worker_variables
 from dkist_processing_core.scheduling.failure import TaskFailedError
 from dkist_processing_core.scheduling.virtualenv import VirtualenvTaskOperator
@@ -95,6 +98,12 @@ def test_several_workflows_in_one_file_do_not_mix():
         "a_to_b_1.0": ("dist-a_to_b[frozen]==1.0", "a_to_b 1.0"),
         "b_to_c_1.0": ("dist-b_to_c[frozen]==1.0", "b_to_c 1.0"),
     }
+
+
+def test_a_parse_imports_nothing_that_only_a_run_needs():
+    """Every parse of every file pays for it."""
+    program = "import sys, dkist_processing_core.scheduling; print([name for name in sys.modules if 'dkist' in name])"
+    assert run_python(program).check().stdout == "['dkist_processing_core', 'dkist_processing_core.scheduling']\n"
 
 
 def test_the_dag_belongs_to_the_file_that_describes_it():
@@ -239,6 +248,8 @@ def test_a_file_in_an_archive_says_what_airflow_cannot_do_with_it(level, tmp_pat
         assert ("does not report a task whose Airflow process is killed" in text) is not is_complete
         assert ("dkist-processing-core export --one-file" in text) is not is_complete
     assert "Warning" not in load(dag_file(diamond().spec)).doc_md
+    monkeypatch.setitem(sys.modules, check.__name__, None)  # as in the Airflow of another release
+    assert missing_callbacks(file) == ""
 
 
 @pytest.mark.parametrize(
@@ -271,6 +282,7 @@ def test_success_without_an_outcome_is_a_failure(monkeypatch, text):
     """Even if Airflow is content with how the process has ended."""
 
     def end(operator):
+        assert not operator.inherit_env  # it has its own variables alone
         if text is not None:
             Path(operator.op_kwargs["outcome"]).write_text(text)
 

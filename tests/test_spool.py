@@ -1,12 +1,17 @@
 """The spool folder: what is sent first, what is refused, what a power cut leaves, and where the folder is."""
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from dataclasses import FrozenInstanceError
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -219,29 +224,105 @@ def part_of(text, name=f"{1:020d}-{1:032x}.json"):
 
 def test_a_part_that_a_power_cut_has_left_is_taken_over():
     """Nobody holds its lock, so its writer is gone; it is a message like any other, and if cut off a damaged one."""
-    whole, half = part_of(new_envelope(1).to_json()), part_of(new_envelope(2).to_json()[:40], f"{2:020d}-{2:032x}.json")
+    half = part_of(new_envelope(1).to_json()[:40])
+    whole = part_of(new_envelope(2).to_json(), f"{10**18:020d}-{2:032x}.json")
     first, second = spool.pending()
-    assert first.envelope == new_envelope(1)
-    assert second.damage.startswith("JSONDecodeError")
+    assert first.damage.startswith("JSONDecodeError")
+    assert (second.envelope, second.spooled_at) == (new_envelope(2), datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC))
     assert not whole.exists()
     assert not half.exists()
 
 
 def test_a_part_that_somebody_writes_is_left_to_him():
-    """A lock says so; an empty one may be locked next, unless it is old."""
+    """A lock says so, whatever its age; an empty one may be locked next, unless it is old."""
     part = part_of(new_envelope(1).to_json())
+    os.utime(part, (0, 0))
     code = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     writer = subprocess.Popen([sys.executable, "-c", code, part], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     writer.stdout.readline()
-    assert list(spool.pending()) == []
+    assert spool.contents(part.parent) == spool.Contents()
     writer.communicate(b"\n")
-    assert len(list(spool.pending())) == 1
     empty = part_of("", name=f"{2:020d}-{2:032x}.json")
-    assert len(list(spool.pending())) == 1
-    assert empty.exists()
+    assert len(spool.contents(part.parent).messages) == 1
     os.utime(empty, (0, 0))
-    assert len(list(spool.pending())) == 1
+    assert len(spool.contents(part.parent).messages) == 1
     assert not empty.exists()
+
+
+def test_a_file_system_without_locks_holds_up_no_message(monkeypatch, caplog):
+    """A part is taken over once it is old, and pending messages are sent, with a warning."""
+
+    def flock(*_):
+        raise OSError("no locks")
+
+    part = part_of(new_envelope().to_json())
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert spool.contents(part.parent) == spool.Contents()
+    os.utime(part, (0, 0))
+    assert len(spool.contents(part.parent).messages) == 1
+    with spool.lock(part.parent, seconds=0) as is_locked:
+        assert is_locked
+    assert caplog.messages == [f"The spool folder {part.parent} cannot be locked: no locks"]
+
+
+def test_a_lock_is_waited_for():
+    """As long as the caller likes."""
+    folder = spool.prepare(spool.spool_folder())
+    with contextlib.ExitStack() as first:
+        first.enter_context(spool.lock(folder, seconds=0))
+        with spool.lock(folder, seconds=0) as is_locked:
+            assert not is_locked
+        threading.Timer(0.3, first.close).start()
+        with spool.lock(folder, seconds=PATIENCE_SECONDS) as is_locked:
+            assert is_locked
+
+
+def test_a_file_that_is_too_large_for_a_message_is_damaged():
+    """It is not read into memory; one that is not there is no message, and what is no file may pass."""
+    text, limit = new_envelope().to_json(), 4 * 2**20
+    for size in (limit, limit + 1):
+        put(text.ljust(size), size)
+    largest, larger = spool.pending()
+    assert largest == spool.SpooledMessage(largest.file, new_envelope())
+    assert larger.damage == f"the file has {limit + 1} bytes, and at most {limit} are sent"
+    assert (larger.envelope, larger.is_readable) == (None, True)
+    assert spool.contents(larger.file) == spool.Contents()
+    with pytest.raises(FrozenInstanceError):
+        larger.damage = ""
+    larger.file.unlink()
+    assert spool.read(larger.file) is None
+    larger.file.mkdir()
+    assert not spool.read(larger.file).is_readable
+
+
+def test_a_message_that_is_refused_again_and_again_is_set_aside(caplog):
+    """After five refusals, whose reasons are kept however long they are; it still counts."""
+    folder = spool.spool_folder()
+    assert spool.pending_count(folder) == 0
+    names = put_messages([1, 2])
+    for number in range(5):
+        for message in spool.pending():
+            assert (len(message.refusals), message.is_set_aside) == (number, False)
+            spool.note_refusal(message.file, "\U0001f600" * 2000, is_final=True)
+    assert spool.contents(folder) == spool.Contents(set_aside=names)
+    assert spool.pending_count(folder) == 2
+    assert caplog.text.count(f"was refused 5 times and is set aside in {folder / spool.SET_ASIDE}: ") == 2
+    for message in spool.pending():
+        assert [len(each) for each in message.refusals] == [len("2026-01-01T00:00:00Z ") + 1000] * 5
+        spool.remove(message)
+        spool.remove(message)
+    assert list((folder / spool.SET_ASIDE).iterdir()) == []
+
+
+def test_a_refusal_that_cannot_be_noted_costs_nothing(caplog):
+    """A file in the place of the subfolder is named; a message that somebody has dropped is not."""
+    file = spool.prepare(spool.spool_folder()) / put(new_envelope().to_json())
+    (file.parent / spool.SET_ASIDE).touch()
+    for _ in range(spool.TRIES):
+        spool.note_refusal(file, "no", is_final=True)
+    spool.note_refusal(file.parent / "gone" / file.name, "no", is_final=True)
+    [text] = caplog.messages
+    assert text.startswith(f"The reason why {file} was refused cannot be kept: [Errno 17]")
 
 
 def test_a_message_is_on_the_disk_before_its_name_and_its_name_before_the_call_returns(monkeypatch):
@@ -254,7 +335,7 @@ def test_a_message_is_on_the_disk_before_its_name_and_its_name_before_the_call_r
     file = spool.write(new_envelope(1))
     folder = file.parent
     assert order[-2:] == ["rename", str(folder)]
-    assert order[-3].endswith(".part")
+    assert spool.PART.fullmatch(Path(order[-3]).name)
     assert str(folder.parent) in order
     assert str(folder / spool.MARK) in order
 
@@ -311,7 +392,7 @@ from dkist_processing_core.isb import spool
 os.setgid(65534)
 os.setuid(65534)
 found = spool.contents(spool.spool_folder())
-with spool.lock(spool.spool_folder()) as is_locked:
+with spool.lock(spool.spool_folder(), seconds=0) as is_locked:
     print(len(found.messages), found.foreign, is_locked)
 """
 
@@ -347,7 +428,8 @@ def test_users_who_share_a_folder_exclude_each_other(shared):
     """The mark, which is locked, belongs to the one who came first, and the others may only read it."""
     folder, as_another_user = shared
     assert as_another_user() == "2 [] True\n"
-    with spool.lock(folder):
+    assert (folder / spool.MARK).stat().st_mode & 0o111 == 0
+    with spool.lock(folder, seconds=0):
         assert as_another_user() == "2 [] False\n"
 
 

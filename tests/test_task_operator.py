@@ -5,7 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from dkist_processing_core import testing
 from dkist_processing_core.common.outcome import Outcome
+from dkist_processing_core.isb.failures import context as of_context
+from dkist_processing_core.isb.failures.failure import UNKNOWN_TASK
 
 pytest.importorskip("airflow", reason="Airflow is not installed (pip install 'dkist-processing-core[airflow]')")
 
@@ -13,19 +16,20 @@ from dkist_processing_core.scheduling import TaskOperator, output, workflow_dag
 from dkist_processing_core.scheduling.execution import traceparent
 from dkist_processing_core.scheduling.failure import TaskFailedError
 from dkist_processing_core.scheduling.output import TaskOutputHook
+from dkist_processing_core.scheduling.virtualenv import VirtualenvTaskOperator
 
 pytestmark = pytest.mark.airflow
 
 MARKED = r"""printf '\036%s:{}\n' "$DKIST_LOG_MARK"; """
 
 
-def new_dag(*tasks, **arguments):
+def new_dag(*tasks, operator=TaskOperator, **arguments):
     """Return a DAG of tasks of which the file says no more than it must."""
     with workflow_dag(
         protocol=1, exported_by="8.0.0", name="a_to_b", version="1.0", distribution="dist", tags=["b", "a"]
     ) as dag:
         for name in tasks:
-            TaskOperator(task_id=name, task=f"m:{name}", **arguments)
+            operator(task_id=name, task=f"m:{name}", **arguments)
     return dag
 
 
@@ -54,7 +58,7 @@ def run(logged, monkeypatch):
         monkeypatch.setattr(TaskOperator, "bash_command", command)
         operator = new_dag("Only").get_task("Only")
         try:
-            operator.execute({})
+            operator.execute({"dag_run": SimpleNamespace(run_id="manual__1")})
         except TaskFailedError as error:
             return operator, error
         return operator, None
@@ -62,17 +66,31 @@ def run(logged, monkeypatch):
     return start
 
 
-def test_a_dag_is_what_a_file_that_says_the_least_means():
+@pytest.mark.parametrize("operator", [TaskOperator, VirtualenvTaskOperator])
+def test_a_dag_is_what_a_file_that_says_the_least_means(operator):
     """Neither scheduled nor caught up; a task keeps nothing in the database and is not tried again."""
-    dag = new_dag("Only")
+    dag = new_dag("Only", operator=operator)
     task = dag.get_task("Only")
     assert (dag.dag_id, dag.catchup, sorted(dag.tags)) == ("a_to_b_1.0", False, ["a", "b"])
     assert dag.description == "a_to_b of dist 1.0"
     assert (task.queue, task.pool, task.retries, task.retry_delay.total_seconds()) == ("default", "default_pool", 0, 60)
     assert (task.do_xcom_push, task.owner, task.requirement) == (False, "dist", "dist[frozen]==1.0")
-    assert (task.constraints, task.requires_python, task.outcome) == ("", "", None)
+    assert task.outcome is None
+    ours, of_airflow = ("constraints", "requires_python"), ("system_site_packages", "expect_airflow")
+    assert not any(getattr(task, name) for name in (ours if operator is TaskOperator else of_airflow))
     param = dag.params.get_param("recipe_run_id").schema
     assert (param["minimum"], param["maximum"], param["examples"]) == (1, 2**53 - 1, [1])
+
+
+def test_what_fails_is_reported_with_the_names_of_the_file(monkeypatch):
+    """By the callback of the task, and by that of the DAG, which Airflow 3.0 does not tell of the task."""
+    monkeypatch.setattr(of_context, "airflow_version", lambda: (3, 0))
+    dag = new_dag("Only")
+    with testing.recorded() as recorded:
+        for run, callback in enumerate((*dag.get_task("Only").on_failure_callback, dag.on_failure_callback)):
+            callback({"run_id": run, "dag": dag, "dag_run": SimpleNamespace(dag_id=dag.dag_id)})
+    reported = [(each.body.workflowName, each.body.workflowVersion, each.body.taskName) for each in recorded.failures]
+    assert reported == [("a_to_b", "1.0", "Only"), ("a_to_b", "1.0", UNKNOWN_TASK)]
 
 
 def test_the_page_of_a_dag_has_the_first_line_about_each_task():
@@ -89,9 +107,9 @@ def test_a_line_is_logged_at_the_level_that_it_states(run, logged):
     """Or at the next lower one that the pages of Airflow know; what was merely printed is information."""
     levels = {50: 50, 45: 40, 40: 40, 35: 30, 30: 30, 25: 20, 20: 20, 15: 10, 10: 10, 5: 10}
     command = "".join(marked(level, f"at {level}") for level in levels)
-    run(f"{command} echo printed; {marked('40/1', 'torn+')} {outcome('succeeded')}")
+    run(f"{command} echo printed in $AIRFLOW_CTX_DAG_RUN_ID; {marked('40/1', 'torn+')} {outcome('succeeded')}")
     expected = [(level, f"at {stated}") for stated, level in levels.items()]
-    assert logged == [*expected, (logging.INFO, "printed"), (logging.ERROR, "torn")]
+    assert logged == [*expected, (logging.INFO, "printed in manual__1"), (logging.ERROR, "torn")]
 
 
 def test_a_task_succeeds_by_its_outcome_and_its_status(run):

@@ -25,7 +25,6 @@ from dkist_processing_core.failure_callback import (
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.failures import context as of_context
-from dkist_processing_core.isb.pending import send_pending
 from dkist_processing_core.isb.publisher import PublishError, deliver, publish
 
 
@@ -311,17 +310,19 @@ def test_what_the_callback_of_a_run_sends_is_recorded(recorded, monkeypatch):
 )
 def test_the_bus_may_fail(error, caplog):
     """The message is spooled in a folder of the recording, and sent after the next one that is published."""
+    caplog.set_level(logging.INFO)
     with testing.recorded(bus_error=error) as recorded:
         message = chat_ops_notification({"run_id": "manual__1"}, "w", "1", "Task")
         [spooled] = recorded.spooled
         assert (spooled.message_id, recorded.messages) == (message.message_id, [])
         assert spool.spool_folder().is_relative_to(tempfile.gettempdir())
         recorded.bus_error = None
-        publish(new_envelope())
-        assert len(send_pending().sent) == 1
-    assert [each.message_id for each in recorded.messages] == ["f" * 32, message.message_id]
+        second, third = (chat_ops_notification({"run_id": each}, "w", "1", "Task") for each in ("second", "third"))
+    expected = [each.message_id for each in (second, message, third)]
+    assert [each.message_id for each in recorded.messages] == expected
     assert recorded.spooled == []
     assert "down" in caplog.text
+    assert [each for each in caplog.messages if "pending" in each] == ["1 pending messages were sent, 0 remain"]
 
 
 def test_spooled_messages_can_be_read_after_the_recording():

@@ -57,7 +57,9 @@ PART = re.compile(r"\.([0-9]{20}-[0-9a-f]{32}\.json)\.[0-9a-f]{8}\.part")
 MESSAGE_ID = re.compile("[0-9a-f]{32}")
 # RabbitMQ may take more, but what is read into memory must have a limit.
 LARGEST_BYTES = 4 * 2**20
-LARGEST_REASON = 10_000
+LONGEST_REASON = 1000
+# Of the last reasons together, with their times; a character takes at most six bytes.
+LARGEST_REASONS = 8 * TRIES * LONGEST_REASON
 STALE_SECONDS = 3600
 FOREIGN_SHOWN = 10
 LOCK_INTERVAL_SECONDS = 0.1
@@ -91,10 +93,7 @@ class SpooledMessage:
     @property
     def spooled_at(self) -> datetime:
         """When it was written, according to its name."""
-        try:
-            return datetime.fromtimestamp(int(self.file.name.partition("-")[0]) / 1e9, UTC)
-        except (ValueError, OverflowError, OSError):
-            return datetime.fromtimestamp(0, UTC)
+        return datetime.fromtimestamp(int(self.file.name.partition("-")[0]) / 1e9, UTC)
 
     @property
     def is_set_aside(self) -> bool:
@@ -349,7 +348,7 @@ def read(file: Path) -> SpooledMessage | None:
 
 def _refusals(file: Path) -> tuple[str, ...]:
     with suppress(OSError), _opened(file.with_suffix(REASON_SUFFIX)) as descriptor:
-        return tuple(os.read(descriptor, LARGEST_REASON).decode(errors="replace").splitlines())
+        return tuple(os.read(descriptor, LARGEST_REASONS).decode(errors="replace").splitlines())
     return ()
 
 
@@ -362,7 +361,7 @@ def pending(folder: Path | None = None) -> Iterator[SpooledMessage]:
 def note_refusal(file: Path, reason: str, *, is_final: bool) -> None:
     """Write down why a message was refused; after `TRIES` refusals, unless that one may pass, set it aside."""
     reasons = file.with_suffix(REASON_SUFFIX)
-    line = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {' '.join(reason.split())[: LARGEST_REASON // (2 * TRIES)]}"
+    line = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {' '.join(reason.split())[:LONGEST_REASON]}"
     lines = [*_refusals(file), line][-TRIES:]
     try:
         reasons.unlink(missing_ok=True)
@@ -397,11 +396,11 @@ def remove(message: SpooledMessage) -> None:
     message.file.unlink(missing_ok=True)
     if message.refusals:
         with suppress(OSError):
-            message.file.with_suffix(REASON_SUFFIX).unlink(missing_ok=True)
+            message.file.with_suffix(REASON_SUFFIX).unlink()
 
 
 @contextmanager
-def lock(folder: Path, *, seconds: float = 0) -> Iterator[bool]:
+def lock(folder: Path, *, seconds: float) -> Iterator[bool]:
     """
     Lock a spool folder, so that no message is sent twice, and yield whether that succeeded within the time.
 

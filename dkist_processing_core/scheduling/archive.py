@@ -31,6 +31,6 @@ def missing_callbacks(file: str) -> str:
     except NotADirectoryError:
         logger.warning("%s: %s", file, WARNING)
         return WARNING
-    except Exception:
-        logger.debug("Airflow does not check %s in a way that could end its DAG processor", file, exc_info=True)
+    except Exception as error:
+        logger.debug("Airflow does not check %s in a way that could end its DAG processor: %r", file, error)
     return ""

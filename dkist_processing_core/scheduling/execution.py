@@ -5,7 +5,6 @@ Runs in: worker, in the process of Airflow's operator.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -53,7 +52,7 @@ def run_worker_program(operator: Any, context: Mapping[str, Any]) -> None:
     hook = operator.subprocess_hook = TaskOutputHook()
     done = hook.run_command(
         # With -p bash ignores BASH_ENV, SHELLOPTS and exported functions, which may keep it from running anything.
-        command=[shutil.which("bash") or "bash", "-p", "-c", operator.bash_command],
+        command=["bash", "-p", "-c", operator.bash_command],
         env={
             **os.environ,
             **context_to_airflow_vars(context, in_env_var_format=True),

@@ -79,7 +79,7 @@ class Components:
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._passwords),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-            # Otherwise a task fails at its start if the API server is away for some 15 s, or too busy to answer for 30 s.
+            # Otherwise a task fails at its start if the API server is away for 15 s or too busy for 30 s.
             "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "9",
             "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "8",
         } | dict(environment)

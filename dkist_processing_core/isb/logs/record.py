@@ -50,7 +50,9 @@ def row_of(record: logging.LogRecord) -> Row:
     if record.exc_info or record.stack_info:
         parts = [record.exc_text or "".join(traceback.format_exception(*record.exc_info))] if record.exc_info else []
         text = truncate("\n".join(part.rstrip("\n") for part in (*parts, record.stack_info) if part))
-    origin = (record.levelno, record.levelname, record.name, record.threadName or "", text, None)
+    # Whoever makes a record by hand may have set these to anything, also to what cannot be cached below.
+    names = (str(record.levelname), str(record.name), str(record.threadName or ""))
+    origin = (record.levelno, *names, text, None)
     return record.created, truncate(_message_of(record)), origin
 
 
@@ -60,7 +62,7 @@ def _message_of(record: logging.LogRecord) -> str:
         return str(record.__dict__.get("message") or record.getMessage())
     except Exception as error:
         what = repr(record.msg) if isinstance(record.msg, str) else f"A message of {type(record.msg).__name__}"
-        return f"{what} cannot be formatted: {traceback.format_exception_only(error)[-1].rstrip()}"
+        return f"{what} cannot be formatted: {''.join(traceback.format_exception_only(error)).rstrip()}"
 
 
 def event_row(message: str, event: Event | None = None, error: BaseException | None = None) -> Row:
@@ -112,7 +114,8 @@ class Encoder:
 
     def _rest(self, origin: Origin, missing: int | None) -> str:
         level, level_name, logger, thread, text, event = origin
-        values = dict(zip(("event", "phase", "durationSeconds"), event or (None, None, None), strict=True))
+        name, phase, seconds = event or (None, None, None)
+        values = {"event": name, "phase": phase, "durationSeconds": seconds}
         values |= {"level": level_name, "levelNumber": level, "logger": logger, "threadName": thread}
         values |= {"traceback": text and self._redact(text), "droppedRecords": missing, "schemaVersion": SCHEMA_VERSION}
         return _encode({**values, **self._metadata})[1:]
