@@ -122,10 +122,12 @@ def test_the_contents_of_constraints_change_the_key(tmp_path):
 @settings(max_examples=10)
 @given(st.permutations(["frozen", "asdf", "quality", "Big_Extra"]))
 def test_what_means_the_same_has_the_same_key(extras):
-    """Order and spelling of extras, and the password of an index, make no other environment."""
-    one = key(DKIST_REQUIREMENT=f"Some_Name[{','.join(extras)}]==1.0", PIP_INDEX_URL="http://u:one@h/simple")
+    """Order of settings, order and spelling of extras, and the password of an index make no other environment."""
+    one = key(
+        DKIST_REQUIREMENT=f"Some_Name[{','.join(extras)}]==1.0", UV_FIND_LINKS="/l", UV_INDEX="http://u:1@h/simple"
+    )
     other = "some-name[asdf,big-extra,frozen,quality]==1.0"
-    assert one == key(DKIST_REQUIREMENT=other, PIP_INDEX_URL="http://u:two@h/simple")
+    assert one == key(DKIST_REQUIREMENT=other, UV_INDEX="http://u:2@h/simple", UV_FIND_LINKS="/l")
 
 
 def test_settings_of_pip_reach_uv(tmp_path):
@@ -168,9 +170,12 @@ def test_a_broken_configuration_of_pip_is_named_and_not_shown(tmp_path, capfd, t
     assert (found["UV_HTTP_TIMEOUT"], "UV_DEFAULT_INDEX" in found) == ("7", False)
 
 
-def test_constraints_at_an_address_need_not_be_read_for_the_key():
-    """The address itself counts."""
-    assert len({key(PIP_CONSTRAINT=f"https://u:p@host/{name}.txt") for name in ("one", "two")}) == 2
+def test_constraints_at_an_address_need_not_be_read_for_the_key(tmp_path):
+    """The address itself counts, and so does one that a file names."""
+    addresses = [f"https://u:p@host/{name}.txt" for name in ("one", "two")]
+    assert len({key(PIP_CONSTRAINT=each) for each in addresses}) == 2
+    named = tmp_path / "named.txt"
+    assert len({write_key(named, f"-c {each}", PIP_CONSTRAINT=str(named)) for each in addresses}) == 2
 
 
 @pytest.mark.parametrize("requirement", ["x; rm -rf /", "x==1", "x[frozen]==1\n", "x[frozen]>=1"])
