@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from uv import find_uv_bin
 
 from dkist_processing_core.worker import pip_settings
-from dkist_processing_core.worker.checkout import find_checkout
+from dkist_processing_core.worker.checkout import changed_wheel, find_checkout
 from dkist_processing_core.worker.errors import WorkerError
 from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
@@ -102,6 +102,7 @@ def test_every_input_changes_the_key(change):
         {"UV_PROJECT": "/p"},
         {"UV_WORKING_DIR": "/p"},
         {"UV_SYSTEM_CERTS": "1"},
+        {"UV_EXCLUDE_NEWER": ""},
     ],
     ids="-".join,
 )
@@ -142,9 +143,11 @@ def test_settings_of_pip_reach_uv(tmp_path):
     assert found["UV_INDEX"] == "http://one/simple http://two/simple"
     assert found["UV_FIND_LINKS"] == "/a,/b"
     assert (found["UV_HTTP_TIMEOUT"], found["UV_HTTP_RETRIES"], found["UV_INSECURE_HOST"]) == ("33", "5", "h1")
-    _, found = describe(PIP_CONFIG_FILE=str(conf), PIP_INDEX_URL="http://env/simple", UV_FIND_LINKS="/c")
+    own = {"UV_FIND_LINKS": "/c", "UV_HTTP_TIMEOUT": "44", "UV_EXTRA_INDEX_URL": "http://of-the-older-name/simple"}
+    _, found = describe(PIP_CONFIG_FILE=str(conf), PIP_INDEX_URL="http://env/simple", **own)
     assert found["UV_DEFAULT_INDEX"] == "http://env/simple"
-    assert found["UV_FIND_LINKS"] == "/c"
+    assert own.items() <= found.items()
+    assert "UV_INDEX" not in found
 
 
 @pytest.mark.parametrize(
@@ -246,6 +249,21 @@ def test_the_checkout_of_the_distribution_is_found(tmp_path):
         find_checkout(f"{right}:{tmp_path}", "my-package")
 
 
+@pytest.mark.parametrize("links", [{"UV_FIND_LINKS": "http://h,{}"}, {"PIP_FIND_LINKS": "http://h {}"}])
+def test_a_wheel_that_is_newer_than_its_environment_is_found(tmp_path, links):
+    """In a local folder of either installer; not an older one, one of another release, or what is no wheel."""
+    links = {name: value.format(tmp_path / "links") for name, value in links.items()}
+    (tmp_path / "links").mkdir()
+    (tmp_path / ".ready").touch()
+    for name in ("camera-1.0.1-py3.whl", "lens-1.0-py3.whl", "camera-1.0-py3.part", "Camera-1.0-py3.whl"):
+        (tmp_path / "links" / name).touch()
+        os.utime(tmp_path / "links" / name, (2, 2))
+        for built in (2, 1):
+            os.utime(tmp_path / ".ready", (built, built))
+            found = changed_wheel(links, "camera", "1.0", tmp_path, ".ready")
+            assert found == (tmp_path / "links" / name if (built, name[0]) == (1, "C") else None)
+
+
 @pytest.mark.parametrize("place", ["user", "machine"])
 def test_uvs_own_configuration_changes_the_key(tmp_path, place):
     """It names a package index, for example, whose password does not count; uv looks in several folders for it."""
@@ -297,10 +315,10 @@ def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):
     (tmp_path / "pip.conf").write_text(
         "[global]\nindex-url = http://h/simple\n[install]\nconstraint = constraints.txt\nuser = true\ntarget = /t\n"
     )
-    found = installer_variables({"HOME": "/nobody", "PIP_RETRIES": "3", "PIP_REQUIREMENT": "/r.txt"}, str(tmp_path))
-    found, ignored = for_pip(found)
+    variables = {"HOME": "/nobody", "PIP_RETRIES": "3", "PIP_REQUIREMENT": "/r.txt", "UV_OVERRIDE": "constraints.txt"}
+    found, ignored = for_pip(installer_variables(variables, str(tmp_path)))
     assert found["PIP_INDEX_URL"] == "http://h/simple"
-    assert found["PIP_CONSTRAINT"] == str(tmp_path / "constraints.txt")
+    assert found["PIP_CONSTRAINT"] == found["UV_OVERRIDE"] == str(tmp_path / "constraints.txt")
     assert found["PIP_RETRIES"] == "3"
     assert not {"PIP_REQUIREMENT", "PIP_TARGET", "PIP_USER"} & set(found)
     assert ignored == ["requirement", "target", "user"]
@@ -329,6 +347,8 @@ def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):
         ("retries", "2", {"UV_HTTP_RETRIES": "2"}),
         ("timeout", "2", {"UV_HTTP_TIMEOUT": "2"}),
         ("timeout", "2.5", {"UV_HTTP_TIMEOUT": "3"}),  # uv takes whole seconds alone
+        ("timeout", "inf", {"UV_HTTP_TIMEOUT": "inf"}),  # and says what it does not take
+        ("timeout", "soon", {"UV_HTTP_TIMEOUT": "soon"}),
         ("trusted-host", "a b:1", {"UV_INSECURE_HOST": "a b:1"}),
         ("uploaded-prior-to", "2026-01-01", {"UV_EXCLUDE_NEWER": "2026-01-01"}),
         ("use-deprecated", "legacy-certs", {}),
