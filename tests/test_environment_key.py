@@ -249,7 +249,7 @@ def test_the_checkout_of_the_distribution_is_found(tmp_path):
         find_checkout(f"{right}:{tmp_path}", "my-package")
 
 
-@pytest.mark.parametrize("links", [{"UV_FIND_LINKS": "http://h,{}"}, {"PIP_FIND_LINKS": "http://h {}"}])
+@pytest.mark.parametrize("links", [{"UV_FIND_LINKS": "http://h,/none,{}"}, {"PIP_FIND_LINKS": "http://h /none {}"}])
 def test_a_wheel_that_is_newer_than_its_environment_is_found(tmp_path, links):
     """In a local folder of either installer; not an older one, one of another release, or what is no wheel."""
     links = {name: value.format(tmp_path / "links") for name, value in links.items()}
