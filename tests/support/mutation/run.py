@@ -169,7 +169,7 @@ def changes(module: str, command: list[str], copy: Path) -> list[Change]:
         if made and made["worker_outcome"] == "normal"
     ]
     # The asterisk of keyword-only parameters counts as an operator for Cosmic Ray.
-    found = [each for each in found if each.was.replace("*, ", "/, ") != each.becomes]
+    found = [each for each in found if each.was.replace("*,", "/,") != each.becomes]
     print(f"{module}: {len(found)} changes, {sum(not each.is_noticed for each in found)} not noticed", flush=True)
     return found
 
