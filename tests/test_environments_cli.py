@@ -96,6 +96,7 @@ def test_pruning_by_size_removes_the_least_recently_used(folder):
         add(folder, f"e{number}", days=number, kilobytes=100)
     assert names(collector.prune(max_size=320 * 1024)) == ["e4", "e3"]
     assert names(collector.environments()) == ["e2", "e1", "e0"]
+    assert collector.prune(max_size=sum(each.size for each in collector.environments())) == []
 
 
 def test_unfinished_environments_are_removed_whatever_their_age(folder, monkeypatch):
@@ -164,9 +165,11 @@ def test_looking_at_an_environment_that_is_removed_meanwhile_leaves_no_lock(fold
         (collector.parse_age, "30d", timedelta(days=30)),
         (collector.parse_age, "2w", timedelta(weeks=2)),
         (collector.parse_age, "90m", timedelta(minutes=90)),
+        (collector.parse_age, "3h", timedelta(hours=3)),
         (collector.parse_age, "5s", timedelta(seconds=5)),
         (collector.parse_size, "0", 0),
         (collector.parse_size, "512K", 524288),
+        (collector.parse_size, "1M", 1048576),
         (collector.parse_size, "1.5G", 1610612736),
         (collector.parse_size, "2t", 2 * 1024**4),
     ],
@@ -392,15 +395,16 @@ def test_few_of_many_files_are_named(command, folder):
 
 
 def test_a_removal_that_is_interrupted_is_completed_later(folder, monkeypatch):
-    """The mark goes last, so what is left is known to be ours."""
+    """Once nobody can be at it any more. The mark goes last, so what is left is known to be ours."""
     add(folder, "old", days=40)
     rmtree = shutil.rmtree
     monkeypatch.setattr(cache.shutil, "rmtree", lambda path: rmtree(path) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         collector.prune(older_than=timedelta(days=30))
     monkeypatch.setattr(cache.shutil, "rmtree", rmtree)
-    monkeypatch.setattr(collector, "ABANDONED_SECONDS", -1.0)
+    collector.prune()
     assert files(folder) != []
+    monkeypatch.setattr(collector, "ABANDONED_SECONDS", -1.0)
     collector.prune()
     assert files(folder) == []
 
