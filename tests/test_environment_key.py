@@ -18,7 +18,7 @@ from dkist_processing_core.worker.errors import WorkerError
 from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
 from dkist_processing_core.worker.pip_settings import for_pip, for_uv, installer_variables
-from dkist_processing_core.worker.request import EnvironmentRequest
+from dkist_processing_core.worker.request import EnvironmentRequest, Request
 
 # What this machine has set for pip does not count.
 NO_FILES = {"HOME": "/nobody", "PIP_CONFIG_FILE": os.devnull}
@@ -188,6 +188,13 @@ def test_a_malformed_requirement_is_refused(requirement):
         describe(DKIST_REQUIREMENT=requirement)
     assert f"DKIST_REQUIREMENT is {requirement!r}" in str(caught.value)
     assert caught.value.status == 78
+
+
+def test_a_recipe_run_id_may_be_as_large_as_airflow_keeps_it():
+    """Which is a signed integer of 64 bits."""
+    largest = f"{2**63 - 1}"
+    variables = {**NODE, "DKIST_REQUIREMENT": "x[frozen]==1.0", "DKIST_RECIPE_RUN_ID": largest}
+    assert Request.from_environment(variables).recipe_run_id == largest
 
 
 def test_the_constraints_of_the_workflow_change_the_key():

@@ -39,7 +39,7 @@ HOSTILE = {
     "other-digits": "٣",
     "zero": "0",
     "65-bits": "9223372036854775808",
-    "long": "9" * 5000,
+    "long": "1" * 5000,
     "python": "1); import os; os.system('touch owned')  #",
     "substitution": "$(touch owned)",
     "backticks": "`touch owned`",
