@@ -71,6 +71,7 @@ def test_environments_are_listed_by_their_last_use(folder):
         assert (old.requirement, half.requirement) == (f"{old.name}[frozen]==1", "")
         assert (old.is_ready, half.is_ready, old.is_in_use) == (True, False, False)
         assert 100 * 1024 <= new.size < 120 * 1024
+        assert new.size % 512 == 0
 
 
 def test_a_missing_cache_is_empty(tmp_path):
@@ -108,19 +109,27 @@ def test_unfinished_environments_are_removed_whatever_their_age(folder, monkeypa
     for lock in (f"{full('both')}.use", f"{full('both')}.build", f"{full('e1')}.use", f"{full('e2')}.build"):
         (folder / lock).touch()
     monkeypatch.setattr(collector, "ABANDONED_SECONDS", -1.0)
-    assert names(collector.prune()) == ["half"]
+    with (folder / f"{full('begun')}.build").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert names(collector.prune()) == ["half"]
+        assert "begun.build" in files(folder)
+    collector.prune()
     assert files(folder) == ["whole", "whole.build", "whole.use"]
 
 
 @pytest.mark.parametrize("lock", ["use", "build"])
 def test_an_environment_in_use_is_not_removed(folder, lock):
-    """A task holds one lock, and a builder the other one."""
+    """A task holds one lock, and a builder the other one; a lock that is missing is held by nobody."""
     add(folder, "busy", days=400)
+    add(folder, "free")
+    other = folder / f"{full('busy')}.{'build' if lock == 'use' else 'use'}"
+    for each in (*folder.glob(f"{full('free')}.*"), other):
+        each.unlink()
     with (folder / f"{full('busy')}.{lock}").open() as file:
         fcntl.flock(file, fcntl.LOCK_SH if lock == "use" else fcntl.LOCK_EX)
-        [busy] = collector.environments()
-        assert busy.is_in_use
-        assert collector.prune(older_than=timedelta(0), max_size=0) == []
+        busy, free = sorted(collector.environments(), key=lambda each: each.name)
+        assert (busy.is_in_use, free.is_in_use) == (True, False)
+        assert names(collector.prune(older_than=timedelta(0), max_size=0)) == ["free"]
         assert collector.remove(busy) is False
         assert (folder / full("busy") / "lib" / "file").exists()
     assert names(collector.prune(older_than=timedelta(0))) == ["busy"]
@@ -167,7 +176,7 @@ def test_looking_at_an_environment_that_is_removed_meanwhile_leaves_no_lock(fold
         (collector.parse_age, "90m", timedelta(minutes=90)),
         (collector.parse_age, "3h", timedelta(hours=3)),
         (collector.parse_age, "5s", timedelta(seconds=5)),
-        (collector.parse_size, "0", 0),
+        (collector.parse_size, "7", 7),
         (collector.parse_size, "512K", 524288),
         (collector.parse_size, "1M", 1048576),
         (collector.parse_size, "1.5G", 1610612736),
