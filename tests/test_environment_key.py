@@ -13,12 +13,12 @@ from support.command_line import run_command
 from uv import find_uv_bin
 
 from dkist_processing_core.worker import pip_settings
-from dkist_processing_core.worker.checkout import find_checkout
+from dkist_processing_core.worker.checkout import changed_wheel, find_checkout
 from dkist_processing_core.worker.errors import WorkerError
 from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
 from dkist_processing_core.worker.pip_settings import for_pip, for_uv, installer_variables
-from dkist_processing_core.worker.request import EnvironmentRequest
+from dkist_processing_core.worker.request import EnvironmentRequest, Request
 
 # What this machine has set for pip does not count.
 NO_FILES = {"HOME": "/nobody", "PIP_CONFIG_FILE": os.devnull}
@@ -72,7 +72,7 @@ def test_every_input_changes_the_key(change):
         *("PIP_ROOT_USER_ACTION=ignore", "PIP_TIMEOUT=1", "PIP_TRUSTED_HOST=h", "UV_CACHE_DIR=/c"),
         *("UV_CONCURRENT_DOWNLOADS=1", "UV_HTTP_TIMEOUT=1", "UV_INDEX_OURS_PASSWORD=s"),
         *("UV_INDEX_OURS_USERNAME=s", "UV_LINK_MODE=copy", "UV_NO_PROGRESS=1", "UV_PROJECT=/p"),
-        *("UV_WORKING_DIR=/p", "UV_SYSTEM_CERTS=1"),
+        *("UV_WORKING_DIR=/p", "UV_SYSTEM_CERTS=1", "UV_EXCLUDE_NEWER="),
     ],
 )
 def test_how_files_are_fetched_does_not_change_the_key(change):
@@ -92,10 +92,12 @@ def test_the_contents_of_constraints_change_the_key(tmp_path):
 @settings(max_examples=10)
 @given(st.permutations(["frozen", "asdf", "quality", "Big_Extra"]))
 def test_what_means_the_same_has_the_same_key(extras):
-    """Order and spelling of extras, and the password of an index, make no other environment."""
-    one = key(DKIST_REQUIREMENT=f"Some_Name[{','.join(extras)}]==1.0", PIP_INDEX_URL="http://u:one@h/simple")
+    """Order of settings, order and spelling of extras, and the password of an index make no other environment."""
+    one = key(
+        DKIST_REQUIREMENT=f"Some_Name[{','.join(extras)}]==1.0", UV_FIND_LINKS="/l", UV_INDEX="http://u:1@h/simple"
+    )
     other = "some-name[asdf,big-extra,frozen,quality]==1.0"
-    assert one == key(DKIST_REQUIREMENT=other, PIP_INDEX_URL="http://u:two@h/simple")
+    assert one == key(DKIST_REQUIREMENT=other, UV_INDEX="http://u:2@h/simple", UV_FIND_LINKS="/l")
 
 
 def test_settings_of_pip_reach_uv(tmp_path):
@@ -110,9 +112,11 @@ def test_settings_of_pip_reach_uv(tmp_path):
     assert found["UV_INDEX"] == "http://one/simple http://two/simple"
     assert found["UV_FIND_LINKS"] == "/a,/b"
     assert (found["UV_HTTP_TIMEOUT"], found["UV_HTTP_RETRIES"], found["UV_INSECURE_HOST"]) == ("33", "5", "h1")
-    _, found = describe(PIP_CONFIG_FILE=str(conf), PIP_INDEX_URL="http://env/simple", UV_FIND_LINKS="/c")
+    own = {"UV_FIND_LINKS": "/c", "UV_HTTP_TIMEOUT": "44", "UV_EXTRA_INDEX_URL": "http://of-the-older-name/simple"}
+    _, found = describe(PIP_CONFIG_FILE=str(conf), PIP_INDEX_URL="http://env/simple", **own)
     assert found["UV_DEFAULT_INDEX"] == "http://env/simple"
-    assert found["UV_FIND_LINKS"] == "/c"
+    assert own.items() <= found.items()
+    assert "UV_INDEX" not in found
 
 
 @pytest.mark.parametrize(
@@ -138,9 +142,12 @@ def test_a_broken_configuration_of_pip_is_named_and_not_shown(tmp_path, capfd, t
     assert (found["UV_HTTP_TIMEOUT"], "UV_DEFAULT_INDEX" in found) == ("7", False)
 
 
-def test_constraints_at_an_address_need_not_be_read_for_the_key():
-    """The address itself counts."""
-    assert len({key(PIP_CONSTRAINT=f"https://u:p@host/{name}.txt") for name in ("one", "two")}) == 2
+def test_constraints_at_an_address_need_not_be_read_for_the_key(tmp_path):
+    """The address itself counts, and so does one that a file names."""
+    addresses = [f"https://u:p@host/{name}.txt" for name in ("one", "two")]
+    assert len({key(PIP_CONSTRAINT=each) for each in addresses}) == 2
+    named = tmp_path / "named.txt"
+    assert len({write_key(named, f"-c {each}", PIP_CONSTRAINT=str(named)) for each in addresses}) == 2
 
 
 @pytest.mark.parametrize("requirement", ["x; rm -rf /", "x==1", "x[frozen]==1\n", "x[frozen]>=1"])
@@ -150,6 +157,13 @@ def test_a_malformed_requirement_is_refused(requirement):
         describe(DKIST_REQUIREMENT=requirement)
     assert f"DKIST_REQUIREMENT is {requirement!r}" in str(caught.value)
     assert caught.value.status == 78
+
+
+def test_a_recipe_run_id_may_be_as_large_as_airflow_keeps_it():
+    """Which is a signed integer of 64 bits."""
+    largest = f"{2**63 - 1}"
+    variables = {**NODE, "DKIST_REQUIREMENT": "x[frozen]==1.0", "DKIST_RECIPE_RUN_ID": largest}
+    assert Request.from_environment(variables).recipe_run_id == largest
 
 
 def test_the_constraints_of_the_workflow_change_the_key():
@@ -211,6 +225,21 @@ def test_the_checkout_of_the_distribution_is_found(tmp_path):
         find_checkout(f"{right}:{tmp_path}", "my-package")
 
 
+@pytest.mark.parametrize("links", [{"UV_FIND_LINKS": "http://h,/none,{}"}, {"PIP_FIND_LINKS": "http://h /none {}"}])
+def test_a_wheel_that_is_newer_than_its_environment_is_found(tmp_path, links):
+    """In a local folder of either installer; not an older one, one of another release, or what is no wheel."""
+    links = {name: value.format(tmp_path / "links") for name, value in links.items()}
+    (tmp_path / "links").mkdir()
+    (tmp_path / ".ready").touch()
+    for name in ("camera-1.0.1-py3.whl", "lens-1.0-py3.whl", "camera-1.0-py3.part", "Camera-1.0-py3.whl"):
+        (tmp_path / "links" / name).touch()
+        os.utime(tmp_path / "links" / name, (2, 2))
+        for built in (2, 1):
+            os.utime(tmp_path / ".ready", (built, built))
+            found = changed_wheel(links, "camera", "1.0", tmp_path, ".ready")
+            assert found == (tmp_path / "links" / name if (built, name[0]) == (1, "C") else None)
+
+
 @pytest.mark.parametrize("place", ["user", "machine"])
 def test_uvs_own_configuration_changes_the_key(tmp_path, place):
     """It names a package index, for example, whose password does not count; uv looks in several folders for it."""
@@ -256,10 +285,10 @@ def test_pip_gets_the_same_settings_as_uv(tmp_path):
     (tmp_path / "pip.conf").write_text(
         "[global]\nindex-url = http://h/simple\n[install]\nconstraint = constraints.txt\nuser = true\ntarget = /t\n"
     )
-    found = installer_variables({"HOME": "/nobody", "PIP_RETRIES": "3", "PIP_REQUIREMENT": "/r.txt"}, str(tmp_path))
-    found, ignored = for_pip(found)
+    variables = {"HOME": "/nobody", "PIP_RETRIES": "3", "PIP_REQUIREMENT": "/r.txt", "UV_OVERRIDE": "constraints.txt"}
+    found, ignored = for_pip(installer_variables(variables, str(tmp_path)))
     assert found["PIP_INDEX_URL"] == "http://h/simple"
-    assert found["PIP_CONSTRAINT"] == str(tmp_path / "constraints.txt")
+    assert found["PIP_CONSTRAINT"] == found["UV_OVERRIDE"] == str(tmp_path / "constraints.txt")
     assert found["PIP_RETRIES"] == "3"
     assert not {"PIP_REQUIREMENT", "PIP_TARGET", "PIP_USER"} & set(found)
     assert ignored == ["requirement", "target", "user"]
@@ -288,6 +317,8 @@ def test_pip_gets_the_same_settings_as_uv(tmp_path):
         ("retries", "2", {"UV_HTTP_RETRIES": "2"}),
         ("timeout", "2", {"UV_HTTP_TIMEOUT": "2"}),
         ("timeout", "2.5", {"UV_HTTP_TIMEOUT": "3"}),  # uv takes whole seconds alone
+        ("timeout", "inf", {"UV_HTTP_TIMEOUT": "inf"}),  # and says what it does not take
+        ("timeout", "soon", {"UV_HTTP_TIMEOUT": "soon"}),
         ("trusted-host", "a b:1", {"UV_INSECURE_HOST": "a b:1"}),
         ("uploaded-prior-to", "2026-01-01", {"UV_EXCLUDE_NEWER": "2026-01-01"}),
         ("use-deprecated", "legacy-certs", {}),

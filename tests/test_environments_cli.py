@@ -70,6 +70,7 @@ def test_environments_are_listed_by_their_last_use(folder):
         assert (old.requirement, half.requirement) == (f"{old.name}[frozen]==1", "")
         assert (old.is_ready, half.is_ready, old.is_in_use) == (True, False, False)
         assert 100 * 1024 <= new.size < 120 * 1024
+        assert new.size % 512 == 0
 
 
 def test_a_missing_cache_is_empty(tmp_path):
@@ -95,6 +96,7 @@ def test_pruning_by_size_removes_the_least_recently_used(folder):
         add(folder, f"e{number}", days=number, kilobytes=100)
     assert names(collector.prune(max_size=320 * 1024)) == ["e4", "e3"]
     assert names(collector.environments()) == ["e2", "e1", "e0"]
+    assert collector.prune(max_size=sum(each.size for each in collector.environments())) == []
 
 
 def test_unfinished_environments_are_removed_whatever_their_age(folder, monkeypatch):
@@ -106,19 +108,27 @@ def test_unfinished_environments_are_removed_whatever_their_age(folder, monkeypa
     for lock in (f"{full('both')}.use", f"{full('both')}.build", f"{full('e1')}.use", f"{full('e2')}.build"):
         (folder / lock).touch()
     monkeypatch.setattr(collector, "ABANDONED_SECONDS", -1.0)
-    assert names(collector.prune()) == ["half"]
+    with (folder / f"{full('begun')}.build").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert names(collector.prune()) == ["half"]
+        assert "begun.build" in files(folder)
+    collector.prune()
     assert files(folder) == ["whole", "whole.build", "whole.use"]
 
 
 @pytest.mark.parametrize("lock", ["use", "build"])
 def test_an_environment_in_use_is_not_removed(folder, lock):
-    """A task holds one lock, and a builder the other one."""
+    """A task holds one lock, and a builder the other one; a lock that is missing is held by nobody."""
     add(folder, "busy", days=400)
+    add(folder, "free")
+    other = folder / f"{full('busy')}.{'build' if lock == 'use' else 'use'}"
+    for each in (*folder.glob(f"{full('free')}.*"), other):
+        each.unlink()
     with (folder / f"{full('busy')}.{lock}").open() as file:
         fcntl.flock(file, fcntl.LOCK_SH if lock == "use" else fcntl.LOCK_EX)
-        [busy] = collector.environments()
-        assert busy.is_in_use
-        assert collector.prune(older_than=timedelta(0), max_size=0) == []
+        busy, free = sorted(collector.environments(), key=lambda each: each.name)
+        assert (busy.is_in_use, free.is_in_use) == (True, False)
+        assert names(collector.prune(older_than=timedelta(0), max_size=0)) == ["free"]
         assert collector.remove(busy) is False
         assert (folder / full("busy") / "lib" / "file").exists()
     assert names(collector.prune(older_than=timedelta(0))) == ["busy"]
@@ -159,9 +169,11 @@ def test_looking_at_an_environment_that_is_removed_meanwhile_leaves_no_lock(fold
         (collector.parse_age, "30d", timedelta(days=30)),
         (collector.parse_age, "2w", timedelta(weeks=2)),
         (collector.parse_age, "90m", timedelta(minutes=90)),
+        (collector.parse_age, "3h", timedelta(hours=3)),
         (collector.parse_age, "5s", timedelta(seconds=5)),
-        (collector.parse_size, "0", 0),
+        (collector.parse_size, "7", 7),
         (collector.parse_size, "512K", 524288),
+        (collector.parse_size, "1M", 1048576),
         (collector.parse_size, "1.5G", 1610612736),
         (collector.parse_size, "2t", 2 * 1024**4),
     ],
@@ -382,14 +394,15 @@ def test_few_of_many_files_are_named(command, folder):
 
 
 def test_a_removal_that_is_interrupted_is_completed_later(folder, monkeypatch):
-    """The mark goes last, so what is left is known to be ours."""
+    """Once nobody can be at it any more. The mark goes last, so what is left is known to be ours."""
     add(folder, "old", days=40)
     rmtree = shutil.rmtree
     monkeypatch.setattr(cache.shutil, "rmtree", lambda path: rmtree(path) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         collector.prune(older_than=timedelta(days=30))
     monkeypatch.setattr(cache.shutil, "rmtree", rmtree)
-    monkeypatch.setattr(collector, "ABANDONED_SECONDS", -1.0)
+    collector.prune()
     assert files(folder) != []
+    monkeypatch.setattr(collector, "ABANDONED_SECONDS", -1.0)
     collector.prune()
     assert files(folder) == []

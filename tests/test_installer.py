@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from dkist_processing_core.worker import collector
 from dkist_processing_core.worker.cache import OWNER_MARK, EnvironmentLocks, describe_os_error
 from dkist_processing_core.worker.causes import cause
 from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError
+from dkist_processing_core.worker.supervise import SIGNALLED
 
 pytestmark = pytest.mark.network
 
@@ -275,6 +277,7 @@ def test_the_cause_is_the_one_that_the_installer_names(line, remedy):
 def test_an_installer_is_tried_again_only_where_its_cache_may_be_the_cause(line, expected):
     """An index that does not answer would cost the time of all its retries a second time."""
     assert cause(1, ["Using Python", line]).may_be_its_cache is expected
+    assert not cause(SIGNALLED + signal.SIGKILL, ["Using Python", line]).may_be_its_cache
 
 
 @pytest.mark.parametrize(

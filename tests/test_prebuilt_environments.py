@@ -50,13 +50,14 @@ def test_what_exported_files_need_is_read_without_running_them(tmp_path):
     for name in ("diamond_bash", "diamond_bash_constrained", "diamond_python_virtualenv"):
         shutil.copy(GOLDEN / f"{name}.py", tmp_path)
     (tmp_path / "below").mkdir()
+    (tmp_path / "beyond").mkdir()
     (tmp_path / "below" / "theirs.py").write_text("raise SystemExit('of another team' ")
     (tmp_path / "notes.zip").write_bytes(b"no archive")
     (tmp_path / "below" / "above").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "pipe.py")
-    with zipfile.ZipFile(tmp_path / "below" / "dags.zip", "w") as archive:
+    with zipfile.ZipFile(tmp_path / "beyond" / "dags.zip", "w") as archive:
         archive.writestr("dag.py", (GOLDEN / "diamond_bash.py").read_text().replace('"support"', '"archived"'))
-        archive.writestr("dag.txt", "dkist_processing_core.scheduling")
+        archive.writestr("dag.txt", "what dkist_processing_core.scheduling runs")
     constraints = "numpy==2.1.0\nscipy==1.14.1"
     (tmp_path / "current").mkdir()
     (tmp_path / "current" / "dags").symlink_to(tmp_path)  # as git-sync does
@@ -95,6 +96,15 @@ def test_a_damaged_file_is_named(tmp_path):
     ):
         (tmp_path / "dag.py").write_text(text)
         with pytest.raises(NeededEnvironmentsError, match=rf"dag.py cannot be read .*{reason}(?s:.*)Export it again"):
+            list(needed_by_dag_files(tmp_path))
+    (tmp_path / "dag.py").unlink()
+    with zipfile.ZipFile(tmp_path / "dags.zip", "w") as archive:
+        archive.writestr("dag.py", golden)
+    whole = (tmp_path / "dags.zip").read_bytes()
+    method = whole.index(b"PK\1\2") + 10
+    for archived in (whole[:method] + b"\x63" + whole[method + 1 :], whole.replace(b"import", b"omport")):
+        (tmp_path / "dags.zip").write_bytes(archived)
+        with pytest.raises(NeededEnvironmentsError, match=r"dags.zip cannot be read as an archive"):
             list(needed_by_dag_files(tmp_path))
     odd = {"requirement": "x[frozen]==1\0", "constraints": "", "requires_python": ""}
     for text in (

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.command_line import ended, run_command
+from support.command_line import ended, run_command, run_python
 from support.processes import is_alive, session_members, wait_for, wait_until_dead
 from support.releases import with_links
 from support.script_runs import PATIENT_GRACE, environments, new_spec, run, start
@@ -22,7 +22,7 @@ from support.waiting import PATIENCE_SECONDS
 
 import dkist_processing_core
 from dkist_processing_core.common.log_lines import OUTCOME, Line, parse
-from dkist_processing_core.common.outcome import Outcome
+from dkist_processing_core.common.outcome import INCOMPLETE, OUTCOME_VARIABLE, Outcome
 from dkist_processing_core.node import Node
 from dkist_processing_core.rendering.script import node_variables, runnable_script
 
@@ -38,7 +38,7 @@ HOSTILE = {
     "other-digits": "٣",
     "zero": "0",
     "65-bits": "9223372036854775808",
-    "long": "9" * 5000,
+    "long": "1" * 5000,
     "python": "1); import os; os.system('touch owned')  #",
     "substitution": "$(touch owned)",
     "backticks": "`touch owned`",
@@ -392,6 +392,16 @@ def test_a_failure_of_the_program_itself_is_an_outcome(releases, variables, stat
     assert (done.returncode, outcome.exit_status, outcome.state) == (status, status, "failed")
     assert text in outcome.summary
     assert error == Line("40", f"dkist: {outcome.summary}")
+
+
+def test_a_fault_of_the_program_is_shown_and_is_an_outcome(tmp_path):
+    """The log has all that a report of it needs."""
+    program = "from dkist_processing_core.worker.ending import run_to_outcome; exit(run_to_outcome(lambda _: 1 / 0))"
+    done = run_python(program, **{OUTCOME_VARIABLE: tmp_path / "outcome"})
+    outcome = Outcome.from_json((tmp_path / "outcome").read_text())
+    assert (done.returncode, outcome.exit_status, outcome.state) == (INCOMPLETE, INCOMPLETE, "failed")
+    assert outcome.summary == "the worker program failed: ZeroDivisionError('division by zero')"
+    assert "ERROR: the worker program failed; please report this.\nTraceback (most recent call last):" in done.stderr
 
 
 # A worker at its limit on processes, which nobody can reach for certain: what the system then says is simulated.

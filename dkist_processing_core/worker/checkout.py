@@ -95,9 +95,9 @@ def changed_wheel(settings: Mapping[str, str], name: str, version: str, environm
     with suppress(OSError):
         built = (environment / marker).stat().st_mtime
         for folder in {each.strip() for each in links if each.strip() and "://" not in each}:
-            for entry in os.scandir(folder):
-                its, _, rest = entry.name.partition("-")
-                is_of_release = normalized(its) == name and rest.startswith(f"{version}-") and rest.endswith(".whl")
-                if is_of_release and entry.stat().st_mtime > built:
-                    return Path(entry.path)
+            for wheel in Path(folder).glob("*.whl"):
+                its, _, rest = wheel.name.partition("-")
+                is_of_release = normalized(its) == name and rest.startswith(f"{version}-")
+                if is_of_release and wheel.stat().st_mtime > built:
+                    return wheel
     return None

@@ -68,8 +68,7 @@ def requirements(path: str, including: tuple[str, ...] = ()) -> list[str]:
     text = _content(path)
     found = [text]
     for name in INCLUDE.findall(text) if path not in including else ():
-        nested = name if "://" in name or "://" in path else str(Path(path).parent / name)
-        found += requirements(nested, (*including, path))
+        found += requirements(name if "://" in name else str(Path(path).parent / name), (*including, path))
     return found
 
 

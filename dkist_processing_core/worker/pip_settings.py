@@ -245,8 +245,7 @@ def _separator(name: str) -> str:
 
 
 def _absolute(path: str) -> str:
-    is_here = "://" not in path and path and os.path.exists(path)  # noqa: PTH110 - does not raise
-    return str(Path(path).absolute()) if is_here else path
+    return str(Path(path).absolute()) if os.path.exists(path) else path  # noqa: PTH110 - does not raise
 
 
 def _whole_seconds(text: str) -> str:
