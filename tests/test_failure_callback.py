@@ -397,7 +397,7 @@ OF_ANOTHER_KIND = r"^(Attribute|Recursion|Type)Error: "
     ("text", "message"),
     [
         *(
-            (text, "")
+            (text, ".")
             for text in ("", '{"queue": "x"}', '{"queue": 1, "routing_key": "k", "body": "", "message_id": ""}')
         ),
         *((text, OF_ANOTHER_KIND) for text in ("[]", "3", "null", "[" * 100_000)),

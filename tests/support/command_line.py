@@ -166,8 +166,9 @@ def with_mounts_of_its_own():
     """Return the words before a command that may mount something; skip the test where nothing can be mounted."""
     import pytest
 
-    words = ["unshare", "--user", "--map-root-user", "--mount"]
-    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+    program = shutil.which("unshare")  # the command after it may have another PATH
+    words = [program, "--user", "--map-root-user", "--mount"]
+    if program is None or subprocess.run([*words, "true"], capture_output=True).returncode:
         pytest.skip("this machine has no mount namespaces")
     return words
 
