@@ -322,11 +322,12 @@ def test_a_message_that_is_refused_again_and_again_is_set_aside(caplog):
 
 
 def test_a_refusal_that_cannot_be_noted_costs_nothing(caplog):
-    """A file in the place of the subfolder is named; a message that somebody has dropped is not."""
+    """A file in the place of the subfolder is named; what may pass, and what somebody has dropped, needs none."""
     file = spool.prepare(spool.spool_folder()) / put(new_envelope().to_json())
     (file.parent / spool.SET_ASIDE).touch()
     for _ in range(spool.TRIES):
         spool.note_refusal(file, "no", is_final=True)
+    spool.note_refusal(file, "not now", is_final=False)
     spool.note_refusal(file.parent / "gone" / file.name, "no", is_final=True)
     [text] = caplog.messages
     assert text.startswith(f"The reason why {file} was refused cannot be kept: [Errno 17]")
