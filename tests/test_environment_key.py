@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -286,11 +287,12 @@ def test_a_python_that_matches_is_the_one_of_the_worker():
     """No other one is looked for; DKIST_PYTHON that names it makes no other environment."""
     assert find_interpreter("", "/nowhere", ">=3.11") == Interpreter.own()
     assert find_interpreter("", None) == find_interpreter(sys.executable, None)
+    assert sysconfig.get_config_var("EXT_SUFFIX") in Interpreter.own().identity
 
 
 def test_a_program_that_is_no_python_is_refused():
     """With the variable and its value."""
-    with pytest.raises(WorkerError, match="DKIST_PYTHON is '/bin/false', which cannot be used"):
+    with pytest.raises(WorkerError, match="DKIST_PYTHON is '/bin/false', which cannot be used: .* status 1"):
         find_interpreter("/bin/false", None)
 
 
@@ -311,8 +313,16 @@ def test_a_python_that_is_not_there_is_named(requires, reason):
     """With what the workflow requires, what there is, and what to do."""
     with pytest.raises(WorkerError, match=r"the workflow requires Python .* Install such a Python") as raised:
         find_interpreter("", f"{Path(find_uv_bin()).parent}:{Path(sys.base_prefix) / 'bin'}", requires)
-    assert (raised.value.status, requires in str(raised.value)) == (78, True)
+    assert (raised.value.status, requires in str(raised.value), "b'" in str(raised.value)) == (78, True, False)
     assert reason.lower() in str(raised.value).lower()
+
+
+def test_a_worker_that_cannot_compare_versions_is_named(monkeypatch):
+    """Its Python needs packaging for a workflow that requires another one."""
+    monkeypatch.setitem(sys.modules, "packaging.specifiers", None)
+    with pytest.raises(WorkerError, match=f"{sys.executable} has no packaging") as raised:
+        find_interpreter("", None, ">=3.11")
+    assert raised.value.status == 78
 
 
 def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):
