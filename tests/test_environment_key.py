@@ -428,6 +428,8 @@ def test_an_option_of_pip_is_an_argument_of_uv(option, value, arguments):
 
 def test_every_other_option_of_pip_is_named():
     """All that this Python's own pip knows: uv is given it, or the log says that it is not."""
+    of_pip_alone = installer_variables({**NO_FILES, "PIP_KEYRING_PROVIDER": "import"}, "/nobody")
+    assert for_uv(of_pip_alone) == ([], ["keyring-provider"])
     pip = [Path(sys.base_prefix, "bin", "python3"), "-I", "-m", "pip", "install", "--help"]
     done = subprocess.run(pip, capture_output=True, text=True)
     if done.returncode:
