@@ -247,7 +247,12 @@ def test_the_checkout_of_the_distribution_is_found(tmp_path):
     """Among several; one whose name is not known may be it if there is no other of that kind."""
     right, wrong = project(tmp_path / "right", "My_Package"), project(tmp_path / "wrong", "other")
     unknown, second = project(tmp_path / "unknown", ""), project(tmp_path / "second", "")
-    for text, expected in ((right, right), (f"{wrong}:{unknown}:{right}", right), (f"{wrong}:{unknown}", unknown)):
+    also = project(tmp_path / "also", "my.package")
+    for text, expected in (
+        (right, right),
+        (f"{wrong}:{unknown}:{right}:{also}", right),
+        (f"{wrong}:{unknown}", unknown),
+    ):
         assert str(find_checkout(text, "my-package")) == expected
     for text in (wrong, f"{wrong}:{unknown}:{second}"):
         with pytest.raises(WorkerError, match=f"no checkout of my-package, but other in {wrong}") as caught:
@@ -260,16 +265,16 @@ def test_the_checkout_of_the_distribution_is_found(tmp_path):
 @pytest.mark.parametrize("links", [{"UV_FIND_LINKS": "http://h,/none,{}"}, {"PIP_FIND_LINKS": "http://h /none {}"}])
 def test_a_wheel_that_is_newer_than_its_environment_is_found(tmp_path, links):
     """In a local folder of either installer; not an older one, one of another release, or what is no wheel."""
-    links = {name: value.format(tmp_path / "links") for name, value in links.items()}
-    (tmp_path / "links").mkdir()
+    links = {name: value.format(tmp_path) for name, value in links.items()}
     (tmp_path / ".ready").touch()
     for name in ("camera-1.0.1-py3.whl", "lens-1.0-py3.whl", "camera-1.0-py3.part", "Camera-1.0-py3.whl"):
-        (tmp_path / "links" / name).touch()
-        os.utime(tmp_path / "links" / name, (2, 2))
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (2, 2))
         for built in (2, 1):
             os.utime(tmp_path / ".ready", (built, built))
             found = changed_wheel(links, "camera", "1.0", tmp_path, ".ready")
-            assert found == (tmp_path / "links" / name if (built, name[0]) == (1, "C") else None)
+            assert found == (tmp_path / name if (built, name[0]) == (1, "C") else None)
+    assert changed_wheel({}, "camera", "1.0", tmp_path, ".ready") is None  # the working folder is none of them
 
 
 @pytest.mark.parametrize("place", ["user", "machine"])
