@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -159,11 +160,11 @@ def test_a_malformed_requirement_is_refused(requirement):
     assert caught.value.status == 78
 
 
-def test_a_recipe_run_id_may_be_as_large_as_airflow_keeps_it():
+@pytest.mark.parametrize("run", ["1", f"{2**63 - 1}"])
+def test_a_recipe_run_id_may_be_any_that_airflow_keeps(run):
     """Which is a signed integer of 64 bits."""
-    largest = f"{2**63 - 1}"
-    variables = {**NODE, "DKIST_REQUIREMENT": "x[frozen]==1.0", "DKIST_RECIPE_RUN_ID": largest}
-    assert Request.from_environment(variables).recipe_run_id == largest
+    variables = {**NODE, "DKIST_REQUIREMENT": "x[frozen]==1.0", "DKIST_RECIPE_RUN_ID": run}
+    assert Request.from_environment(variables).recipe_run_id == run
 
 
 def test_the_constraints_of_the_workflow_change_the_key():
@@ -215,7 +216,12 @@ def test_the_checkout_of_the_distribution_is_found(tmp_path):
     """Among several; one whose name is not known may be it if there is no other of that kind."""
     right, wrong = project(tmp_path / "right", "My_Package"), project(tmp_path / "wrong", "other")
     unknown, second = project(tmp_path / "unknown", ""), project(tmp_path / "second", "")
-    for text, expected in ((right, right), (f"{wrong}:{unknown}:{right}", right), (f"{wrong}:{unknown}", unknown)):
+    also = project(tmp_path / "also", "my.package")
+    for text, expected in (
+        (right, right),
+        (f"{wrong}:{unknown}:{right}:{also}", right),
+        (f"{wrong}:{unknown}", unknown),
+    ):
         assert str(find_checkout(text, "my-package")) == expected
     for text in (wrong, f"{wrong}:{unknown}:{second}"):
         with pytest.raises(WorkerError, match=f"no checkout of my-package, but other in {wrong}") as caught:
@@ -228,16 +234,16 @@ def test_the_checkout_of_the_distribution_is_found(tmp_path):
 @pytest.mark.parametrize("links", [{"UV_FIND_LINKS": "http://h,/none,{}"}, {"PIP_FIND_LINKS": "http://h /none {}"}])
 def test_a_wheel_that_is_newer_than_its_environment_is_found(tmp_path, links):
     """In a local folder of either installer; not an older one, one of another release, or what is no wheel."""
-    links = {name: value.format(tmp_path / "links") for name, value in links.items()}
-    (tmp_path / "links").mkdir()
+    links = {name: value.format(tmp_path) for name, value in links.items()}
     (tmp_path / ".ready").touch()
     for name in ("camera-1.0.1-py3.whl", "lens-1.0-py3.whl", "camera-1.0-py3.part", "Camera-1.0-py3.whl"):
-        (tmp_path / "links" / name).touch()
-        os.utime(tmp_path / "links" / name, (2, 2))
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (2, 2))
         for built in (2, 1):
             os.utime(tmp_path / ".ready", (built, built))
             found = changed_wheel(links, "camera", "1.0", tmp_path, ".ready")
-            assert found == (tmp_path / "links" / name if (built, name[0]) == (1, "C") else None)
+            assert found == (tmp_path / name if (built, name[0]) == (1, "C") else None)
+    assert changed_wheel({}, "camera", "1.0", tmp_path, ".ready") is None  # the working folder is none of them
 
 
 @pytest.mark.parametrize("place", ["user", "machine"])
@@ -255,11 +261,12 @@ def test_a_python_that_matches_is_the_one_of_the_worker():
     """No other one is looked for; DKIST_PYTHON that names it makes no other environment."""
     assert find_interpreter("", "/nowhere", ">=3.11") == Interpreter.own()
     assert find_interpreter("", None) == find_interpreter(sys.executable, None)
+    assert sysconfig.get_config_var("EXT_SUFFIX") in Interpreter.own().identity
 
 
 def test_a_program_that_is_no_python_is_refused():
     """With the variable and its value."""
-    with pytest.raises(WorkerError, match="DKIST_PYTHON is '/bin/false', which cannot be used"):
+    with pytest.raises(WorkerError, match="DKIST_PYTHON is '/bin/false', which cannot be used: .* status 1"):
         find_interpreter("/bin/false", None)
 
 
@@ -275,11 +282,23 @@ def test_a_python_that_is_not_there_is_named(requires, reason):
     """With what the workflow requires, what there is, and what to do."""
     with pytest.raises(WorkerError, match=r"the workflow requires Python .* Install such a Python") as raised:
         find_interpreter("", f"{Path(find_uv_bin()).parent}:{Path(sys.base_prefix) / 'bin'}", requires)
-    assert (raised.value.status, requires in str(raised.value)) == (78, True)
+    assert (raised.value.status, requires in str(raised.value), "b'" in str(raised.value)) == (78, True, False)
     assert reason.lower() in str(raised.value).lower()
 
 
+<<<<<<< HEAD
 def test_pip_gets_the_same_settings_as_uv(tmp_path):
+=======
+def test_a_worker_that_cannot_compare_versions_is_named(monkeypatch):
+    """Its Python needs packaging for a workflow that requires another one."""
+    monkeypatch.setitem(sys.modules, "packaging.specifiers", None)
+    with pytest.raises(WorkerError, match=f"{sys.executable} has no packaging") as raised:
+        find_interpreter("", None, ">=3.11")
+    assert raised.value.status == 78
+
+
+def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):
+>>>>>>> mut2
     """As variables, from all of its files; paths hold in another folder, and what installs elsewhere is left out."""
     (tmp_path / "constraints.txt").touch()
     (tmp_path / "pip.conf").write_text(
@@ -381,6 +400,8 @@ def test_an_option_of_pip_is_an_argument_of_uv(option, value, arguments):
 
 def test_every_other_option_of_pip_is_named():
     """All that this Python's own pip knows: uv is given it, or the log says that it is not."""
+    of_pip_alone = installer_variables({**NO_FILES, "PIP_KEYRING_PROVIDER": "import"}, "/nobody")
+    assert for_uv(of_pip_alone) == ([], ["keyring-provider"])
     pip = [Path(sys.base_prefix, "bin", "python3"), "-I", "-m", "pip", "install", "--help"]
     done = run_command(*pip)
     if done.returncode:

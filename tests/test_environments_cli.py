@@ -1,5 +1,6 @@
 """The environments that a worker keeps, and how they are removed."""
 
+import errno
 import fcntl
 import functools
 import json
@@ -132,6 +133,20 @@ def test_an_environment_in_use_is_not_removed(folder, lock):
         assert collector.remove(busy) is False
         assert (folder / full("busy") / "lib" / "file").exists()
     assert names(collector.prune(older_than=timedelta(0))) == ["busy"]
+
+
+def test_a_lock_that_cannot_be_read_is_an_error_where_the_cache_can_be_written(folder, monkeypatch):
+    """Elsewhere it is nobody's concern. The kernel's refusal is simulated, since root may read all."""
+
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    add(folder, "kept")
+    monkeypatch.setattr(collector.Path, "open", refuse)
+    with pytest.raises(PermissionError):
+        collector.environments()
+    monkeypatch.setattr(collector, "is_writable", lambda _: False)
+    assert [each.is_in_use for each in collector.environments()] == [False]
 
 
 def test_collectors_can_run_at_the_same_time(folder):

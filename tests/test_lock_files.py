@@ -226,11 +226,12 @@ def test_settings_of_the_worker_do_not_decide_beside_a_lock(index, locked, insta
 
 @pytest.mark.once
 def test_a_checkout_is_installed_beside_the_lock_of_its_release(index, locked, tmp_path):
-    """Which has the release as well."""
+    """Which has the release as well, though the index may have it no more."""
     _, file = locked
     project = write_package(tmp_path / "project", {"tasks.py": ""}, name=NAME)
+    others = shutil.copytree(index, tmp_path / "others", ignore=shutil.ignore_patterns(f"{NAME}-*"))
     done = built(
-        index, tmp_path / "cache", read_constraints(file, workflow="w"), version="dev", DKIST_DEV_PROJECT=str(project)
+        others, tmp_path / "cache", read_constraints(file, workflow="w"), version="dev", DKIST_DEV_PROJECT=str(project)
     )
     assert done.returncode == 1, done.stdout  # it has no such task
     [environment] = environments(tmp_path / "cache")

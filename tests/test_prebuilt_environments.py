@@ -58,6 +58,10 @@ def test_what_exported_files_need_is_read_without_running_them(tmp_path):
     with zipfile.ZipFile(tmp_path / "beyond" / "dags.zip", "w") as archive:
         archive.writestr("dag.py", (GOLDEN / "diamond_bash.py").read_text().replace('"support"', '"archived"'))
         archive.writestr("dag.txt", "what dkist_processing_core.scheduling runs")
+        archive.writestr("secret.py", "")
+    data = bytearray((tmp_path / "beyond" / "dags.zip").read_bytes())
+    data[data.rindex(b"PK\1\2") + 8] |= 1  # says that the last file is encrypted
+    (tmp_path / "beyond" / "dags.zip").write_bytes(data)
     constraints = "numpy==2.1.0\nscipy==1.14.1"
     (tmp_path / "current").mkdir()
     (tmp_path / "current" / "dags").symlink_to(tmp_path)  # as git-sync does
