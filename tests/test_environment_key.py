@@ -286,9 +286,6 @@ def test_a_python_that_is_not_there_is_named(requires, reason):
     assert reason.lower() in str(raised.value).lower()
 
 
-<<<<<<< HEAD
-def test_pip_gets_the_same_settings_as_uv(tmp_path):
-=======
 def test_a_worker_that_cannot_compare_versions_is_named(monkeypatch):
     """Its Python needs packaging for a workflow that requires another one."""
     monkeypatch.setitem(sys.modules, "packaging.specifiers", None)
@@ -297,8 +294,7 @@ def test_a_worker_that_cannot_compare_versions_is_named(monkeypatch):
     assert raised.value.status == 78
 
 
-def test_pip_gets_the_same_settings_as_uv(tmp_path, monkeypatch):
->>>>>>> mut2
+def test_pip_gets_the_same_settings_as_uv(tmp_path):
     """As variables, from all of its files; paths hold in another folder, and what installs elsewhere is left out."""
     (tmp_path / "constraints.txt").touch()
     (tmp_path / "pip.conf").write_text(
