@@ -289,7 +289,7 @@ def test_a_python_that_is_not_there_is_named(requires, reason):
 def test_a_worker_that_cannot_compare_versions_is_named(monkeypatch):
     """Its Python needs packaging for a workflow that requires another one."""
     monkeypatch.setitem(sys.modules, "packaging.specifiers", None)
-    with pytest.raises(WorkerError, match=f"{sys.executable} has no packaging") as raised:
+    with pytest.raises(WorkerError, match="the distribution packaging, .* is not installed in") as raised:
         find_interpreter("", None, ">=3.11")
     assert raised.value.status == 78
 
