@@ -189,8 +189,13 @@ def lines(diff: str) -> tuple[str, str]:
 
 def show(found: list[Change]) -> int:
     """Print the score of each folder and the changes that are neither noticed nor explained."""
-    explained: dict[str, list[dict[str, str]]] = tomllib.loads((HERE / "survivors.toml").read_text())
-    known = {(module, each["was"], each["becomes"]) for module, all_of_it in explained.items() for each in all_of_it}
+    explained = tomllib.loads((HERE / "survivors.toml").read_text())
+    known = {
+        (module, each["was"], becomes)
+        for module, of_module in explained.items()
+        for each in of_module
+        for becomes in each["becomes"]
+    }
     modules = {each.module for each in found}
     unused = {each for each in known if each[0] in modules} - {change[0:1] + change[2:4] for change in found}
     print(f"\n{'folder':<12}{'changes':>9}{'noticed':>9}{'explained':>11}{'left':>6}{'score':>9}")
