@@ -313,9 +313,10 @@ def test_jupyterlab_answers_below_the_base_url(image):
             contents = json.loads(answer(port, "/mpw-example/api/contents", TOKEN)[1])["content"]
             kernels = json.loads(answer(port, "/mpw-example/api/kernelspecs", TOKEN)[1])
             assert answer(port, "/lab", TOKEN)[0] == 404
-        finally:
             server.terminate()
             server.wait(timeout=PATIENCE_SECONDS)
+        finally:
+            server.kill()
     assert sorted(each["name"] for each in contents if each["type"] == "notebook") == [
         "raw_to_level1_example_1.0.0.ipynb",
         "raw_to_level1_example_failing_1.0.0.ipynb",

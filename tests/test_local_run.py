@@ -340,8 +340,8 @@ def test_what_has_not_run_has_not_succeeded(flows, trace):
     """A coroutine and a generator are made by calling them, and nothing of them runs."""
     result = run_workflow(flows.unrun, 7)
     assert {task.state for task in result.tasks.values()} == {"failed"}
-    assert "TaskNotRunError: run returned a coroutine, of" in result.tasks["Async"].tries[0].summary
-    assert "TaskNotRunError: run returned a generator, of" in result.tasks["Generator"].tries[0].summary
+    assert "TaskNotRunError: run returned a coroutine, which was not run" in result.tasks["Async"].tries[0].summary
+    assert "TaskNotRunError: run returned a generator, which was not run" in result.tasks["Generator"].tries[0].summary
     assert trace() == []
 
 

@@ -17,7 +17,7 @@ __all__ = ["dockerfile"]
 
 # The kernel, and the packages of the extra "build" but those of "freeze". With the extra itself, pip would search all
 # releases of this library for one that has it, instead of taking the one that the release is frozen to.
-TOOLS = ("ipykernel>=6.29,<8", "click>=8.1", "nbconvert>=7.16", "nbformat>=5.9", "rich>=13.9")
+TOOLS = ("ipykernel>=6.29,<8", "click>=8.1", "nbconvert>=7.16.5", "nbformat>=5.9", "rich>=13.9")
 
 # The keys of the labels are the "Pre-Defined Annotation Keys" of the OCI image specification.
 TEMPLATE = """\

@@ -11,10 +11,10 @@ from pathlib import Path
 import start
 
 folder = Path(sysconfig.get_path("purelib"))
-module = folder / "dkist_coverage.py"
+module = folder / "measure_coverage.py"
 module.unlink(missing_ok=True)
 module.symlink_to(start.__file__)
-(folder / "dkist_coverage.pth").write_text("import dkist_coverage\n")
+(folder / "measure_coverage.pth").write_text("import measure_coverage\n")
 
 data = Path(start.DATA)
 shutil.rmtree(data, ignore_errors=True)

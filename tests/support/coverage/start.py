@@ -43,6 +43,7 @@ def start() -> None:
     loader.exec_module(extension)
     arcs: dict[str, set[int]] = {}
     known: dict[str, object] = {}
+    tracers: list[object] = []  # one that is freed stops the tracing of the thread that frees it
 
     def disposition(filename: str, frame: object) -> object:
         made = extension.CFileDisposition()
@@ -60,6 +61,7 @@ def start() -> None:
         tracer.lock_data = tracer.unlock_data = lambda: None  # a lock could be held while the process forks
         tracer.warn = lambda *arguments, **options: None
         tracer.concur_id_func = tracer.should_start_context = tracer.switch_context = tracer.disable_plugin = None
+        tracers.append(tracer)
         return tracer.start()
 
     def trace_thread(frame: object, event: str, argument: object) -> object:
