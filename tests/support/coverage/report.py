@@ -16,7 +16,7 @@ import coverage
 import start
 
 # Parallel runs differ by this much, in percent: processes that are killed leave no data.
-NOISE = 0.3
+NOISE = 0.5
 DATA = Path(start.DATA)
 PACKAGE = Path(start.ROOT, start.PACKAGE)
 FLOORS = Path(__file__).with_name("floors.toml")
