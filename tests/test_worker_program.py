@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import random
 import re
@@ -25,6 +26,7 @@ from dkist_processing_core.common.log_lines import OUTCOME, Line, parse
 from dkist_processing_core.common.outcome import INCOMPLETE, OUTCOME_VARIABLE, Outcome
 from dkist_processing_core.node import Node
 from dkist_processing_core.rendering.script import node_variables, runnable_script
+from dkist_processing_core.worker import log
 
 pytestmark = pytest.mark.network
 
@@ -439,6 +441,14 @@ def test_a_limit_of_the_worker_is_no_fault_of_the_program(releases, warm_cache, 
     [line] = [line for line in done.stdout.splitlines() if "ERROR" in line]
     assert text in line
     assert "Traceback" not in done.stdout
+
+
+def test_without_a_mark_warnings_and_errors_are_on_standard_error():
+    """What happens is on standard output; the levels are those of logging."""
+    assert (log.INFO, log.WARNING, log.ERROR) == (logging.INFO, logging.WARNING, logging.ERROR)
+    done = run_python("from dkist_processing_core.worker import log; log.info('a'); log.warning('b'); log.error('c')")
+    written = [[line.split("dkist: ")[1] for line in text.splitlines()] for text in (done.stdout, done.stderr)]
+    assert written == [["a"], ["WARNING: b", "ERROR: c"]]
 
 
 def test_without_a_mark_a_line_has_the_time_with_its_zone(releases, warm):

@@ -131,6 +131,8 @@ def changes(module: str, command: list[str], copy: Path) -> list[Change]:
     """Make the changes of a module one after the other in a copy, and return what became of each."""
     # This run also leaves the bytecode of all that the tests import; Cosmic Ray keeps its runs from writing any.
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    # Some tests start the worker program with the python3 on PATH, which must be that of the copy.
+    variables["PATH"] = f"{copy}/.build/venv/bin:{copy}/.build/uv/bin:{variables['PATH']}"
     began = time.monotonic()
     done = subprocess.run(command, cwd=copy, env=variables, capture_output=True, text=True)
     if done.returncode:
@@ -152,7 +154,9 @@ def changes(module: str, command: list[str], copy: Path) -> list[Change]:
 
     def run(tool: str, *arguments: object) -> str:
         program = copy / ".build" / "venv" / "bin" / tool
-        return subprocess.run([program, *arguments], cwd=copy, stdout=subprocess.PIPE, check=True, text=True).stdout
+        return subprocess.run(
+            [program, *arguments], cwd=copy, env=variables, stdout=subprocess.PIPE, check=True, text=True
+        ).stdout
 
     if database.exists():
         forget_survivors(database)
