@@ -45,7 +45,16 @@ MARKS = {"new_airflow": "airflow", "core_wheel": "network", "rabbitmq": "rabbitm
 SLOW = (("airflow",), ("network", "once", "rabbitmq"))
 KEPT = {"HOME", "LANG", "LC_ALL", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"}
 KEPT_PREFIXES = (
-    *("PIP_", "UV_", "SSL_", "REQUESTS_", "HTTP_", "HTTPS_", "NO_PROXY", "ALL_PROXY", "http_", "https_"),
+    "PIP_",
+    "UV_",
+    "SSL_",
+    "REQUESTS_",
+    "HTTP_",
+    "HTTPS_",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_",
+    "https_",
     "no_proxy",
 )
 

@@ -16,8 +16,16 @@ from click.testing import CliRunner  # noqa: E402 - not there without click
 from dkist_processing_core.cli.root import root  # noqa: E402 - likewise
 
 HEAVY = [
-    *("airflow", "elasticapm", "jinja2", "nbconvert", "nbformat", "numpy", "opentelemetry", "pika"),
-    *("pydantic", "rich"),
+    "airflow",
+    "elasticapm",
+    "jinja2",
+    "nbconvert",
+    "nbformat",
+    "numpy",
+    "opentelemetry",
+    "pika",
+    "pydantic",
+    "rich",
 ]
 
 

@@ -51,14 +51,31 @@ def variables_in_the_code():
 
 # Passed from one process of this library to the next, or set by the system, or Airflow's own.
 INTERNAL = {
-    *("AIRFLOW_CONFIG", "AIRFLOW_HOME", "DKIST_ENVIRONMENT_IDENTITY", "DKIST_LOG_MARK", "DKIST_OUTCOME"),
-    *("DKIST_WORKER_PYTHON", "HOME", "PATH", "PWD", "TERM", "XDG_CACHE_HOME", "XDG_CONFIG_DIRS"),
-    *("XDG_CONFIG_HOME", "XDG_STATE_HOME"),
+    "AIRFLOW_CONFIG",
+    "AIRFLOW_HOME",
+    "DKIST_ENVIRONMENT_IDENTITY",
+    "DKIST_LOG_MARK",
+    "DKIST_OUTCOME",
+    "DKIST_WORKER_PYTHON",
+    "HOME",
+    "PATH",
+    "PWD",
+    "TERM",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_DIRS",
+    "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
 }
 # Read by a pattern, by rich, by a unit of deploy/ or by the installer, so a search for names does not find them.
 NOT_BY_NAME = {
-    *("CURL_CA_BUNDLE", "DKIST_QUEUES", "NO_COLOR", "NOMAD_ALLOC_ID", "NOMAD_ALLOC_NAME"),
-    *("NOMAD_GROUP_NAME", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"),
+    "CURL_CA_BUNDLE",
+    "DKIST_QUEUES",
+    "NO_COLOR",
+    "NOMAD_ALLOC_ID",
+    "NOMAD_ALLOC_NAME",
+    "NOMAD_GROUP_NAME",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
 }
 for signal in ("TRACES", "METRICS"):
     own = f"OTEL_EXPORTER_OTLP_{signal}_"

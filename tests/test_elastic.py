@@ -8,14 +8,7 @@ from support import odd_task
 from support.apm import intake
 from support.command_line import run_python
 from support.http_server import Response, http_server
-from support.recorded_tasks import (
-    FAILING_TASK,
-    MANY,
-    PHASES,
-    TASK,
-    assert_unchanged,
-    run_task,
-)
+from support.recorded_tasks import FAILING_TASK, MANY, PHASES, TASK, assert_unchanged, run_task
 from support.releases import REPOSITORY
 
 pytestmark = pytest.mark.once

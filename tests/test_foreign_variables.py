@@ -91,9 +91,21 @@ OPERATOR = """
 """
 # Each of these alone once changed what a task did, or whether it was said to have failed, or might.
 ALONE = [
-    *("BASH_ENV", "BASH_FUNC_cd%%", "BASH_FUNC_exec%%", "ENV", "FUNCNEST", "IFS", "LD_PRELOAD"),
-    *("PIPESTATUS", "POSIXLY_CORRECT", "PYTHONHOME", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONPATH"),
-    *("PYTHONWARNINGS", "SHELLOPTS"),
+    "BASH_ENV",
+    "BASH_FUNC_cd%%",
+    "BASH_FUNC_exec%%",
+    "ENV",
+    "FUNCNEST",
+    "IFS",
+    "LD_PRELOAD",
+    "PIPESTATUS",
+    "POSIXLY_CORRECT",
+    "PYTHONHOME",
+    "PYTHONINSPECT",
+    "PYTHONOPTIMIZE",
+    "PYTHONPATH",
+    "PYTHONWARNINGS",
+    "SHELLOPTS",
 ]
 
 

@@ -6,16 +6,7 @@ import math
 import pytest
 from support import odd_task
 from support.command_line import run_python
-from support.recorded_tasks import (
-    CORE,
-    FAILING_TASK,
-    MANY,
-    PHASES,
-    TASK,
-    assert_unchanged,
-    run_task,
-    write_task,
-)
+from support.recorded_tasks import CORE, FAILING_TASK, MANY, PHASES, TASK, assert_unchanged, run_task, write_task
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
 pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
@@ -383,13 +374,20 @@ HOOK = """
 @pytest.mark.parametrize(
     "setting",
     [
-        *("OTEL_EXPORTER_OTLP_TIMEOUT=soon", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT=soon"),
-        *("OTEL_EXPORTER_OTLP_COMPRESSION=zip", "OTEL_BSP_MAX_QUEUE_SIZE=10"),
-        *("OTEL_BSP_MAX_QUEUE_SIZE=many", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=-1"),
-        *("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT=long", "OTEL_TRACES_SAMPLER=sometimes"),
-        *("OTEL_METRIC_EXPORT_INTERVAL=often", "OTEL_RESOURCE_ATTRIBUTES====,,"),
-        *("OTEL_EXPORTER_OTLP_HEADERS====", "OTEL_EXPORTER_OTLP_ENDPOINT=nonsense://"),
-        *("OTEL_EXPORTER_OTLP_ENDPOINT=http://", "OTEL_TRACES_EXPORTER=console"),
+        "OTEL_EXPORTER_OTLP_TIMEOUT=soon",
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT=soon",
+        "OTEL_EXPORTER_OTLP_COMPRESSION=zip",
+        "OTEL_BSP_MAX_QUEUE_SIZE=10",
+        "OTEL_BSP_MAX_QUEUE_SIZE=many",
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=-1",
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT=long",
+        "OTEL_TRACES_SAMPLER=sometimes",
+        "OTEL_METRIC_EXPORT_INTERVAL=often",
+        "OTEL_RESOURCE_ATTRIBUTES====,,",
+        "OTEL_EXPORTER_OTLP_HEADERS====",
+        "OTEL_EXPORTER_OTLP_ENDPOINT=nonsense://",
+        "OTEL_EXPORTER_OTLP_ENDPOINT=http://",
+        "OTEL_TRACES_EXPORTER=console",
         "OTEL_PROPAGATORS=nonsense",
     ],
 )

@@ -18,7 +18,16 @@ from dkist_processing_core.rendering.script import runnable_script
 
 pytestmark = [pytest.mark.network, pytest.mark.once]
 SETTINGS = (
-    *("PIP_", "UV_", "SSL_", "REQUESTS_", "CURL_", "HTTP", "http", "NO_PROXY", "no_proxy", "ALL_PROXY"),
+    "PIP_",
+    "UV_",
+    "SSL_",
+    "REQUESTS_",
+    "CURL_",
+    "HTTP",
+    "http",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
     "all_proxy",
 )
 

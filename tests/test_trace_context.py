@@ -58,8 +58,17 @@ def test_a_task_continues_the_trace_that_it_is_started_in(traceparent):
         "\udc80",
     ],
     ids=[
-        *("empty", "nonsense", "no numbers", "too short", "too long", "no version", "trace 0", "span 0"),
-        *("capitals", "no flags", "no text"),
+        "empty",
+        "nonsense",
+        "no numbers",
+        "too short",
+        "too long",
+        "no version",
+        "trace 0",
+        "span 0",
+        "capitals",
+        "no flags",
+        "no text",
     ],
 )
 def test_a_malformed_traceparent_is_ignored(traceparent):

@@ -8,8 +8,16 @@ import pytest
 
 USAGE = ast.parse(Path(__file__).with_name("typed_usage.py").read_text())
 MODULES = (
-    *("build_utils", "config", "failure_callback", "local", "node", "notebook_utils", "resource_queue"),
-    *("task", "testing", "workflow"),
+    "build_utils",
+    "config",
+    "failure_callback",
+    "local",
+    "node",
+    "notebook_utils",
+    "resource_queue",
+    "task",
+    "testing",
+    "workflow",
 )
 
 
