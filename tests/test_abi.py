@@ -22,7 +22,9 @@ from dkist_processing_core.common import log_lines, metadata, outcome
 from dkist_processing_core.common.environment import DESCRIPTION, identity_of
 from dkist_processing_core.isb import spool
 from dkist_processing_core.isb.envelope import Envelope
-from dkist_processing_core.worker import cache
+from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
+from dkist_processing_core.worker.environment_locks import lock_paths
+from dkist_processing_core.worker.marker import MARKER
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "abi.rst"
 GOLDEN = Path(__file__).parent / "golden"
@@ -162,8 +164,8 @@ def test_an_outcome_has_the_keys_of_the_page():
 def test_the_cache_has_the_layout_of_the_page():
     """The names of the folder, the marker and the locks."""
     promised = [quoted(row[0])[0] for row in table(section("Cache of environments"))]
-    locks = [path.suffix for path in cache.lock_paths(Path("name-1-digest"))]
-    assert promised == [cache.LAYOUT, cache.OWNER_MARK, cache.MARKER, DESCRIPTION, *locks]
+    locks = [path.suffix for path in lock_paths(Path("name-1-digest"))]
+    assert promised == [LAYOUT, OWNER_MARK, MARKER, DESCRIPTION, *locks]
 
 
 def test_the_identity_of_an_environment_is_for_ever():

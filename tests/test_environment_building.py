@@ -24,8 +24,9 @@ from support.script_runs import environments, new_spec, run, start, worker_witho
 from support.waiting import PATIENCE_SECONDS, assert_takes_at_most, wait_until
 
 from dkist_processing_core.rendering.script import runnable_script
-from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK, EnvironmentLocks
+from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
 from dkist_processing_core.worker.collector import prune
+from dkist_processing_core.worker.environment_locks import EnvironmentLocks
 from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError
 
 pytestmark = pytest.mark.network

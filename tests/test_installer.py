@@ -20,9 +20,10 @@ from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.rendering.dag import dag_file
 from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker import collector
-from dkist_processing_core.worker.cache import OWNER_MARK, EnvironmentLocks, describe_os_error
+from dkist_processing_core.worker.cache import OWNER_MARK
 from dkist_processing_core.worker.causes import cause
-from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError
+from dkist_processing_core.worker.environment_locks import EnvironmentLocks
+from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError, describe_os_error
 from dkist_processing_core.worker.supervise import SIGNALLED
 
 pytestmark = pytest.mark.network

@@ -117,19 +117,19 @@ def test_the_task_sees_nothing_of_airflow(releases, warm, warm_cache, facts, tmp
 WINDOWS = {
     "before-the-start": "subprocess.Popen.__init__",
     "after-it": "supervise.Supervisor._wait",
-    "before-the-locks": "cache.EnvironmentLocks.__init__",
+    "before-the-locks": "environment_locks.EnvironmentLocks.__init__",
     "before-the-request": "request.Request.from_environment",
 }
 CHANGED = """
 import subprocess, sys, time
-from dkist_processing_core.worker import __main__ as program, cache, request, supervise
+from dkist_processing_core.worker import __main__ as program, environment_locks, request, supervise
 exec(sys.argv[1])
 sys.exit(program.main())
 """
 # The worker program with a pause before one of its steps, to widen a window in which something else may happen.
 PAUSING = """
 import subprocess, sys, time
-from dkist_processing_core.worker import __main__ as program, cache, request, supervise
+from dkist_processing_core.worker import __main__ as program, environment_locks, request, supervise
 path, seconds = sys.argv[1:]
 *owner, name = path.split(".")
 holder = eval(".".join(owner))

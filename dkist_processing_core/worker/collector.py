@@ -2,7 +2,8 @@
 The task environments that a worker keeps: list them, and remove those that are old, or too much.
 
 Runs in: worker, where the worker program collects after it has built an environment. How environments are locked, and
-by what they are known to be ours, is in `worker.cache`. Everything else in a cache stays.
+by what
+they are known to be ours, is in `worker.environment_locks` and `worker.cache`. Everything else in a cache stays.
 """
 
 import fcntl
@@ -19,19 +20,11 @@ from pathlib import Path
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import (
-    LAYOUT,
-    LOCK_SUFFIXES,
-    OWNER_MARK,
-    delete,
-    has_name_of_environment,
-    is_ours,
-    is_same_file,
-    is_writable,
-    lock_paths,
-    read_marker,
-)
+from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK, delete, has_name_of_environment, is_ours
+from dkist_processing_core.worker.environment_locks import LOCK_SUFFIXES, is_same_file, lock_paths
 from dkist_processing_core.worker.installer_folders import INSTALLER_FOLDER
+from dkist_processing_core.worker.marker import read_marker
+from dkist_processing_core.worker.permissions import is_writable
 
 __all__ = [
     "Environment",

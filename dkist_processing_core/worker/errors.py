@@ -1,10 +1,22 @@
 """
-What keeps the worker program from running a task, with the exit status that says so.
+What keeps the worker program from running a task: its exit status, and the words for an error of the system.
 
 Runs in: worker.
 """
 
-__all__ = ["INVALID_RECIPE_RUN_ID", "MISCONFIGURED", "UNAVAILABLE", "InstallerError", "WorkerError"]
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = [
+    "INVALID_RECIPE_RUN_ID",
+    "MISCONFIGURED",
+    "UNAVAILABLE",
+    "InstallerError",
+    "WorkerError",
+    "describe_os_error",
+]
 
 # The numbers of sysexits.h.
 INVALID_RECIPE_RUN_ID = 65  # EX_DATAERR
@@ -26,3 +38,29 @@ class InstallerError(WorkerError):
     def __init__(self, message: str, *, may_be_its_cache: bool) -> None:
         super().__init__(UNAVAILABLE, message)
         self.may_be_its_cache = may_be_its_cache
+
+
+def describe_os_error(error: OSError, path: Path) -> str:
+    """
+    Return what the system says of a file that cannot be written, and what to do about that.
+
+    ``path`` is the file, or what should contain it.
+    """
+    path = Path(error.filename or path)
+    what = error.strerror or str(error)
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        while not os.path.lexists(path):
+            path = path.parent
+        with suppress(OSError):
+            status = path.lstat()
+            owner = f"{path} belongs to user {status.st_uid} and has mode {status.st_mode & 0o777:o}"
+            return f"{what}; {owner}, and the worker runs as user {os.geteuid()}. Correct its owner and mode."
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        with suppress(OSError):
+            usage = os.statvfs(path if path.exists() else path.parent)
+            if usage.f_files and not usage.f_favail and usage.f_bavail:
+                return f"{what}; the file system has no more inodes (df -i). Remove files, or make it with more inodes."
+        return f"{what} (df -h, or a quota). Run dkist-processing-core environments prune with a limit."
+    if error.errno == errno.EROFS:
+        return f"{what}. Mount it writable."
+    return f"{what}: {path}." if str(path) not in what else f"{what}."

@@ -17,20 +17,21 @@ from pathlib import Path
 from dkist_processing_core.common.environment import DESCRIPTION
 from dkist_processing_core.common.redaction import redactor
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import (
-    delete,
-    describe_os_error,
-    is_ours,
-    mark_as_ours,
-    replaceable_in,
-    write_marker,
-)
+from dkist_processing_core.worker.cache import delete, is_ours, mark_as_ours
 from dkist_processing_core.worker.causes import NOT_FOUND, Cause, cause
 from dkist_processing_core.worker.description import Installation, address, write_description
-from dkist_processing_core.worker.errors import MISCONFIGURED, UNAVAILABLE, InstallerError, WorkerError
+from dkist_processing_core.worker.errors import (
+    MISCONFIGURED,
+    UNAVAILABLE,
+    InstallerError,
+    WorkerError,
+    describe_os_error,
+)
 from dkist_processing_core.worker.installer_folders import installer_folders
 from dkist_processing_core.worker.installers import LOCK_FILE, Installer, pip_installer, uv_installer
 from dkist_processing_core.worker.interpreter import Interpreter
+from dkist_processing_core.worker.marker import write_marker
+from dkist_processing_core.worker.permissions import replaceable_in
 from dkist_processing_core.worker.request import EnvironmentRequest
 from dkist_processing_core.worker.uv import NAMING_REFUSALS, find_uv
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import is_private
+from dkist_processing_core.worker.permissions import is_private
 
 __all__ = ["INSTALLER_FOLDER", "installer_folders", "usual_folders"]
 

@@ -12,11 +12,14 @@ from typing import NamedTuple
 from dkist_processing_core.common.environment import identity_now, read_description
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.worker import log
-from dkist_processing_core.worker.cache import MARKER, EnvironmentLocks, damage, is_writable, open_cache
+from dkist_processing_core.worker.cache import open_cache
 from dkist_processing_core.worker.checkout import changed_wheel
+from dkist_processing_core.worker.environment_locks import EnvironmentLocks
 from dkist_processing_core.worker.errors import MISCONFIGURED, InstallerError, WorkerError
 from dkist_processing_core.worker.interpreter import Interpreter, find_interpreter
 from dkist_processing_core.worker.key import environment_name
+from dkist_processing_core.worker.marker import MARKER, damage
+from dkist_processing_core.worker.permissions import is_writable
 from dkist_processing_core.worker.pip_settings import installer_variables
 from dkist_processing_core.worker.request import EnvironmentRequest
 from dkist_processing_core.worker.supervise import Supervisor

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dkist_processing_core.common.environment import DESCRIPTION, SCHEMA_VERSION, is_consistent, read_description
-from dkist_processing_core.worker.cache import MARKER, lock_paths, read_marker
+from dkist_processing_core.worker.environment_locks import lock_paths
 from dkist_processing_core.worker.inventory import Inventory, take_inventory
+from dkist_processing_core.worker.marker import MARKER, read_marker
 
 __all__ = ["Finding", "verify"]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from dkist_processing_core.common.environment import DESCRIPTION, read_description
 from dkist_processing_core.worker import inventory
-from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK, mark_as_ours, write_marker
+from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK, mark_as_ours
 from dkist_processing_core.worker.description import Installation, write_description
+from dkist_processing_core.worker.marker import write_marker
 from dkist_processing_core.worker.request import EnvironmentRequest
 from support.releases import run_uv
 
