@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,24 @@ def test_each_release_is_one_line(export, dags):
     assert [tuple(row[:3]) for row in rows] == counts
     assert {row[-1] for row in rows} == {f"{DISTRIBUTION}[frozen]=={version}" for version in ("1.0", "1.1", "1.2")}
     assert listed(dags)[release("1.1")]["dag_ids"] == [dag("one", "1.1"), dag("two", "1.1")]
+
+
+def test_a_list_shows_what_airflow_knows_of_each_release(export, dags, airflow_api):
+    """Its active runs, its last run, and how many of its DAGs are paused."""
+    export("1.0")
+    export("1.1")
+    known = [{"dag_id": dag(each, "1.0"), "is_paused": each == "two"} for each in ("one", "two")]
+    run = {"dag_id": dag("one", "1.0"), "state": "running", "start_date": datetime.now(UTC).isoformat()}
+
+    def answer(request, _):
+        return of_api(dags=known, dag_runs=[run] if "state=running" in request.path else [])
+
+    header, *rows, _ = dags("list", *airflow_api(answer)).check().stdout.splitlines()
+    assert re.split("  +", header)[3:6] == ["runs", "last run", "paused"]
+    assert [re.split("  +", row)[3:6] for row in rows] == [
+        ["1 running", "1 s ago", "1 of 2"],
+        ["-", "not known to Airflow", "-"],
+    ]
 
 
 def test_what_is_not_exported_is_named_with_the_reason(export, dags):

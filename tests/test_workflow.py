@@ -215,6 +215,14 @@ def test_settings_of_a_node_are_checked(task, arguments, message):
         new_workflow().add_node(task, **arguments)
 
 
+def test_a_queue_that_does_not_exist_is_answered_with_the_one_meant():
+    """As an attribute, which is how a workflow module names it."""
+    with pytest.raises(
+        AttributeError, match=r"no ResourceQueue.HIGH_MEM \(did you mean 'HIGH_MEMORY'\?\); there are DEF"
+    ):
+        ResourceQueue.HIGH_MEM  # noqa: B018
+
+
 def test_a_workflow_without_nodes_is_not_exported(tmp_path):
     """The error names the workflow, and no file appears."""
     with pytest.raises(exceptions.EmptyWorkflowError, match="Workflow 'l0_to_l1_cam': it has no nodes"):
