@@ -13,7 +13,8 @@ from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker import collector
-from dkist_processing_core.worker.cache import LAYOUT
+from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
+from dkist_processing_core.worker.permissions import is_private, replaceable_in
 
 
 def test_a_cache_that_others_can_write_is_refused(releases, tmp_path):
@@ -28,7 +29,7 @@ def test_a_cache_that_others_can_write_is_refused(releases, tmp_path):
 
 
 @pytest.mark.parametrize(("mode", "owner"), [(0o777, 0), (0o770, 0), (0o755, 65534), (0o1777, 65534), (0o1777, 0)])
-def test_a_folder_in_which_others_can_replace_the_cache_is_named(releases, tmp_path, mode, owner):
+def test_a_folder_in_which_others_can_replace_the_cache_is_named(releases, tmp_path, monkeypatch, mode, owner):
     """They could do so while a task runs; a container has no others, so the task runs."""
     if owner and os.geteuid():
         pytest.skip("only root can give a folder to another user")
@@ -40,9 +41,29 @@ def test_a_folder_in_which_others_can_replace_the_cache_is_named(releases, tmp_p
     done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(folder / "own" / "cache")).check()
     is_named = f"WARNING: {folder} is a folder in which other users could replace the environment cache" in done.stdout
     assert is_named is ((mode, owner) != (0o1777, 0))
+    monkeypatch.setattr(os, "geteuid", lambda: USER)
+    assert (replaceable_in(folder / "own") == folder) is is_named
 
 
-NOBODY = 65534
+USER, ROOT, NOBODY = 1234, 0, 65534
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "is_trusted"),
+    [
+        (USER, 0o755, True),
+        (ROOT, 0o755, True),
+        (NOBODY, 0o755, False),
+        (USER + 1, 0o700, False),
+        (1, 0o700, False),
+        (USER, 0o775, False),
+        (ROOT, 0o757, False),
+    ],
+)
+def test_a_worker_trusts_what_only_its_user_and_root_can_write(monkeypatch, owner, mode, is_trusted):
+    """Whoever else could write decides what the tasks run."""
+    monkeypatch.setattr(os, "geteuid", lambda: USER)
+    assert is_private(os.stat_result((mode, 0, 0, 1, owner, 0, 0, 0, 0, 0))) is is_trusted
 
 
 @pytest.mark.parametrize("name", ["", ".ready"])
@@ -80,8 +101,9 @@ def test_what_is_built_is_private_whatever_the_umask(releases, tmp_path, mask):
     assert "environment reused" in second.stdout
     assert f"umask {mask:o}\n" in second.stdout
     [environment] = environments(cache)
-    for each in (cache / LAYOUT, environment, environment / ".ready", environment / "bin"):
+    for each in (cache / LAYOUT, environment, environment / ".ready", environment / OWNER_MARK, environment / "bin"):
         assert not each.stat().st_mode & 0o022, each
+    assert (cache / LAYOUT).stat().st_mode & 0o777 == 0o700
 
 
 def run_without_privileges(spec, releases, cache):

@@ -1,7 +1,10 @@
 """An environment that has been damaged is built anew before a task runs in it."""
 
+import errno
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 from support.processes import wait_for
@@ -11,6 +14,7 @@ from support.script_runs import environments, new_spec, run, start
 from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
+from dkist_processing_core.worker.marker import MARKER, damage, read_marker, write_marker
 
 REQUIREMENT = f"{NAME}[frozen]==1.0"
 
@@ -59,8 +63,6 @@ DAMAGES = {
     "no-python": lambda path: (path / "bin/python").unlink(),
     "empty-marker": lambda path: empty(path / ".ready"),
     "half-a-marker": lambda path: shorten(path / ".ready"),
-    "marker-of-another-kind": lambda path: (path / ".ready").write_text("[]"),
-    "marker-that-is-no-text": lambda path: (path / ".ready").write_bytes(b"\xff" * 100),
     "nothing-but-a-mark": lambda path: [
         shutil.rmtree(each) if each.is_dir() else each.unlink() for each in path.iterdir() if each.name != OWNER_MARK
     ],
@@ -74,6 +76,28 @@ def test_a_damaged_environment_is_built_anew(releases, cache, damage):
     damage(environments(cache)[0])
     for text in ("dkist: building the environment", "dkist: environment reused"):
         run("Good", releases).check("INFO team: good, recipe run 42", text)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"\xff", b"[" * 100_000], ids=["another-kind", "no-text", "too-deep"])
+def test_a_marker_that_cannot_be_understood_says_nothing(tmp_path, content):
+    """As if the environment had never been completed."""
+    (tmp_path / MARKER).write_bytes(content)
+    assert (read_marker(tmp_path), damage(tmp_path)) == ({}, "")
+
+
+def test_a_marker_that_cannot_be_read_says_nothing(tmp_path, monkeypatch):
+    """Root may read any file, so the fault of the disk is simulated; and a named pipe would never be read."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    os.mkfifo(tmp_path / MARKER)
+    assert read_marker(tmp_path) == {}
+    (tmp_path / MARKER).unlink()
+    write_marker(tmp_path, {"requirement": REQUIREMENT})
+    assert read_marker(tmp_path)["requirement"] == REQUIREMENT
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert read_marker(tmp_path) == {}
 
 
 def test_what_a_task_adds_to_its_environment_is_no_damage(releases, environment):

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import json
 import os
@@ -26,8 +25,6 @@ from support.waiting import PATIENCE_SECONDS, assert_takes_at_most, wait_until
 from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
 from dkist_processing_core.worker.collector import prune
-from dkist_processing_core.worker.environment_locks import EnvironmentLocks
-from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError
 
 pytestmark = pytest.mark.network
 REQUIREMENT = f"{NAME}[frozen]==1.0"
@@ -377,28 +374,6 @@ def test_nothing_of_the_current_folder_decides_what_is_installed(releases, tmp_p
     (tmp_path / ".python-version").write_text("2.7\n")
     (tmp_path / "packaging.py").write_text("raise RuntimeError\n")
     run("Good", releases).check()
-
-
-def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
-    """Nothing would keep two builders apart. The kernel's refusal is simulated: such file systems are rare."""
-
-    def refuse(descriptor, operation):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(WorkerError, match="cannot lock files .flock.: No locks available. Set DKIST_") as caught:
-        EnvironmentLocks(tmp_path / "x-1-y", patience=1, check=lambda: None)
-    assert caught.value.status == 78
-
-
-def test_a_lock_that_cannot_be_opened_is_an_error_with_a_remedy(tmp_path):
-    """Such as on a disk that has no room for another file."""
-    (tmp_path / "x-1-y.use").mkdir()
-    with pytest.raises(
-        WorkerError, match=r"the lock .*/x-1-y.use cannot be opened: Is a directory: .*/x-1-y.use."
-    ) as caught:
-        EnvironmentLocks(tmp_path / "x-1-y", patience=1, check=lambda: None)
-    assert caught.value.status == UNAVAILABLE
 
 
 def test_a_task_that_waits_for_a_builder_gives_up(releases, environment):

@@ -22,8 +22,7 @@ from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker import collector
 from dkist_processing_core.worker.cache import OWNER_MARK
 from dkist_processing_core.worker.causes import cause
-from dkist_processing_core.worker.environment_locks import EnvironmentLocks
-from dkist_processing_core.worker.errors import UNAVAILABLE, WorkerError, describe_os_error
+from dkist_processing_core.worker.errors import UNAVAILABLE, describe_os_error
 from dkist_processing_core.worker.supervise import SIGNALLED
 
 pytestmark = pytest.mark.network
@@ -299,20 +298,6 @@ def test_a_file_that_cannot_be_written_has_one_cause(tmp_path, number, text):
     file.touch(0o600)
     expected = text.format(path=file, uid=os.getuid())
     assert describe_os_error(OSError(number, os.strerror(number)), file).startswith(expected)
-
-
-def test_a_lock_of_another_user_is_named_with_its_owner(tmp_path, monkeypatch):
-    """Root may open it, so the refusal of the kernel is simulated."""
-
-    def refuse(path, *_):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-
-    (tmp_path / "x-1-y.use").touch(0o600)
-    monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(WorkerError) as caught:
-        EnvironmentLocks(tmp_path / "x-1-y", patience=1, check=lambda: None)
-    assert f"x-1-y.use belongs to user {os.getuid()} and has mode 600" in str(caught.value)
-    assert "flock" not in str(caught.value)
 
 
 @pytest.mark.airflow
