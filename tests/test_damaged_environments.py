@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.processes import wait_for
@@ -13,6 +15,7 @@ from support.script_package import NAME
 from support.script_runs import environments, new_spec, run, start
 from support.waiting import PATIENCE_SECONDS
 
+from dkist_processing_core.worker import verify
 from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
 from dkist_processing_core.worker.marker import MARKER, damage, read_marker, write_marker
 
@@ -130,3 +133,22 @@ def test_a_damaged_environment_is_not_built_under_a_task_that_runs_in_it(release
     assert [process.returncode for process in waiting] == [0, 0, 0], (logs, ends)
     assert sum("building the environment" in each for each in (*logs, *ends)) == 1
     assert sum("another task runs in this environment" in each for each in logs) == 1
+
+
+def test_an_environment_that_cannot_be_put_on_the_disk_is_an_error(tmp_path, monkeypatch):
+    """With what the kernel says; a descriptor with which nothing may be done simulates the disk."""
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    verify.main()
+    monkeypatch.setattr(os, "O_RDONLY", os.O_PATH)
+    with pytest.raises(SystemExit, match=r"cannot be written to the disk: \[Errno 9\] Bad file descriptor"):
+        verify.main()
+
+
+@pytest.mark.parametrize("ctypes", [None, SimpleNamespace(CDLL=lambda *_, **__: object())], ids=["ctypes", "syncfs"])
+def test_all_is_put_on_the_disk_where_one_file_system_cannot_be(monkeypatch, ctypes):
+    """Such as in a Python without ctypes, or with a C library without syncfs."""
+    called = []
+    monkeypatch.setitem(sys.modules, "ctypes", ctypes)
+    monkeypatch.setattr(os, "sync", lambda: called.append("sync"))
+    verify.main()
+    assert called == ["sync"]

@@ -23,6 +23,7 @@ from dkist_processing_core.worker import collector
 from dkist_processing_core.worker.cache import OWNER_MARK
 from dkist_processing_core.worker.causes import cause
 from dkist_processing_core.worker.errors import UNAVAILABLE, describe_os_error
+from dkist_processing_core.worker.installer_folders import installer_folders, usual_folders
 from dkist_processing_core.worker.supervise import SIGNALLED
 
 pytestmark = pytest.mark.network
@@ -298,6 +299,38 @@ def test_a_file_that_cannot_be_written_has_one_cause(tmp_path, number, text):
     file.touch(0o600)
     expected = text.format(path=file, uid=os.getuid())
     assert describe_os_error(OSError(number, os.strerror(number)), file).startswith(expected)
+
+
+def test_the_folders_of_the_installers_are_those_that_their_variables_name():
+    """As uv and pip decide it: their own variable, that of the XDG base directories, the home."""
+    assert usual_folders({"HOME": "/h"}) == {
+        "UV_CACHE_DIR": Path("/h/.cache/uv"),
+        "PIP_CACHE_DIR": Path("/h/.cache/pip"),
+        "TMPDIR": Path("/tmp"),
+    }
+    own = {"UV_CACHE_DIR": "/u", "PIP_CACHE_DIR": "/p", "TMPDIR": "/t"}
+    assert usual_folders({"XDG_CACHE_HOME": "/x", **own}) == {name: Path(value) for name, value in own.items()}
+    assert usual_folders({"XDG_CACHE_HOME": "/x"})["PIP_CACHE_DIR"] == Path("/x/pip")
+    assert usual_folders({})["UV_CACHE_DIR"] == Path("~/.cache/uv").expanduser()
+
+
+def test_a_folder_that_cannot_be_written_is_replaced_by_one_in_the_cache(tmp_path, monkeypatch, capfd):
+    """Root may write anywhere, so the refusal of the kernel is simulated; nobody else may enter the new folder."""
+    folders = dict.fromkeys(("UV_CACHE_DIR", "PIP_CACHE_DIR", "TMPDIR"), str(tmp_path / "new" / "folder"))
+    assert installer_folders(folders, tmp_path) == folders
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    previous = os.umask(0)
+    try:
+        changed = installer_folders({**folders, "A": "b"}, tmp_path)
+    finally:
+        os.umask(previous)
+    own = tmp_path / ".installer"
+    assert changed == {"A": "b"} | {name: str(own / name.split("_")[0].lower()) for name in folders}
+    assert {each.stat().st_mode & 0o777 for each in (own, *own.iterdir())} == {0o700}
+    assert f"{tmp_path}/new/folder cannot be written: Permission denied. The installer" in capfd.readouterr().out
+    (tmp_path / "file").touch()
+    installer_folders({**folders, "TMPDIR": str(tmp_path / "file")}, tmp_path)
+    assert f"{tmp_path}/file cannot be written: File exists. The" in capfd.readouterr().out
 
 
 @pytest.mark.airflow

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -22,6 +23,7 @@ from support.waiting import PATIENCE_SECONDS, wait_until
 from support.wheels import make_wheel
 
 from dkist_processing_core.exceptions import NeededEnvironmentsError
+from dkist_processing_core.worker import builds
 from dkist_processing_core.worker.needed import Needed, needed_by_dag_files, needed_by_manifest
 from dkist_processing_core.worker.verification import verify
 
@@ -195,6 +197,36 @@ def test_an_interrupted_build_leaves_nothing_half(ten, tmp_path):
     assert (process.returncode, "Aborted!" in output) == (1, True), output
     assert not with_variable(f"DKIST_ENVIRONMENT_CACHE={cache}\0")
     assert all((each / ".ready").exists() for each in environments(cache))
+
+
+def of_a_test(monkeypatch, program):
+    """Let a program of Python take the place of the one that builds."""
+    monkeypatch.setattr(builds, "PROGRAM", [sys.executable, "-c", f"import os, sys, time\n{program}"])
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("os._exit(0)", 70), ("os._exit(3)", 3), ("os.kill(os.getpid(), 9)", 137), ("os.kill(os.getpid(), 1)", 129)],
+)
+def test_a_build_without_an_outcome_has_failed(monkeypatch, end, status):
+    """With the exit status of a shell, and the log of the program from its beginning."""
+    of_a_test(monkeypatch, f"os.write(1, b'said'); os.write(2, b' and warned'); {end}")
+    [built] = builds.build_all([Needed("x[frozen]==1.0")], {}, parallel=1)
+    assert (built.outcome.state, built.outcome.exit_status, built.log) == ("failed", status, b"said and warned")
+    assert 0 <= built.seconds <= PATIENCE_SECONDS
+
+
+def test_whoever_stops_waiting_for_builds_ends_them(monkeypatch, tmp_path):
+    """What runs is ended, also while it is being started, and what has not begun never does."""
+    of_a_test(
+        monkeypatch,
+        f"open(os.path.join({str(tmp_path)!r}, os.environ['DKIST_REQUIREMENT']), 'w')\n"
+        "if os.environ['DKIST_REQUIREMENT'] != 'quick': time.sleep(600)",
+    )
+    made = builds.build_all(map(Needed, ("quick", "slow", "never")), {}, parallel=1)
+    assert next(made).needed.requirement == "quick"
+    made.close()
+    assert not (tmp_path / "never").exists()
 
 
 @pytest.mark.kills

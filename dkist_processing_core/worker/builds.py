@@ -7,6 +7,7 @@ Runs in: worker.
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -39,6 +40,7 @@ def build_all(needed: Iterable[Needed], variables: Mapping[str, str], *, paralle
     ``variables`` are those of the worker. If whoever iterates ends early, as by Ctrl-C, the builds that run are ended.
     """
     running: set[subprocess.Popen[bytes]] = set()
+    is_ended = threading.Event()
     variables = {key: value for key, value in variables.items() if key != MARK_VARIABLE}
 
     def build(each: Needed) -> Built:
@@ -60,6 +62,8 @@ def build_all(needed: Iterable[Needed], variables: Mapping[str, str], *, paralle
                 pass_fds=[file.fileno()],
             )
             running.add(process)
+            if is_ended.is_set():
+                process.terminate()
             status = process.wait()
             running.discard(process)
             outcome = judged(_outcome(file), status if status >= 0 else SIGNALLED - status)
@@ -72,6 +76,7 @@ def build_all(needed: Iterable[Needed], variables: Mapping[str, str], *, paralle
                 yield future.result()
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
+            is_ended.set()
             for process in list(running):
                 with suppress(ProcessLookupError):
                     process.terminate()
