@@ -122,7 +122,7 @@ client-compare: $(DONE) rabbitmq ## Compare the tests of real client packages wi
 coverage-report: $(DONE) ## Show what the tests execute of each folder, after make test COVERAGE=1 (with the same WHEEL)
 	@$(BIN)/python tests/support/coverage/report.py
 
-mutation: $(DONE) ## List small changes of the package that no test notices (MODULES="scheduling isb/spool.py": of these)
+mutation: $(DONE) ## List small changes of the package that no test notices (MODULES="scheduling isb/spool": of these)
 	@$(BIN)/python tests/support/mutation/run.py $(MODULES)
 
 check: $(DONE) ## Run the linters, the type checker and the contract of the layers
