@@ -33,29 +33,30 @@ def validate_workflows(
     workflow_package: ModuleType, export_path: str | Path | None = None, *, require_airflow: bool = False
 ) -> Report:
     """
-    Check every workflow of a package, and let Airflow load what would be exported if it is installed.
+    Check every workflow of a package. If Airflow is installed, it loads the files that would be exported.
 
     Parameters
     ----------
     workflow_package
         The imported package that declares the workflows.
     export_path
-        A folder to write the DAG files, and nothing else, to if there is no fault; by default nothing is written.
+        A folder for the DAG files. They are written, without manifest and pools, if there is no fault. By default
+        nothing is written.
     require_airflow
-        Whether it is an error if Airflow is not installed, as it should be in CI.
+        Whether to raise an error if Airflow is not installed. Set this in CI.
 
     Returns
     -------
     Report
-        The report; it has no faults, but may have warnings, which are logged as well.
+        The report. It has no faults. Its warnings are also logged.
 
     Raises
     ------
     WorkflowValidationError
-        If there is a fault, with the report of all faults of all workflows. It is also a `ValueError`.
+        If there is a fault. It contains all faults of all workflows. It is also a `ValueError`.
     MissingExtraError
         If Airflow is required and not installed.
-    ReleasedFileError, OSError
+    ReleasedFileError, ChangedFileError, OSError
         As from `export_dags`.
     """
     if require_airflow:
@@ -68,7 +69,7 @@ def validate_workflows(
 
 def export(workflow_package: ModuleType, export_path: str | Path | None = None) -> list[Path]:
     """
-    Export the workflows of a package for deployment; the older spelling of `export_dags`.
+    Export the workflows of a package for deployment. This is the older name of `export_dags`.
 
     Parameters
     ----------
@@ -76,6 +77,16 @@ def export(workflow_package: ModuleType, export_path: str | Path | None = None) 
         The imported package that declares the workflows.
     export_path
         The folder to write to, ``export`` by default.
+
+    Returns
+    -------
+    list of Path
+        The DAG files, one per workflow.
+
+    Raises
+    ------
+    WorkflowValidationError, ReleasedFileError, ChangedFileError, OSError
+        As from `export_dags`.
     """
     return export_dags(workflow_package, export_path or "export")
 
@@ -84,8 +95,8 @@ def export_dags(workflow_package: ModuleType, path: str | Path, *, overwrite: bo
     """
     Check every workflow of a package and write the DAG file of each, all or nothing.
 
-    It also writes ``manifest.json``, which says what each file is made from and needs, and ``pools.json`` with the
-    pools that are needed, for ``airflow pools import``.
+    It also writes ``manifest.json``, which describes each file and what it needs, and ``pools.json``, which lists the
+    pools for ``airflow pools import``.
 
     Parameters
     ----------
@@ -94,12 +105,12 @@ def export_dags(workflow_package: ModuleType, path: str | Path, *, overwrite: bo
     path
         The folder to write to. It is created if it does not exist.
     overwrite
-        Whether a file of a released version may be replaced by different content.
+        Whether to replace files of a released version, and files that no export wrote, if their content differs.
 
     Returns
     -------
     list of Path
-        The DAG files, one a workflow.
+        The DAG files, one per workflow.
 
     Raises
     ------
@@ -107,17 +118,20 @@ def export_dags(workflow_package: ModuleType, path: str | Path, *, overwrite: bo
         If there is a fault in any workflow.
     ReleasedFileError
         If a file of a released version exists with different content.
+    ChangedFileError
+        If a file exists that no export wrote.
     OSError
-        If a file cannot be written. After any error, existing files are as they were.
+        If a file cannot be written. After any error, existing files are unchanged.
     """
     return bundle.write(_validated(workflow_package).workflows, Path(path), overwrite=overwrite)
 
 
 def export_one_file(workflow_package: ModuleType, path: str | Path, *, overwrite: bool = False) -> Path:
     """
-    Check every workflow of a package and write one DAG file with all of them; otherwise as `export_dags`.
+    Check every workflow of a package and write one DAG file that contains all of them.
 
-    The same workflows give the same bytes on every machine.
+    Like `export_dags`, it also writes the manifest and the pools. The same workflows give the same bytes on every
+    machine.
 
     Parameters
     ----------
@@ -126,7 +140,7 @@ def export_one_file(workflow_package: ModuleType, path: str | Path, *, overwrite
     path
         The folder to write to. It is created if it does not exist.
     overwrite
-        Whether the file of a released version may be replaced by different content.
+        As of `export_dags`.
 
     Returns
     -------
@@ -135,7 +149,7 @@ def export_one_file(workflow_package: ModuleType, path: str | Path, *, overwrite
 
     Raises
     ------
-    WorkflowValidationError, ReleasedFileError, OSError
+    WorkflowValidationError, ReleasedFileError, ChangedFileError, OSError
         As from `export_dags`.
     """
     [file] = bundle.write(_validated(workflow_package).workflows, Path(path), overwrite=overwrite, one_file=True)
@@ -156,7 +170,7 @@ def export_archive(workflow_package: ModuleType, path: str | Path, *, overwrite:
     path
         The folder to write to. It is created if it does not exist.
     overwrite
-        Whether the archive of a released version may be replaced by different content.
+        As of `export_dags`.
 
     Returns
     -------
@@ -165,7 +179,7 @@ def export_archive(workflow_package: ModuleType, path: str | Path, *, overwrite:
 
     Raises
     ------
-    WorkflowValidationError, ReleasedFileError, OSError
+    WorkflowValidationError, ReleasedFileError, ChangedFileError, OSError
         As from `export_dags`.
     """
     return bundle.write_archive(_validated(workflow_package).workflows, Path(path), overwrite=overwrite)
@@ -184,21 +198,21 @@ def export_notebooks(
     path
         The folder to write to. It is created if it does not exist.
     overwrite
-        Whether a notebook that was modified after export, such as by filling it in, may be replaced.
+        Whether to replace notebooks that were modified after export, for example filled in, or that no export wrote.
 
     Returns
     -------
     list of Path
-        The notebooks, ``{dag_name}.ipynb``, one a workflow.
+        The notebooks, ``{dag_name}.ipynb``, one per workflow.
 
     Raises
     ------
     WorkflowValidationError
         If there is a fault in any workflow.
     ChangedFileError
-        If a notebook was modified after export.
+        If a notebook was modified after export, or no export wrote it.
     OSError
-        If a file cannot be written. After any error, existing files are as they were.
+        If a file cannot be written. After any error, existing files are unchanged.
     """
     return manual_processing.write_notebooks(_validated(workflow_package).workflows, Path(path), overwrite=overwrite)
 
@@ -211,7 +225,7 @@ def export_notebook_dockerfile(
     overwrite: bool = False,
 ) -> Path:
     """
-    Check every workflow of a package and write the Dockerfile of a manual processing worker, with the notebooks.
+    Check every workflow of a package and write the Dockerfile of a manual processing worker and its notebooks.
 
     Parameters
     ----------
@@ -220,9 +234,9 @@ def export_notebook_dockerfile(
     path
         The folder for the notebooks, inside ``context``. It is created if it does not exist.
     context
-        The folder in which the image is built, and where the Dockerfile is written; the current folder by default.
+        The build context of the image, where the Dockerfile is written. The default is the current folder.
     overwrite
-        Whether a file that was modified after export, or not exported at all, may be replaced.
+        Whether to replace files that were modified after export, or that no export wrote.
 
     Returns
     -------
@@ -232,7 +246,8 @@ def export_notebook_dockerfile(
     Raises
     ------
     WorkflowError
-        If the workflows have several categories or releases, or only ``dev``. It is also a `ValueError`.
+        If the workflows have several categories or releases, their version is ``dev``, or the folder for the notebooks
+        is not in ``context``. It is also a `ValueError`.
     WorkflowValidationError, ChangedFileError, OSError
         As from `export_notebooks`.
     """
@@ -243,12 +258,17 @@ def export_notebook_dockerfile(
 
 def extract_workflows_from_package(workflow_package: ModuleType) -> list[Workflow]:
     """
-    Return the workflows that the public modules of a package declare, each once.
+    Return the workflows that the public modules of a package declare, without duplicates.
 
     Parameters
     ----------
     workflow_package
         The imported package that declares the workflows.
+
+    Returns
+    -------
+    list of Workflow
+        The workflows, in the order of the names of their modules.
 
     Raises
     ------

@@ -44,8 +44,8 @@ class DKISTProcessingCoreConfiguration(InterserviceBusConfiguration):
     """
     Settings that this library reads from environment variables.
 
-    Each field is read from the variable of the same name in upper case, or from the one that its description names. A
-    variable that is empty counts as not set.
+    Each field is read from the variable of the same name in upper case, or from the one that its description names. An
+    empty variable counts as not set.
 
     Raises
     ------
@@ -103,13 +103,13 @@ class DKISTProcessingCoreConfiguration(InterserviceBusConfiguration):
 
     @property
     def elastic_apm_server_url(self) -> str:
-        """Address of the Elastic APM server, which ``MESH_CONFIG`` names ``system-monitoring-log-apm``."""
+        """URL of the Elastic APM server, the service ``system-monitoring-log-apm`` of ``MESH_CONFIG``."""
         server = self.service_mesh_detail("system-monitoring-log-apm")
         return f"http://{server.host}:{server.port}/"
 
     @property
     def apm_config(self) -> dict[str, Any]:
-        """Options of the Elastic APM agent. Those of ``ELASTIC_APM_OTHER_OPTIONS`` win."""
+        """Options of the Elastic APM agent. Those of ``ELASTIC_APM_OTHER_OPTIONS`` take precedence."""
         return {
             "SERVICE_NAME": self.elastic_apm_service_name,
             "SERVER_URL": self.elastic_apm_server_url,
@@ -119,12 +119,12 @@ class DKISTProcessingCoreConfiguration(InterserviceBusConfiguration):
 
     def log_configurations(self, log_parent_configurations: bool = True) -> None:
         """
-        Write every setting to the log, secrets redacted.
+        Log every setting, with secrets redacted.
 
         Parameters
         ----------
         log_parent_configurations
-            Whether to write those of the parent classes as well.
+            Whether to log the settings of the parent classes as well.
         """
         own = get_annotations(type(self))
         for name in type(self).model_fields:
@@ -133,7 +133,7 @@ class DKISTProcessingCoreConfiguration(InterserviceBusConfiguration):
 
 
 def redacted(name: str, value: object) -> object:
-    """Return the value with everything in it that is a secret by its name, or a password in an address, replaced."""
+    """Return the value with its secrets replaced: whatever has the name of a secret, and passwords in URLs."""
     if is_secret_name(name) and value not in (None, ""):
         return REDACTED
     if isinstance(value, BaseModel):
@@ -148,7 +148,7 @@ def redacted(name: str, value: object) -> object:
 
 
 def __getattr__(name: str) -> DKISTProcessingCoreConfiguration:
-    """Build ``core_configurations`` from the environment as it is when it is asked for."""
+    """Build ``core_configurations`` from the environment at each access."""
     if name == "core_configurations":
         return DKISTProcessingCoreConfiguration()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,9 +1,9 @@
 """
-Every error that this library raises, under one root.
+The errors that a caller can handle, with one base class.
 
-Runs in: all four interpreters. Errors that are the fault of an input are also a `ValueError` or a `TypeError`,
-so that a caller need not know this module to handle them. Each error carries the values it was made of and builds
-its own message from them: what is wrong, with which value, and what to do.
+Runs in: all four interpreters. An error that is caused by an input is also a `ValueError` or a `TypeError`, so that a
+caller can handle it without this module. An error builds its own message from its arguments: what is wrong, with which
+value, and what to do.
 """
 
 from collections.abc import Iterable
@@ -59,7 +59,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 class DKISTProcessingCoreError(Exception):
-    """Root of everything that this library raises."""
+    """Base class of the errors of this library."""
 
 
 class ConfigurationError(DKISTProcessingCoreError, ValueError):
@@ -73,7 +73,7 @@ class RecipeRunIdError(DKISTProcessingCoreError, ValueError):
     Parameters
     ----------
     value
-        What was given instead.
+        The value that was given.
     """
 
     def __init__(self, value: object) -> None:
@@ -106,7 +106,7 @@ class ReleasedFileError(DKISTProcessingCoreError, FileExistsError):
 
 class ChangedFileError(DKISTProcessingCoreError, FileExistsError):
     """
-    An export would replace a file that was modified after it was exported, or was not exported at all.
+    An export would replace a file that was modified after export, or that no export wrote.
 
     Parameters
     ----------
@@ -125,14 +125,14 @@ class ChangedFileError(DKISTProcessingCoreError, FileExistsError):
 
 class RemediableError(DKISTProcessingCoreError, ValueError):
     """
-    Something that was asked for at a terminal cannot be done.
+    A command cannot do what it was asked for.
 
     Parameters
     ----------
     what
-        Why not, with the thing and the value.
+        What is wrong, with the value.
     remedy
-        What to do.
+        What to do about it.
     """
 
     def __init__(self, what: str, *, remedy: str) -> None:
@@ -142,29 +142,29 @@ class RemediableError(DKISTProcessingCoreError, ValueError):
 
 
 class LocalRunError(DKISTProcessingCoreError, ValueError):
-    """A workflow cannot be run on this machine, or not in the way that was asked for."""
+    """A workflow cannot be run locally, or not with the given options."""
 
 
 class SelectionError(LocalRunError):
-    """There is no task of a name that was given, or none is left to run."""
+    """A given name is not that of a task, or no task is left to run."""
 
 
 class ResumeError(RemediableError, LocalRunError):
-    """A local run cannot be taken up again."""
+    """A local run cannot be resumed."""
 
 
 class DamagedRunError(LocalRunError):
     """
-    The journal of a run cannot be understood.
+    The journal of a local run is damaged.
 
     Parameters
     ----------
     run_id
-        The run.
+        Id of the run.
     file
-        Its journal.
+        Path of the journal.
     what
-        What is wrong with it.
+        What is wrong with the journal.
     """
 
     def __init__(self, run_id: str, file: str, what: str) -> None:
@@ -174,12 +174,12 @@ class DamagedRunError(LocalRunError):
 
 class RunActiveError(LocalRunError):
     """
-    A run has not ended yet.
+    A local run has not ended yet.
 
     Parameters
     ----------
     run_id
-        The run.
+        Id of the run.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -190,23 +190,23 @@ class RunActiveError(LocalRunError):
 
 
 class EnvironmentDescriptionError(RemediableError):
-    """What an environment contains is not known, or not in a form that this release knows."""
+    """An environment has no usable ``environment.json``: the file is missing, damaged, or of another schema version."""
 
 
 class EnvironmentLockError(RemediableError):
-    """An environment has no lock file that would rebuild it."""
+    """No lock file can be made that rebuilds an environment."""
 
 
 class NeededEnvironmentsError(RemediableError):
-    """Which environments a deployment needs cannot be read."""
+    """A DAG file, archive or manifest does not say which environments a deployment needs."""
 
 
 class AirflowApiError(RemediableError):
-    """Airflow's REST API cannot be reached, refuses a request, or gives an answer that is none of its own."""
+    """Airflow's REST API cannot be reached, refuses a request, or sends an unexpected response."""
 
 
 class RetirementError(RemediableError):
-    """A release cannot be taken out of a DAG folder, or be put back."""
+    """A release cannot be retired from a DAG folder, or restored."""
 
 
 class FreezeError(RemediableError):
@@ -215,16 +215,16 @@ class FreezeError(RemediableError):
 
 class UnknownExtraError(FreezeError):
     """
-    A package does not declare an extra that is to be frozen.
+    A package does not declare the extra that should be frozen.
 
     Parameters
     ----------
     extra
-        The extra.
+        Name of the extra.
     path
-        The file in which it is not declared.
+        The file that should declare it.
     known
-        The extras that are.
+        Names of the extras that the file declares.
     """
 
     def __init__(self, extra: str, *, path: str, known: Iterable[str]) -> None:
@@ -236,7 +236,7 @@ class UnknownExtraError(FreezeError):
 
 
 class NewPackageNameError(RemediableError):
-    """A new package cannot have a name, or another text, that was given."""
+    """The name of a new package, or another text about it, cannot be used."""
 
 
 class NewPackageFolderError(DKISTProcessingCoreError, FileExistsError):
@@ -258,14 +258,14 @@ class NewPackageFolderError(DKISTProcessingCoreError, FileExistsError):
 
 class UnsupportedDagFileError(DKISTProcessingCoreError, ValueError):
     """
-    An exported DAG file says something that this release of the library does not know.
+    An exported DAG file has a protocol or a key that this release of the library does not support.
 
     Parameters
     ----------
     what
-        What it says.
+        What is not supported.
     exported_by
-        The release that wrote the file; empty if that is not known.
+        The release that exported the file. Empty if it is not known.
     """
 
     def __init__(self, what: str, exported_by: str = "") -> None:
@@ -285,14 +285,14 @@ class TaskImportError(DKISTProcessingCoreError, ImportError):
 
 class MissingExtraError(DKISTProcessingCoreError, ImportError):
     """
-    A feature needs distributions that one of the extras brings.
+    A feature needs an extra that is not installed.
 
     Parameters
     ----------
     feature
-        What was asked for.
+        The feature.
     extra
-        Name of the extra that brings what it needs.
+        Name of the extra.
     """
 
     def __init__(self, feature: str, extra: str) -> None:
@@ -305,12 +305,12 @@ class MissingExtraError(DKISTProcessingCoreError, ImportError):
 
 class MissingDistributionError(DKISTProcessingCoreError, ImportError):
     """
-    A feature for client packages needs a distribution that those bring.
+    A feature for client packages needs a distribution that is not installed.
 
     Parameters
     ----------
     feature
-        What was asked for.
+        The feature.
     distribution
         Name of the distribution.
     """
@@ -323,7 +323,7 @@ class MissingDistributionError(DKISTProcessingCoreError, ImportError):
 
 class WorkflowError(DKISTProcessingCoreError, ValueError):
     """
-    A workflow cannot be rendered as it stands.
+    A workflow, or one of its tasks, cannot be used as it is declared.
 
     Parameters
     ----------
@@ -332,9 +332,9 @@ class WorkflowError(DKISTProcessingCoreError, ValueError):
     remedy
         What to do about it.
     workflow
-        Name of the workflow, once it has one.
+        Name of the workflow, if it already has one.
     task
-        Name of the task at fault, where it is one task's fault.
+        Name of the task at fault, if there is one.
     """
 
     def __init__(self, what: str, *, remedy: str, workflow: str | None = None, task: str | None = None) -> None:
@@ -360,14 +360,14 @@ class EmptyWorkflowError(WorkflowError):
 
 class TaskNotRunError(DKISTProcessingCoreError, TypeError):
     """
-    A method of a task is a coroutine or a generator, so calling it has run nothing.
+    A method of a task is a coroutine function or a generator function, so its body did not run.
 
     Parameters
     ----------
     name
         Name of the method.
     kind
-        What it has returned.
+        Type of the object that the method returned.
     """
 
     def __init__(self, name: str, kind: str) -> None:
@@ -427,7 +427,16 @@ class CycleError(WorkflowError):
 
 
 class NotATaskError(DKISTProcessingCoreError, TypeError):
-    """Something that is no subclass of `TaskBase` was given where a task class is needed."""
+    """
+    An argument must be a task class and is not a subclass of `TaskBase`.
+
+    Parameters
+    ----------
+    value
+        The value that was given.
+    argument
+        Name of the argument.
+    """
 
     def __init__(self, value: object, *, argument: str) -> None:
         self.value = value
@@ -448,9 +457,10 @@ class WorkflowValidationError(DKISTProcessingCoreError, ValueError):
     Parameters
     ----------
     report
-        All faults of all workflows, a `validation.report.Report`; untyped here, below all that it is made of.
+        The `Report`, which has all faults of all workflows.
     """
 
+    # The class of the report is in a layer above this module.
     def __init__(self, report: Any) -> None:
         self.report = report
         super().__init__(str(report))

@@ -45,21 +45,21 @@ def __getattr__(name: str) -> object:
 
 @contextmanager
 def recipe_run_failure_message_producer_factory() -> Iterator[Producer]:
-    """Yield a producer that publishes failure messages to the interservice bus of the settings."""
+    """Yield a producer that publishes failure messages to the configured interservice bus."""
     from dkist_processing_core.isb.failures.message import ConfiguredProducer
 
     yield ConfiguredProducer()
 
 
 def parse_dag_run_id_from_context(context: Mapping[str, Any]) -> str | None:
-    """Return Airflow's id of the run, None if the context does not hold it."""
+    """Return Airflow's id of the run, or None if the context does not contain it."""
     from dkist_processing_core.isb.failures.context import run_id
 
     return run_id(context)
 
 
 def parse_log_url_from_context(context: Mapping[str, Any]) -> str | None:
-    """Return the address of the log of the task, None if the context does not hold it."""
+    """Return the URL of the log of the task, or None if the context does not contain it."""
     from dkist_processing_core.isb.failures.context import log_url
 
     return log_url(context)
@@ -75,22 +75,22 @@ def chat_ops_notification(
     """
     Publish a message that a task has failed, for the chat channel. Use it as ``on_failure_callback`` of a task.
 
-    A message that the broker does not confirm in time is written to the spool folder; if that fails too, the whole
-    message is written to the log. It returns within 10 seconds and never raises.
+    A message that the broker does not confirm in time is written to the spool folder. If that fails too, the whole
+    message is written to the log. The function returns within 10 seconds and never raises.
 
     Parameters
     ----------
     context
-        What Airflow passes to a callback.
+        The context that Airflow passes to a callback.
     workflow_name, workflow_version, task_name
-        What has failed.
+        Name and version of the workflow, and name of the task that failed.
     producer_factory
-        Returns a context manager whose value has ``publish(message)``.
+        Returns a context manager that yields an object with a method ``publish(message)``.
 
     Returns
     -------
     RecipeRunFailureMessage or None
-        The message; None if it could not be made.
+        The message, whether or not it was published. None if it could not be made.
     """
     try:
         from dkist_processing_core.isb.failures.context import failed_task, write_xcom
@@ -115,17 +115,18 @@ def dag_run_failure_notification(
     """
     Publish a message for each failed task that could not report itself. Use it as ``on_failure_callback`` of a DAG.
 
-    When Airflow's own process of a task is killed, the callback of the task is not called. That of the DAG is, in the
-    DAG processor, once the run has ended as failed. It returns within 10 seconds for each message and never raises.
+    If Airflow's own process of a task is killed, Airflow does not call the callback of the task. It calls the one of
+    the DAG, in the DAG processor, once the run has failed. The function returns within 10 seconds per message and never
+    raises.
 
     Parameters
     ----------
     context
-        What Airflow passes to a callback.
+        The context that Airflow passes to a callback.
     workflow_name, workflow_version
-        What has failed.
+        Name and version of the workflow that failed.
     producer_factory
-        Returns a context manager whose value has ``publish(message)``.
+        Returns a context manager that yields an object with a method ``publish(message)``.
 
     Returns
     -------

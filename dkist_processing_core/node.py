@@ -54,36 +54,37 @@ def check_operator(name: object, *, workflow: str) -> str:
 
 class Node:
     """
-    A task, what must have run before it, and where it runs.
+    A task in a workflow, with its upstreams and its queue.
 
-    `Workflow.add_node` creates nodes; there is rarely a reason to create one by hand.
+    `Workflow.add_node` creates nodes. There is rarely a reason to create one yourself.
 
     Parameters
     ----------
     workflow_name, workflow_version, workflow_package
-        The workflow that the node belongs to.
+        Name, version and package of the workflow that the node belongs to.
     task
         The task class.
     resource_queue
-        Kind of worker that runs the task.
+        Queue of the workers that run the task.
     upstreams
-        The task classes that must have succeeded before: one, several, or None.
+        The task classes that must succeed first: one, several, or None.
     pip_extras
-        Extras of the package that the task needs besides ``frozen``.
+        Extras of the package that the task needs, in addition to ``frozen``.
     constraints
-        A constraints file that decides which versions of other packages are installed with the package. It is read
-        when the node is created.
+        A constraints file or ``pylock.toml`` for the environment of the task. It is read when the node is created.
     operator
-        Name of the Airflow operator that runs the task: ``bash`` or ``python_virtualenv``.
+        Airflow operator that runs the task: ``bash`` or ``python_virtualenv``.
     requires_python
-        Which Python the environment of the task is built with, as a version specifier such as ``>=3.12``.
+        Python of the task environment, as a version specifier (:pep:`440`) such as ``>=3.12``.
 
     Attributes
     ----------
+    name : str
+        Name of the class, which is Airflow's task id.
     upstreams : list of type
-        The task classes that must have succeeded before, each once.
+        The task classes that must succeed first, without duplicates.
     pool : str
-        The Airflow pool that the task counts against, ``{queue}_pool``.
+        Airflow pool in which the task takes a slot, ``{queue}_pool``.
     pip_extras : list of str
         All extras, ``frozen`` first.
 
@@ -92,8 +93,8 @@ class Node:
     NotATaskError
         If the task or an upstream is not a subclass of `TaskBase`. It is also a `TypeError`.
     WorkflowError
-        If the name of the class, an extra, ``retries`` or ``retry_delay_seconds`` cannot be used. It is also a
-        `ValueError`.
+        If the name of the class, its ``retries`` or ``retry_delay_seconds``, or an argument cannot be used, or the
+        operator does not support an argument. It is also a `ValueError`.
     """
 
     def __init__(
@@ -169,7 +170,7 @@ class Node:
 
     @property
     def spec(self) -> NodeSpec:
-        """The frozen description that all outputs are made from."""
+        """Frozen description of the node, from which all outputs are made."""
         return NodeSpec(
             name=self.name,
             task=f"{self.task.__module__}:{self.task.__qualname__}",
@@ -206,7 +207,7 @@ class Node:
 
     @property
     def dependencies(self) -> list[tuple[str, str]]:
-        """The edges that end in this node, as pairs of the upstream's and the task's name."""
+        """Edges from the upstreams to this node, as pairs ``(upstream name, task name)``."""
         return [(upstream.__name__, self.name) for upstream in self.upstreams]
 
     @property
@@ -222,12 +223,12 @@ class Node:
 
     @property
     def install_command(self) -> str:
-        """The shell command that installs what the task needs; the worker does it in an environment of its own."""
+        """Shell command that installs the package with the extras of the task, without its constraints."""
         return f"uv pip install {quote(self._workflow_spec.requirement(self.spec))}"
 
     @property
     def run_command(self) -> str:
-        """The shell command that runs the task in its environment, given ``DKIST_RECIPE_RUN_ID``."""
+        """Shell command that runs the task in its environment. It needs the variable ``DKIST_RECIPE_RUN_ID``."""
         words = [
             *["python", "-P", "-m", "dkist_processing_core.runtime", self.spec.task],
             *["--workflow-name", self.workflow_name, "--workflow-version", self.workflow_version],
@@ -236,7 +237,7 @@ class Node:
 
     @property
     def python(self) -> str:
-        """The Python statements that run the task in its environment, given ``DKIST_RECIPE_RUN_ID``."""
+        """Python statements that run the task in its environment. They need the variable ``DKIST_RECIPE_RUN_ID``."""
         return (
             "from dkist_processing_core.runtime.main import run_task\n"
             f"run_task({self.spec.task!r}, workflow_name={self.workflow_name!r}, "
@@ -245,14 +246,14 @@ class Node:
 
     @property
     def notebook_cell(self) -> str:
-        """The Python statements that run the task in a notebook that sets ``recipe_run_id``."""
+        """Python statements that run the task in a notebook that has set ``recipe_run_id``."""
         from dkist_processing_core.rendering.notebook import task_code
 
         return task_code(self._workflow_spec, self.spec)
 
     @property
     def operator_definition(self) -> str:
-        """The expression that stands for the node in the DAG file: the class of its operator, with names and data."""
+        """Python expression in the DAG file that creates the operator of the node."""
         from dkist_processing_core.rendering.dag import node_call
 
         return node_call(self._workflow_spec, self.spec)
@@ -260,7 +261,7 @@ class Node:
     @property
     def operator(self) -> "TaskOperator | VirtualenvTaskOperator":
         """
-        The Airflow operator, in no DAG yet.
+        Airflow operator of the node, which does not belong to a DAG yet.
 
         Raises
         ------

@@ -1,8 +1,7 @@
 """
-Save a notebook from within: wait until it is saved, and export it as a document.
+Wait, inside a notebook, until it is saved, and export it as a Markdown document.
 
-Runs in: task environment, inside of a notebook. nbconvert, which the extra ``build`` brings, is imported when it is
-used.
+Runs in: task environment, inside a notebook. nbconvert is imported when it is used. The extra ``build`` installs it.
 """
 
 import sys
@@ -22,16 +21,16 @@ def wait_for_notebook_save(
     Wait until the file of a running notebook contains its output so far.
 
     The front end of a notebook saves the file from time to time. This function prints a unique text into the output of
-    the running cell; once the file contains it, it contains everything that was printed before.
+    the running cell. Once the file contains this text, it contains everything that was printed before.
 
     Parameters
     ----------
     notebook_path
         The file of the notebook.
     sentinel
-        The text to print and to wait for, by default a random one.
+        The text to print and to wait for. The default is a random one.
     attempts
-        How often to check the file.
+        Maximum number of checks of the file.
     delay_s
         Time between two checks, in seconds.
 

@@ -26,9 +26,9 @@ class _Meta(EnumMeta):
 
 class ResourceQueue(StrEnum, metaclass=_Meta):
     """
-    Kind of worker that a node needs, by the name of the Airflow queue that such workers listen on.
+    Airflow queue of a task, which selects the kind of worker that runs it.
 
-    Each queue has an Airflow pool of the name ``{queue}_pool`` that bounds how many of its tasks run at once.
+    Each queue has an Airflow pool, ``{queue}_pool``, that limits how many of its tasks run at the same time.
     """
 
     DEFAULT = "default"
@@ -38,5 +38,5 @@ class ResourceQueue(StrEnum, metaclass=_Meta):
 
     @property
     def pool(self) -> str:
-        """Name of the Airflow pool that bounds this queue."""
+        """Name of the Airflow pool that limits this queue."""
         return f"{self.value}_pool"

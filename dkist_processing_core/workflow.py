@@ -1,5 +1,5 @@
 """
-What people write to declare a workflow.
+The class with which an author declares a workflow.
 
 Runs in: author and CI. Airflow is needed only for `Workflow.load`.
 """
@@ -48,44 +48,46 @@ class Workflow:
     input_data, output_data
         Kind of data that the workflow reads and writes, such as ``l0`` and ``l1``.
     category
-        What it is for, such as the name of an instrument.
+        Purpose of the workflow, such as the name of an instrument.
     detail
         What distinguishes it from a similar workflow.
     tags
-        Tags by which Airflow's UI finds it, besides the version and the parts of the name.
+        Tags in Airflow's UI, in addition to the version and the parts of the name. Each has at most 100 characters.
     process_category, process_name
         The two parts of the name in the other scheme.
     workflow_package
-        Dotted name of the package that declares the workflow, ``__package__`` where the workflow is declared. The
-        distribution that provides it is what the task environments install.
+        Dotted name of the package that declares the workflow, usually ``__package__``. The task environments install
+        the distribution that provides it.
     workflow_version
-        Version of the workflow, which is that of the release that its tasks run from; ``BUILD_VERSION`` by default, or
-        ``dev`` without that.
+        Version of the workflow, which is the version of the release that its tasks run from. The default is
+        ``BUILD_VERSION``, or ``dev`` if that variable is not set.
     constraints
-        A constraints file that decides which versions of other packages are installed with the package, in the
-        environment of every node that has none of its own; or a ``pylock.toml``, which states all files that are
-        installed by their hashes. It is read when the workflow is created. The extra ``frozen`` does the former from
-        within the release and is the usual way.
+        A constraints file, which pins versions of other packages in the task environments, or a ``pylock.toml``
+        (:pep:`751`), which lists every file to install with its hash. It applies to each node without constraints of
+        its own. It is checked when the workflow is created, and read when a node is added. The usual way to pin
+        versions is the extra ``frozen`` of the release.
     requires_python
-        Which Python the task environments are built with, as a version specifier such as ``>=3.12``; by default the one
-        that runs Airflow on the worker, or that of ``DKIST_PYTHON``.
+        Python of the task environments, as a version specifier (:pep:`440`) such as ``>=3.12``. The default is the
+        Python that runs Airflow on the worker, or the one that ``DKIST_PYTHON`` names.
     operator
-        Name of the Airflow operator that runs the nodes: ``bash``, or ``python_virtualenv``, Airflow's own. The page
-        "Operators" of the documentation compares them.
+        Airflow operator that runs the nodes: ``bash`` (the default), or ``python_virtualenv``, which is Airflow's own.
+        :doc:`/explanation/operators` compares them.
 
     Attributes
     ----------
     nodes : list of Node
         The nodes in the order in which they were added.
-    workflow_name, dag_name : str
-        Name of the workflow, and that name followed by the version, which is Airflow's DAG id.
+    workflow_name : str
+        Name of the workflow.
+    dag_name : str
+        Airflow's DAG id, ``{workflow_name}_{workflow_version}``.
 
     Raises
     ------
     TypeError
         If the two naming schemes are mixed, or a part of the name is missing.
     ValueError
-        If the name has illegal characters or is too long.
+        If the name has illegal characters or is too long, or another argument cannot be used.
 
     Examples
     --------
@@ -162,7 +164,7 @@ class Workflow:
 
     @property
     def dag_tags(self) -> list[str]:
-        """The tags in Airflow: those given, the version, and the parts of the name, each once, sorted."""
+        """Tags in Airflow, sorted and without duplicates: the given tags, the version, and the parts of the name."""
         return sorted({*self.tags, self.workflow_version, *self._name_parts})
 
     def add_node(
@@ -174,27 +176,28 @@ class Workflow:
         constraints: str | Path | None = None,
     ) -> None:
         """
-        Add a task.
+        Add a task to the workflow.
 
         Parameters
         ----------
         task
             The task class. Its name is Airflow's task id.
         upstreams
-            The task classes that must have succeeded before: one, several, or None. They may be added later.
+            The task classes that must succeed first: one, several, or None. They may be added to the workflow later.
         resource_queue
-            Kind of worker that runs the task, `ResourceQueue.DEFAULT` by default.
+            Queue of the workers that run the task, a `ResourceQueue` or its value. The default is
+            `ResourceQueue.DEFAULT`.
         pip_extras
-            Extras of the package that the task needs besides ``frozen``.
+            Extras of the package that the task needs, in addition to ``frozen``.
         constraints
-            A constraints file for this task, instead of the workflow's.
+            A constraints file or ``pylock.toml`` for this task, instead of the workflow's.
 
         Raises
         ------
         TypeError
             If the task or an upstream is not a subclass of `TaskBase`.
         ValueError
-            If a task of that name is in the workflow already, or a setting cannot be used.
+            If a task of that name is already in the workflow, or a setting of the task cannot be used.
         """
         node = Node(
             workflow_name=self.workflow_name,
@@ -227,12 +230,12 @@ class Workflow:
 
     def topological_sort(self) -> list[Node]:
         """
-        Return the nodes, each after all of its upstreams, and by name where that leaves a choice.
+        Return the nodes in topological order: each after its upstreams, and otherwise by name.
 
         Raises
         ------
         ValueError
-            If there are no nodes, an upstream was never added, or there is a cycle.
+            If the workflow has no nodes, an upstream was never added, or the tasks depend on each other in a cycle.
         """
         by_name = {node.name: node for node in self.nodes}
         ordered = order(
@@ -243,7 +246,7 @@ class Workflow:
 
     @property
     def spec(self) -> WorkflowSpec:
-        """The frozen description that all outputs are made from; the errors are those of `topological_sort`."""
+        """Frozen description of the workflow, from which all outputs are made; it raises as `topological_sort` does."""
         return WorkflowSpec(
             name=self.workflow_name,
             version=self.workflow_version,
@@ -259,7 +262,7 @@ class Workflow:
 
     def load(self) -> "DAG":
         """
-        Return the workflow as Airflow's own DAG, made by executing the text that `export_dag` writes.
+        Return the workflow as an Airflow DAG, made by executing the text that `export_dag` writes.
 
         Raises
         ------
@@ -278,14 +281,14 @@ class Workflow:
         """
         Write the DAG file that Airflow loads.
 
-        The version, and whether the classes can be imported, are not checked here; `build_utils` does that.
+        It does not check the version, or whether a worker can import the task classes. `build_utils` does.
 
         Parameters
         ----------
         path
             The folder to write to, ``dags`` by default. It is created if it does not exist.
         overwrite
-            Whether the file of a released version may be replaced by different content.
+            Whether to replace a file of a released version, or one that no export wrote, if its content differs.
 
         Returns
         -------
@@ -295,10 +298,13 @@ class Workflow:
         Raises
         ------
         ValueError
-            As from `topological_sort`.
-        ReleasedFileError, OSError
-            If the file of a released version exists with different content, or the file cannot be written. An existing
-            file is then as it was.
+            As from `topological_sort`, or if a task class is defined in ``__main__``.
+        ReleasedFileError
+            If the file of a released version exists with different content.
+        ChangedFileError
+            If a file exists that no export wrote.
+        OSError
+            If the file cannot be written. After any error, an existing file is unchanged.
         """
         from dkist_processing_core.export import bundle
 
@@ -313,7 +319,7 @@ class Workflow:
         return bundle.write([self.spec], Path(path or "dags"), overwrite=overwrite, has_companions=False)[0]
 
     def export(self, export_path: str | Path | None = None, *, overwrite: bool = False) -> Path:
-        """Write the DAG file; the older spelling of `export_dag`, whose default folder is ``export``."""
+        """Write the DAG file, by default to ``export``. This is the older name of `export_dag`."""
         return self.export_dag(export_path or "export", overwrite=overwrite)
 
     def export_notebook(self, path: str | Path | None = None, *, overwrite: bool = False) -> Path:
@@ -325,7 +331,7 @@ class Workflow:
         path
             The folder to write to, ``notebooks`` by default. It is created if it does not exist.
         overwrite
-            Whether a notebook that was modified after export may be replaced.
+            Whether to replace a notebook that was modified after export, or that no export wrote.
 
         Returns
         -------
@@ -336,8 +342,10 @@ class Workflow:
         ------
         ValueError
             As from `topological_sort`.
-        ChangedFileError, OSError
-            If the file was modified after export, or cannot be written. An existing file is then as it was.
+        ChangedFileError
+            If the file was modified after export, or no export wrote it.
+        OSError
+            If the file cannot be written. After any error, an existing file is unchanged.
         """
         from dkist_processing_core.export import manual_processing
 

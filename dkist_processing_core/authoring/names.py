@@ -73,7 +73,7 @@ def workflow_name_from_details(input_data: str, output_data: str, category: str,
     input_data, output_data
         Kind of data that the workflow reads and writes, such as ``l0`` and ``l1``.
     category
-        What it is for, such as the name of an instrument.
+        Purpose of the workflow, such as the name of an instrument.
     detail
         What distinguishes it from a similar workflow.
 
@@ -93,12 +93,22 @@ def workflow_name_from_details(input_data: str, output_data: str, category: str,
 
 def dag_name(workflow_name: str, workflow_version: str) -> str:
     """
-    Compose the Airflow DAG id of one version of a workflow, ``{workflow_name}_{workflow_version}``.
+    Compose the Airflow DAG id of one version of a workflow.
+
+    Parameters
+    ----------
+    workflow_name, workflow_version
+        Name and version of the workflow.
+
+    Returns
+    -------
+    str
+        ``{workflow_name}_{workflow_version}``.
 
     Raises
     ------
     ValueError
-        If it contains anything but ASCII letters, digits, ``-``, ``.`` and ``_``, or more than 250 characters.
+        If it has more than 250 characters, or others than ASCII letters, digits, ``-``, ``.`` and ``_``.
     """
     return check_name("DAG id", f"{workflow_name}_{workflow_version}")
 

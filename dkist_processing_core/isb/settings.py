@@ -22,9 +22,9 @@ __all__ = ["DEFAULT_MESH_SERVICE", "InterserviceBusConfiguration", "MeshService"
 
 class MeshService(BaseModel):
     """
-    Where a service of the data centre's service mesh is reached from this machine.
+    Address at which this machine reaches a service of the data centre's service mesh.
 
-    It compares equal to any other object with the same ``host`` and ``port``, whichever library made that one.
+    It is equal to any object with the same ``host`` and ``port``, of whatever class.
     """
 
     model_config = ConfigDict(populate_by_name=True, frozen=True)
@@ -49,12 +49,14 @@ SHOWN_CHARACTERS = 200
 
 class InterserviceBusConfiguration(BaseSettings):
     """
-    The settings that publishing a message needs, so that no other one can keep a message from going out.
+    The settings for publishing on the interservice bus.
+
+    They have a class of their own, so that an invalid value of another setting cannot prevent a message.
 
     Raises
     ------
     pydantic.ValidationError
-        If a variable holds a value of another type. It is also a `ValueError`.
+        If the value of a variable has the wrong type. It is also a `ValueError`.
     """
 
     # A value that is refused may be a secret, so no error shows it.
@@ -119,14 +121,14 @@ class InterserviceBusConfiguration(BaseSettings):
 
     def service_mesh_detail(self, service_name: str, default_mesh_service: Any = DEFAULT_MESH_SERVICE) -> Any:
         """
-        Return where a service of the mesh is reached.
+        Return the address of a service of the mesh.
 
         Parameters
         ----------
         service_name
             Name of the service in ``MESH_CONFIG``.
         default_mesh_service
-            What to return if it is not there.
+            What to return if ``MESH_CONFIG`` does not contain the service. The default has the port 0.
 
         Returns
         -------
@@ -138,26 +140,26 @@ class InterserviceBusConfiguration(BaseSettings):
     @property
     def isb_mesh_service(self) -> Any:
         """
-        Where the interservice bus is reached.
+        Address of the interservice bus, the service ``interservice-bus`` of ``MESH_CONFIG``.
 
-        It is ``localhost`` unless ``MESH_CONFIG`` says otherwise, at port 5672, or 5671 with TLS.
+        The default is ``localhost`` with port 5672, or 5671 with TLS.
         """
         default = MeshService(host="localhost", port=5671 if self.isb_tls else 5672)
         return self.service_mesh_detail("interservice-bus", default_mesh_service=default)
 
     @property
     def isb_queue_arguments(self) -> dict[str, str]:
-        """Arguments with which queues are declared."""
+        """Arguments of ``queue.declare`` (AMQP 0-9-1)."""
         return {"x-queue-type": self.isb_queue_type}
 
     @property
     def isb_publish_exchange(self) -> Any:
-        """The exchange as talus has it, for client packages that publish messages of their own; it needs talus."""
+        """Exchange of talus, for client packages that publish their own messages. It needs talus."""
         return _talus("isb_publish_exchange").Exchange(name=self.isb_exchange)
 
     @property
     def isb_producer_connection_parameters(self) -> Any:
-        """What makes the connection parameters of a producer of talus, without TLS and virtual host; it needs talus."""
+        """Factory of talus for a producer's connection parameters, without TLS and virtual host. It needs talus."""
         broker = self.isb_mesh_service
         return _talus("isb_producer_connection_parameters").ProducerConnectionParameterFactory(
             rabbitmq_host=broker.host,
@@ -169,7 +171,7 @@ class InterserviceBusConfiguration(BaseSettings):
 
     @property
     def isb_connection_retryer(self) -> Any:
-        """What makes the retries of a connection of talus: three tries, some seconds apart; it needs talus."""
+        """Factory of talus for the retries of a connection: three tries, some seconds apart. It needs talus."""
         return _talus("isb_connection_retryer").ConnectionRetryerFactory(
             delay_min=1, delay_max=5, backoff=1, jitter_min=1, jitter_max=3, attempts=3
         )

@@ -17,12 +17,12 @@ __all__ = ["TaskEnvironment"]
 
 class TaskEnvironment:
     """
-    The environment that a task runs in; what is asked for is read when it is asked for first.
+    The environment that a task runs in. Each value is read when it is first used.
 
     Parameters
     ----------
     folder
-        The folder of the environment; by default that of the Python that runs this.
+        Folder of the environment. The default is the one of the running Python (``sys.prefix``).
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -31,20 +31,21 @@ class TaskEnvironment:
     @cached_property
     def identity(self) -> str | None:
         """
-        SHA-256 over all that decides the code in the environment, as 64 hexadecimal digits.
+        SHA-256 of everything that decides which code the environment runs, as 64 hexadecimal digits.
 
-        It is the same wherever the same files are installed. None if the worker program did not build the environment.
+        It is the same wherever the same files are installed. It is None if the worker program did not build the
+        environment, or an earlier version of it did.
         """
         return identity_now(self._description)
 
     @property
     def requirement(self) -> str | None:
-        """What the environment was built from; None if the worker program did not build it."""
+        """Requirement that the environment was built from (:pep:`508`); None where `identity` is None."""
         return self._description.get("requirement")
 
     @cached_property
     def distributions(self) -> Mapping[str, str]:
-        """The version of each distribution in the environment by its name, normalized (:pep:`503`) and sorted."""
+        """Version of each installed distribution, by normalized name (:pep:`503`), sorted by name."""
         if described := self._description.get("distributions"):
             return {each["name"]: each["version"] for each in described}
         import re

@@ -54,38 +54,41 @@ def _check_that_it_ran(returned: object, name: str) -> None:
 
 class TaskBase(ABC):
     """
-    One task of a workflow, written in plain Python.
+    Base class of tasks, which are the steps of a workflow.
 
-    Subclass it and write `run`. A subclass need not know that Airflow runs it; ``self.recipe_run_id`` is the recipe run
-    that it works on. Airflow's task id is the name of the class.
+    Subclass it and implement `run`. The task works on the recipe run ``self.recipe_run_id``. The name of the class is
+    Airflow's task id. The code of a task does not depend on Airflow.
 
     Parameters
     ----------
     recipe_run_id
-        Id of the recipe run that the task works on, an integer or a text or number equal to one.
+        Id of the recipe run that the task works on: an integer, or a string or number equal to one.
     workflow_name, workflow_version
-        The workflow that the task runs in.
+        Name and version of the workflow that the task runs in.
 
     Attributes
     ----------
     retries : int
-        How often Airflow tries again after a failure (class attribute, 0 unless overridden; at most 1,000,000).
+        How often Airflow retries the task after a failure. Class attribute, 0 by default, at most 1,000,000.
     retry_delay_seconds : float
-        Time between two tries, in seconds (class attribute, 60 unless overridden; at most a year).
+        Time between two tries, in seconds. Class attribute, 60 by default, at most a year.
+    recipe_run_id : int
+        Id of the recipe run.
     task_name : str
         Name of the class.
 
     Raises
     ------
     RecipeRunIdError
-        If ``recipe_run_id`` is no integer. It is also a `ValueError`.
+        If ``recipe_run_id`` is not an integer. It is also a `ValueError`.
 
     Notes
     -----
-    A task is used as a context manager and called inside it. `__enter__` and `__exit__` may be overridden for what must
-    be set up and torn down in any case; both must then call the overridden method. Records logged after
-    ``super().__exit__()`` are not forwarded. In a workflow, a task whose `__exit__` suppresses an exception has failed
-    nevertheless. Calling a task outside a ``with`` statement runs it as well.
+    A worker enters the task as a context manager and calls it inside the ``with`` statement. Override `__enter__` and
+    `__exit__` for setup and teardown that must also happen if the task fails, and call the overridden methods in them.
+    Log records after ``super().__exit__()`` are not sent to the interservice bus. If `__exit__` suppresses an exception
+    in a workflow, the task fails nevertheless. A task can also be called without a ``with`` statement, for example in a
+    test; `__enter__` and `__exit__` are then not called.
 
     Examples
     --------
@@ -111,28 +114,39 @@ class TaskBase(ABC):
         logger.info("Task %s initialized", self.task_name)
 
     def pre_run(self) -> None:
-        """Do what comes before `run`. Does nothing unless overridden; inside the span ``Pre Run``."""
+        """Prepare for `run`, in the span ``Pre Run``. Does nothing unless overridden."""
 
     @abstractmethod
     def run(self) -> None:
-        """Do the work of the task. Must be overridden; inside the span ``Run``."""
+        """Do the work of the task, in the span ``Run``. Must be overridden."""
 
     def post_run(self) -> None:
-        """Do what comes after a `run` that succeeded. Does nothing unless overridden; inside the span ``Post Run``."""
+        """Finish after `run` has succeeded, in the span ``Post Run``. Does nothing unless overridden."""
 
     def rollback(self) -> None:
         """
         Undo what the task did to persistent stores for its recipe run.
 
-        Does nothing unless overridden. No workflow calls it; a person does, from a notebook or by
-        ``dkist-processing-core rollback``, inside the task's ``with`` statement, in a process in which neither
-        `pre_run`, `run` nor `post_run` has run. It undoes what this task did for this recipe run and nothing else. It
-        may be called after a success, half a run, no run, or another rollback; what does not exist any more is not an
-        error. It raises if something could not be undone, and can then be called again.
+        Does nothing unless overridden. No workflow calls it. A person calls it, from a notebook or with
+        ``dkist-processing-core rollback``, inside the task's ``with`` statement. `pre_run`, `run` and `post_run` have
+        not run in that process.
+
+        An override must undo what this task did for this recipe run, and nothing else. It must work after a success,
+        a partial run, no run, or another rollback: what no longer exists is not an error. It must raise an exception if
+        something could not be undone, and work when it is called again.
         """
 
     def __call__(self) -> None:
-        """Run `pre_run`, `run` and `post_run`, each in its span, until one of them raises."""
+        """
+        Run `pre_run`, `run` and `post_run` in this order, each in its span.
+
+        Raises
+        ------
+        TaskNotRunError
+            If one of them is a coroutine function or a generator function. It is also a `TypeError`.
+        Exception
+            Whatever one of them raises. The methods after it are not called.
+        """
         if self._is_entered:
             self._run_phases()
             return
@@ -164,16 +178,18 @@ class TaskBase(ABC):
         **_: Any,
     ) -> AbstractContextManager[Span]:
         """
-        Record a stretch of work as a span, in the spelling of Elastic APM.
+        Record a block of code as a span, with the arguments of Elastic APM's ``capture_span``.
 
         Parameters
         ----------
         name
-            What the work is.
+            Name of the span.
         span_type
-            Kind of work, dotted (Elastic's ``type.subtype.action``).
+            Type of the span, as ``type.subtype.action`` (Elastic APM).
         labels
-            Attributes of the work.
+            Attributes of the span.
+        **_
+            Other arguments of ``capture_span``, which are ignored.
 
         Returns
         -------
@@ -191,16 +207,21 @@ class TaskBase(ABC):
         **options: Any,
     ) -> AbstractContextManager[Any]:
         """
-        Record a stretch of work as a span, in the spelling of OpenTelemetry; otherwise as `apm_step`.
+        Record a block of code as a span, with the arguments of OpenTelemetry's ``start_as_current_span``.
 
         Parameters
         ----------
         name
-            What the work is.
+            Name of the span.
         context, kind, **options
-            As of OpenTelemetry's ``start_as_current_span``; other back ends ignore them.
+            Passed on to OpenTelemetry. Other back ends ignore them.
         attributes
-            Attributes of the work.
+            Attributes of the span.
+
+        Returns
+        -------
+        context manager
+            As from `apm_step`.
         """
         options |= {key: value for key, value in (("context", context), ("kind", kind)) if value is not None}
         return (self._listeners or self._listen()).telemetry.span(name, CUSTOM_SPAN_TYPE, attributes or {}, options)
@@ -208,10 +229,10 @@ class TaskBase(ABC):
     @cached_property
     def environment(self) -> "TaskEnvironment":
         """
-        The environment that the task runs in, for a header or a database: its identity, requirement and distributions.
+        The environment that the task runs in, to record its identity or its distributions in a header or a database.
 
-        Nothing is read before it is asked for. In an environment that the worker program did not build, as in a test
-        or a notebook, ``identity`` and ``requirement`` are None and ``distributions`` are those that are installed.
+        In an environment that the worker program did not build, such as that of a test or a notebook, ``identity`` and
+        ``requirement`` are None. Each value is read when it is first used.
 
         Examples
         --------
@@ -224,30 +245,30 @@ class TaskBase(ABC):
 
     @property
     def base_telemetry_attributes(self) -> dict[str, str | int]:
-        """The attributes that are recorded for the task; use them for a team's own metrics."""
+        """Telemetry attributes of the task. Add them to the measurements of your own metrics."""
         from dkist_processing_core.telemetry.attributes import task_attributes
 
         return task_attributes(self._metadata())
 
     @property
     def tracer(self) -> Any:
-        """OpenTelemetry's tracer of this task; without OpenTelemetry, an object with its methods."""
+        """The OpenTelemetry tracer of this task; without OpenTelemetry, an object with the same methods."""
         return self._listen().telemetry.tracer
 
     @property
     def meter(self) -> Any:
-        """OpenTelemetry's meter of this task; without OpenTelemetry, an object with its methods, without effect."""
+        """The OpenTelemetry meter of this task; without OpenTelemetry, an object with the same methods."""
         return self._listen().telemetry.meter
 
     @property
     def task_execution_counter(self) -> Any:
-        """The counter of the tasks that have run, ``dkist.processing.tasks.executed``."""
+        """Counter of the tasks that were run, ``dkist.processing.tasks.executed``."""
         return self.meter.create_counter(
             self.format_metric_name("tasks.executed"), unit="1", description="Number of tasks that were run."
         )
 
     def format_metric_name(self, name: str) -> str:
-        """Return the full name of a metric of a processing task; the argument is dotted, such as ``tasks.executed``."""
+        """Return the full name of a metric, ``dkist.processing.{name}``; ``name`` is dotted, as ``tasks.executed``."""
         return f"{self.meter.name}.processing.{name}"
 
     def _metadata(self) -> TaskMetadata:
@@ -270,7 +291,7 @@ class TaskBase(ABC):
             listeners.close(error)
 
     def __enter__(self) -> Self:
-        """Begin to record the task. An override must return what this returns."""
+        """Start recording the task, and return it. An override must call this method and return its result."""
         self._is_entered = True
         self._listen().entered()
         return self
@@ -281,7 +302,7 @@ class TaskBase(ABC):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        """End the record of the task, whether or not it succeeded. An override must call this."""
+        """Stop recording the task, whether or not it succeeded. An override must call this method."""
         self._is_entered = False
         self._close(exc_val)
 

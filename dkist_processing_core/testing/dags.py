@@ -24,18 +24,18 @@ __all__ = ["ExportedDagError", "ExportedRun", "load_exported_dag", "run_exported
 @dataclass(frozen=True)
 class ExportedRun:
     """
-    The result of a run.
+    The result of `run_exported_dag`.
 
     Attributes
     ----------
     state
-        State of the run, such as ``success`` or ``failed``; empty if it was refused.
+        State of the run, such as ``success`` or ``failed``. Empty if Airflow refused to run the DAG.
     tasks
-        State of each task.
+        State of each task, by its task id.
     refusal
-        Why Airflow refused to run the DAG, such as a conf without a recipe run id; empty if it did not.
+        Why Airflow refused to run the DAG, such as a conf without a recipe run id. Empty if it ran the DAG.
     output
-        All that Airflow and the tasks have printed.
+        Everything that Airflow and the tasks printed.
     """
 
     state: str
@@ -51,12 +51,12 @@ def load_exported_dag(file: str | Path) -> Any:
     Parameters
     ----------
     file
-        The file.
+        The exported DAG file.
 
     Returns
     -------
     DAG
-        Airflow's own object, of whichever class that is in the version that is installed.
+        The DAG. Its class depends on the version of Airflow.
 
     Raises
     ------
@@ -78,24 +78,29 @@ def run_exported_dag(
     seconds: float = 600,
 ) -> ExportedRun:
     """
-    Run an exported file to its end with the installed Airflow, in a process of its own, without a scheduler.
+    Run an exported DAG file with the installed Airflow, in a process of its own and without a scheduler.
 
-    The tasks run as they would on a worker, in environments of their releases; settings of the worker, such as
-    ``DKIST_ENVIRONMENT_CACHE`` or ``PIP_FIND_LINKS``, are those of this process and of ``environment``.
+    The tasks run as on a worker, in environments of their releases. Settings of the worker, such as
+    ``DKIST_ENVIRONMENT_CACHE`` or ``PIP_FIND_LINKS``, are taken from this process and from ``environment``.
 
     Parameters
     ----------
     file
-        The file.
+        The exported DAG file.
     conf
-        What the run is triggered with, such as ``{"recipe_run_id": 1}``.
+        The conf of the run, such as ``{"recipe_run_id": 1}``.
     airflow_home
-        Folder for Airflow's database, which is made if it does not exist; by default a new one, which takes some
-        seconds to make.
+        Folder for Airflow's database. It is created if it does not exist. The default is a temporary folder, whose
+        database takes some seconds to create.
     environment
-        More environment variables.
+        Additional environment variables.
     seconds
-        Limit of the whole call.
+        Time limit of the whole call, in seconds.
+
+    Returns
+    -------
+    ExportedRun
+        The states of the run and of its tasks, and the output.
 
     Raises
     ------
@@ -104,7 +109,7 @@ def run_exported_dag(
     ExportedDagError
         If Airflow refuses the file, or cannot be run.
     subprocess.TimeoutExpired
-        If it takes longer.
+        If the call takes longer than ``seconds``.
     """
     require_airflow("Running exported files")
     deadline = time.monotonic() + seconds

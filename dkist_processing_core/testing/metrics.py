@@ -37,17 +37,17 @@ class Measurement:
 @dataclass
 class RecordedMetric:
     """
-    A metric, with its values from all the tasks that were recorded.
+    A metric, with its values from all recorded tasks.
 
     Attributes
     ----------
     name
         Full name, such as ``dkist.processing.tasks.executed``.
     kind
-        ``counter``, ``up_down_counter``, ``histogram``, ``gauge``, or one of the first two or the last with
-        ``observable_`` before it.
+        ``counter``, ``up_down_counter``, ``histogram``, ``gauge``, ``observable_counter``,
+        ``observable_up_down_counter`` or ``observable_gauge``.
     unit, description
-        As the task has given them.
+        Unit and description that the task gave.
     """
 
     name: str
@@ -59,7 +59,7 @@ class RecordedMetric:
 
     @property
     def measurements(self) -> list[Measurement]:
-        """Its values, the earliest first; the callbacks of an observable metric are called at each access."""
+        """Values, the earliest first. Each access calls the callbacks of an observable metric."""
         options = SimpleNamespace(timeout_millis=CALLBACK_MILLISECONDS)
         observed = [
             Measurement(each.value, dict(each.attributes or {}))
@@ -82,7 +82,7 @@ class RecordedMetric:
 
 
 class RecordingMeter:
-    """The meter of a task, with the methods of OpenTelemetry's. It adds the metrics to a dictionary, by their names."""
+    """The meter of a task, with the methods of OpenTelemetry's. It adds the metrics to a dictionary, by name."""
 
     name = METER_NAME
 

@@ -27,18 +27,18 @@ __all__ = ["Recorded", "recorded"]
 
 class Recorded:
     """
-    What tasks have recorded and reported. It grows while they run, and can still be read after the recording.
+    What tasks recorded and reported. It is updated while they run, and can still be read after the recording.
 
     Attributes
     ----------
     tasks
         The tasks, in the order in which they began.
     metrics
-        The metrics of all tasks, by their names.
+        The metrics of all tasks, by name.
     messages
         The messages that were published on the interservice bus, in order.
     bus_error
-        The error of publishing, None if it succeeds. It can be set at any time.
+        The error that publishing raises, as for `recorded`. None if publishing succeeds. It can be set at any time.
     """
 
     def __init__(self, bus_error: str | Exception | None = None) -> None:
@@ -56,7 +56,7 @@ class Recorded:
 
     @property
     def failures(self) -> "list[RecipeRunFailureMessage]":
-        """Those of ``messages`` that report the failure of a task."""
+        """The ``messages`` that report the failure of a task."""
         from dkist_processing_core.isb.failures.message import RecipeRunFailureMessage
 
         made = []
@@ -69,7 +69,7 @@ class Recorded:
 
     @property
     def spooled(self) -> list[Envelope]:
-        """The messages in the spool folder, which could not be published, the oldest first."""
+        """The messages that could not be published and are in the spool folder, the oldest first."""
         if self._spool is None:
             return self._spooled
         from dkist_processing_core.isb import spool
@@ -100,14 +100,14 @@ def recorded(*, bus_error: str | Exception | None = None) -> Iterator[Recorded]:
     """
     Record, in memory, what tasks of this process do until the ``with`` statement ends.
 
-    Whatever the settings are, no task reports to a telemetry server meanwhile, and nothing is sent to the interservice
-    bus, neither messages nor the log. The spool folder is a temporary one. The end restores what was there before.
+    Meanwhile nothing is sent to a telemetry server or to the interservice bus, whatever the settings. Messages that
+    cannot be published go to a temporary spool folder. The end of the ``with`` statement restores the previous state.
 
     Parameters
     ----------
     bus_error
-        The error of publishing a message, an exception or the text of a `PublishError`; the message is then written to
-        the spool folder. By default publishing succeeds.
+        The error that publishing a message raises: an exception, or the text of a `PublishError`. The message is then
+        written to the spool folder. By default publishing succeeds.
 
     Yields
     ------
@@ -116,9 +116,9 @@ def recorded(*, bus_error: str | Exception | None = None) -> Iterator[Recorded]:
 
     Notes
     -----
-    It holds for the whole process, for threads too, and for no other process. A span that is opened in another thread
-    belongs to the task that opened it; the spans of other threads are not its parents. A task belongs to the recording
-    that was the innermost when it began.
+    The recording covers all threads of this process, and no other process. A span that is opened in another thread
+    belongs to the task that opened it, and has no parent in other threads. If recordings are nested, a task belongs to
+    the innermost one that was active when it began.
 
     Examples
     --------

@@ -36,7 +36,7 @@ class Fault:
 @dataclass
 class Report:
     """
-    The outcome of checking a package: all faults and warnings of all workflows.
+    The result of checking a package: all faults and warnings of all workflows.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Report:
     warnings
         What is legal but probably not intended.
     loaded_by_airflow
-        Whether Airflow was installed and has loaded each rendered file.
+        Whether Airflow was installed, so that it was also asked to load the files. What it refuses is in ``faults``.
     workflows
         The workflows without a fault of their own.
     """
@@ -60,18 +60,18 @@ class Report:
 
     def raise_faults(self) -> None:
         """
-        Do nothing if there is no fault.
+        Raise an error if there is a fault.
 
         Raises
         ------
         WorkflowValidationError
-            If there is one.
+            If there is at least one fault.
         """
         if self.faults:
             raise WorkflowValidationError(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data that `json.dumps` takes."""
+        """Return the report as plain data for `json.dumps`."""
         return {
             "package": self.package,
             "loaded_by_airflow": self.loaded_by_airflow,

@@ -41,7 +41,7 @@ class RecipeRunFailureMessageBody(BaseModel):
     """
     Body of the message that a task has failed.
 
-    The first six are permanent, since consumers read them. What is not known is null.
+    The names of the first six keys never change, since consumers read them. An unknown value is null.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -72,9 +72,15 @@ class RecipeRunFailureMessage:
     Parameters
     ----------
     body
-        The body, or the mapping or JSON text that one is made of.
+        The body, or a mapping or JSON text to make it from.
     message_id
-        Duplicates carry the same id. The body's ``conversationId`` by default.
+        Id of the message (AMQP ``message-id``). Duplicates carry the same id. The default is the ``conversationId`` of
+        the body.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a key of the body is missing or has a value of the wrong type. It is also a `ValueError`.
     """
 
     message_body_cls = RecipeRunFailureMessageBody
@@ -94,7 +100,7 @@ class RecipeRunFailureMessage:
         self.timestamp = int(time.time())
 
     def envelope(self) -> Envelope:
-        """Return the message with everything that is needed to publish it."""
+        """Return the message with its routing key, its queue and its AMQP properties."""
         return Envelope(
             routing_key=self.routing_key,
             queue=self.queue,

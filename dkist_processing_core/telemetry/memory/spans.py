@@ -30,19 +30,19 @@ class RecordedTask:
     name
         Name of the class.
     workflow_name, workflow_version, recipe_run_id
-        What the task was made with.
+        Arguments of the task.
     attributes
-        The attributes that every task has, by their names in OpenTelemetry.
+        Telemetry attributes of the task, by their names in OpenTelemetry.
     ids
-        Ids of the trace and of the transaction, or root span.
+        Ids of the trace and of the transaction (root span).
     spans
-        Its spans, those of its phases included, in the order in which they began.
+        Spans of the task and of its phases, in the order in which they began.
     error
-        What ended the task, None if it succeeded or has not ended.
+        Exception that ended the task. None if the task succeeded or has not ended.
     is_ended
-        Whether it has ended.
+        Whether the task has ended.
     began
-        When it began, on the clock of ``time.monotonic``.
+        Time at which the task began, in seconds on the clock of ``time.monotonic``.
     """
 
     name: str
@@ -58,10 +58,10 @@ class RecordedTask:
 
     def tree(self) -> str:
         """
-        Return the task and its spans as text, one a line, each indented below the one in which it was opened.
+        Return the task and its spans as text, one per line, each span indented below its parent.
 
-        The name is followed by the attributes, apart from those of the phases, and by the error, or by ``not ended`` if
-        the task or span has not ended.
+        A line has the name, the attributes unless the span is that of a phase, and the error, or ``not ended`` if the
+        task or span has not ended.
         """
         what = f"{self.name} ({self.workflow_name} {self.workflow_version}, recipe run {self.recipe_run_id})"
         opened_in: dict[RecordedSpan | None, list[RecordedSpan]] = {}
@@ -78,35 +78,35 @@ class RecordedTask:
 
 class RecordedSpan(NullSpan):
     """
-    What was recorded about one stretch of work. It is also the span that the task gets.
+    What was recorded about one span. It is also the span that the task gets.
 
     Attributes
     ----------
     name
-        What the work was.
+        Name of the span.
     type
-        Kind of work, ``code.custom`` if the task has not said; that of a phase is ``code.core``.
+        Type of the span: ``code.core`` for a phase, otherwise ``code.custom`` unless the task gave another one.
     attributes
-        Attributes of the work, as they are sent to OpenTelemetry: a value that is not a text, number or boolean, or a
-        list of one of these, is converted to its text, and None is left out.
+        Attributes of the span, as they are sent to OpenTelemetry. A value other than a string, number or boolean, or a
+        list of one of these, is converted to a string. None is left out.
     task
-        The task that it belongs to.
+        The task that the span belongs to.
     parent
-        The span that it was opened in, None if that is the task itself.
+        The span in which it was opened. None if it was opened in the task itself.
     events
         Name and attributes of each event that was added.
     exceptions
         The argument of each call of ``record_exception``.
     status
-        The argument of the last call of ``set_status``, None if there was none.
+        The argument of the last call of ``set_status``. None if there was no call.
     error
-        What left its ``with`` statement, None if nothing did.
+        Exception that left the ``with`` statement of the span. None if there was none.
     is_ended
-        Whether it has ended.
+        Whether the span has ended.
     began
-        When it began, on the clock of ``time.monotonic``.
+        Time at which the span began, in seconds on the clock of ``time.monotonic``.
     seconds
-        How long it took, None until it has ended.
+        Duration in seconds. None until the span has ended.
     """
 
     def __init__(self, task: RecordedTask, name: str, span_type: str, attributes: Mapping[str, Any]) -> None:
@@ -129,7 +129,7 @@ class RecordedSpan(NullSpan):
 
     @property
     def children(self) -> list["RecordedSpan"]:
-        """The spans that were opened directly in it."""
+        """The spans whose parent is this span."""
         return [each for each in self.task.spans if each.parent is self]
 
     def set_attribute(self, key: str, value: Any) -> None:
