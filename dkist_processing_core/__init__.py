@@ -1,5 +1,5 @@
 """
-Write processing tasks in plain Python, run them on Apache Airflow.
+Write processing tasks in plain Python and run them on Apache Airflow.
 
 Runs in: all four interpreters (author and CI, scheduler, worker, task environment). Importing it therefore loads
 nothing but the standard library; the public names are imported when they are first used (:pep:`562`).

@@ -1,5 +1,5 @@
 """
-The module from which files that the oldest releases exported import the failure callback.
+The import path of the failure callback in DAG files that the oldest releases exported.
 
 Runs in: scheduler, worker.
 """

@@ -1,8 +1,9 @@
 """
 Report failed tasks to the interservice bus.
 
-Runs in: scheduler, which loads this module with every exported DAG at every parse, and worker, where Airflow calls
-back. So it loads nothing but the standard library; the rest is imported once a task has failed.
+Runs in: scheduler and DAG processor, which load this module at every parse of an exported DAG; worker and DAG
+processor, where Airflow calls the callbacks. So it loads nothing but the standard library; the rest is imported once a
+task has failed.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-The class that a team subclasses to write a task.
+The base class of tasks.
 
 Runs in: task environment, and author and CI, where workflows refer to the classes.
 """

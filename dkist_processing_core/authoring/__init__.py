@@ -1,5 +1,5 @@
 """
-From what an author declares to plain data: names, the graph, constraints, and the frozen spec.
+Turn what an author declares into plain data: names, the graph, constraints, and the frozen spec.
 
 Runs in: author and CI.
 """

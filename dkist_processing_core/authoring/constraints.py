@@ -1,9 +1,9 @@
 """
-The constraints files and lock files of workflows.
+Read the constraints files and lock files of workflows.
 
-Runs in: author and CI. The contents become part of the exported DAG, so they are reduced to one requirement
-(:pep:`508`) a line, sorted; those of a lock file have hashes. Options, such as the URL of a package index, which may
-hold a password, are refused, as is any other line that is not a requirement.
+Runs in: author and CI. The contents become part of the exported DAG. So they are reduced to sorted requirements
+(:pep:`508`), one per line, with hashes if they are from a lock file. Any other line is an error, also an option such as
+the URL of a package index, which may contain a password.
 """
 
 from collections.abc import Callable, Iterator

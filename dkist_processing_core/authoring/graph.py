@@ -1,5 +1,5 @@
 """
-The order of the tasks of a workflow, and the errors that prevent one.
+The topological order of the tasks of a workflow, and the errors that prevent one.
 
 Runs in: author and CI.
 """

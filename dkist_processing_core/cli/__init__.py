@@ -1,8 +1,8 @@
 """
-The command line ``dkist-processing-core``: one noun a module, one verb a command.
+The command line ``dkist-processing-core``: one noun per module, one verb per command.
 
-Runs in: author and CI, worker. It needs click and rich, which the extras ``build`` and ``airflow`` bring. Exit status:
-0 for success, 1 if the command failed, 2 if the command line itself is wrong.
+Runs in: author and CI, worker. It needs click and rich, which the extras ``build`` and ``airflow`` install. The exit
+status is 0 for success, 1 if the command failed, and 2 if the command line itself is wrong.
 """
 
 import io

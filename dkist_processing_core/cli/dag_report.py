@@ -1,5 +1,5 @@
 """
-What ``dkist-processing-core dags retire`` says of each release.
+What ``dkist-processing-core dags retire`` reports about each release.
 
 Runs in: terminal of the scheduler's machine.
 """

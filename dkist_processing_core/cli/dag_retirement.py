@@ -1,5 +1,5 @@
 """
-``dkist-processing-core dags retire`` and ``restore``: take releases out of a DAG folder, and put them back.
+``dkist-processing-core dags retire`` and ``restore``: move releases out of a DAG folder, and back.
 
 Runs in: terminal of the scheduler's machine.
 """

@@ -1,5 +1,5 @@
 """
-``dkist-processing-core doctor``: whether this machine is set up as it must be.
+``dkist-processing-core doctor``: check how this machine is set up.
 
 Runs in: worker, the machine of the DAG processor, CI.
 """

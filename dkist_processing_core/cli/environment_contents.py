@@ -1,5 +1,5 @@
 """
-``dkist-processing-core environments show``, ``compare``, ``verify`` and ``lock``: what is in the environments.
+``dkist-processing-core environments show``, ``compare``, ``verify`` and ``lock``: the contents of environments.
 
 Runs in: worker.
 """

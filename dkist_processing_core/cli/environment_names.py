@@ -1,5 +1,5 @@
 """
-The environments that a command line names.
+Find the environments that a command line names.
 
 Runs in: worker.
 """

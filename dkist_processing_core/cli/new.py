@@ -1,5 +1,5 @@
 """
-``dkist-processing-core new``: make a package of tasks and workflows.
+``dkist-processing-core new``: create a package of tasks and workflows.
 
 Runs in: author and CI.
 """

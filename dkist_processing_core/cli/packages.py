@@ -1,5 +1,5 @@
 """
-The package and the workflows that a command line names.
+Find the package and the workflows that a command line names.
 
 Runs in: author and CI.
 """

@@ -1,5 +1,5 @@
 """
-``dkist-processing-core messages reconcile``: report the failures that nobody has reported.
+``dkist-processing-core messages reconcile``: report failed tasks that were never reported.
 
 Runs in: the machine of the DAG processor.
 """

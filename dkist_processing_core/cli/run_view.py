@@ -1,5 +1,5 @@
 """
-What a terminal, or a pipe, shows of a run.
+Show the progress of a run, on a terminal or in a pipe.
 
 Runs in: author and CI.
 """

@@ -1,5 +1,5 @@
 """
-``dkist-processing-core runs``: the local runs that are kept.
+``dkist-processing-core runs``: list, show, report and remove local runs.
 
 Runs in: author and CI.
 """

@@ -1,5 +1,5 @@
 """
-What every interpreter shares: small helpers of the standard library alone.
+Helpers that every interpreter shares, with the standard library alone.
 
-Runs in: all four interpreters. A rule that several places follow is written here once and imported by them.
+Runs in: all four interpreters. A rule that several modules follow is written here once and imported by them.
 """

@@ -1,5 +1,5 @@
 """
-The state of a checkout: its commit, and a digest of what differs from that.
+The state of a checkout: its commit, and a digest of the files that differ from the commit.
 
 Runs in: worker, task environment.
 """

@@ -1,5 +1,5 @@
 """
-Which variables of the worker never reach a task, nor the programs that build its environment.
+The variables of the worker that never reach a task or the programs that build its environment.
 
 Runs in: worker, and task environment for the operator ``python_virtualenv``, with the standard library alone.
 """

@@ -1,5 +1,5 @@
 """
-What an environment says of itself: the file ``environment.json`` in its folder, and the identity.
+The description of an environment, the file ``environment.json`` in its folder, and the identity.
 
 Runs in: author and CI, worker, task environment. The file and the identity are part of the ABI, see
 :doc:`/how-to/environments`.

@@ -1,5 +1,5 @@
 """
-Lock files, which state each file of an environment by its hash.
+Lock files, which list each file of an environment with its hash.
 
 Runs in: author and CI, worker. Source of the format: ``pylock.toml``, :pep:`751`.
 """

@@ -1,16 +1,16 @@
 r"""
-Log records as lines that keep their level, on their way from a task to Airflow's log.
+Log records as lines that keep their level on their way from a task to Airflow's log.
 
-Runs in: task environment and worker program, which write such lines, and the process of Airflow's operator, which reads
-them. All that they have in common is one pipe, into which the task prints as well. So a record is marked: the operator
-sets ``DKIST_LOG_MARK`` to a text that nobody else knows, and each marked line reads ``\x1e``, the mark, ``:``, a kind,
-``:``, and the text, in which ``\x1f`` stands for a line break. A kind is the number of a level, or `OUTCOME`.
+Runs in: task environment and worker program, which write the lines, and the process of Airflow's operator, which reads
+them. They share one pipe, to which the task also prints. So a log record is marked: the operator sets
+``DKIST_LOG_MARK`` to a random text, and each marked line reads ``\x1e``, the mark, ``:``, a kind, ``:``, and the text,
+in which ``\x1f`` stands for a line break. A kind is the number of a level, or `OUTCOME`.
 
-Several processes write to the pipe at the same time, and only what is written at once and has at most 4096 bytes
-(``PIPE_BUF``) is never torn apart. So a longer record is several lines, each of which has ``/`` and the number of the
-thread that writes it behind its kind, and ``+`` behind its text if another one follows, else ``.``.
+Several processes write to the pipe at the same time. A write is atomic only if it has at most 4096 bytes
+(``PIPE_BUF``). So a longer record is split into several lines. Each of them has ``/`` and the number of the writing
+thread after its kind, and after its text ``+`` if another line follows, or ``.`` if it is the last one.
 
-Where the variable is not set, as at a terminal, nothing is marked. This format is part of the ABI, see "Compatibility
+If the variable is not set, as on a terminal, nothing is marked. This format is part of the ABI, see "Compatibility
 across releases" in the documentation.
 """
 

@@ -1,10 +1,10 @@
 """
 Listen to every log record of this process, whichever handlers there are.
 
-Runs in: task environment. A handler on the root logger would be the usual means, and is not enough: it keeps
+Runs in: task environment. A handler on the root logger would be the usual means, but is not enough: it keeps
 `logging.basicConfig` from doing anything, gets nothing from a logger that does not propagate, and
-``basicConfig(force=True)`` and `logging.config` remove it. The one method of the module `logging` that every record
-passes, `logging.Logger.callHandlers`, is therefore wrapped, here and nowhere else; a test notices if it moves.
+``basicConfig(force=True)`` and `logging.config` remove it. So `logging.Logger.callHandlers` is wrapped, here and
+nowhere else: it is the one method of `logging` through which every record passes. A test fails if it moves.
 """
 
 import logging

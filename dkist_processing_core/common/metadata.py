@@ -1,5 +1,5 @@
 """
-What every record of a task says about it.
+The metadata of a task that every record about it contains.
 
 Runs in: task environment.
 """

@@ -1,9 +1,9 @@
 """
-The outcome of a task, on its way from the process that knows it to those that need it.
+The outcome of a task, and how it gets from the process that knows it to those that need it.
 
 Runs in: task environment, which writes the file that ``DKIST_OUTCOME`` names; worker program, which reads it, adds the
-exit status, and tells Airflow's operator; and the failure callback. It is JSON with the attributes of `Outcome` as its
-keys; a key that is not known is passed over, and one that is missing is None. This format is part of the ABI.
+exit status, and passes it on to Airflow's operator; and the failure callback. It is JSON with the attributes of
+`Outcome` as its keys. An unknown key is ignored, and a missing one is None. This format is part of the ABI.
 """
 
 import json

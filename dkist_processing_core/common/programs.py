@@ -1,5 +1,5 @@
 """
-Run a program to its end within a bound, and end programs together with their descendants.
+Run a program within a time limit, and end programs together with their descendants.
 
 Runs in: author and CI, worker, with the standard library alone.
 """

@@ -1,5 +1,5 @@
 """
-Times and sizes in a form for people.
+Format times and sizes for people.
 
 Runs in: author and CI, worker.
 """

@@ -1,5 +1,5 @@
 """
-What a secret looks like in a text that leaves this process, and what is shown in its place.
+Find secrets in text that leaves this process, and replace them.
 
 Runs in: all four interpreters, with the standard library alone.
 """

@@ -1,8 +1,8 @@
 """
-Settings that are needed before, or without, pydantic: read from the environment when asked, never at import.
+Settings that are needed before, or without, pydantic: read from the environment on call, never at import.
 
-Runs in: all four interpreters. `config` holds the whole set with types and descriptions; what is here is the few
-whose readers must not pay for the import of pydantic.
+Runs in: all four interpreters. `config` has all settings, with types and descriptions. This module has the few whose
+readers must not import pydantic.
 """
 
 import os

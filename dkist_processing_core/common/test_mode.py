@@ -1,8 +1,8 @@
 """
-The test mode: what takes the place of telemetry, the broker and the spool folder while a test records.
+The test mode: what replaces telemetry, the broker and the spool folder while a test records.
 
-Runs in: author and CI, where `dkist_processing_core.testing` activates it. Whatever reaches outside of the process asks
-`active` first; everywhere else nothing is active.
+Runs in: author and CI, where `dkist_processing_core.testing` activates it. Code that communicates with another process
+calls `active` first, which returns None outside of the test mode.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,5 +1,5 @@
 """
-The releases that are deployed: which there are, what Airflow knows of their runs, and how one is taken away again.
+The deployed releases: list them, ask Airflow about their runs, retire and restore them.
 
-Runs in: terminal of the scheduler's machine. Airflow need not be installed there; its REST API is asked.
+Runs in: terminal of the scheduler's machine. It needs no installation of Airflow, only its REST API.
 """

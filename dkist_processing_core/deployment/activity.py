@@ -1,5 +1,5 @@
 """
-What Airflow says of a DAG: whether it is paused, which runs are active, and when the last one was.
+The activity of a DAG according to Airflow: whether it is paused, which runs are active, and when the last one was.
 
 Runs in: terminal of the scheduler's machine.
 """

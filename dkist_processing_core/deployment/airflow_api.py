@@ -1,8 +1,8 @@
 """
-A client of Airflow's REST API: version 2, of Airflow 3, and version 1, of Airflow 2.
+A client of Airflow's REST API: version 2 (Airflow 3) and version 1 (Airflow 2).
 
-Runs in: terminal of the scheduler's machine. Nothing that the API sends is trusted to be complete: a list is read page
-by page, and an answer of another form is an error. User name, password and token are in no argument and no text.
+Runs in: terminal of the scheduler's machine. A list is read page by page, and a response of an unexpected form is an
+error. User name, password and token never appear in an argument or a message.
 """
 
 import json

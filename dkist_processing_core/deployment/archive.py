@@ -1,10 +1,11 @@
 """
-The archive of retired releases: what was taken out of a DAG folder, and all that is needed to put it back.
+The archive of retired releases, with everything that is needed to restore them.
 
 Runs in: terminal of the scheduler's machine. Each retired release has a folder in the archive, with its files in
-``files`` and a record. The record is written first, and says that it ``is_complete`` last, so a record that does not
-is that of a program that was killed. `bring_back` undoes whatever that one had done: a file is where it was, or in the
-archive, never in part. Between two file systems it is copied completely before it is removed, so it may be in both.
+``files`` and a record. The record is written first. Its key ``is_complete`` becomes true last, so a record without it
+is that of a program that was killed. `Record.bring_back` undoes what that program did: each file is in its place or in
+the archive, never in part. Between two file systems, a file is copied completely before it is removed, so it may be in
+both.
 """
 
 import errno

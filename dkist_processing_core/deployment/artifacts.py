@@ -1,7 +1,7 @@
 """
-What belongs to a release outside of the DAG folder, on this machine: its task environments and its wheels.
+The files of a release outside of the DAG folder, on this machine: its task environments and its wheels.
 
-Runs in: terminal of the scheduler's machine, if that is a worker too or has the wheels. Nothing of it is removed here.
+Runs in: terminal of the scheduler's machine, if that is also a worker or has the wheels. This module removes nothing.
 """
 
 import os

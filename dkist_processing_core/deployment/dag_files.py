@@ -1,7 +1,7 @@
 """
-A file in a DAG folder: which workflows are in it, and whether all of it was exported by this library.
+A file in a DAG folder: which workflows it contains, and whether all of it was exported by this library.
 
-Runs in: terminal of the scheduler's machine. No file is run.
+Runs in: terminal of the scheduler's machine. No file is executed.
 """
 
 import ast

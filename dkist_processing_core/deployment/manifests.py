@@ -1,7 +1,7 @@
 """
-The manifest and the pools beside exported files, when files are taken away or put back.
+Update the manifest and the pools when exported files are removed or put back.
 
-Runs in: terminal of the scheduler's machine. Whoever calls these holds the lock of the folder, as an export does.
+Runs in: terminal of the scheduler's machine. The caller must hold the lock of the folder, as an export does.
 """
 
 import json

@@ -1,11 +1,11 @@
 """
-Which failed tasks Airflow knows and nobody has reported, found over Airflow's REST API.
+Find failed tasks that Airflow knows and that were never reported, through Airflow's REST API.
 
-Runs in: the machine of the DAG processor, by hand or by a timer. A failure is reported by the task, or by a callback of
-Airflow in the DAG processor. Airflow loses that callback if its scheduler is killed after it has failed the run and
-before it has stored the callback (3.3: ``SchedulerJobRunner._do_scheduling``), or if its DAG processor is killed after
-it has taken the callback out of the database and before it has run it (``DagFileProcessorManager.
-_fetch_callbacks_from_db``). Nothing but Airflow's database knows of these failures then.
+Runs in: the machine of the DAG processor, by hand or by a timer. Usually the task reports its failure, or else a
+callback that Airflow calls in the DAG processor. Airflow loses this callback if its scheduler is killed after it has
+failed the run and before it has stored the callback (3.3: ``SchedulerJobRunner._do_scheduling``), or if its DAG
+processor is killed after it has taken the callback out of the database and before it has run it
+(``DagFileProcessorManager._fetch_callbacks_from_db``). Then only Airflow's database knows of the failure.
 """
 
 import re

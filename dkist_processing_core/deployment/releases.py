@@ -1,8 +1,8 @@
 """
 The releases in a DAG folder.
 
-Runs in: terminal of the scheduler's machine. What is in a file is read from the file itself: often the files alone are
-copied to the scheduler, without their manifest, or the manifest is older than a file.
+Runs in: terminal of the scheduler's machine. The contents of a file are read from the file itself: often the files are
+copied to the scheduler without their manifest, or the manifest is older than a file.
 """
 
 import os

@@ -1,9 +1,9 @@
 """
-Take a release out of a DAG folder, unless anything of it runs, and put it back.
+Move a release out of a DAG folder, unless it has active runs, and move it back.
 
-Runs in: terminal of the scheduler's machine. Somebody may start a run at any moment. So the DAGs are paused first, so
-that a new run waits, and Airflow is asked for runs before the files are moved and again after that; if there is one,
-all is put back. A run that comes later waits, until the release is restored, for a DAG that is paused.
+Runs in: terminal of the scheduler's machine. A run may start at any moment. So the DAGs are paused first, which makes
+new runs wait. Airflow is asked for active runs before and after the files are moved. If there is one, everything is put
+back. A run that is triggered later waits in the paused DAG until the release is restored.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,5 +1,5 @@
 """
-Ask a server by HTTP whether it is there, and what time it has.
+Ask a server by HTTP whether it responds, and which time it has.
 
 Runs in: worker, the machine of the DAG processor, CI, with the standard library alone.
 """

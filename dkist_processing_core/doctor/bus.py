@@ -1,7 +1,7 @@
 """
-The settings of this library, and the interservice bus: TLS, credentials, rights.
+Check the settings of this library, and the interservice bus: TLS, credentials, permissions.
 
-Runs in: worker, the machine of the DAG processor.
+Runs in: worker, the machine of the DAG processor, and CI for the settings.
 """
 
 import socket

@@ -1,5 +1,5 @@
 """
-The cache of environments: who may write to it, whether its file system locks files, and how much it may grow.
+Check the cache of environments: who may write to it, whether its file system locks files, and how much it may grow.
 
 Runs in: worker.
 """

@@ -1,5 +1,5 @@
 """
-The checks, in the order of the report: where each is needed, and after which others it comes.
+The checks in the order of the report: which machines need each, and on which other checks it depends.
 
 Runs in: worker, the machine of the DAG processor, CI.
 """

@@ -1,5 +1,5 @@
 """
-Whether the clock of this machine is right, as far as the servers that it talks to know.
+Compare the clock of this machine with those of the servers that it uses.
 
 Runs in: worker, the machine of the DAG processor, CI.
 """

@@ -1,8 +1,8 @@
 """
-Make the checks of a machine, at the same time, each within its bound.
+Run the checks of a machine at the same time, each within its time limit.
 
-Runs in: worker, the machine of the DAG processor, CI. A check that needs what another one looks at comes after that
-one, and is not made if that has failed. So one fault of a machine is one line.
+Runs in: worker, the machine of the DAG processor, CI. A check that depends on another one runs after it, and does not
+run if that one has failed. So one fault of a machine is one failure in the report.
 """
 
 import os

@@ -1,5 +1,5 @@
 """
-What kind of file system a folder is on, and what of it outlasts a restart.
+The type of the file system of a folder, its free space, and whether the folder survives a restart.
 
 Runs in: worker, the machine of the DAG processor.
 """

@@ -1,7 +1,7 @@
 """
-Python, uv and the package index: what environments are built with, and from.
+Check what environments are built with: Python, uv and the package index.
 
-Runs in: worker, CI, and the machine of the DAG processor for the first.
+Runs in: worker, CI, and the machine of the DAG processor for Python.
 """
 
 import re

@@ -1,5 +1,5 @@
 """
-The machine that is examined, and what one check has learnt of it that another one needs.
+The machine that is examined, and results of one check that another one needs.
 
 Runs in: worker, the machine of the DAG processor, CI.
 """

@@ -1,5 +1,5 @@
 """
-What the checks of a machine have found.
+The results of the checks of a machine.
 
 Runs in: worker, the machine of the DAG processor, CI.
 """

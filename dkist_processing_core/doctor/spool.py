@@ -1,5 +1,5 @@
 """
-The spool folder, to which messages go that the bus has not taken.
+Check the spool folder, which holds the messages that could not be published.
 
 Runs in: worker, the machine of the DAG processor.
 """

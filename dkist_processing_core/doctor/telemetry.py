@@ -1,5 +1,5 @@
 """
-Whether somebody takes the telemetry of tasks.
+Check that the telemetry servers respond.
 
 Runs in: worker.
 """

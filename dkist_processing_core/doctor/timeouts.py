@@ -1,7 +1,7 @@
 """
-The time-outs that depend on each other, of this library, of Airflow and of systemd, as far as this machine knows them.
+Check the time-outs of this library, Airflow and systemd that depend on each other, as far as this machine knows them.
 
-Runs in: worker, the machine of the DAG processor. The documentation has the table of all of them.
+Runs in: worker, the machine of the DAG processor. The documentation has a table of all of them.
 """
 
 import os

@@ -2,7 +2,7 @@
 The DAG files of a package with their manifest, in a folder, as one file, or in a zip archive.
 
 Runs in: author and CI. All contents are made in memory first, so nothing is written unless all of it can be made. They
-are the same, byte for byte, wherever and whenever they are made.
+are byte for byte the same, wherever and whenever they are made.
 """
 
 import hashlib

@@ -1,5 +1,6 @@
 """
-The interservice bus (ISB): a RabbitMQ broker on which other services hear of what happens here.
+The interservice bus (ISB): a RabbitMQ broker that carries messages and logs of tasks to other services.
 
-Runs in: worker. Nothing is imported here, so that the callback can import one part without the others.
+Runs in: worker, DAG processor, task environment. Nothing is imported here, so that the callback can import one part
+without the others.
 """

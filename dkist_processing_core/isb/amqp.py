@@ -1,10 +1,10 @@
 """
-A client of RabbitMQ in which every call returns within a limit, for messages and for logs.
+A client of RabbitMQ for messages and logs, in which every call has a time limit.
 
 Runs in: worker, DAG processor, task environment; in each only once there is something to publish. pika's blocking
-connection waits for a confirmation without a limit, so this is built on its event-driven connection, whose loop is run
-here step by step. Protocol: AMQP 0-9-1 with RabbitMQ's publisher confirms. This is the only module that uses private
-parts of pika.
+connection waits for a confirmation without a limit. So this module uses its event-driven connection, and runs its loop
+step by step. Protocol: AMQP 0-9-1 with RabbitMQ's publisher confirms. This is the only module that uses private parts
+of pika.
 """
 
 import logging

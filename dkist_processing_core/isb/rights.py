@@ -1,9 +1,9 @@
 """
-What a user may do on the interservice bus, found out without publishing or leaving anything there.
+Find out what a user may do on the interservice bus, without publishing or leaving anything there.
 
-Runs in: worker, the machine of the DAG processor, where somebody checks the machine. RabbitMQ tells nobody his rights,
-but refuses what he may not do. So each thing is tried: of what does not exist, the removal, which needs the same right
-as its declaration and changes nothing.
+Runs in: worker, the machine of the DAG processor, when ``doctor`` checks it. A client cannot ask RabbitMQ for its
+permissions; RabbitMQ refuses what is not permitted. So each operation is tried. To find out whether the user may
+declare something that does not exist, it is deleted: this needs the same permission and changes nothing.
 """
 
 import time

@@ -1,8 +1,8 @@
 """
-The local runner: a workflow without Airflow, in the order and with the retries that it has there.
+The local runner: it runs a workflow without Airflow, in the same order and with the same retries.
 
-Runs in: author and CI. `run_workflow` runs one, `runs` keeps what is known of each run, `forkserver` is the process
-whose children the tasks are. That process and the command that starts it need little of the rest; so the public names
+Runs in: author and CI. `run_workflow` runs a workflow, `runs` keeps the folder of each run, and `forkserver` is the
+parent process of the tasks. That process and the command that starts it need little of the rest, so the public names
 are imported when they are first used (:pep:`562`).
 """
 

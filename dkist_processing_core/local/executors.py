@@ -1,7 +1,7 @@
 """
-Run the tasks of a local run in processes of their own, of the current Python or by the worker program.
+Run the tasks of a local run in processes of their own, with the current Python or with the worker program.
 
-Runs in: author and CI. An executor starts tries and tells how they have ended. The other one is `InProcessExecutor`.
+Runs in: author and CI. An executor starts tries and reports how they ended. `in_process` has the other executor.
 """
 
 import json

@@ -1,7 +1,7 @@
 """
 Publish the failures of a local run on the interservice bus, as Airflow's callback does.
 
-Runs in: author and CI, if that is asked for.
+Runs in: author and CI, if the user requests it.
 """
 
 import os

@@ -1,19 +1,18 @@
 """
-The process whose children the tasks of a local run are.
+The parent process of the tasks of a local run.
 
 Runs in: author and CI, as a program: ``python -m dkist_processing_core.local.forkserver SOCKET``. It has imported what
-runs a task, so that a task needs no more than a fork to begin; it has no threads. The runner asks for tasks through a
-socket, one request a line (JSON), and is told how each has ended:
+runs a task and has no threads, so that a task starts with a fork alone. The runner sends requests through a socket, one
+per line (JSON), and gets an answer when a task has ended:
 
 * ``{"id": ..., "arguments": [...], "environment": {...}, "log": "file"}`` starts a task: `runtime.main` with these
-  arguments, or with ``"is_program": true`` a program. It gets a session of its own, and writes to the end of its log.
+  arguments, or with ``"is_program": true`` a program. The task gets a session of its own, and appends to its log.
 * ``{"id": ..., "signal": 15}`` sends a signal to the session's process group of a task.
 * ``{"id": ..., "status": 0, "cpu_seconds": 0.1, "peak_memory_bytes": 2000000}`` is the answer.
 
 A descriptor that comes with an empty line (``SCM_RIGHTS``, :manpage:`unix(7)`) stays open as long as this process runs,
-and is not for the tasks: so the journal of a run is locked as long as one of its tasks may run.
-When the runner has closed the socket, or was killed, all tasks are ended, with what they have left behind, and so is
-this process.
+and the tasks do not inherit it. So the journal of a run is locked as long as one of its tasks may run. When the runner
+closes the socket or is killed, this process ends all tasks with their descendants, and then itself.
 """
 
 import atexit

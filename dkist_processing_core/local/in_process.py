@@ -1,8 +1,7 @@
 """
 Run the tasks of a local run in this process, for a debugger.
 
-Runs in: author and CI. What a task does to its process, it does to that of the command: a signal, a fork and
-``os._exit`` are looked after here, and nothing else is.
+Runs in: author and CI. A task affects the process of the command. Only signals, forks and ``os._exit`` are handled.
 """
 
 import os

@@ -1,5 +1,5 @@
 """
-A person who stops a local run, or a system that does.
+The interruption of a local run by SIGINT (Ctrl-C) or SIGTERM.
 
 Runs in: author and CI.
 """

@@ -1,5 +1,5 @@
 """
-Take up a local run again, if what was done in it is still what the workflow says.
+Resume a local run, unless tasks that have succeeded in it have changed in the workflow.
 
 Runs in: author and CI.
 """

@@ -1,11 +1,11 @@
 """
-The folders in which local runs are kept.
+The folders of local runs.
 
-Runs in: author and CI. Each run has a folder of its own, with ``journal.jsonl``, its events, one a line (JSON);
+Runs in: author and CI. Each run has a folder of its own, with ``journal.jsonl``, its events, one per line (JSON);
 ``logs`` and ``spans``, one file for each try of a task; and ``report.html``. An empty file ``.dkist-processing-core``
-marks it; a folder without it, or with a name of another form, belongs to somebody else. The journal is open for
-appending and locked (:manpage:`flock(2)`) by the runner and by the process whose children the tasks are; so a run that
-is still active is not taken up a second time.
+marks it; a folder without this file, or with a name of another form, is not a run and is left alone. The journal is
+open for appending and locked (:manpage:`flock(2)`) by the runner and by the parent process of the tasks. So an active
+run is not resumed.
 """
 
 import fcntl

@@ -1,5 +1,5 @@
 """
-Which task of a local run begins when, and what follows from its end.
+Decide when each task of a local run begins, and what follows from its end.
 
 Runs in: author and CI. Order, retries and delays are those that the workflow has in Airflow.
 """

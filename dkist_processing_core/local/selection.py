@@ -1,5 +1,5 @@
 """
-Which tasks of a workflow are to run.
+Select the tasks of a workflow to run.
 
 Runs in: author and CI.
 """

@@ -1,1 +1,5 @@
-"""What is done to an author's source tree. Runs in: author and CI."""
+"""
+Create and change the source tree of an author.
+
+Runs in: author and CI.
+"""

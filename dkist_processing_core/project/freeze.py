@@ -1,8 +1,9 @@
 """
-Pin everything that a package depends on, in its extra ``frozen`` and below what other extras declare.
+Pin everything that a package depends on, in its extra ``frozen`` and in its other extras.
 
-Runs in: author and CI. All is resolved together, so that the base and any of these extras can be installed together;
-then it is resolved again within these versions, for the base and for each extra, to know what belongs where.
+Runs in: author and CI. Everything is resolved together, so that the base and any of these extras can be installed
+together. Then it is resolved again within these versions, for the base and for each extra, to know which pins each
+needs.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -1,5 +1,5 @@
 """
-Make a package of tasks and workflows that is ready to work in, from the template in this folder.
+Create a package of tasks and workflows that is ready to work in, from the template in this folder.
 
 Runs in: author and CI. The template is such a package itself: its placeholders are identifiers, so that ruff checks it
 where it is, with the settings that the new package gets.

@@ -1,8 +1,8 @@
 """
-For which versions of Python, and on which platforms, a package is resolved.
+The versions of Python and the platforms for which a package is resolved.
 
 Runs in: author and CI. uv resolves for all versions from the lowest on and for all platforms, and demands wheels for
-whatever some dependency names in a marker. So what is not meant has to be excluded: versions that ``requires-python``
+everything that some dependency names in a marker. So the rest must be excluded: versions that ``requires-python``
 excludes, and Python in a browser.
 """
 

@@ -1,8 +1,8 @@
 """
 Resolve the dependencies of a package to exact versions, with uv, for every Python and platform at once.
 
-Runs in: author and CI. The settings of pip and uv on this machine count, as for the environments on a worker; those
-of uv in the package do not.
+Runs in: author and CI. The settings of pip and uv on this machine apply, as for the environments on a worker. The
+settings of uv in the package do not.
 """
 
 import os

@@ -1,8 +1,8 @@
 """
 A checksum in a generated text, which shows whether the text was modified after export.
 
-Runs in: author and CI. People fill in and run a notebook where it lies, and may edit or write a Dockerfile themselves,
-so an export must not replace either unnoticed.
+Runs in: author and CI. People fill in and run a notebook where it was exported, and may edit or write a Dockerfile
+themselves. So an export must not replace either of them unnoticed.
 """
 
 import hashlib

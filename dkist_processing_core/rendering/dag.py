@@ -1,9 +1,8 @@
 """
 The Airflow DAG file of a workflow.
 
-Runs in: author and CI. The text is an artifact: Airflow loads it for years, next to whichever later release of this
-library. So it holds names and data only, and all that it imports is `dkist_processing_core.scheduling`, which knows how
-a DAG is made of them.
+Runs in: author and CI. Airflow loads the file for years, with whichever later release of this library is installed. So
+it contains names and data only. Its only import is `dkist_processing_core.scheduling`, which makes a DAG of them.
 """
 
 from collections.abc import Iterator, Mapping

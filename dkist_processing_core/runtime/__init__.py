@@ -1,5 +1,5 @@
 """
-What runs inside of a task environment: the base class of tasks, and the program that starts one.
+What runs inside a task environment: the base class of tasks, and the program that starts one.
 
 Runs in: task environment.
 """

@@ -1,7 +1,7 @@
 """
 Listeners for the life-cycle events of a task.
 
-Runs in: task environment. What is configured is imported when the task begins, and nothing else.
+Runs in: task environment. Only the configured listeners are imported, when the task begins.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """
-How the log records of a task get into Airflow's log of it.
+Write the log records of a task to its standard error stream, from which they get into Airflow's log.
 
-Runs in: task environment. The task's standard error stream is what Airflow reads.
+Runs in: task environment.
 """
 
 import logging

@@ -2,8 +2,8 @@
 Run one task in its own environment: what the worker program starts.
 
 Runs in: task environment. ``python -P -m dkist_processing_core.runtime module:Class --workflow-name NAME
---workflow-version VERSION`` with the recipe run id in ``DKIST_RECIPE_RUN_ID``, where no shell looks at it. A task that
-raises gives exit status 1, one that is ended by SIGTERM gives 143 after its ``__exit__`` ran. How the task has ended is
+--workflow-version VERSION`` with the recipe run id in ``DKIST_RECIPE_RUN_ID``, which no shell interprets. The exit
+status is 1 if the task raises an exception, and 143 if SIGTERM ends it, after its ``__exit__`` has run. The outcome is
 written to the file that ``DKIST_OUTCOME`` names. This command line is part of the ABI.
 """
 

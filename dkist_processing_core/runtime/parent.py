@@ -1,8 +1,8 @@
 """
-The process that started this one, and what it learns of the task.
+Report the error and the outcome of a task to the parent process.
 
-Runs in: task environment. Everything that is needed is captured before the task runs, since a task may do anything to
-its environment, its streams and its descriptors.
+Runs in: task environment. Everything that this needs is captured before the task runs, since a task may change its
+environment, its streams and its descriptors.
 """
 
 import ctypes

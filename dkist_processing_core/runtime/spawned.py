@@ -1,8 +1,8 @@
 """
-What a process runs first that multiprocessing spawns for a task: its log records are shown like those of the task.
+Show the log records of a process that multiprocessing spawns for a task like those of the task.
 
-Runs in: task environment. Such a process knows nothing of the one that started it. It runs the module that this one
-calls its main module, by the name ``__mp_main__``; `runtime.__main__` lets that be this module.
+Runs in: task environment. A spawned process shares nothing with its parent, but first runs the main module of the
+parent under the name ``__mp_main__``. `runtime.__main__` makes this module the main module.
 """
 
 from dkist_processing_core.runtime.logging import show_log_records

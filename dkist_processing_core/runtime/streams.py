@@ -1,8 +1,8 @@
 """
-The standard streams of a task whose log is read by Airflow's operator.
+The standard streams of a task whose log Airflow's operator reads.
 
 Runs in: task environment. What a handler writes while it handles a log record is marked with the level of the record,
-whichever handler that is; what the task merely prints stays as it is. See `common.log_lines`.
+whichever handler it is. What the task merely prints stays unchanged. See `common.log_lines`.
 """
 
 import io

@@ -1,8 +1,8 @@
 """
-The class that a team subclasses to write a task.
+The base class of tasks.
 
-Runs in: task environment, and author and CI, where workflows refer to the classes. It imports neither Airflow nor
-anything of rendering, and before a task starts neither a telemetry back end nor anything of the interservice bus.
+Runs in: task environment, and author and CI, where workflows refer to the classes. It imports neither Airflow nor a
+renderer, and before a task starts neither a telemetry back end nor anything of the interservice bus.
 """
 
 import logging

@@ -1,5 +1,5 @@
 """
-The error of a task as a person wants to read it.
+Format the error of a task for a person.
 
 Runs in: task environment.
 """

@@ -1,18 +1,18 @@
 """
 The DAG factory: all that an exported DAG file imports.
 
-Runs in: scheduler, DAG processor and worker, with Airflow and the standard library alone. An exported file holds names
-and data; what they mean to Airflow is decided here, for every version of Airflow that is supported. So an upgrade of
-Airflow, or a mended fault, reaches every file that was ever exported by an upgrade of this library.
+Runs in: scheduler, DAG processor and worker, with Airflow and the standard library alone. An exported file contains
+names and data. This module decides what they mean to Airflow, for every supported version of Airflow. So an upgrade of
+this library makes every exported file work with a new version of Airflow, or gives it a bug fix.
 
 `workflow_dag`, `TaskOperator` and `virtualenv.VirtualenvTaskOperator` with their parameters are part of the ABI. A
 protocol is a promise: a file that states protocol 1 loads and runs under every later release. A new key, or a new
 meaning of one, is a new protocol.
 
 Every parse of every file pays for this module, in a process that Airflow has just forked, where each name that is
-touched for the first time copies a page of memory. So it holds what a parse needs, and of Airflow it imports nothing
-that the DAG processor has not loaded: the module of the BashOperator takes five times as long as this one. The rest,
-what runs a task and what says why a file is refused, is imported when it is needed.
+touched for the first time copies a page of memory. So it contains only what a parse needs, and of Airflow it imports
+nothing that the DAG processor has not loaded: importing the BashOperator would take five times as long as importing
+this module. The code that runs a task, and the code that says why a file is refused, are imported when they are needed.
 """
 
 from __future__ import annotations

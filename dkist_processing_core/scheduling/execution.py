@@ -1,5 +1,5 @@
 """
-Set what an operator knows only in a run, and run its task by the worker program.
+Set the fields of an operator that are known only in a run, and run its task with the worker program.
 
 Runs in: worker, in the process of Airflow's operator.
 """

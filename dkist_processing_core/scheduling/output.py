@@ -1,5 +1,5 @@
 """
-The output of a task on its way into Airflow's log.
+Write the output of a task into Airflow's log.
 
 Runs in: worker, in the process of Airflow's operator.
 """

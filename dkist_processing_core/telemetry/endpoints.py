@@ -1,7 +1,7 @@
 """
-Where telemetry is sent to, by the settings.
+The addresses to which telemetry is sent, from the settings.
 
-Runs in: task environment, and the worker, which may ask whether anybody is there, without the libraries that send.
+Runs in: task environment; and worker, to check that the servers respond, without the libraries that send.
 """
 
 import logging

@@ -1,5 +1,5 @@
 """
-For the tests of a package that is written with this library: what its tasks record and report, in memory.
+Support for the tests of a client package: record in memory what tasks do, and run exported DAGs.
 
 Runs in: author and CI. It needs neither pytest nor a telemetry back end nor a broker, and imports none of them.
 """

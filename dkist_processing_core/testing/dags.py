@@ -1,8 +1,8 @@
 """
-Load and run exported DAG files, whatever the version of Airflow.
+Load and run exported DAG files with any supported version of Airflow.
 
-Runs in: author and CI where Airflow is installed. Where things are in Airflow differs between its versions; a package
-that tests its exports by this module does not have to know.
+Runs in: author and CI where Airflow is installed. Versions of Airflow differ in the modules and functions that this
+needs. A package that tests its exports with this module is independent of them.
 """
 
 import shutil

@@ -1,5 +1,5 @@
 """
-Metrics of tasks, in memory.
+The metrics of tasks, in memory.
 
 Runs in: author and CI.
 """

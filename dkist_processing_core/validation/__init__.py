@@ -1,5 +1,5 @@
 """
-Everything that can be wrong with the workflows of a package, gathered into one report.
+Check the workflows of a package, and gather all faults and warnings in one report.
 
-Runs in: author and CI. Airflow is used where it is installed, and never required.
+Runs in: author and CI. Airflow is used if it is installed, and never required.
 """

@@ -1,5 +1,5 @@
 """
-Whether the extras that tasks ask for are frozen: the package itself says which versions they are installed with.
+Check that the extras of tasks are frozen: that the package itself pins the versions they are installed with.
 
 Runs in: author and CI.
 """

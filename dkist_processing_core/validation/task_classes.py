@@ -1,8 +1,8 @@
 """
-Rules for the class of a task, as far as it can be seen before it runs.
+Rules for the class of a task, as far as they can be checked before it runs.
 
-Runs in: author and CI. Each of them is something that a worker would meet at the first run otherwise. What a decorator,
-a descriptor or generated code does is not guessed: a rule looks at plain functions only.
+Runs in: author and CI. Each rule finds a fault that would otherwise appear in the first run on a worker. A rule looks
+at plain functions only: what a decorator, a descriptor or generated code does is not guessed.
 """
 
 import ast

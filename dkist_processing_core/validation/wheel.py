@@ -1,5 +1,5 @@
 """
-Rules for the wheel of a release: what the tasks of the workflows need is in it.
+Rules for the wheel of a release: it contains what the tasks of the workflows need.
 
 Runs in: author and CI.
 """

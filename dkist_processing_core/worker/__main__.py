@@ -1,8 +1,8 @@
 """
-Run one task in a virtual environment that holds exactly one release of its package.
+Run one task in a virtual environment that contains exactly one release of its package.
 
-Runs in: worker, with the interpreter that runs Airflow: ``python -P -m dkist_processing_core.worker``. What to run is
-in environment variables, see `worker.request`. The exit status is that of the task, or one of `worker.errors`.
+Runs in: worker, with the interpreter that runs Airflow: ``python -P -m dkist_processing_core.worker``. Environment
+variables say what to run, see `worker.request`. The exit status is that of the task, or one of `worker.errors`.
 """
 
 import os

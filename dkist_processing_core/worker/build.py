@@ -1,9 +1,9 @@
 """
 Build one environment before a task needs it.
 
-Runs in: worker, with the interpreter that runs Airflow: ``python -P -m dkist_processing_core.worker.build``. What to
-build is in environment variables, see `worker.request`; an environment that is there is left as it is. The exit status
-is 0, or one of `worker.errors`.
+Runs in: worker, with the interpreter that runs Airflow: ``python -P -m dkist_processing_core.worker.build``.
+Environment variables say what to build, see `worker.request`. An existing environment is left unchanged. The exit
+status is 0, or one of `worker.errors`.
 """
 
 import os

@@ -1,10 +1,10 @@
 """
 The cache of task environments: its layout, and the mark of what this library has made.
 
-Runs in: worker. ``DKIST_ENVIRONMENT_CACHE/v1`` holds one folder for each environment, whose name is a key of
-`worker.key`. It and each environment contain an empty file ``.dkist-processing-core``; whatever lacks it, or has a name
-of another form, belongs to somebody else and is never removed. All of this is part of the ABI: another release of this
-library may share the cache.
+Runs in: worker. ``DKIST_ENVIRONMENT_CACHE/v1`` contains one folder per environment, whose name is a key of
+`worker.key`. This folder and each environment contain an empty file ``.dkist-processing-core``. A folder without this
+file, or with a name of another form, is not ours and is never removed. All of this is part of the ABI: another release
+of this library may share the cache.
 """
 
 import errno

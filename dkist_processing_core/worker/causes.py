@@ -1,5 +1,5 @@
 """
-Why an installer has failed, according to its messages.
+Find the cause of an installer's failure in its messages.
 
 Runs in: worker.
 """

@@ -1,5 +1,5 @@
 """
-What may change although its version does not: a checkout, and a wheel in a local folder that is built again.
+Sources that may change although their version does not: a checkout, and a rebuilt wheel in a local folder.
 
 Runs in: worker.
 """

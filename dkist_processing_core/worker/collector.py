@@ -1,9 +1,8 @@
 """
-The task environments that a worker keeps: list them, and remove those that are old, or too much.
+The task environments that a worker keeps: list them, and remove those that are old or exceed the size limit.
 
-Runs in: worker, where the worker program collects after it has built an environment. How environments are locked, and
-by what
-they are known to be ours, is in `worker.environment_locks` and `worker.cache`. Everything else in a cache stays.
+Runs in: worker, where the worker program collects after it has built an environment. `worker.environment_locks`
+describes how environments are locked, and `worker.cache` how ours are recognized. Everything else in a cache stays.
 """
 
 import fcntl

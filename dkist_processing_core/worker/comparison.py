@@ -1,5 +1,5 @@
 """
-What differs between two environments, by what they say of themselves.
+Compare two environments by their descriptions.
 
 Runs in: worker.
 """

@@ -1,5 +1,5 @@
 """
-Describe an environment that was just built: what it contains, where that came from, and how it was built.
+Describe an environment that was just built: what it contains, where this came from, and how it was built.
 
 Runs in: worker.
 """

@@ -1,11 +1,11 @@
 """
-The locks of an environment, which keep what a task uses from being built or removed by another process.
+The locks of an environment, which keep other processes from building or removing what a task uses.
 
-Runs in: worker. Beside the folder of an environment lie two files that processes lock (:manpage:`flock(2)`): ``.use``
-is locked shared by every task that runs in the environment, and its modification time is when the last one began;
-``.build`` is locked exclusively by whoever builds it. Whoever holds both exclusively may remove the environment, and
-the locks too, since a process that has opened a lock checks that the file is still the one in the folder. All of this
-is part of the ABI: another release of this library may share the cache.
+Runs in: worker. Beside the folder of an environment are two lock files (:manpage:`flock(2)`). Every task that runs in
+the environment holds a shared lock on ``.use``, whose modification time is when the last task began. The process that
+builds the environment holds an exclusive lock on ``.build``. A process that holds both exclusively may remove the
+environment, and the lock files too, since a process that has opened a lock file checks that it is still the one in the
+folder. All of this is part of the ABI: another release of this library may share the cache.
 """
 
 import fcntl

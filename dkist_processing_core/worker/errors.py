@@ -1,5 +1,5 @@
 """
-What keeps the worker program from running a task: its exit status, and the words for an error of the system.
+Errors that keep the worker program from running a task, with their exit status, and messages for errors of the system.
 
 Runs in: worker.
 """

@@ -1,8 +1,8 @@
 """
-Where installers write besides the environment: their caches, and temporary files.
+The folders to which installers write besides the environment: their caches, and temporary files.
 
-Runs in: worker. A worker may have no folder that it can write to, but the cache of environments: a user without a home,
-a root file system that is mounted read-only.
+Runs in: worker. The cache of environments may be the only folder that a worker can write to: the user has no home, or
+the root file system is mounted read-only.
 """
 
 import errno

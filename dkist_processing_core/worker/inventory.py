@@ -1,8 +1,8 @@
 """
-What an environment contains: each distribution in it with a digest of its files, and all files of no distribution.
+The contents of an environment: each distribution with a digest of its files, and the files of no distribution.
 
 Runs in: task environment, as a program by its path, with the standard library alone; and worker, which compares an
-environment with what it was. Each file is read once, for its digest and for the comparison with the list of its
+environment with its earlier state. Each file is read once, for its digest and for the comparison with the list of its
 distribution (``RECORD``).
 """
 

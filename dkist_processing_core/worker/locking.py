@@ -1,8 +1,8 @@
 """
-A lock file of an environment: the wheel of each distribution in it, by its hash.
+Make a lock file of an environment: the wheel of each distribution in it, by its hash.
 
-Runs in: worker. Target format: ``pylock.toml``, :pep:`751`. Environments that pip has built know their wheels; those of
-another one are asked of the package index, by uv, which does not say what it has installed.
+Runs in: worker. Target format: ``pylock.toml``, :pep:`751`. pip records which wheels it installed, and uv does not. So
+for an environment that uv has built, uv asks the package index for the wheels.
 """
 
 import json

@@ -1,8 +1,8 @@
 """
-What the worker program writes into the log of the task.
+The messages of the worker program in the log of the task.
 
 Runs in: worker. With ``DKIST_LOG_MARK`` each line keeps its level on the way to Airflow's log, see `common.log_lines`.
-Without it, as at a terminal, a line carries the time, and warnings and errors go to standard error.
+Without it, as on a terminal, a line carries the time, and warnings and errors go to standard error.
 """
 
 import time

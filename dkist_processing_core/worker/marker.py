@@ -1,5 +1,5 @@
 """
-The marker of an environment that is complete, and what a complete environment is compared with before it is used.
+The marker of a complete environment, and the sizes with which the environment is compared before it is used.
 
 Runs in: worker. The file ``.ready`` is written last. It is a JSON object that contains the size of each file, and is
 part of the ABI: another release of this library may share the cache.

@@ -1,9 +1,9 @@
 """
-The environments that a deployment needs, by its exported DAG files or by a manifest of them.
+The environments that a deployment needs, according to its exported DAG files or their manifest.
 
-Runs in: worker. DAG files are read without Airflow and without being run: what they look like is part of the ABI. Files
-by anybody else are passed over, and so is a task that runs by Airflow's own operator, which builds an environment of
-its own.
+Runs in: worker. DAG files are read without Airflow and are not executed: their form is part of the ABI. Files that this
+library did not export are skipped, and so are tasks that run with Airflow's own operator, which builds an environment
+of its own.
 """
 
 import ast

@@ -1,5 +1,5 @@
 """
-Who may write to the files and folders that a worker uses.
+Check who may write to the files and folders that a worker uses.
 
 Runs in: worker.
 """

@@ -1,8 +1,8 @@
 """
-The settings of pip, for either installer.
+The settings of pip, for both installers.
 
 Runs in: worker. uv does not read pip's settings, and pip in a new environment does not read those of the Python that
-made it. So they are read here and given to both as environment variables.
+made it. So they are read here and passed to both as environment variables.
 """
 
 import math

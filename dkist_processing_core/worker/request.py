@@ -1,5 +1,5 @@
 """
-The environment variables that say which task to run, and in which environment, checked.
+Read and check the environment variables that say which task to run, and in which environment.
 
 Runs in: worker. These variables are part of the ABI: exported DAGs set them.
 """

@@ -1,5 +1,5 @@
 """
-Run a program such that nothing of it is left when it ends, when this process is asked to end, or when Airflow dies.
+Run a program, and end all of it when it ends, when this process is asked to end, or when Airflow dies.
 
 Runs in: worker.
 """

@@ -1,5 +1,5 @@
 """
-Where uv is.
+Find uv.
 
 Runs in: worker.
 """

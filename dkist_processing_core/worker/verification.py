@@ -1,5 +1,5 @@
 """
-Whether an environment is still what was installed.
+Check that an environment still contains what was installed.
 
 Runs in: worker.
 """

@@ -1,9 +1,9 @@
 """
 Read the context that Airflow passes to a failure callback.
 
-Runs in: worker, DAG processor. All that is used of Airflow's objects stands here; nothing behind this module knows
-them. Airflow's versions differ in what a context holds, some attributes are computed and may fail, and none of that
-may prevent a message: what is not known is None. When a task's own process was killed, the DAG processor calls back:
+Runs in: worker, DAG processor. This module alone uses the objects of Airflow. Versions of Airflow differ in what a
+context contains, and reading an attribute may fail. Neither may prevent a message, so an unknown value is None. If a
+task's own process was killed, the DAG processor calls back:
 
 * 2.x for the task itself. There is nothing to do for the run.
 * 3.0 for the run, without the states of its tasks; XComs cannot be read.

@@ -1,5 +1,5 @@
 """
-The message on the interservice bus that a task has failed, and how it is published without losing it.
+The message on the interservice bus that a task has failed, and how it is published without being lost.
 
 Runs in: worker, once a task has failed, and DAG processor, once a run has. Consumers depend on the names and keys, see
 "Messages" in the documentation.

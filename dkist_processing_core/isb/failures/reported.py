@@ -1,9 +1,9 @@
 """
-Which failures are reported already, so that the DAG processor reports only those that the tasks could not.
+Which failures are already reported, so that the DAG processor reports only those that the tasks could not.
 
-Runs in: worker, DAG processor. They may be different machines that share nothing but Airflow, hence the XCom that
-`context` writes and reads. Empty files in the spool folder record the same: for machines that share that folder, and
-for what the DAG processor itself has reported, which may not write XComs.
+Runs in: worker, DAG processor. They may be machines that share nothing but Airflow, so `context` writes and reads an
+XCom. Empty files in the spool folder record the same, for machines that share this folder, and for the reports of the
+DAG processor, which may not write XComs.
 """
 
 import hashlib

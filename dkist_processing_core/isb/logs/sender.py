@@ -1,8 +1,8 @@
 """
 Send the buffered records to the interservice bus, in a thread of the task's process.
 
-Runs in: task environment. pika and pydantic are imported here, and not before something answers at the address of the
-bus: that import takes 0.15 s of processor time.
+Runs in: task environment. pika and pydantic are imported here once a server answers at the address of the bus, and not
+before: this import takes 0.15 s of processor time.
 """
 
 import encodings.idna  # noqa: F401 - it would be imported in the thread otherwise, see `_before_fork`

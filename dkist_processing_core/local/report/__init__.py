@@ -1,8 +1,7 @@
 """
-What was run, as a page and as figures.
+The report of a local run, as an HTML page, or as figures in CSV or JSON.
 
-Runs in: author and CI. `data` reads the folder of a run, `layout` and `timeline` say where things stand, and `page`
-draws them.
+Runs in: author and CI. `data` reads the folder of a run, `layout` and `timeline` compute positions, and `page` draws.
 """
 
 import csv

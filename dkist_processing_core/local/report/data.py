@@ -1,5 +1,5 @@
 """
-What a report says of a run: from its journal, its logs and its spans.
+The data of a report, from the journal, the logs and the spans of a run.
 
 Runs in: author and CI.
 """

@@ -1,9 +1,9 @@
 """
-Where the tasks of a workflow stand in a picture of their graph.
+The positions of the tasks in a picture of the graph of a workflow.
 
-Runs in: author and CI. It is the layered drawing of K. Sugiyama, S. Tagawa and M. Toda, "Methods for Visual
-Understanding of Hierarchical System Structures", IEEE Trans. Syst. Man Cybern. 11 (1981): each task in the layer behind
-its last upstream, the order in the layers by barycenters, and then the positions, which keep that order.
+Runs in: author and CI. The method is the layered drawing of K. Sugiyama, S. Tagawa and M. Toda, "Methods for Visual
+Understanding of Hierarchical System Structures", IEEE Trans. Syst. Man Cybern. 11 (1981): each task is in the layer
+after its last upstream, the order in the layers is by barycenters, and the positions keep that order.
 """
 
 from bisect import bisect_right, insort

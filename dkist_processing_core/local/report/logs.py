@@ -1,8 +1,8 @@
 """
 The end of a log as records with their levels.
 
-Runs in: author and CI. A log is text of a task, of the worker program, and of whatever these start, so the level of a
-line is that which its beginning says; without one it belongs to the record before or was printed.
+Runs in: author and CI. A log contains text of a task, of the worker program, and of whatever these start. So the level
+of a line is taken from its beginning. A line without a level belongs to the previous record, or was printed.
 """
 
 import re

@@ -1,13 +1,13 @@
 """
-The report of a run as one page of HTML, which loads nothing else.
+The report of a run as one HTML page, which loads nothing else.
 
-Runs in: author and CI. What does not depend on a person's choice is drawn here, so it can be seen without JavaScript
-too: the graph, the timeline, and the table of tries. ``page.js`` shows the task that is chosen, from data that lies in
-the page as JSON, one element a task, and is parsed when the task is chosen.
+Runs in: author and CI. Whatever does not depend on a person's choice is drawn here, so it is also visible without
+JavaScript: the graph, the timeline, and the table of tries. ``page.js`` shows the chosen task. Its data is in the page
+as JSON, one element per task, which is parsed when the task is chosen.
 
 Nothing that a task has written can become part of the page's own code: texts are escaped, the JSON has no ``<``, and
-the only script that runs is the one whose hash the policy names (Content Security Policy, level 2). That policy also
-keeps the page from asking for anything at all.
+the only script that runs is the one whose hash the policy names (Content Security Policy, level 2). This policy also
+keeps the page from making any request.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """
 When each try of a run began and ended, as shares of the time in which the run was active.
 
-Runs in: author and CI. Between the end of a runner and its resumption days may pass, which are left out.
+Runs in: author and CI. Days may pass between the end of a runner and its resumption. They are left out.
 """
 
 from datetime import datetime, timedelta

@@ -1,8 +1,8 @@
 """
-Telemetry by the Elastic APM agent.
+Telemetry with the Elastic APM agent.
 
-Runs in: task environment, when ``ELASTIC_APM_ENABLED`` says so. Variables of the agent (``ELASTIC_APM_...``) win over
-the options here; what each means is in the agent's reference, "Configuration".
+Runs in: task environment, if ``ELASTIC_APM_ENABLED`` is true. Variables of the agent (``ELASTIC_APM_...``) take
+precedence over the options here. The agent's reference, "Configuration", describes them.
 """
 
 import os

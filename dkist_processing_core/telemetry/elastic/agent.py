@@ -1,8 +1,8 @@
 """
 What this library uses of the Elastic APM agent beyond its documented interface.
 
-Runs in: task environment, when ``ELASTIC_APM_ENABLED`` says so. All of it stands in this module; a test fails when
-another release of the agent moves any of it.
+Runs in: task environment, if ``ELASTIC_APM_ENABLED`` is true. All of it is in this module; a test fails if another
+release of the agent moves any of it.
 """
 
 import atexit

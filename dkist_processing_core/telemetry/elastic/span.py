@@ -1,7 +1,7 @@
 """
 A span of the Elastic APM agent, with the methods of OpenTelemetry's.
 
-Runs in: task environment, when ``ELASTIC_APM_ENABLED`` says so. What the agent has no place for is not recorded.
+Runs in: task environment, if ``ELASTIC_APM_ENABLED`` is true. What the agent does not support is not recorded.
 """
 
 import math

@@ -1,5 +1,5 @@
 """
-The spans of a task as a file, for whoever has no telemetry server.
+The spans of a task as a file, for use without a telemetry server.
 
 Runs in: task environment, where ``DKIST_SPANS_FILE`` names the file; the local runner sets it for each try. The file is
 written when the task has ended, so a task that was killed has none. It is JSON:
@@ -14,7 +14,7 @@ written when the task has ended, so a task that was killed has none. It is JSON:
     began), ``seconds`` (null if it has not ended), ``parent`` (its index in this list, null if that is the task),
     ``error``, and ``events``, pairs of a name and attributes.
 ``spans_left_out``
-    How many are missing, since the first `MOST_SPANS` are recorded.
+    How many are missing, since only the first `MOST_SPANS` are recorded.
 """
 
 import json

@@ -1,7 +1,7 @@
 """
-Telemetry by OpenTelemetry.
+Telemetry with OpenTelemetry.
 
-Runs in: task environment, when there is an endpoint to send to. It needs the extra ``otel``.
+Runs in: task environment, if an endpoint is configured. It needs the extra ``otel``.
 """
 
 import os
