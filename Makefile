@@ -1,23 +1,23 @@
-# Every target does its own set-up, under .build, and needs nothing but a Python with pip, and make.
+# Every target does its own set-up in .build. It needs only make, and a Python with pip.
 
 PYTHON ?= python3
 PYTHONS ?= 3.11 3.12 3.13
-# Of these, those on which test-pythons leaves out what installs from the package index.
+# Of these, the ones on which test-pythons leaves out tests that install from the package index.
 REDUCED ?=
 BUILD := .build
 REPORTS ?= $(BUILD)/reports
 UV_HOME := $(BUILD)/uv
 UV := "$(CURDIR)/$(UV_HOME)/bin/uv"
-# Tests run at the same time; most of them wait for something, so they may be more than there are processors.
+# How many tests run at the same time. Most of them wait for something, so this may exceed the number of processors.
 JOBS ?= 6
 SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
-# WHEEL=1 tests the built wheel instead of the sources; COVERAGE=1 measures what the tests execute of it.
+# WHEEL=1 tests the built wheel instead of the sources. COVERAGE=1 measures which code of the package the tests execute.
 VENV := $(BUILD)/venv$(if $(WHEEL),-wheel)$(if $(COVERAGE),-coverage)
 BIN := $(VENV)/bin
 TOOLS := $(CURDIR)/$(BIN):$(CURDIR)/$(UV_HOME)/bin
 # Where pyenv keeps its Pythons, which need not be on PATH.
 PYENV_ROOTS = $(sort $(PYENV_ROOT) $(shell pyenv root 2>/dev/null))
-# Another Python makes another environment.
+# Another Python needs another environment.
 DONE := $(VENV)/.done-$(notdir $(PYTHON))
 
 export UV_NO_PROGRESS := 1
@@ -26,12 +26,12 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .PHONY: help setup rabbitmq postgresql chromium demo airflow cluster rehearsal test test-kills test-pythons matrix deployment client client-compare coverage-report mutation check release-check docs pictures benchmarks chaos constraints clean
 
-help: ## Show what can be made
+help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/' | \
-	  while IFS='|' read -r name text; do printf '  make %-14s%s\n' "$$name" "$$text"; done
+	  while IFS='|' read -r name text; do printf '  make %-16s%s\n' "$$name" "$$text"; done
 
-# pip installs into a folder of ours even where Python is managed by the distribution (PEP 668), and uv makes virtual
-# environments where python3-venv is not installed.
+# With --target, pip also installs where the distribution manages Python (PEP 668). uv also creates virtual environments
+# where python3-venv is not installed.
 $(UV_HOME)/.done:
 	@echo "Setting up uv in $(UV_HOME)"
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-input \
@@ -55,7 +55,7 @@ endif
 
 setup: $(DONE) ## Set up a local environment for development
 
-# Where it cannot be installed this says so, and the tests that need RabbitMQ are skipped with that reason.
+# If RabbitMQ cannot be installed, this says so, and the tests that need it are skipped with that reason.
 rabbitmq: ## Install RabbitMQ, if it is missing (as root on Debian)
 	@tests/support/install_rabbitmq.sh
 
@@ -73,7 +73,7 @@ demo: $(DONE) ## Export and run the example package on a real Airflow, and show 
 airflow: $(DONE) ## Run the example package in a standalone Airflow with its web pages, until Ctrl-C
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/standalone_airflow.py
 
-cluster: $(DONE) rabbitmq postgresql ## Run the example on a cluster on this machine (KEEP=1: and keep it until Ctrl-C)
+cluster: $(DONE) rabbitmq postgresql ## Run the example on a cluster on this machine (KEEP=1: keep it until Ctrl-C)
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python examples/cluster.py $(if $(KEEP),--keep)
 
 rehearsal: $(DONE) rabbitmq postgresql ## Upgrade a cluster from the published library, go back, upgrade again; write the transcript
@@ -83,7 +83,7 @@ test: $(DONE) rabbitmq postgresql chromium ## Run the tests (WHEEL=1: of the bui
 	@$(if $(COVERAGE),$(BIN)/python tests/support/coverage/install.py)
 	@PATH="$(TOOLS):$$PATH" DKIST_TEST_WHEEL=$(WHEEL) $(BIN)/pytest $(SPREAD) $(PYTEST_ARGUMENTS)
 
-# Without Airflow and RabbitMQ, which are the same whatever the Python; a Python that is not installed is skipped.
+# Tests with Airflow and RabbitMQ are left out: they do not depend on the Python. A missing Python is skipped.
 test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every supported Python that is installed
 	@mkdir -p $(REPORTS); rm -f $(REPORTS)/missing-pythons
 	@for version in $(PYTHONS); do \
@@ -102,7 +102,7 @@ test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every sup
 	    -m "not airflow and not rabbitmq and not client and not client_comparison and not deployment and not installations and not kills and not once$$without" --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
 	done
 
-test-kills: $(DONE) ## Kill 200 builds and 100 exports, cut the power 40 times, run 200 tasks where nobody waits for orphans
+test-kills: $(DONE) ## Kill 200 builds and 100 exports, cut the power 40 times, run 200 tasks without a reaper of orphans
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m kills -s $(PYTEST_ARGUMENTS)
 
 matrix: $(DONE) rabbitmq ## Try exported files on every Airflow from 2.10 on (AIRFLOWS="2.10.5 3.3.2": on these)
@@ -118,8 +118,8 @@ client: $(DONE) rabbitmq ## Run real client packages on this library: their work
 client-compare: $(DONE) rabbitmq ## Compare the tests of real client packages with the published library and with this one
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m client_comparison $(PYTEST_ARGUMENTS)
 
-# Within the environment of make test WHEEL=1 COVERAGE=1, whose wheel has been measured.
-coverage-report: $(DONE) ## Show what the tests execute of each folder, after make test COVERAGE=1 (with the same WHEEL)
+# It uses the environment of make test COVERAGE=1, in which the package was measured.
+coverage-report: $(DONE) ## Show the coverage of each folder, after make test COVERAGE=1 (with the same WHEEL)
 	@$(BIN)/python tests/support/coverage/report.py
 
 mutation: $(DONE) ## List small changes of the package that no test notices (MODULES="scheduling isb/spool": of these)
@@ -131,7 +131,7 @@ check: $(DONE) ## Run the linters, the type checker and the contract of the laye
 	@$(BIN)/mypy
 	@PATH="$(TOOLS):$$PATH" $(BIN)/lint-imports
 
-# What it builds, and then examines and installs, is what is uploaded. The number of processes is that of the processors.
+# A release uploads the archives that this builds, examines and installs. There is one process per processor.
 release-check: $(DONE) ## Build the archives of a release in .build/release, examine them, and install them everywhere
 	@rm -rf $(BUILD)/release
 	@$(UV) build --quiet --build-constraints constraints.txt --out-dir $(BUILD)/release .
@@ -149,14 +149,14 @@ pictures: $(DONE) chromium ## Remake the pictures of the documentation in docs/i
 benchmarks: $(DONE) ## Run the benchmarks
 	@for each in $(filter-out benchmarks/chaos.py,$(wildcard benchmarks/*.py)); do echo "$$each"; PATH="$(TOOLS):$$PATH" $(BIN)/python $$each || exit 1; done
 
-chaos: $(DONE) rabbitmq postgresql ## Kill parts of a cluster at random, count what is lost (ARGUMENTS="--seed 1 --runs 200")
+chaos: $(DONE) rabbitmq postgresql ## Kill parts of a cluster at random and count what is lost (ARGUMENTS="--seed 1 --runs 200")
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python benchmarks/chaos.py $(ARGUMENTS)
 
-constraints: $(UV_HOME)/.done ## Pin again what the tests, the demo and the docs are run with
+constraints: $(UV_HOME)/.done ## Update the pins of the tests, the demo and the docs
 	@{ echo '# What the tests, the demo and the docs of this project are run with; "make constraints" writes it.'; \
 	  $(UV) pip compile --quiet --universal --upgrade --python-version 3.11 --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-find-links --all-extras pyproject.toml; } > constraints.new
 	@mv constraints.new constraints.txt
 
-clean: ## Remove everything that the other targets have made
+clean: ## Remove everything that the other targets made
 	rm -rf $(BUILD) dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""A package with one task and one workflow."""

@@ -1,0 +1,1 @@
+"""Every workflow that a module here declares is exported."""
