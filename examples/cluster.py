@@ -1,10 +1,10 @@
 """
-The workflows of the example on a cluster of Airflow on this machine.
+Run the workflows of the example on an Airflow cluster on this machine.
 
 ``make cluster`` runs it: PostgreSQL, RabbitMQ, scheduler, DAG processor, API server, and two Celery workers with
 queues, environments and spool folders of their own. It uses what ``make demo`` makes, in ``.build/demo``, and makes
-what is missing. It ends with status 0 if each run ended as it should, on the right workers, and each failed task is
-reported by exactly one message. Nothing that it has started runs on when it ends.
+what is missing. It exits with status 0 if each run ended as expected, on the right workers, and exactly one message
+reports each failed task. It ends everything that it has started.
 """
 
 import argparse
@@ -40,7 +40,7 @@ MESSAGE_SECONDS = 30.0
 
 
 class Job:
-    """Runs of the example on a cluster, and what came of them."""
+    """Runs of the example on a cluster, and their results."""
 
     def __init__(self, console: Console, stage: Stage, cluster: Cluster) -> None:
         self.console, self.stage, self.cluster = console, stage, cluster
@@ -50,7 +50,7 @@ class Job:
         self.api = cluster.log_in()
 
     def run(self) -> bool:
-        """Run the workflows, show what came of them, and return whether that is what should have come."""
+        """Run the workflows, show the results, and return whether they are as expected."""
         with self.console.step(f"Trigger {len(RECIPE_RUNS)} runs at once, over REST; half of them are meant to fail"):
             for workflow in (GOOD, FAILING):
                 self.api.wait_for_dag(self.stage.dag_id(workflow))
@@ -122,7 +122,7 @@ class Job:
 
 
 def run(options: argparse.Namespace) -> bool:
-    """Deploy the example, run it on a cluster, and return whether all is as it should be."""
+    """Deploy the example, run it on a cluster, and return whether everything is as expected."""
     console, stage = Console(steps=6), Stage(options.folder)
     stage.airflow = stage.folder / "cluster"
     with stage.alone():

@@ -1,8 +1,8 @@
 """
-The whole way of a workflow, on this machine: from its declaration in Python to calibrated frames, by a real Airflow.
+Take a workflow from its declaration in Python to calibrated frames, with a real Airflow on this machine.
 
-``make demo`` runs it. Everything that it makes is in ``.build/demo``. It ends with status 0 if one workflow succeeded,
-the one that fails on purpose failed where it should, and exactly one message about that went out.
+``make demo`` runs it. Everything that it makes is in ``.build/demo``. It exits with status 0 if one workflow succeeded,
+the one that fails on purpose failed in the expected task, and exactly one message reported this.
 """
 
 import json
@@ -46,7 +46,7 @@ class Demo:
         return not self.problems
 
     def build(self) -> None:
-        """Make what a release would put on the package index."""
+        """Build the wheels that a release would upload to the package index."""
         with self.console.step("Build the library and an instrument package, as a release would"):
             is_new = self.stage.build_wheels()
             for wheel in sorted(self.stage.index.glob("*.whl")):
@@ -55,7 +55,7 @@ class Demo:
             self.console.detail(f"package index: {shown(self.stage.index)} ({what})")
 
     def export(self) -> None:
-        """Do what a team's pipeline does."""
+        """Check and export the workflows, as a team's pipeline does."""
         with self.console.step("Check and export the workflows, as a team's pipeline does, without Airflow"):
             author = self.stage.make_author_environment()
             self.console.detail(f"environment: {shown(self.stage.author)} ({made_or_reused(author)})")
@@ -88,7 +88,7 @@ class Demo:
             self.console.say()
 
     def collect_messages(self) -> list[dict[str, Any]]:
-        """Fetch the messages that the two runs have sent, from wherever they went."""
+        """Fetch the messages of the two runs, from the broker and from the spool folder."""
         with self.console.step("Fetch the message about the failure"):
             run_ids = {run.run_id for run in self.timeline.runs.values() if run.run_id}
             found = json.loads(self.stage.run_helper("fetch_messages", *sorted(run_ids)).splitlines()[-1])
@@ -104,7 +104,7 @@ class Demo:
 
 
 def counted(messages: list[dict[str, Any]]) -> str:
-    """Say how many messages there are."""
+    """Return a text with the number of messages."""
     return f"{len(messages) or 'no'} message{'s' * (len(messages) != 1)} of these runs"
 
 

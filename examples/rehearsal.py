@@ -1,9 +1,9 @@
 """
-The upgrade of a site from the published library to this one, and back, on this machine.
+Upgrade a site from the published library to this one, and go back, on this machine.
 
 ``make rehearsal`` runs it: a cluster of Airflow with Celery, PostgreSQL and RabbitMQ that has run releases with 7.5.0
-is upgraded to the library of this checkout, taken back to 7.5.0, and upgraded again. Each step says what it has found,
-and ends the rehearsal if that is not what has to be. What it says is the transcript in the documentation, which is
+is upgraded to the library of this checkout, taken back to 7.5.0, and upgraded again. Each step prints what it finds,
+and ends the rehearsal if this is not as expected. The output becomes the transcript in the documentation, which is
 written at the end. Everything that it makes is in ``.build/rehearsal``.
 """
 
@@ -96,7 +96,7 @@ class Rehearsal:
                 self.transcript.say(f"CI exports instrument-{name} {version} with {library}: {', '.join(files)}")
 
     def make_history(self) -> None:
-        """Run old releases, and leave something under way."""
+        """Run old releases, and leave some runs unfinished."""
         airflow = self.site.version("scheduler", "apache-airflow")
         self.transcript.say(f"Airflow {airflow} with {PUBLISHED}: started")
         for dag_id in OLD:
@@ -117,7 +117,7 @@ class Rehearsal:
         expect("one version of each DAG", self.versions, dict.fromkeys(OLD, 1))
 
     def upgrade(self) -> None:
-        """Do it for the first time, with a copy of everything."""
+        """Upgrade for the first time, after a backup."""
         self.site.stop_in_order(while_draining=lambda: (self.facts / "3.hold").unlink(missing_ok=True))
         self.site.back_up()
         self.install(OURS)
@@ -130,7 +130,7 @@ class Rehearsal:
         self.runs.wait_until_parsed(OLD, began)
 
     def use_old(self) -> None:
-        """Look at the history, and let end what was under way."""
+        """Check the history, and let the unfinished runs end."""
         self.runs.expect_all()
         self.transcript.expect("no import error", self.runs.import_errors(), {})
         self.transcript.expect("no DAG has a new version", self.runs.dag_versions(OLD), self.versions)
@@ -153,7 +153,7 @@ class Rehearsal:
             self.runs.expect(run, library)
 
     def look(self) -> None:
-        """Ask what is deployed, and whether each machine is as it must be."""
+        """List the deployed releases, and check each machine with doctor."""
         self.site.operate("dags", "list", "--dags", str(self.dags))
         self.site.examine()
 

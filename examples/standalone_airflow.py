@@ -1,9 +1,9 @@
 """
-The workflows of the example in a real Airflow with its scheduler and web pages, on this machine alone.
+Run the workflows of the example in a real Airflow with its scheduler and web pages, on this machine.
 
 ``make airflow`` runs it until Ctrl-C. It uses what ``make demo`` makes, in ``.build/demo``, and makes what is missing.
-The components are those of ``airflow standalone``, started one by one, so that all of them listen on 127.0.0.1 only,
-and all of them, with all tasks, are ended when this ends.
+The components are those of ``airflow standalone``. They are started one by one, so that all of them listen on 127.0.0.1
+only, and all of them end with all tasks when this program ends.
 """
 
 import argparse

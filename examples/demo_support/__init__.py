@@ -1,1 +1,1 @@
-"""The parts of ``demo.py``: what it says, what it starts, and where it keeps what it makes."""
+"""The parts of ``demo.py``: its output, the programs that it starts, and its files."""

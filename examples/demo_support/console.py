@@ -1,4 +1,4 @@
-"""What the demo says to the person who runs it: plain text for 80 columns and more, with colours on a terminal only."""
+"""The output of the demo: plain text for 80 columns and more, with colours on a terminal only."""
 
 import os
 import shutil
@@ -77,12 +77,12 @@ class Console:
         self.say(text, "bold")
 
     def detail(self, text: str) -> None:
-        """Write something about the step that is under way."""
+        """Write a detail of the current step."""
         self.paragraph(text, "faint", indent="      ")
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
-        """Announce a step, and say how long it took once it has ended well."""
+        """Announce a step, and print its duration when it has succeeded."""
         self._step += 1
         self.say(f"\n{self.styled(f'[{self._step}/{self._steps}]', 'cyan')} {self.styled(title, 'bold')}")
         started = time.monotonic()
@@ -95,7 +95,7 @@ class Console:
         self.say(f"      done in {time.monotonic() - started:.1f} s", "green")
 
     def _break_silence(self, started: float, over: threading.Event) -> None:
-        """Say that the step is still under way whenever nothing else has been said for a while."""
+        """Print that the step is still running if there was no other output for a while."""
         while not over.wait(0.5):
             if time.monotonic() - self._said >= SILENCE_SECONDS:
                 self.detail(f"... still at it after {time.monotonic() - started:.0f} s")

@@ -1,4 +1,4 @@
-"""What came out of the demo, and whether that is what should have come out."""
+"""The results of the demo, and whether they are as expected."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -27,14 +27,14 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 @dataclass
 class Outcome:
     """
-    What came out.
+    The results of the demo.
 
     Attributes
     ----------
     stage
-        Where it is.
+        The folders of the demo.
     timeline
-        What ran.
+        The runs and their tasks.
     messages
         The messages of the runs, with where each was found.
     """
@@ -63,7 +63,7 @@ class Outcome:
         return self.timeline.runs.get(self.stage.dag_id(workflow))
 
     def problems(self) -> Iterator[str]:
-        """Yield everything that is not as it should be."""
+        """Yield everything that is not as expected."""
         for file, error in self.timeline.import_errors.items():
             yield f"Airflow cannot load {file}: {error}"
         yield from self._run_problems(GOOD, "success")

@@ -1,4 +1,4 @@
-"""The programs that the demo starts; when it ends, they end with everything that they have started."""
+"""Run the programs of the demo, and end them with all of their descendants when the demo ends."""
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ TAIL_LINES = 15
 
 
 class DemoError(Exception):
-    """The demo cannot go on. The message says why, and what to do or where to read more."""
+    """The demo cannot continue. The message says why, and what to do or where to read more."""
 
 
 def run(

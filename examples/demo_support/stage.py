@@ -1,7 +1,7 @@
 """
-Where the demo keeps what it makes, and how that is made: a package index, two environments, Airflow's database.
+The files of the demo, and how they are made: a package index, two environments, Airflow's database.
 
-All of it is below ``.build/demo`` and stays there for the next run, which makes again what is older than the
+They are in ``.build/demo`` and stay there for the next run, which makes only those again that are older than the
 sources or Airflow.
 """
 
@@ -43,7 +43,7 @@ POOLS = {
 
 @dataclass(frozen=True)
 class Kept:
-    """Something that is kept from run to run: what, how long it took to make, and whether that was this time."""
+    """Something that is kept between runs: its name, how long it took to make, and whether this run made it."""
 
     name: str
     seconds: float
@@ -81,12 +81,12 @@ class Stage:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """
-        Keep others from changing, at the same time, what this one works with.
+        Keep other programs from changing the folder at the same time.
 
         Raises
         ------
         DemoError
-            If another program works there already.
+            If another program is already using the folder.
         """
         with (self.folder / "lock").open("w", encoding="utf-8") as file:
             try:
@@ -106,7 +106,7 @@ class Stage:
         """
         Return the environment variables of every program that the demo starts.
 
-        Nothing that is set for another Airflow, or by another virtual environment, gets through.
+        Variables for another Airflow, or of another virtual environment, are left out.
         """
         airflow = Airflow(self.airflow, self.dags)
         kept = {
@@ -220,7 +220,7 @@ class Stage:
         return is_new
 
     def _check_that_the_library_is_frozen(self) -> None:
-        """Say it here and clearly, if the example pins another version of the library than the one at hand."""
+        """Raise a clear error if the example pins another version of the library than that of this checkout."""
         (wheel,) = self.index.glob("dkist_processing_core-*.whl")
         pin = f"dkist-processing-core=={wheel.name.split('-')[1]}"
         if pin not in self._frozen:
@@ -232,7 +232,7 @@ class Stage:
             )
 
     def make_author_environment(self) -> Kept:
-        """Install the example, and what its release is frozen to, as the pipeline of a team does."""
+        """Install the example with its frozen dependencies, as the pipeline of a team does."""
         python = self.author / "bin" / "python"
 
         def make() -> None:
@@ -269,7 +269,7 @@ class Stage:
         return version("apache-airflow")
 
     def tidy(self, environments: set[str]) -> int:
-        """Remove indexes and task environments that this run had no use for; return how many."""
+        """Remove the indexes and task environments that this run did not use; return how many."""
         outdated = [folder for folder in self.folder.glob("index-*") if folder != self.index]
         for folder in outdated:
             shutil.rmtree(folder, ignore_errors=True)

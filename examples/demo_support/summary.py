@@ -1,4 +1,4 @@
-"""The end of the demo: what ran, the message, what was made, and what the next run reuses."""
+"""The summary of the demo: what ran, the message, what was made, and what the next run reuses."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,14 +17,14 @@ RUN_RECORD = "the last run that made something"
 
 def summarise(console: Console, outcome: Outcome, *, problems: Sequence[str], seconds: float) -> None:
     """
-    Show everything that a person wants to know at the end.
+    Print the summary.
 
     Parameters
     ----------
     console
         Where to show it.
     outcome
-        What came out.
+        The results of the demo.
     problems
         What is wrong with it.
     seconds

@@ -1,4 +1,4 @@
-"""What Airflow's log says while workflows run: shown at once, and kept for the summary."""
+"""The log of Airflow while workflows run, shown at once and kept for the summary."""
 
 import json
 import re
@@ -71,7 +71,7 @@ class Timeline:
         self._run: Run | None = None
 
     def read(self, line: str) -> str | None:
-        """Take one line in, and return it as a person would read it in a log."""
+        """Process one line, and return it in a form for people."""
         try:
             record = json.loads(line)
         except ValueError:

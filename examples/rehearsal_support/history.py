@@ -52,7 +52,7 @@ class History:
     site
         Where they run.
     transcript
-        Gets what came of them.
+        Gets the results.
     """
 
     def __init__(self, site: Site, transcript: Transcript) -> None:
@@ -70,7 +70,7 @@ class History:
         return Run(dag_id, number, self.api.trigger(dag_id, {"recipe_run_id": number}))
 
     def pause(self, dag_id: str, *, is_paused: bool) -> None:
-        """Pause a DAG, or let it go on."""
+        """Pause or unpause a DAG."""
         status, found = self.api.call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": is_paused})
         text = f"{dag_id} is {'paused' if is_paused else 'no longer paused'}"
         self.transcript.expect(text, (status, found.get("is_paused")), (200, is_paused))

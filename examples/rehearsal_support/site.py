@@ -1,4 +1,4 @@
-"""A site: a cluster whose workers have an environment of their own, and how its library is exchanged."""
+"""A site: a cluster whose workers have an environment of their own, and how its library is replaced."""
 
 import subprocess
 import threading
@@ -133,7 +133,7 @@ class Site(Cluster):
         self.transcript.command(f"dkist-processing-core {' '.join(words)}", output)
 
     def examine(self) -> None:
-        """Let doctor look at the machines that it knows; its exit status says whether a check has failed."""
+        """Run doctor on each machine that it supports; no check may fail."""
         for name, place in (*dict.fromkeys(WORKERS, "worker").items(), ("dag-processor", "dag-processor")):
             report = self.run(name, "dkist-processing-core", "doctor", "--on", place)
             self.transcript.command(f"dkist-processing-core doctor --on {place}  # on the machine of {name}")

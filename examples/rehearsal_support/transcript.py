@@ -26,7 +26,7 @@ VARYING = (
 
 
 class RehearsalError(Exception):
-    """Something is not as it has to be. The message says what was found."""
+    """Something is not as expected. The message says what was found."""
 
 
 class Transcript:
@@ -63,7 +63,7 @@ class Transcript:
             self.say(line.rstrip())
 
     def expect(self, claim: str, found: object, expected: object) -> None:
-        """Write that something is as it has to be, or raise `RehearsalError`."""
+        """Write that something is as expected, or raise `RehearsalError`."""
         if found != expected:
             raise RehearsalError(f"not so: {claim}\n  expected: {expected!r}\n  found:    {found!r}")
         self.say(f"ok  {claim}")

@@ -1,6 +1,6 @@
 """
 An instrument package: what a team writes around dkist-processing-core.
 
-``tasks`` are the steps, ``workflows`` say in which order they run, and the other modules are the science, which knows
-nothing of workflows. Nothing is imported here: the workflows are looked at in places where a fast import counts.
+``tasks`` are the steps, and ``workflows`` declare their order. The other modules are the science, which is independent
+of workflows. Nothing is imported here, so that a task loads only the modules that it needs.
 """

@@ -1,7 +1,7 @@
 """
 The reduction of camera frames. Arrays in, arrays out; there are neither tasks nor files here.
 
-The method is the one of every textbook, for instance S. B. Howell, "Handbook of CCD Astronomy", chapter 4.
+The method is the standard one, see for instance S. B. Howell, "Handbook of CCD Astronomy", chapter 4.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Image = NDArray[np.float32]
 
 
 class CalibrationError(ValueError):
-    """Frames cannot be calibrated with what there is."""
+    """Frames are missing or unusable for a calibration."""
 
 
 def master_dark(darks: Sequence[ArrayLike]) -> Image:
@@ -30,7 +30,7 @@ def master_dark(darks: Sequence[ArrayLike]) -> Image:
     Returns
     -------
     array of the shape of a frame, float32, in adu
-        The median, which a cosmic ray in one frame does not reach.
+        The median, which a cosmic ray in one frame does not affect.
 
     Raises
     ------

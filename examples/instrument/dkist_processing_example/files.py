@@ -15,7 +15,8 @@ def scratch_folder(recipe_run_id: int) -> Path:
     """
     Return the folder in which the tasks of one recipe run pass each other their data.
 
-    It is in ``DKIST_EXAMPLE_SCRATCH``, which every worker must see, else in the system's folder for temporary files.
+    It is in ``DKIST_EXAMPLE_SCRATCH``, which all workers must share. If this variable is not set, it is in the system's
+    folder for temporary files.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def scratch_folder(recipe_run_id: int) -> Path:
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """
-    Yield a path to write to; what was written there takes the place of ``path`` once the block has ended well.
+    Yield a path to write to. What was written there replaces ``path`` when the block ends without an error.
 
     Whoever reads ``path`` sees the old file or the new one, never a part, and a task that is killed while it writes
     leaves nothing behind that the next try would mistake for data.

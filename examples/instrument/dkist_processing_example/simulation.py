@@ -42,7 +42,7 @@ class Observation:
     Parameters
     ----------
     seed
-        What everything follows from; not negative.
+        Seed of the simulation, not negative. The same seed gives the same frames.
     size
         Number of pixels along each axis.
     """

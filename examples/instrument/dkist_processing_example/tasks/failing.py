@@ -9,7 +9,7 @@ EXPOSURE_NEEDED_SECONDS = 0.1
 
 
 class FailOnPurpose(ExampleTask):
-    """Ask for darks that nobody has observed, and so fail, always."""
+    """Ask for darks that were never observed, so that the task always fails."""
 
     products = "calibration/long_dark.fits"
     retries = 0

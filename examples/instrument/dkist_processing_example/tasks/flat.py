@@ -14,7 +14,7 @@ class MakeFlat(ExampleTask):
     """
     Combine the flats into the relative response of each pixel.
 
-    All flats are in memory at the same time, hence the workflow gives it to workers that have much of that.
+    All flats are in memory at the same time, so the workflow runs this task on workers with much memory.
     """
 
     products = "calibration/master_flat.fits"

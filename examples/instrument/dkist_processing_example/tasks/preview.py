@@ -1,4 +1,4 @@
-"""The picture of what has been achieved."""
+"""The picture of the result."""
 
 import logging
 

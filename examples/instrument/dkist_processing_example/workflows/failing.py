@@ -1,4 +1,4 @@
-"""A workflow that fails on purpose, to see the message that goes out when one does."""
+"""A workflow that fails on purpose, to show the message that reports a failure."""
 
 from dkist_processing_core import Workflow
 
