@@ -1,11 +1,11 @@
 """
-The folder of the messages that the broker did not take, one file a message, written whole or not at all.
+The folder of the messages that could not be published, one file per message, written completely or not at all.
 
 Runs in: worker, DAG processor, and wherever a person looks at the pending messages, with the standard library alone.
 
-Somebody may name a folder that holds other things as well. So only regular files whose names have our form, in a folder
-that carries our `MARK`, are ever read, renamed or removed. A message that was refused has its reasons in a second file
-beside it; after `TRIES` of them, both are in the subfolder `SET_ASIDE`.
+The configured folder may contain other files as well. So only regular files whose names have our form, in a folder that
+contains our `MARK`, are ever read, renamed or removed. The reasons why a message was refused are in a second file
+beside it. After `TRIES` refusals, both files are moved to the subfolder `SET_ASIDE`.
 """
 
 from dkist_processing_core.isb.spool.contents import REPORTED, Contents, contents, pending, pending_count

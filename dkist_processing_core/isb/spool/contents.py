@@ -1,5 +1,5 @@
 """
-What is in a spool folder: the pending messages, those that were refused or set aside, and what is not ours.
+The contents of a spool folder: pending, refused and set-aside messages, and files that are not ours.
 
 Runs in: worker, DAG processor, terminal.
 """

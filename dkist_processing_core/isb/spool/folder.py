@@ -1,5 +1,5 @@
 """
-The spool folder: where it is, its mark, and its lock.
+The spool folder: its path, its mark, and its lock.
 
 Runs in: worker, DAG processor, terminal.
 """
