@@ -14,7 +14,7 @@ import pytest
 from support.command_line import ended, start_command
 
 from dkist_processing_core.exceptions import ConfigurationError
-from dkist_processing_core.worker import cache, collector
+from dkist_processing_core.worker import cache, collector, limits
 from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
 from dkist_processing_core.worker.errors import WorkerError
 
@@ -181,16 +181,16 @@ def test_looking_at_an_environment_that_is_removed_meanwhile_leaves_no_lock(fold
 @pytest.mark.parametrize(
     ("parse", "text", "value"),
     [
-        (collector.parse_age, "30d", timedelta(days=30)),
-        (collector.parse_age, "2w", timedelta(weeks=2)),
-        (collector.parse_age, "90m", timedelta(minutes=90)),
-        (collector.parse_age, "3h", timedelta(hours=3)),
-        (collector.parse_age, "5s", timedelta(seconds=5)),
-        (collector.parse_size, "7", 7),
-        (collector.parse_size, "512K", 524288),
-        (collector.parse_size, "1M", 1048576),
-        (collector.parse_size, "1.5G", 1610612736),
-        (collector.parse_size, "2t", 2 * 1024**4),
+        (limits.parse_age, "30d", timedelta(days=30)),
+        (limits.parse_age, "2w", timedelta(weeks=2)),
+        (limits.parse_age, "90m", timedelta(minutes=90)),
+        (limits.parse_age, "3h", timedelta(hours=3)),
+        (limits.parse_age, "5s", timedelta(seconds=5)),
+        (limits.parse_size, "7", 7),
+        (limits.parse_size, "512K", 524288),
+        (limits.parse_size, "1M", 1048576),
+        (limits.parse_size, "1.5G", 1610612736),
+        (limits.parse_size, "2t", 2 * 1024**4),
     ],
 )
 def test_ages_and_sizes_are_read(parse, text, value):
@@ -205,9 +205,9 @@ NO_SIZES = ["", "G", "-3G", "3X", "three"]
 @pytest.mark.parametrize(
     ("parse", "text", "message"),
     [
-        *((collector.parse_age, text, f"'{text}' is not an age; .* such as 30d") for text in NO_AGES),
-        *((collector.parse_size, text, f"'{text}' is not a size; .* such as 50G") for text in NO_SIZES),
-        (collector.parse_age, "99999999999d", "is too long an age"),
+        *((limits.parse_age, text, f"'{text}' is not an age; .* such as 30d") for text in NO_AGES),
+        *((limits.parse_size, text, f"'{text}' is not a size; .* such as 50G") for text in NO_SIZES),
+        (limits.parse_age, "99999999999d", "is too long an age"),
     ],
 )
 def test_a_malformed_limit_is_refused(parse, text, message):

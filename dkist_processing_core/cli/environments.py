@@ -20,6 +20,7 @@ from dkist_processing_core.common.quantities import size
 from dkist_processing_core.common.settings import cache_folder
 from dkist_processing_core.exceptions import ConfigurationError
 from dkist_processing_core.worker import collector
+from dkist_processing_core.worker.limits import parse_age, parse_size
 
 __all__ = ["environments"]
 
@@ -73,13 +74,13 @@ def list_command(folder: Path | None, is_json: bool) -> None:
 @folder_option
 @click.option(
     "--older-than",
-    type=Limit("age", collector.parse_age),
+    type=Limit("age", parse_age),
     metavar="AGE",
     help="Remove environments that have not been used for this long, such as 30d.",
 )
 @click.option(
     "--max-size",
-    type=Limit("size", collector.parse_size),
+    type=Limit("size", parse_size),
     metavar="SIZE",
     help="Remove the least recently used environments until the cache is no larger than this, such as 50G.",
 )

@@ -14,8 +14,8 @@ from dkist_processing_core.doctor import answers
 from dkist_processing_core.doctor.machine import Machine
 from dkist_processing_core.doctor.report import CheckError, Finding
 from dkist_processing_core.exceptions import ConfigurationError
-from dkist_processing_core.worker.collector import max_age, max_size
 from dkist_processing_core.worker.errors import WorkerError
+from dkist_processing_core.worker.limits import max_age, max_size
 from dkist_processing_core.worker.request import build_wait_seconds, grace_seconds
 
 __all__ = ["check_bus", "check_settings", "check_tls"]

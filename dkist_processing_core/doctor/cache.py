@@ -17,9 +17,10 @@ from dkist_processing_core.doctor.file_systems import free_bytes, nearest, why_n
 from dkist_processing_core.doctor.machine import Machine
 from dkist_processing_core.doctor.report import CheckError, Finding
 from dkist_processing_core.worker.cache import LAYOUT, check_cache
-from dkist_processing_core.worker.collector import environments, max_size
+from dkist_processing_core.worker.collector import environments
 from dkist_processing_core.worker.errors import WorkerError
 from dkist_processing_core.worker.installer_folders import usual_folders
+from dkist_processing_core.worker.limits import max_size
 from dkist_processing_core.worker.permissions import is_private, is_writable
 
 __all__ = ["check_cache_folder", "check_disk", "check_locks"]

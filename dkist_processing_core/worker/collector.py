@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,7 @@ from dkist_processing_core.worker import log
 from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK, delete, has_name_of_environment, is_ours
 from dkist_processing_core.worker.environment_locks import LOCK_SUFFIXES, is_same_file, lock_paths
 from dkist_processing_core.worker.installer_folders import INSTALLER_FOLDER
+from dkist_processing_core.worker.limits import max_age, max_size
 from dkist_processing_core.worker.marker import read_marker
 from dkist_processing_core.worker.permissions import is_writable
 
@@ -29,10 +30,6 @@ __all__ = [
     "Environment",
     "collect",
     "environments",
-    "max_age",
-    "max_size",
-    "parse_age",
-    "parse_size",
     "prune",
     "remove",
     "strangers",
@@ -42,10 +39,6 @@ REMOVED = re.compile(r"\.removed-\d+-(.+)")
 ABANDONED_SECONDS = 3600.0
 ATTEMPTS = 5
 PAUSE_SECONDS = 0.01
-DEFAULT_MAX_AGE = "30d"
-DEFAULT_MAX_SIZE = "50G"
-UNITS_OF_SIZE = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
-UNITS_OF_AGE = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,37 +124,6 @@ def prune(
             removed.append(each)
             total -= each.size
     return removed
-
-
-def parse_age(text: str) -> timedelta:
-    """Return the time that a text such as ``30d`` stands for; `ConfigurationError` if it is not an age."""
-    match = re.fullmatch(r"(\d+)([smhdw])", text.strip())
-    if match is None:
-        raise ConfigurationError(f"{text!r} is not an age; give a number with a unit of s, m, h, d or w, such as 30d")
-    try:
-        return timedelta(seconds=int(match[1]) * UNITS_OF_AGE[match[2]])
-    except OverflowError:
-        raise ConfigurationError(f"{text!r} is too long an age; leave the limit out instead") from None
-
-
-def parse_size(text: str) -> int:
-    """Return the number of bytes that a text such as ``50G`` stands for; `ConfigurationError` if it is not a size."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text.strip().upper())
-    if match is None:
-        raise ConfigurationError(
-            f"{text!r} is not a size; give a number of bytes, or one with K, M, G or T, such as 50G"
-        )
-    return int(float(match[1]) * UNITS_OF_SIZE[match[2]])
-
-
-def max_age(variables: Mapping[str, str]) -> timedelta:
-    """Return how long an environment is kept without being used; `ConfigurationError` if that is not an age."""
-    return parse_age(variables.get("DKIST_ENVIRONMENT_MAX_AGE") or DEFAULT_MAX_AGE)
-
-
-def max_size(variables: Mapping[str, str]) -> int:
-    """Return how many bytes all environments may take; `ConfigurationError` if that is not a size."""
-    return parse_size(variables.get("DKIST_ENVIRONMENT_MAX_SIZE") or DEFAULT_MAX_SIZE)
 
 
 def _layout(folder: Path | None) -> Path:
