@@ -13,7 +13,8 @@ from support.waiting import PATIENCE_SECONDS
 
 from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker import collector
-from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
+from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK, check_cache
+from dkist_processing_core.worker.errors import WorkerError
 from dkist_processing_core.worker.permissions import is_private, replaceable_in
 
 
@@ -26,6 +27,18 @@ def test_a_cache_that_others_can_write_is_refused(releases, tmp_path):
     assert done.returncode == 78
     assert f"the environment cache {folder} belongs to user {os.getuid()} and has mode 777" in done.stdout
     assert list(folder.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
+    """Before anything is made; root may write anywhere, so the refusal of the kernel is simulated."""
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkerError, match=r"environment cache .*/file/cache cannot be written: Not a directory"):
+        check_cache(tmp_path / "file" / "cache")
+    assert check_cache(tmp_path / "new" / "cache") == tmp_path / "new" / "cache" / LAYOUT
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(WorkerError, match=r"environment cache .*/new/cache cannot be written: Permission denied"):
+        check_cache(tmp_path / "new" / "cache")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(("mode", "owner"), [(0o777, 0), (0o770, 0), (0o755, 65534), (0o1777, 65534), (0o1777, 0)])

@@ -122,6 +122,16 @@ def test_a_lock_that_was_removed_meanwhile_is_made_anew(environment, monkeypatch
     assert state(environment) == [SHARED, EXCLUSIVE]
 
 
+def test_a_cache_that_can_only_be_read_is_locked_for_users(environment, new_locks, monkeypatch):
+    """With the locks that are there; root may write anywhere, so that it may not is simulated."""
+    monkeypatch.setattr(environment_locks, "is_writable", lambda _: False)
+    assert new_locks(environment).descriptors == []
+    for path in lock_paths(environment):
+        path.touch()
+    new_locks(environment)
+    assert state(environment) == [SHARED, FREE]
+
+
 def test_the_lock_of_users_says_when_the_last_one_began(environment, new_locks):
     """Its modification time, by which environments are removed; and nobody else may open it."""
     use, build = lock_paths(environment)
