@@ -136,7 +136,12 @@ def changes(module: str, command: list[str], copy: Path) -> list[Change]:
     began = time.monotonic()
     done = subprocess.run(command, cwd=copy, env=variables, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"Error: the tests of {module} fail without a change:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+        # At once, since the changes that are being made to another module may take an hour more.
+        print(
+            f"Error: the tests of {module} fail without a change:\n{done.stdout[-3000:]}{done.stderr[-1000:]}",
+            flush=True,
+        )
+        sys.exit(1)
     seconds = time.monotonic() - began
     source = (copy / "dkist_processing_core" / module).read_bytes()
     session = f"{module.replace('/', '.')}-{hashlib.sha256(source).hexdigest()[:12]}"
