@@ -212,12 +212,18 @@ def test_a_build_ends_with_the_command_that_has_started_it(ten, tmp_path):
 
 def of_a_test(monkeypatch, program):
     """Let a program of Python take the place of the one that builds."""
-    monkeypatch.setattr(builds, "PROGRAM", [sys.executable, "-c", f"import os, sys, time\n{program}"])
+    monkeypatch.setattr(builds, "PROGRAM", [sys.executable, "-c", f"import os, signal, sys, time\n{program}"])
 
 
 @pytest.mark.parametrize(
     ("end", "status"),
-    [("os._exit(0)", 70), ("os._exit(3)", 3), ("os.kill(os.getpid(), 9)", 137), ("os.kill(os.getpid(), 1)", 129)],
+    [
+        ("os._exit(0)", 70),
+        ("os._exit(3)", 3),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 137),
+        # nohup, for example, makes all that it starts ignore it.
+        ("signal.signal(signal.SIGHUP, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGHUP)", 129),
+    ],
 )
 def test_a_build_without_an_outcome_has_failed(monkeypatch, end, status):
     """With the exit status of a shell, and the log of the program from its beginning."""

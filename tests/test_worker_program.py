@@ -4,8 +4,10 @@ import dataclasses
 import json
 import logging
 import os
+import platform
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -441,6 +443,21 @@ def test_a_limit_of_the_worker_is_no_fault_of_the_program(releases, warm_cache, 
     [line] = [line for line in done.stdout.splitlines() if "ERROR" in line]
     assert text in line
     assert "Traceback" not in done.stdout
+
+
+def test_the_log_says_where_a_task_runs_and_within_which_limits(releases, warm):
+    """The limits are those that count, and of the variables of Nomad those that name the allocation."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1000, before[1]))
+    try:
+        done = run("Good", releases, NOMAD_ALLOC_ID="the-allocation", NOMAD_TOKEN="s3cret", **warm)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    done.check(f"worker {os.uname().nodename}, folder /", f", Python {platform.python_version()}\n")
+    assert re.search(r"limits: address space unlimited, open files 1000, processes \w+, core files \w+\n", done.stdout)
+    assert "NOMAD_ALLOC_ID=the-allocation\n" in done.stdout
+    assert "s3cret" not in done.stdout
+    assert re.search(r"ended with exit status 0 after \d{1,3} s\n", done.stdout)
 
 
 def test_without_a_mark_warnings_and_errors_are_on_standard_error():
