@@ -39,8 +39,9 @@ PROGRAM = "from killed_of_a_test.flow import main; main()"
 SECONDS = 1.5
 
 
-def kill_runs(tmp_path, count):
-    """Kill runs, each at a random moment, resume each, and return how many tries were cut off."""
+@pytest.mark.parametrize("count", [5, pytest.param(50, marks=[pytest.mark.kills, pytest.mark.timeout(1200)])])
+def test_killed_runs_are_resumed(tmp_path, count):
+    """Some before their first task, some in the middle, some after their end."""
     write_sources(tmp_path / "sources", {"flow.py": MODULE}, name=NAME)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "sources")}
     cut = 0
@@ -59,28 +60,11 @@ def kill_runs(tmp_path, count):
         succeeded = Counter(
             each["task"] for each in events if each["event"] == "task_ended" and each["state"] == "success"
         )
-        interrupted = Counter(
-            name
-            for name, task in runs.state(folder).tasks.items()
-            for each in task.tries
-            if each.state == "interrupted"
-        )
+        tries = [(name, each) for name, task in runs.state(folder).tasks.items() for each in task.tries]
+        interrupted = Counter(name for name, each in tries if each.state == "interrupted")
         assert set(succeeded.values()) == {1}
         assert len(succeeded) == 8
         assert started == succeeded + interrupted
         cut += interrupted.total()
-    return cut
-
-
-def test_five_killed_runs_are_resumed(tmp_path):
-    """In every test run; the next test kills fifty."""
-    kill_runs(tmp_path, 5)
-
-
-@pytest.mark.kills
-@pytest.mark.timeout(1200)
-def test_fifty_killed_runs_are_resumed(tmp_path):
-    """Some before their first task, some in the middle, some after their end."""
-    cut = kill_runs(tmp_path, 50)
-    print(f"50 runs killed, {cut} tries of tasks cut off")
-    assert cut > 0
+    print(f"{count} runs killed, {cut} tries of tasks cut off")
+    assert cut > 0 or count == 5

@@ -16,12 +16,10 @@ HEAVY = ["airflow", "elasticapm", "jinja2", "nbformat", "opentelemetry", "pika",
     "program",
     [
         "import dkist_processing_core as core; core.TaskBase; core.Workflow; core.ResourceQueue; core.__version__",
-        "import dkist_processing_core.failure_callback",
         "import dkist_processing_core.runtime.main",
         "import dkist_processing_core.build_utils",
-        "from dkist_processing_core import testing, TaskBase\nwith testing.recorded(): pass",
     ],
-    ids=["package", "failure_callback", "run_task", "build_utils", "testing"],
+    ids=["package", "run_task", "build_utils"],
 )
 def test_nothing_heavy_is_imported(program):
     """In a fresh interpreter none of the heavy packages is loaded."""

@@ -1,14 +1,12 @@
-"""Notebooks that are run, by a real kernel."""
+"""Notebooks that are run by papermill, with a real kernel."""
 
 import json
 import os
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 from support.command_line import run_command
-from support.releases import REPOSITORY
 from support.sources import flow, imported_sources
 
 import dkist_processing_core
@@ -16,10 +14,8 @@ from dkist_processing_core.notebook_utils import export_notebook_by_path
 
 pytestmark = pytest.mark.once
 
-for module in ("nbclient", "ipykernel"):
+for module in ("papermill", "ipykernel"):
     pytest.importorskip(module, reason=f"{module} is not installed (pip install 'dkist-processing-core[test]')")
-
-PROGRAM = REPOSITORY / "tests" / "support" / "run_notebook.py"
 
 
 @pytest.fixture
@@ -33,7 +29,8 @@ def run(tmp_path, monkeypatch):
         with imported_sources(tmp_path / "src", {"flow.py": text}) as package:
             module = __import__(f"{package.__name__}.flow").flow
             file = module.workflow.export_notebook(overwrite=True)
-        done = run_command(sys.executable, PROGRAM, file, tmp_path / "result.ipynb", *map(str, arguments))
+        parameters = [word for value in arguments for word in ("-p", "recipe_run_id", value)]
+        done = run_command(sys.executable, "-m", "papermill", file, tmp_path / "result.ipynb", *parameters)
         assert done.returncode in {0, 1}, done.stderr
         content = json.loads((tmp_path / "result.ipynb").read_text())
         return done.returncode, [cell for cell in content["cells"] if cell["cell_type"] == "code"]
@@ -54,6 +51,7 @@ def test_a_notebook_runs_from_first_to_last_cell(run, tmp_path):
     assert status == 0
     assert all(cell["execution_count"] for cell in cells)
     assert [printed(cell) for cell in cells[-2:]] == [("MyTask1 of 7\n", []), ("MyTask2 of 7\n", [])]
+    assert "INFO dkist_processing_core.task: Task MyTask2 complete" in (tmp_path / "result.ipynb").read_text()
     document = export_notebook_by_path(tmp_path / "result.ipynb").decode()
     assert "# Workflow `a_to_b_cam_one`, version `1.0`" in document
     assert "    MyTask2 of 7\n" in document
@@ -71,7 +69,7 @@ def test_without_a_recipe_run_id_no_task_runs(run):
 
 def test_what_is_no_recipe_run_id_stops_at_the_first_task(run):
     """With the error of the task itself."""
-    status, cells = run(flow(), "'x'")
+    status, cells = run(flow(), "x")
     assert status == 1
     [error] = printed(cells[3])[1]
     assert error.startswith("RecipeRunIdError: recipe_run_id must be an integer, not 'x'.")
@@ -94,16 +92,3 @@ def test_another_release_than_the_notebook_s_is_warned_of(run):
         "This notebook belongs to package-of-a-test 1.0, but its tasks will run from the installed version: none."
         in text
     )
-
-
-def test_papermill_fills_in_the_recipe_run_id(tmp_path, monkeypatch):
-    """Its own way, from the command line."""
-    pytest.importorskip("papermill", reason="papermill is not installed (pip install papermill)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "src"))
-    monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    with imported_sources(tmp_path / "src", {"flow.py": textwrap.dedent(flow())}) as package:
-        file = __import__(f"{package.__name__}.flow").flow.workflow.export_notebook()
-    run_command(sys.executable, "-m", "papermill", file, "out.ipynb", "-p", "recipe_run_id", "42").check()
-    content = Path("out.ipynb").read_text()
-    assert "MyTask2 of 42" in content
-    assert "INFO dkist_processing_core.task: Task MyTask2 complete" in content  # its log

@@ -1,6 +1,5 @@
 """What a task in a notebook needs."""
 
-import json
 import sys
 import threading
 import time
@@ -10,29 +9,21 @@ import pytest
 from dkist_processing_core.exceptions import MissingExtraError
 from dkist_processing_core.notebook_utils import export_notebook_by_path, wait_for_notebook_save
 
-NOTEBOOK = {
-    "cells": [
-        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# Recipe run 1"},
-        {
-            "cell_type": "code",
-            "id": "b",
-            "metadata": {},
-            "execution_count": 1,
-            "source": "print(1 + 1)",
-            "outputs": [{"output_type": "stream", "name": "stdout", "text": "2\n"}],
-        },
-    ],
-    "metadata": {},
-    "nbformat": 4,
-    "nbformat_minor": 5,
-}
+nbformat = pytest.importorskip(
+    "nbformat", reason="nbformat is not installed (pip install 'dkist-processing-core[build]')"
+)
 
 
 @pytest.fixture
 def notebook(tmp_path):
     """The file of a notebook that has run."""
     file = tmp_path / "notebook.ipynb"
-    file.write_text(json.dumps(NOTEBOOK))
+    output = nbformat.v4.new_output("stream", text="2\n")
+    cells = [
+        nbformat.v4.new_markdown_cell("# Recipe run 1"),
+        nbformat.v4.new_code_cell("print(1 + 1)", outputs=[output]),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), file)
     return file
 
 

@@ -1,6 +1,5 @@
 """A worker that is set up for pip alone: uv finds there what pip finds."""
 
-import os
 import shutil
 import sys
 from urllib.parse import urlsplit
@@ -17,19 +16,6 @@ from uv import find_uv_bin
 from dkist_processing_core.rendering.script import runnable_script
 
 pytestmark = [pytest.mark.network, pytest.mark.once]
-SETTINGS = (
-    "PIP_",
-    "UV_",
-    "SSL_",
-    "REQUESTS_",
-    "CURL_",
-    "HTTP",
-    "http",
-    "NO_PROXY",
-    "no_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-)
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +59,10 @@ def build(installer, folder, pip_conf, **variables):
     if installer == "uv":
         (folder / "tools-uv" / "uv").symlink_to(find_uv_bin())
     spec = new_spec()
-    # No variable of an installer is set: nothing but the file says where packages are.
-    inherited = {name: os.environ[name] for name in os.environ if not name.startswith(SETTINGS)}
     own = {"HOME": home, "DKIST_ENVIRONMENT_CACHE": folder / installer, "DKIST_RECIPE_RUN_ID": "1"}
     script = runnable_script(spec, spec.nodes[0])
-    done = run_command("bash", "-c", script, env={**inherited, **worker, **own, **variables}, merge=True).check()
+    # No variable of an installer is inherited: nothing but the file says where packages are.
+    done = run_command("bash", "-c", script, env={**worker, **own, **variables}, merge=True).check()
     [environment] = environments(folder / installer)
     return environment, done.stdout
 

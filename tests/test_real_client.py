@@ -26,10 +26,6 @@ EXPORT = """
     files = export_dags(workflows, sys.argv[2])
     print(len(extract_workflows_from_package(workflows)), len(files))
 """
-RELEASES = """
-from importlib.metadata import version
-print(version("dkist-processing-test"), version("dkist-processing-core"))
-"""
 TALUS = f"""
     import talus
     from talus.models.connection_parameters import ConnectionParameterFactory

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.http_server import Response, http_server
+from support.mesh import mesh_config
 from support.ports import free_ports
 
 from dkist_processing_core.failure_callback import RecipeRunFailureMessage
@@ -67,8 +68,7 @@ def test_an_airflow_without_xcoms_about_reports_is_refused(reconcile, answers):
 @pytest.fixture
 def bus(monkeypatch):
     """A bus that does not answer, and the tries to send what is pending."""
-    address = {"mesh_address": "127.0.0.1", "mesh_port": free_ports(1)[0]}
-    monkeypatch.setenv("MESH_CONFIG", json.dumps({"interservice-bus": address}))
+    monkeypatch.setenv("MESH_CONFIG", mesh_config(free_ports(1)[0]))
     monkeypatch.setenv("DKIST_ISB_ENABLED", "true")
     monkeypatch.setattr(pending, "BATCH_SECONDS", 0.5)
     tries, send_pending = [], pending.send_pending

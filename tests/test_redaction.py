@@ -76,7 +76,15 @@ def test_texts_without_secrets_stay_as_they_are(monkeypatch):
     assert redact_urls("the dark frame") == "the <redacted> frame"
 
 
-ODD_PASSWORDS = [*PASSWORDS, "two words", 'it\'s "quoted" \\1', "tab\tin it", "pässwört-naïve"]
+ODD_PASSWORDS = [
+    *PASSWORDS,
+    "two words",
+    'it\'s "quoted" \\1',
+    "tab\tin it",
+    "line\nbreak",
+    "<tag> in it",
+    "pässwört-naïve",
+]
 FORMS = [
     repr,
     json.dumps,
@@ -124,15 +132,6 @@ def test_a_long_list_of_urls_is_read_once():
     assert redact_urls(text) == text
     assert redact_urls(f"{text}@") == "me@example.org: https://<redacted>@"
     assert time.process_time() - before < 5
-
-
-@pytest.mark.parametrize("password", ["two words", "a 'quoted' one", 'a"b c', "line\nbreak", "<tag> in it"])
-def test_a_password_that_is_no_part_of_a_url_is_known_from_our_variables(monkeypatch, password):
-    """White space and quotes end a URL in a text, but not the value of a variable that is one URL."""
-    monkeypatch.setenv("PIP_PROXY", f"http://me:{password}@proxy.example:3128")
-    shown = redact_urls(f"no route to http://me:{password}@proxy.example:3128, login with {password}")
-    assert password not in shown
-    assert "proxy.example" in shown
 
 
 @pytest.mark.parametrize(

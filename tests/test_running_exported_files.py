@@ -1,6 +1,5 @@
 """Loading and running exported files for the tests of a client package, with the real Airflow."""
 
-import shutil
 import subprocess
 
 import pytest
@@ -14,12 +13,6 @@ from dkist_processing_core.testing import ExportedDagError, load_exported_dag, r
 pytestmark = [pytest.mark.airflow, pytest.mark.network]
 
 
-@pytest.fixture(scope="module")
-def home(airflow):
-    """A migrated database, the same for all tests here."""
-    return airflow.home
-
-
 def exported(folder, task):
     file = folder / f"{task}.py"
     file.write_text(dag_file(new_spec(task)))
@@ -27,18 +20,20 @@ def exported(folder, task):
 
 
 @pytest.mark.parametrize(("task", "state"), [("Good", "success"), ("Bad", "failed")])
-def test_an_exported_file_is_run_to_its_end(home, releases, warm_cache, tmp_path, task, state):
+def test_an_exported_file_is_run_to_its_end(airflow, releases, warm_cache, tmp_path, task, state):
     """It runs in an environment of its release, and its output is returned."""
     environment = {**with_links(releases), "DKIST_ENVIRONMENT_CACHE": str(warm_cache)}
-    run = run_exported_dag(exported(tmp_path, task), {"recipe_run_id": 42}, airflow_home=home, environment=environment)
+    run = run_exported_dag(
+        exported(tmp_path, task), {"recipe_run_id": 42}, airflow_home=airflow.home, environment=environment
+    )
     assert (run.state, dict(run.tasks), run.refusal) == (state, {task: state}, "")
     assert ("good, recipe run 42" if task == "Good" else "the flat is missing") in run.output
 
 
 @pytest.mark.parametrize("conf", [{}, {"recipe_run_id": "1; ls"}], ids=["missing", "hostile"])
-def test_a_conf_that_airflow_refuses_runs_nothing(home, tmp_path, conf):
+def test_a_conf_that_airflow_refuses_runs_nothing(airflow, tmp_path, conf):
     """The refusal names the param."""
-    run = run_exported_dag(exported(tmp_path, "Good"), conf, airflow_home=home)
+    run = run_exported_dag(exported(tmp_path, "Good"), conf, airflow_home=airflow.home)
     assert (run.state, dict(run.tasks)) == ("", {})
     assert "recipe_run_id" in run.refusal
 
@@ -59,25 +54,24 @@ def test_a_file_is_loaded_as_airflow_does(airflow, releases, tmp_path):
             raise SystemExit("it was loaded")
         """
     )
-    shutil.rmtree(tmp_path)
 
 
-def test_a_file_that_airflow_refuses_is_one_clear_error(home, tmp_path):
+def test_a_file_that_airflow_refuses_is_one_clear_error(airflow, tmp_path):
     """It is a ValueError with Airflow's output; nothing is run."""
     broken = tmp_path / "broken.py"
     broken.write_text("import nothing_of_that_name  # airflow dag\n")
     with pytest.raises(ValueError, match="Airflow could not run it") as caught:
-        run_exported_dag(broken, {"recipe_run_id": 1}, airflow_home=home)
+        run_exported_dag(broken, {"recipe_run_id": 1}, airflow_home=airflow.home)
     assert isinstance(caught.value, ExportedDagError)
     assert "nothing_of_that_name" in str(caught.value)
 
 
-def test_a_run_that_takes_too_long_is_ended(home, tmp_path):
+def test_a_run_that_takes_too_long_is_ended(airflow, tmp_path):
     """It raises the documented error, and leaves no process."""
     slow = tmp_path / "slow.py"
     slow.write_text("import time  # airflow dag\ntime.sleep(600)\n")
     with pytest.raises(subprocess.TimeoutExpired):
-        run_exported_dag(slow, {}, airflow_home=home, seconds=6)
+        run_exported_dag(slow, {}, airflow_home=airflow.home, seconds=6)
     assert not [each for each in commands() if str(slow) in each]
 
 

@@ -2,11 +2,9 @@
 
 import json
 import re
-import sys
 
 import pytest
-from support.command_line import CAMERA, CAMERA_FILES, run_command, run_program
-from support.releases import with_links
+from support.command_line import CAMERA, CAMERA_FILES
 from support.sources import flow, write_sources
 
 
@@ -111,18 +109,6 @@ def test_a_name_of_several_workflows_is_an_error_of_usage(command, tmp_path):
     assert "name one of them: pair_of_a_test.one:workflow, pair_of_a_test.two:workflow." in error
     assert command("show", "pair_of_a_test.two:workflow")[0] == 0
     assert command("show", "pair_of_a_test:a_to_b_cam_two_1.0")[0] == 0
-
-
-def test_the_script_that_is_shown_runs(releases, warm_cache, tmp_path):
-    """Written to a file and run by bash, it does what the worker does."""
-    [wheel] = releases.glob("dkist_script_test-*.whl")
-    name = "dkist_script_test.workflows"
-    script = run_program("show", name, "--node", "Good", PYTHONPATH=str(wheel)).check(stderr="").stdout
-    (tmp_path / "task.sh").write_text(script)
-    variables = {"DKIST_ENVIRONMENT_CACHE": warm_cache, "DKIST_RECIPE_RUN_ID": "42", **with_links(releases)}
-    done = run_command("bash", "task.sh", merge=True, **variables).check("INFO team: good, recipe run 42")
-    assert "building the environment" not in done.stdout
-    assert not any(each.startswith("dkist_script_test") for each in sys.modules)
 
 
 def keys(value):

@@ -254,10 +254,8 @@ def test_a_cycle_is_shown_in_path_order():
     with pytest.raises(exceptions.CycleError, match="in a cycle: Fourth -> Second -> Third -> Fourth") as caught:
         _ = workflow.spec
     assert caught.value.path == ("Fourth", "Second", "Third", "Fourth")
-    alone = new_workflow()
-    alone.add_node(First, upstreams=First)
-    with pytest.raises(exceptions.CycleError, match="First -> First"):
-        alone.topological_sort()
+    with pytest.raises(exceptions.CycleError):
+        workflow.topological_sort()
 
 
 def test_export_writes_one_file_of_the_dag_name(of_first, tmp_path):
