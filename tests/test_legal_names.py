@@ -12,12 +12,6 @@ from dkist_processing_core.exceptions import IllegalNameError
 LEGAL = string.ascii_letters + string.digits + "-._"
 
 
-def test_details_make_a_workflow_name():
-    """The name says what goes in, what comes out, what it is for, and the detail if there is one."""
-    assert workflow_name_from_details("l0", "l1", "vbi") == "l0_to_l1_vbi"
-    assert workflow_name_from_details("l0", "l1", "vbi", "ocp-only") == "l0_to_l1_vbi_ocp-only"
-
-
 def test_a_workflow_name_has_at_most_100_characters():
     """100 characters are legal, 101 are refused with the number."""
     assert len(workflow_name_from_details("a", "b", "c" * 93)) == 100

@@ -22,8 +22,9 @@ SLEEPER = """
 
 
 def python(text, *arguments, seconds=PATIENCE_SECONDS, **options):
-    lines = "\n".join(line.removeprefix("    ") for line in text.splitlines())
-    return run_program([sys.executable, "-c", lines, *arguments], environment={"A": "b"}, seconds=seconds, **options)
+    return run_program(
+        [sys.executable, "-c", textwrap.dedent(text), *arguments], environment={"A": "b"}, seconds=seconds, **options
+    )
 
 
 def test_a_program_is_run_to_its_end(tmp_path):
@@ -59,17 +60,6 @@ def test_a_program_that_takes_too_long_is_ended(tmp_path):
     assert not is_alive(pid)
 
 
-def test_an_error_of_the_listener_ends_the_program(tmp_path):
-    """As Ctrl-C does, which is raised at the same place."""
-
-    def fail(line):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        python("print('x', flush=True)\n" + SLEEPER.replace("\n    ", "\n"), tmp_path / "pid", on_line=fail)
-    assert not (tmp_path / "pid").exists() or not is_alive(wait_for(tmp_path / "pid")[0])
-
-
 STARTS_ONE_AFTER_THE_OTHER = """
     import os, time
     for number in range(1000):
@@ -84,7 +74,11 @@ STARTS_ONE_AFTER_THE_OTHER = """
 
 
 def test_what_a_program_starts_while_it_is_ended_ends_as_well(tmp_path):
-    """It is in sessions of its own, so nobody would find it once its parent has ended."""
+    """
+    It is in sessions of its own, so nobody would find it once its parent has ended.
+
+    Here an error of the listener ends the program, as Ctrl-C does, which is raised at the same place.
+    """
 
     def fail(line):
         raise KeyboardInterrupt

@@ -54,17 +54,11 @@ Recorder (w v, recipe run 1)
   Post Run"""
 
 
-def test_the_phases_run_in_order():
-    """pre_run, run, post_run, then the end of the with statement."""
-    with Recorder(recipe_run_id=1, workflow_name="w", workflow_version="v") as task:
-        task()
-    assert task.events == ["pre_run", "run", "post_run", "exit"]
-
-
 def test_each_phase_has_a_span_and_what_the_task_opens_lies_in_it(recorded):
     """Types and labels are those of the contract."""
     with Recorder(recipe_run_id=1, workflow_name="w", workflow_version="v") as task:
         task()
+    assert task.events == ["pre_run", "run", "post_run", "exit"]
     assert recorded.tree() == SPANS
     assert [(span.type, span.attributes) for span in recorded.spans if span.parent is None] == [
         ("code.core", {"type": "core"})

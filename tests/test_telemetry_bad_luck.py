@@ -11,7 +11,7 @@ from support.mesh import mesh_config
 from support.peers import peer, swallowing
 from support.ports import free_ports
 from support.processes import wait_for
-from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unchanged, run_task, start_task
+from support.recorded_tasks import CORE, PHASES, TASK, assert_unchanged, run_task, start_task
 
 pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
 
@@ -140,16 +140,6 @@ def test_a_site_may_let_the_end_wait_longer(on):
         ended = time.time()
     assert_unchanged(done)
     assert ended - Path("ran").stat().st_mtime > 3.5
-
-
-@pytest.mark.usefixtures("production_bounds")
-@pytest.mark.parametrize("server", [down, silent], ids=["down", "silent"])
-def test_a_failure_is_the_same_without_a_server(server):
-    """Exit status and traceback are the task's own, with both back ends."""
-    with server() as port:
-        done = run_task(FAILING_TASK, **ON["elastic"](port), **ON["otlp"](port))
-    assert_unchanged(done, returncode=1, stdout="")
-    assert "RuntimeError: no flat" in done.stderr
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 429, 500, 503])
@@ -453,15 +443,6 @@ FORKS = {
             assert os.waitpid(child, 0)[1] == 0
             print("done")
     """,
-    "fork that fails": """
-        def run(self):
-            with self.apm_step("parent"):
-                child = os.fork()
-            if child == 0:
-                raise ValueError("in child")
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-            print("done")
-    """,
     "multiprocessing by fork": """
         def work(self, number):
             with self.apm_step("in child"), self.telemetry_span("deeper") as span:
@@ -484,13 +465,6 @@ FORKS = {
                 pool.join()
             print("done")
     """,
-    "subprocess": """
-        def run(self):
-            with self.apm_step("parent"):
-                for _ in range(10):
-                    subprocess.run(["true"], check=True, preexec_fn=lambda: None)
-            print("done")
-    """,
 }
 
 
@@ -499,7 +473,7 @@ FORKS = {
 def test_a_fork_in_a_task_neither_hangs_nor_sends_twice(body, recorded):
     """The transaction and each span of the parent arrive once; a child's spans may be lost."""
     source = f"""
-import gc, multiprocessing, os, subprocess
+import gc, multiprocessing, os
 from dkist_processing_core import TaskBase
 
 def work_of(number):

@@ -8,8 +8,7 @@ import pytest
 from support.command_line import CAMERA_FILES, run_on_terminal, run_program
 from support.sources import flow, imported_sources, write_sources
 
-from dkist_processing_core.build_utils import export_dags, validate_workflows
-from dkist_processing_core.exceptions import WorkflowValidationError
+from dkist_processing_core.build_utils import validate_workflows
 
 TASKS = '''
     from dkist_processing_core import TaskBase, Workflow
@@ -113,18 +112,6 @@ def test_twelve_faults_are_told_by_the_command_line(command, faulty, tmp_path):
         assert workflow is None or f"(workflow {workflow}{f', task {task}' if task else ''})" in output
     error = command("export", faulty).check(status=1, stdout="").stderr
     assert error.count("\nfault ") == 12
-    assert not (tmp_path / "dags").exists()
-
-
-def test_twelve_faults_are_told_by_the_python_api(tmp_path, without_airflow):
-    """The same ones, in the error's report as well as in its text, and nothing is written."""
-    with imported_sources(tmp_path, TWELVE_FAULTS, name="faulty_of_a_test") as package:
-        for verb in (validate_workflows, lambda package: export_dags(package, "dags")):
-            with pytest.raises(ValueError, match="12 faults") as caught:
-                verb(package)
-            assert isinstance(caught.value, WorkflowValidationError)
-            assert_told(caught.value.report.to_dict()["faults"])
-            assert str(caught.value).count("    -> ") == 12 + len(caught.value.report.warnings)
     assert not (tmp_path / "dags").exists()
 
 

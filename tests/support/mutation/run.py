@@ -22,9 +22,9 @@ import sys
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -209,7 +209,8 @@ def show(found: list[Change]) -> int:
     unused = {each for each in known if each[0] in modules} - {change[0:1] + change[2:4] for change in found}
     print(f"\n{'folder':<12}{'changes':>9}{'noticed':>9}{'explained':>11}{'left':>6}{'score':>9}")
     left = []
-    for folder, group in by_folder(found):
+    for folder, each_of in groupby(sorted(found), key=lambda each: each.module.partition("/")[0]):
+        group = list(each_of)
         counts = Counter(
             "noticed" if each.is_noticed else "explained" if (each.module, each.was, each.becomes) in known else "left"
             for each in group
@@ -225,13 +226,6 @@ def show(found: list[Change]) -> int:
     for module, was, becomes in sorted(unused):
         print(f"\nsurvivors.toml explains a change of {module} that does not exist any more: {was!r} to {becomes!r}")
     return 1 if left or unused else 0
-
-
-def by_folder(found: list[Change]) -> Iterator[tuple[str, list[Change]]]:
-    folders: dict[str, list[Change]] = {}
-    for each in found:
-        folders.setdefault(each.module.partition("/")[0], []).append(each)
-    yield from sorted(folders.items())
 
 
 if __name__ == "__main__":
