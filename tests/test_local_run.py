@@ -1,15 +1,12 @@
 """A workflow runs on this machine, without Airflow, in the order and with the retries that it has there."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.command_line import ended
+from support.command_line import PROGRAM, ended, start_command
 from support.processes import with_variable
 from support.sources import imported_sources, workflows
 from support.waiting import PATIENCE_SECONDS, wait_until
@@ -266,31 +263,23 @@ def test_an_event_that_was_torn_is_forgotten(flows, tmp_path):
         assert list(runs.events(folder))[-1]["event"] == "run_ended"
 
 
-PROGRAM = """
-import sys
-from dkist_processing_core.local import run_workflow
-from runs_of_a_test import flows
-result = run_workflow(getattr(flows, sys.argv[1]), 7, resume="--resume" in sys.argv)
-sys.exit({"success": 0, "failed": 1, "interrupted": 2}[result.state])
-"""
-
-
-def start(tmp_path, flow, *options):
-    """Start a run in a process of its own, and return when its task runs."""
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "sources")}
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, flow, *options], env=environment, start_new_session=True)
+def start(flow, *options, folder):
+    """Start the command that runs a workflow."""
+    return start_command(
+        PROGRAM, "run", f"{NAME}.flows:{flow}", "--recipe-run-id", "7", *options, cwd=folder / "sources"
+    )
 
 
 @pytest.mark.parametrize("flow", ["hangs", "stubborn"])
 def test_ctrl_c_ends_the_tasks_and_the_run_can_be_resumed(flows, trace, tmp_path, flow):
     """A second one kills what does not end by itself."""
-    process = start(tmp_path, flow)
+    process = start(flow, folder=tmp_path)
     wait_until(lambda: len(trace()) == (2 if flow == "hangs" else 1), "the task has not begun")
     process.send_signal(signal.SIGINT)
     if flow == "stubborn":
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE_SECONDS) == 2
+    assert ended(process).returncode == 130
     assert not with_variable(f"TRACE={tmp_path}")
     folder = runs.latest(f"a_to_b_cam_{flow}", 7)
     assert runs.state(folder).state == "interrupted"
@@ -303,12 +292,12 @@ def test_ctrl_c_ends_the_tasks_and_the_run_can_be_resumed(flows, trace, tmp_path
 
 def test_a_killed_run_leaves_no_task_and_can_be_resumed(flows, trace, tmp_path):
     """The process whose children the tasks are ends them, and holds the journal until then."""
-    process = start(tmp_path, "hangs")
+    process = start("hangs", folder=tmp_path)
     wait_until(lambda: len(trace()) == 2, "the task has not begun")
     with pytest.raises(RunActiveError):
         runs.Journal(runs.latest("a_to_b_cam_hangs", 7))
     process.kill()
-    process.wait()
+    process.communicate()
     mend(tmp_path)
     result = run_workflow(flows.hangs, 7, resume=True)
     assert result.is_success
@@ -432,29 +421,22 @@ def test_what_no_run_has_made_is_not_removed(command, flows, name):
     assert command("runs", "remove", "mine")[0] == 2
 
 
-def start_command(tmp_path, flow):
-    """Start the command that runs a workflow in its own process."""
-    arguments = ["run", f"{NAME}.flows:{flow}", "--recipe-run-id", "7", "--in-process"]
-    command = [sys.executable, "-m", "dkist_processing_core", *arguments]
-    return subprocess.Popen(command, cwd=tmp_path / "sources", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_task_in_the_process_of_the_command_can_be_interrupted(flows, trace, tmp_path, number):
     """By one signal, and the run can be resumed."""
-    process = start_command(tmp_path, "hangs")
+    process = start("hangs", "--in-process", folder=tmp_path)
     try:
         wait_until(lambda: "Hangs" in trace(), "the task has not begun")
         process.send_signal(number)
         output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         process.kill()
-    assert (process.returncode, b"Hangs interrupted" in output) == (130, True)
+    assert (process.returncode, "Hangs interrupted" in output) == (130, True)
     mend(tmp_path)
     assert run_workflow(flows.hangs, 7, resume=True).is_success
 
 
 def test_a_task_cannot_end_the_process_of_the_command_with_0(flows, tmp_path):
     """Nothing else would notice it."""
-    process = start_command(tmp_path, "exits")
-    ended(process).check(b"Exits has called os._exit(0), which ends the run", status=1)
+    process = start("exits", "--in-process", folder=tmp_path)
+    ended(process).check("Exits has called os._exit(0), which ends the run", status=1)

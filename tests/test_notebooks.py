@@ -192,17 +192,6 @@ def test_no_docstring_breaks_a_notebook(doc):
     assert "".join(kept.split()) in "".join(cells(text)["about-First"].split())
 
 
-@given(st.permutations([First, Second, Third, Fourth]))
-def test_the_order_of_the_nodes_changes_no_byte(order):
-    """The same workflow gives the same notebook, whatever the order of add_node."""
-    upstreams = {First: None, Second: First, Third: First, Fourth: [Third, Second]}
-    extras = {Second: ["quality"], Third: ["asdf"]}
-    workflow = new_workflow()
-    for task in order:
-        workflow.add_node(task, upstreams=upstreams[task], pip_extras=extras.get(task))
-    assert notebook(workflow.spec) == notebook(diamond().spec)
-
-
 def test_the_hash_seed_and_the_locale_change_no_byte(tmp_path):
     """Nor does the time at which it is written."""
     program = (

@@ -212,9 +212,8 @@ for name in ("opentelemetry.exporter", "elasticapm.transport", "team"):
 )
 def test_the_log_of_telemetry_does_not_show_it(variables):
     """Whoever logs the address, or the part of it that was taken for a port, in a traceback too."""
-    environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://us%40er:{SECRET}@127.0.0.1:9"}
-    environment |= variables
-    done = run_python(TASK, env=environment).check()
+    address = f"https://us%40er:{SECRET}@127.0.0.1:9"
+    done = run_python(TASK, OTEL_EXPORTER_OTLP_ENDPOINT=address, **variables).check()
     assert done.stderr.count("<redacted>") >= 6
     assert "s3cr" not in done.stderr
     assert "us%40er" not in done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
-from support.command_line import run_command
+from support.command_line import run_command, run_python
 from support.releases import REPOSITORY
 from support.shown import SHELLS, blocks, literals, simple_commands
 
@@ -155,13 +155,8 @@ AIRFLOW = """
 def airflow_refuses(shown, home):
     """Return those command lines that Airflow's own parser refuses."""
     settings = {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor"}
-    done = run_command(
-        sys.executable,
-        "-c",
-        textwrap.dedent(AIRFLOW),
-        text=json.dumps(shown),
-        env={"PATH": str(Path(sys.executable).parent), "HOME": str(home), **settings},
-    ).check()
+    variables = {"PATH": str(Path(sys.executable).parent), "HOME": str(home), **settings}
+    done = run_python(AIRFLOW, text=json.dumps(shown), env=variables).check()
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -15,15 +15,6 @@ from dkist_processing_core.authoring.graph import graph_errors, order
 from dkist_processing_core.exceptions import CycleError, UnknownUpstreamError
 
 
-@given(graphs(), st.randoms())
-def test_insertion_order_never_changes_the_order(graph, random):
-    """However the nodes and edges are given, the order is the same."""
-    names = list(graph)
-    random.shuffle(names)
-    shuffled = {name: random.sample(graph[name], len(graph[name])) for name in names}
-    assert order(shuffled, workflow="w") == order(graph, workflow="w")
-
-
 @given(graphs())
 def test_every_edge_respects_the_order(graph):
     """Each name comes after all of its upstreams, and none is lost."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.command_line import run_command
+from support.command_line import run_python
 from support.mesh import mesh_config
 from support.messages import OTHER_QUEUE, QUEUE, new_envelope
 from support.peers import relay
@@ -405,8 +405,7 @@ def shared(open_folder, monkeypatch):
     put_messages([1, 2])
 
     def as_another_user():
-        command = [sys.executable, "-c", AS_ANOTHER_USER]
-        return run_command(*command).check().stdout
+        return run_python(AS_ANOTHER_USER).check().stdout
 
     return open_folder, as_another_user
 
@@ -446,8 +445,7 @@ def test_without_a_home_folder_no_failure_is_lost(broker, open_folder, with_cach
         environment.pop(name, None)
     environment |= {} if home is None else {"HOME": home}
     environment |= {"DKIST_ENVIRONMENT_CACHE": str(cache)} if with_cache else {}
-    command = [sys.executable, "-c", WITHOUT_PASSWD_ENTRY]
-    done = run_command(*command, cwd="/", env=environment).check()
+    done = run_python(WITHOUT_PASSWD_ENTRY, cwd="/", env=environment).check()
     assert "Traceback" not in done.stderr
     if is_up:
         assert len(broker.take_all(QUEUE)) == 1

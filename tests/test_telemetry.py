@@ -5,7 +5,7 @@ import textwrap
 import pytest
 from support.apm import intake
 from support.command_line import run_python
-from support.recorded_tasks import CORE, FAILING_TASK, PHASES, TASK, assert_unchanged, run_task
+from support.recorded_tasks import CORE, TASK, assert_unchanged, run_task
 
 pytest.importorskip("opentelemetry.proto", reason="the extra otel is not installed")
 
@@ -43,18 +43,6 @@ def recorded():
     made = Recorded()
     with intake() as made.intake, http_collector() as made.collector:
         yield made
-
-
-@pytest.mark.parametrize("source", [TASK, FAILING_TASK], ids=["success", "failure"])
-def test_both_back_ends_get_the_whole_tree(source, recorded):
-    """With one id of the trace and one of its root, and what a task says about a span goes to both."""
-    done = run_task(source, **recorded.on())
-    failed = source is FAILING_TASK
-    assert_unchanged(done, returncode=int(failed), stdout="" if failed else "done\n")
-    assert recorded.trees() == [PHASES[:2] if failed else PHASES]
-    assert recorded.intake.transaction["trace_id"] == recorded.collector.roots[0].trace
-    assert recorded.intake.transaction["outcome"] == ("failure" if failed else "success")
-    assert recorded.collector.roots[0].status == (2 if failed else 1)
 
 
 def test_a_span_of_both_back_ends_has_the_methods_of_one(recorded):

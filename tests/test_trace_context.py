@@ -17,13 +17,8 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 def record(source=TASK, **environment):
     """Run a task that is recorded by both; return how it ended, the transactions and the root spans."""
     with intake() as received, http_collector() as collected:
-        done = run_task(
-            source,
-            ELASTIC_APM_ENABLED="true",
-            MESH_CONFIG=received.mesh_config,
-            OTEL_EXPORTER_OTLP_ENDPOINT=collected.url,
-            **environment,
-        )
+        on = {"ELASTIC_APM_ENABLED": "true", "MESH_CONFIG": received.mesh_config}
+        done = run_task(source, **{**on, "OTEL_EXPORTER_OTLP_ENDPOINT": collected.url, **environment})
     return done, received, collected
 
 
@@ -99,17 +94,17 @@ PARENT_TASK = """
 """
 
 
-@pytest.mark.parametrize("backends", ["elastic", "opentelemetry", "both"])
+OFF = {
+    "elastic": {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},
+    "opentelemetry": {"ELASTIC_APM_ENABLED": "false"},
+    "both": {},
+}
+
+
+@pytest.mark.parametrize("backends", OFF)
 def test_a_task_in_a_child_process_continues_the_trace_of_the_task(backends):
     """It finds the task's own TRACEPARENT in its environment."""
-    with intake() as received, http_collector() as collected:
-        done = run_task(
-            PARENT_TASK,
-            MESH_CONFIG=received.mesh_config,
-            ELASTIC_APM_ENABLED=str(backends != "opentelemetry"),
-            **({} if backends == "elastic" else {"OTEL_EXPORTER_OTLP_ENDPOINT": collected.url}),
-            TRACEPARENT=f"00-{TRACE}-{PARENT}-01",
-        )
+    done, received, collected = record(PARENT_TASK, TRACEPARENT=f"00-{TRACE}-{PARENT}-01", **OFF[backends])
     assert done.returncode == 0, done.stderr
     ids = set()
     if backends != "opentelemetry":

@@ -28,13 +28,7 @@ def free_ports(count: int) -> list[int]:
 
 def free_port(wanted: int) -> int:
     """Return the port if nobody listens on it, else another one."""
-    with socket.socket() as candidate:
-        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            candidate.bind(("127.0.0.1", wanted))
-        except OSError:
-            return free_ports(1)[0]
-    return wanted
+    return wanted if _is_free(wanted) else free_ports(1)[0]
 
 
 @functools.cache
@@ -54,6 +48,7 @@ def _hold(port: int) -> bool:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as each:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a connection may be left there
         try:
             each.bind(("127.0.0.1", port))
         except OSError:

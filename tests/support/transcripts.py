@@ -67,9 +67,5 @@ def agrees(expected: Sequence[str], actual: Sequence[str]) -> bool:
     first, *rest = expected
     if first.strip() == ELIDED:
         return any(agrees(rest, actual[number:]) for number in range(len(actual) + 1))
-    return bool(actual) and _is_line(first, actual[0]) and agrees(rest, actual[1:])
-
-
-def _is_line(expected: str, actual: str) -> bool:
-    pattern = ".*".join(re.escape(normalized(part)) for part in expected.split(ELIDED))
-    return re.fullmatch(pattern, normalized(actual)) is not None
+    pattern = ".*".join(re.escape(normalized(part)) for part in first.split(ELIDED))
+    return bool(actual) and bool(re.fullmatch(pattern, normalized(actual[0]))) and agrees(rest, actual[1:])
