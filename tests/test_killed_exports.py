@@ -11,7 +11,7 @@ import textwrap
 import time
 
 import pytest
-from support.command_line import start_command
+from support.command_line import ended, start_command
 from support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.once
@@ -95,11 +95,16 @@ def hidden(folder):
     return [each for each in folder.iterdir() if each.name.startswith(".")]
 
 
-def kill_exports(folder, kills):
-    """Kill exports while a reader reads; return how often that has read all files, and how many kills left a trace."""
+@pytest.mark.parametrize("kills", [10, pytest.param(KILLS, marks=[pytest.mark.kills, pytest.mark.timeout(3600)])])
+def test_killed_exports_leave_no_half_file(tmp_path, kills):
+    """
+    Whoever executes the files meanwhile, in a loop, finds every one whole.
+
+    In the end all are as the manifest says, and an export an hour later removes what the kills have left.
+    """
+    folder, stop = tmp_path / "dags", tmp_path / "stop"
     folder.mkdir()
     exporter = textwrap.dedent(EXPORTER)
-    stop = folder.with_name("stop")
     reading = start(textwrap.dedent(READER), folder, stop, stdout=subprocess.DEVNULL)
     moments = random.Random(11)
     interrupted = 0
@@ -110,38 +115,25 @@ def kill_exports(folder, kills):
             assert exporting.stdout.readline() == "ready\n", exporting.communicate()[1]
             time.sleep(moments.uniform(0.02, 0.4))
             exporting.send_signal(signal.SIGKILL)
-            _, error = exporting.communicate(timeout=PATIENCE_SECONDS)
-            assert (exporting.returncode, error) == (-signal.SIGKILL, "")
+            ended(exporting).check(status=-signal.SIGKILL, stderr="")
             interrupted += len(hidden(folder)) > len(before)
             assert reading.poll() is None, reading.communicate()[1]
-        last = start(exporter, folder, 0, 1)
-        assert last.communicate(timeout=PATIENCE_SECONDS)[1] == ""
+        ended(start(exporter, folder, 0, 1)).check(stderr="")
     finally:
         stop.touch()
         error = reading.communicate(timeout=PATIENCE_SECONDS)[1]
     assert (reading.returncode, error) == (0, "")
-    return int(stop.read_text()), interrupted
-
-
-def assert_is_whole(folder):
-    """All files are as the manifest says, and what the kills have left is removed by an export an hour later."""
+    rounds = int(stop.read_text())
+    print(f"{kills} exports killed, {interrupted} of them while writing; the whole folder was read {rounds} times")
+    assert rounds > 0
+    if kills == KILLS:
+        assert interrupted > kills / 4
+        assert rounds > kills / 4
     manifest = json.loads((folder / "manifest.json").read_text())
     assert len(manifest["files"]) == WORKFLOWS == len(list(folder.glob("*.py")))
     for each in manifest["files"]:
         assert hashlib.sha256((folder / each["file"]).read_bytes()).hexdigest() == each["sha256"]
     for each in hidden(folder):
         os.utime(each, (0, 0))
-    assert start(textwrap.dedent(EXPORTER), folder, 1, 1).communicate(timeout=PATIENCE_SECONDS)[1] == ""
+    ended(start(exporter, folder, 1, 1)).check(stderr="")
     assert hidden(folder) == []
-
-
-@pytest.mark.parametrize("kills", [10, pytest.param(KILLS, marks=[pytest.mark.kills, pytest.mark.timeout(3600)])])
-def test_killed_exports_leave_no_half_file(tmp_path, kills):
-    """Whoever executes the files meanwhile, in a loop, finds every one whole."""
-    rounds, interrupted = kill_exports(tmp_path / "dags", kills)
-    print(f"{kills} exports killed, {interrupted} of them while writing; the whole folder was read {rounds} times")
-    assert rounds > 0
-    if kills == KILLS:
-        assert interrupted > kills / 4
-        assert rounds > kills / 4
-    assert_is_whole(tmp_path / "dags")

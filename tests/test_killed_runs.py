@@ -1,24 +1,19 @@
 """A run that is killed at any moment is taken up again, and every task succeeds once."""
 
-import os
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 
 import pytest
-from support.command_line import run_command
+from support.command_line import PROGRAM, run_program, start_command
 from support.sources import write_sources
 
 from dkist_processing_core.local import runs
 
 NAME = "killed_of_a_test"
 MODULE = """
-    import os, sys, time
-    from pathlib import Path
+    import time
     from dkist_processing_core import TaskBase, Workflow
-    from dkist_processing_core.local import run_workflow
 
     class Base(TaskBase):
         def run(self):
@@ -30,31 +25,25 @@ MODULE = """
     for number, name in enumerate(names):
         globals()[name] = type(name, (Base,), {"__module__": __name__})
         flow.add_node(globals()[name], upstreams=globals()[names[number - 2]] if number > 1 else None)
-
-    def main():
-        result = run_workflow(flow, int(sys.argv[1]), resume="--resume" in sys.argv, parallel=2)
-        sys.exit(0 if result.is_success else 1)
 """
-PROGRAM = "from killed_of_a_test.flow import main; main()"
-SECONDS = 1.5
+SECONDS = 2.0
 
 
 @pytest.mark.parametrize("count", [5, pytest.param(50, marks=[pytest.mark.kills, pytest.mark.timeout(1200)])])
 def test_killed_runs_are_resumed(tmp_path, count):
     """Some before their first task, some in the middle, some after their end."""
-    write_sources(tmp_path / "sources", {"flow.py": MODULE}, name=NAME)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "sources")}
+    write_sources(tmp_path, {"flow.py": MODULE}, name=NAME)
     cut = 0
     for number in range(1, count + 1):
-        command = [sys.executable, "-c", PROGRAM, str(number)]
-        process = subprocess.Popen(command, env=environment)
+        command = ["run", f"{NAME}.flow", "--recipe-run-id", number, "--parallel", "2"]
+        process = start_command(PROGRAM, *command)
         time.sleep(random.uniform(0, SECONDS))
         process.kill()
-        process.wait()
+        process.communicate()
         folder = runs.latest("a_to_b_cam", number)
         if folder is None:  # it was killed before it had begun
             continue
-        run_command(*command, "--resume", env=environment).check()
+        run_program(*command, "--resume").check()
         events = list(runs.events(folder))
         started = Counter(each["task"] for each in events if each["event"] == "task_started")
         succeeded = Counter(

@@ -135,13 +135,6 @@ TASKS = """
                 os.waitpid(child, 0)
                 raise ValueError("the flat is missing")
 
-    class Forks(TaskBase):
-        def run(self):
-            if os.fork() == 0:
-                time.sleep(0.5)
-                raise ValueError("in the child")
-            os.wait()
-
     class Talks(TaskBase):
         def run(self):
             print("waiting", flush=True)
@@ -447,12 +440,6 @@ def test_a_failed_task_says_why(team, monkeypatch, task, status, summary):
     # All descriptors are closed; with the worker program it is shown then as well, see test_worker_program.
     if task != "ClosesEverything":
         assert "ERROR dkist_processing_core.runtime: " in stderr
-
-
-def test_a_forked_process_does_not_speak_for_the_task(team):
-    """It may end later than the task, and otherwise: what counts is what the process of the task says."""
-    status, outcome, _ = outcome_of(team, "team_tasks:Forks")
-    assert (status, outcome) == (0, Outcome(state="succeeded"))
 
 
 def test_the_error_keeps_its_level_whatever_the_environment_is(team):

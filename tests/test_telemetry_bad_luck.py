@@ -456,15 +456,6 @@ FORKS = {
                 pool.join()
             print("done")
     """,
-    "multiprocessing by spawn": """
-        def run(self):
-            with self.apm_step("parent"):
-                pool = multiprocessing.get_context("spawn").Pool(2)
-                assert pool.map(abs, range(10)) == list(range(10))
-                pool.close()
-                pool.join()
-            print("done")
-    """,
 }
 
 

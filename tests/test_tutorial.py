@@ -2,7 +2,6 @@
 
 import os
 import re
-import textwrap
 
 import pytest
 from support import transcripts
@@ -42,5 +41,5 @@ def test_the_guide_shows_the_code_of_the_template(tmp_path):
     excerpts = EXCERPT.findall((DOCS / "how-to" / "write_package.rst").read_text(encoding="utf-8"))
     assert len(excerpts) > 5
     for name, block in excerpts:
-        text = textwrap.indent(block.rstrip(), "").replace("\n   ", "\n").removeprefix("   ")
+        text = re.sub("^   ", "", block.rstrip(), flags=re.MULTILINE)
         assert text in (package.folder / name).read_text(encoding="utf-8"), name

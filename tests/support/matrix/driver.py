@@ -8,6 +8,7 @@ import ctypes
 import importlib.metadata
 import json
 import logging
+import logging.handlers
 import os
 import shutil
 import signal
@@ -19,23 +20,14 @@ import pendulum
 from dkist_processing_core.validation import dag_files
 
 
-class LogWarnings(logging.Handler):
-    """Keep the warnings and errors of Airflow's log."""
-
-    def __init__(self):
-        super().__init__(logging.WARNING)
-        self.texts = []
-
-    def emit(self, record):
-        self.texts.append(f"{record.levelname}: {record.getMessage()}")
-
-
 def load(file):
     """Load a file and serialise its DAGs, with the warnings of Python and of Airflow's log."""
-    log = LogWarnings()
+    log = logging.handlers.BufferingHandler(capacity=100_000)
+    log.setLevel(logging.WARNING)
     logging.getLogger().addHandler(log)
     loaded = dag_files.load(file)
-    return {**loaded, "all_warnings": [*loaded["warnings"], *loaded["other_warnings"], *log.texts]}
+    logged = [f"{record.levelname}: {record.getMessage()}" for record in log.buffer]
+    return {**loaded, "all_warnings": [*loaded["warnings"], *loaded["other_warnings"], *logged]}
 
 
 def load_tomorrow(file):
