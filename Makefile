@@ -102,7 +102,7 @@ test-pythons: $(UV_HOME)/.done ## Run the tests that need no server on every sup
 	    -m "not airflow and not rabbitmq and not client and not client_comparison and not deployment and not installations and not kills and not once$$without" --junitxml=$(REPORTS)/python-$$version.xml || exit 1; \
 	done
 
-test-kills: $(DONE) ## Kill builds, runs and 100 exports, cut the power 40 times, run 200 tasks without a reaper of orphans
+test-kills: $(DONE) ## Kill 200 builds and 100 exports, cut the power 40 times, run 200 tasks without a reaper of orphans
 	@PATH="$(TOOLS):$$PATH" $(BIN)/pytest -m kills -s $(PYTEST_ARGUMENTS)
 
 matrix: $(DONE) rabbitmq ## Try exported files on every Airflow from 2.10 on (AIRFLOWS="2.10.5 3.3.2": on these)

@@ -11,7 +11,7 @@ import textwrap
 import time
 
 import pytest
-from support.command_line import ended, start_command
+from support.command_line import start_command
 from support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.once
@@ -50,40 +50,62 @@ EXPORTER = f"""
         export_dags(package, sys.argv[1])
 """
 
-# As much of Airflow as an exported file uses, and a loop that ends when the file "stop" is there, and writes into it
-# how often it has read all files. Neither a half file nor one that does not load is ever excused.
+# A reader ends when the file "stop" is there, and writes into it how often it has read all files. Neither a half file
+# nor one that does not load is ever excused.
 READER = f"""
-    import json, sys
+    import json, os, sys
     from pathlib import Path
-    from types import ModuleType
-
-    class DAG:
-        def __init__(self, **arguments): self.params, self.tasks = {{}}, []
-        def __enter__(self): return self
-        def __exit__(self, *error): pass
-
-    class BaseOperator:
-        def __init__(self, **arguments): pass
-        def set_upstream(self, others): pass
-
-    def add(name, **values):
-        sys.modules[name] = ModuleType(name)
-        vars(sys.modules[name]).update(values)
-
-    add("airflow", __path__=[])
-    add("airflow.sdk", BaseOperator=BaseOperator, DAG=DAG, Param=dict)
     folder, stop = Path(sys.argv[1]), Path(sys.argv[2])
     rounds = 0
     while not stop.exists():
         for file in folder.glob("*.json"):
             json.loads(file.read_text())
-        files = list(folder.glob("*.py"))
-        for file in files:
-            names = {{}}
-            exec(compile(file.read_text(), str(file), "exec"), names)
-            assert (len(names["nodes"]), bool(names["dag"].params)) == ({NODES}, True), file
-        rounds += len(files) == {WORKFLOWS}
+        found = read(folder)
+        assert all(number == {NODES} for number in found.values()), found
+        rounds += len(found) == {WORKFLOWS}
     stop.write_text(str(rounds))
+"""
+
+# As much of Airflow as an exported file uses.
+STUB = """
+    import types
+    from types import ModuleType
+
+    class DAG:
+        def __init__(self, **arguments): self.params, self.tasks = {}, []
+        def __enter__(self): return self
+        def __exit__(self, *error): pass
+
+    class BaseOperator:
+        def __init__(self, **arguments): self.upstreams = []
+        def set_upstream(self, others): self.upstreams += others
+
+    def add(name, **values):
+        sys.modules[name] = ModuleType(name)
+        vars(sys.modules[name]).update(values)
+
+    import sys
+    add("airflow", __path__=[])
+    add("airflow.sdk", BaseOperator=BaseOperator, DAG=DAG, Param=dict)
+
+    def read(folder):
+        found = {}
+        for file in folder.glob("*.py"):
+            names = {}
+            exec(compile(file.read_text(), str(file), "exec"), names)
+            found[file.name] = len(names["nodes"]) if names["dag"].params else 0
+        return found
+"""
+DAG_BAG = """
+    import logging
+    from dkist_processing_core.validation.dag_files import dag_bag
+
+    logging.disable(logging.WARNING)
+
+    def read(folder):
+        bag = dag_bag(folder)
+        assert not bag.import_errors, bag.import_errors
+        return {name: len(dag.tasks) for name, dag in bag.dags.items()}
 """
 
 
@@ -95,17 +117,12 @@ def hidden(folder):
     return [each for each in folder.iterdir() if each.name.startswith(".")]
 
 
-@pytest.mark.parametrize("kills", [10, pytest.param(KILLS, marks=[pytest.mark.kills, pytest.mark.timeout(3600)])])
-def test_killed_exports_leave_no_half_file(tmp_path, kills):
-    """
-    Whoever executes the files meanwhile, in a loop, finds every one whole.
-
-    In the end all are as the manifest says, and an export an hour later removes what the kills have left.
-    """
-    folder, stop = tmp_path / "dags", tmp_path / "stop"
+def kill_exports(folder, reader, *, kills):
+    """Kill exports while a reader reads; return how often that has read all files, and how many kills left a trace."""
     folder.mkdir()
     exporter = textwrap.dedent(EXPORTER)
-    reading = start(textwrap.dedent(READER), folder, stop, stdout=subprocess.DEVNULL)
+    stop = folder.with_name("stop")
+    reading = start(textwrap.dedent(reader) + textwrap.dedent(READER), folder, stop, stdout=subprocess.DEVNULL)
     moments = random.Random(11)
     interrupted = 0
     try:
@@ -115,25 +132,47 @@ def test_killed_exports_leave_no_half_file(tmp_path, kills):
             assert exporting.stdout.readline() == "ready\n", exporting.communicate()[1]
             time.sleep(moments.uniform(0.02, 0.4))
             exporting.send_signal(signal.SIGKILL)
-            ended(exporting).check(status=-signal.SIGKILL, stderr="")
+            _, error = exporting.communicate(timeout=PATIENCE_SECONDS)
+            assert (exporting.returncode, error) == (-signal.SIGKILL, "")
             interrupted += len(hidden(folder)) > len(before)
             assert reading.poll() is None, reading.communicate()[1]
-        ended(start(exporter, folder, 0, 1)).check(stderr="")
+        last = start(exporter, folder, 0, 1)
+        assert last.communicate(timeout=PATIENCE_SECONDS)[1] == ""
     finally:
         stop.touch()
         error = reading.communicate(timeout=PATIENCE_SECONDS)[1]
     assert (reading.returncode, error) == (0, "")
-    rounds = int(stop.read_text())
-    print(f"{kills} exports killed, {interrupted} of them while writing; the whole folder was read {rounds} times")
-    assert rounds > 0
-    if kills == KILLS:
-        assert interrupted > kills / 4
-        assert rounds > kills / 4
+    return int(stop.read_text()), interrupted
+
+
+def assert_is_whole(folder):
+    """All files are as the manifest says, and what the kills have left is removed by an export an hour later."""
     manifest = json.loads((folder / "manifest.json").read_text())
     assert len(manifest["files"]) == WORKFLOWS == len(list(folder.glob("*.py")))
     for each in manifest["files"]:
         assert hashlib.sha256((folder / each["file"]).read_bytes()).hexdigest() == each["sha256"]
     for each in hidden(folder):
         os.utime(each, (0, 0))
-    ended(start(exporter, folder, 1, 1)).check(stderr="")
+    assert start(textwrap.dedent(EXPORTER), folder, 1, 1).communicate(timeout=PATIENCE_SECONDS)[1] == ""
     assert hidden(folder) == []
+
+
+def test_ten_killed_exports_leave_no_half_file(tmp_path):
+    """Whoever executes the files meanwhile, in a loop, finds every one whole."""
+    rounds, _ = kill_exports(tmp_path / "dags", STUB, kills=10)
+    assert rounds > 0
+    assert_is_whole(tmp_path / "dags")
+
+
+@pytest.mark.kills
+@pytest.mark.airflow
+@pytest.mark.timeout(3600)
+def test_a_hundred_killed_exports_never_give_airflow_an_error(tmp_path):
+    """A real Airflow loads the folder, in a loop, and meets neither a half file nor one that it cannot import."""
+    rounds, interrupted = kill_exports(tmp_path / "dags", DAG_BAG, kills=KILLS)
+    print(
+        f"{KILLS} exports killed, {interrupted} of them while writing; Airflow loaded the whole folder {rounds} times"
+    )
+    assert interrupted > KILLS / 4
+    assert rounds > KILLS / 4
+    assert_is_whole(tmp_path / "dags")
