@@ -199,15 +199,17 @@ def test_an_interrupted_build_leaves_nothing_half(ten, tmp_path):
     assert all((each / ".ready").exists() for each in environments(cache))
 
 
-@pytest.mark.once
-def test_a_build_ends_with_the_command_that_has_started_it(ten, tmp_path):
-    """Also if that is killed, so that no installer goes on by itself."""
-    cache = tmp_path / "cache"
-    process = start_build(cache, ten, *RELEASES, "--parallel", "3")
-    wait_until(lambda: environments(cache), "nothing is being built")
+def test_a_build_ends_with_the_command_that_has_started_it(tmp_path):
+    """Also if that is killed, so that no installer goes on by itself; this one would for ten minutes."""
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text("#!/bin/sh\nexec sleep 600\n")
+    uv.chmod(0o755)
+    process = start_build(tmp_path / "cache", tmp_path, RELEASES[0], PATH=f"{uv.parent}:{os.environ['PATH']}")
+    wait_until(lambda: environments(tmp_path / "cache"), "nothing is being built")
     process.kill()
     process.communicate()
-    wait_until(lambda: not with_variable(f"DKIST_ENVIRONMENT_CACHE={cache}\0"), "a process is left")
+    wait_until(lambda: not with_variable(f"DKIST_ENVIRONMENT_CACHE={tmp_path}/cache\0"), "a process is left")
 
 
 def of_a_test(monkeypatch, program):
