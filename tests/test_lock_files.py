@@ -1,8 +1,11 @@
 """Lock files: what a workflow states by the hash of each file, and what is written for an environment."""
 
+import platform
 import shutil
+import sys
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.command_line import run_program
@@ -13,7 +16,8 @@ from support.wheels import make_wheel
 from dkist_processing_core.authoring.constraints import read_constraints
 from dkist_processing_core.common.environment import read_description
 from dkist_processing_core.common.lock_file import for_release
-from dkist_processing_core.exceptions import WorkflowError
+from dkist_processing_core.exceptions import EnvironmentLockError, WorkflowError
+from dkist_processing_core.worker import locking
 
 NAME = "camlock"
 LOCK = """
@@ -112,7 +116,8 @@ def index(core_wheel, tmp_path_factory):
     folder = shutil.copytree(core_wheel, tmp_path_factory.mktemp("index") / "wheels")
     needs = (f"dkist-processing-core=={VERSION}", "spectrograph", "lines; extra == 'asdf'")
     make_wheel(folder, NAME, "1.0", *needs, extras=("frozen", "asdf"))
-    make_wheel(folder, "spectrograph", "2.0")
+    wheel = make_wheel(folder, "spectrograph", "2.0")
+    shutil.copy(wheel, folder / "spectrograph-2.0-cp27-none-any.whl")
     make_wheel(folder, "lines", "1.0")
     return folder
 
@@ -148,6 +153,9 @@ def test_a_lock_rebuilds_the_environment(index, locked, installer, tmp_path):
     described, file = locked
     content = tomllib.loads(file.read_text())
     assert {each["name"] for each in content["packages"]} == {each["name"] for each in described["distributions"]}
+    assert content["requires-python"] == f"=={sys.version_info.major}.{sys.version_info.minor}.*"
+    [wheel] = next(each["wheels"] for each in content["packages"] if each["name"] == "spectrograph")
+    assert "py3-none-any" in str(wheel)  # and not that of another Python
     programs = {} if installer == "uv" else worker_without_uv(tmp_path / "bin", "env")
     done = built(index, tmp_path / "cache", read_constraints(file, workflow="w"), **programs)
     assert "was built, but" not in done.stdout
@@ -266,3 +274,52 @@ def test_what_is_not_on_the_index_any_more_is_not_locked(index, locked, tmp_path
     status, output = write_lock(exchanged, cache, tmp_path / "pylock.toml")
     assert (status, "does not have what is in the environment" in output) == (1, True)
     assert not (tmp_path / "pylock.toml").exists()
+
+
+def of_distribution(**values):
+    """Return what an environment with one distribution says, from an index unless something else is given."""
+    distribution = {"name": "cam", "version": "1.0", "origin": None, "wheel_sha256": None, **values}
+    interpreter = {"version": platform.python_version(), "executable": sys.executable}
+    return {"requirement": "cam[frozen]==1.0", "interpreter": interpreter, "distributions": [distribution]}
+
+
+WHEEL = {"origin": {"url": "file:///nowhere/cam-1.0-py3-none-any.whl"}}
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        (of_distribution(origin={"checkout": {}}), "cam is installed from a checkout, which has no hash.*Release it"),
+        (of_distribution(**WHEEL, wheel_sha256="00"), "the lock has no SHA-256 hash.*Use a package index that states"),
+        (
+            of_distribution(**WHEEL, wheel_sha256="0" * 64),
+            r"cam\[frozen\]==1.0 cannot be built from its lock: .* ends",
+        ),
+        (of_distribution(), "does not have what is in the environment: it took more than 0.01 s"),
+    ],
+    ids=["checkout", "hash", "build", "time"],
+)
+def test_an_environment_that_cannot_be_locked_says_why(tmp_path, monkeypatch, description, message):
+    """With what to do."""
+    monkeypatch.setattr(locking, "SECONDS", 0.01)
+    with pytest.raises(EnvironmentLockError, match=f"(?s){message}"):
+        locking.lock_file(tmp_path, description)
+
+
+def test_the_package_index_is_asked_with_uv(tmp_path, monkeypatch):
+    """Without it, the error says how to get it."""
+    monkeypatch.setattr(locking, "find_uv", lambda _: None)
+    with pytest.raises(EnvironmentLockError, match=r"uv, which asks .* is not on PATH(?s:.*)pip install uv"):
+        locking.lock_file(tmp_path, of_distribution())
+
+
+def test_a_lock_is_toml_without_credentials():
+    """Whatever characters an address has; of a distribution without wheels, the source distribution counts."""
+    file = {"url": "https://me:s3cret@h/c\u00e4m\U0001f52d\x7f.tar.gz", "size": 3, "hashes": {"sha256": "aa"}}
+    package = locking._chosen(Path(), {"name": "cam", "version": "1.0", "marker": "x", "sdist": file})
+    content = tomllib.loads(locking._toml(of_distribution(), {"cam": package}))
+    [cam] = content["packages"]
+    assert cam == {"name": "cam", "version": "1.0", "sdist": {**file, "url": "https://h/c\u00e4m\U0001f52d\x7f.tar.gz"}}
+    direct = {"direct_url": {"url": "https://h/cam.tar.gz"}}
+    pins = [locking._pin(of_distribution(origin=origin)["distributions"][0]) for origin in (None, direct)]
+    assert pins == ["cam==1.0", "cam @ https://h/cam.tar.gz"]
