@@ -235,17 +235,21 @@ def test_a_build_without_an_outcome_has_failed(monkeypatch, end, status):
     assert 0 <= built.seconds <= PATIENCE_SECONDS
 
 
-def test_whoever_stops_waiting_for_builds_ends_them(monkeypatch, tmp_path):
+def test_whoever_stops_waiting_for_builds_ends_them(monkeypatch):
     """What runs is ended, also while it is being started, and what has not begun never does."""
-    of_a_test(
-        monkeypatch,
-        f"open(os.path.join({str(tmp_path)!r}, os.environ['DKIST_REQUIREMENT']), 'w')\n"
-        "if os.environ['DKIST_REQUIREMENT'] != 'quick': time.sleep(600)",
-    )
+    started = []
+
+    def start_program(*arguments, env, **options):
+        started.append(env["DKIST_REQUIREMENT"])
+        return popen(*arguments, env=env, **options)
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start_program)
+    of_a_test(monkeypatch, "if os.environ['DKIST_REQUIREMENT'] != 'quick': time.sleep(600)")
     made = builds.build_all(map(Needed, ("quick", "slow", "never")), {}, parallel=1)
     assert next(made).needed.requirement == "quick"
     made.close()
-    assert not (tmp_path / "never").exists()
+    assert "never" not in started
 
 
 @pytest.mark.kills

@@ -24,7 +24,9 @@ from support.tasks import First
 from support.waiting import PATIENCE_SECONDS
 
 import dkist_processing_core
+from dkist_processing_core.common.environment import read_description
 from dkist_processing_core.common.log_lines import OUTCOME, Line, parse
+from dkist_processing_core.common.metadata import ENVIRONMENT_IDENTITY
 from dkist_processing_core.common.outcome import INCOMPLETE, OUTCOME_VARIABLE, Outcome
 from dkist_processing_core.node import Node
 from dkist_processing_core.rendering.script import node_variables, runnable_script
@@ -114,6 +116,7 @@ def test_the_task_sees_nothing_of_airflow(releases, warm, warm_cache, facts, tmp
     assert str(tmp_path) not in seen["path"]
     assert seen["variables"]["PATH"].startswith(f"{seen['prefix']}/bin:")
     assert "UV_INDEX_STRATEGY" not in seen["variables"]
+    assert seen["variables"][ENVIRONMENT_IDENTITY] == read_description(environments(warm_cache)[0])["identity"]
 
 
 WINDOWS = {
