@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Node"]
 
 BASE_EXTRA = "frozen"
-MAXIMUM_RETRIES = 1_000_000  # Airflow adds tries to it, in 32 bits
-MAXIMUM_RETRY_DELAY = 365 * 86400  # a date that Python does not know ends Airflow's scheduler
+MAXIMUM_RETRIES = 1_000_000  # Airflow adds tries to it, as a 32-bit integer
+MAXIMUM_RETRY_DELAY = 365 * 86400  # a date beyond Python's range crashes Airflow's scheduler
 
 Upstreams = type[TaskBase] | Iterable[type[TaskBase]] | None
 
@@ -128,7 +128,7 @@ class Node:
             self._refuse_what_airflow_does_not_know()
 
     def _refuse_what_airflow_does_not_know(self) -> None:
-        """Raise an error for what Airflow's own operator cannot be told."""
+        """Raise an error for an argument that Airflow's own operator does not support."""
         remedies = {
             "constraints": f"pin the versions in the extra {BASE_EXTRA!r}",
             "requires_python": "make sure that python on the worker's PATH is that Python",

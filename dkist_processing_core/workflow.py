@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Workflow", "dag_name", "workflow_name_from_details"]
 
-MAXIMUM_TAG_LENGTH = 100  # of the column in Airflow's database
+MAXIMUM_TAG_LENGTH = 100  # length of the column in Airflow's database
 SCHEMES = (
     "Name a workflow either by input_data, output_data, category (and detail, tags if wanted), "
     "or by process_category and process_name"
@@ -223,7 +223,7 @@ class Workflow:
         self._nodes_by_name[node.name] = node
 
     def _node_named(self, name: str) -> Node | None:
-        """Return the node of a name; the index keeps `add_node` from searching all nodes, and follows the list."""
+        """Return the node with a name. The index spares `add_node` a search; it is rebuilt if ``nodes`` was changed."""
         if len(self._nodes_by_name) != len(self.nodes):
             self._nodes_by_name = {node.name: node for node in self.nodes}
         return self._nodes_by_name.get(name)

@@ -61,7 +61,7 @@ def execute(text: str, name: str) -> dict[str, Any]:
 
 def make_operator(text: str, /, **workflow: str) -> Any:
     """
-    Return the operator that statements make as the variable ``operator``, in no DAG yet.
+    Return the operator that statements assign to the variable ``operator``; it does not belong to a DAG yet.
 
     Parameters
     ----------

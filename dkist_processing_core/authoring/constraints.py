@@ -25,8 +25,8 @@ def read_constraints(path: str | Path | None, *, workflow: str, task: str | None
     Read a constraints file in the format of ``requirements.txt``, or a ``pylock.toml``; None stands for no constraints.
 
     The result has one requirement a line, sorted, without comments, and with hashes only if it is from a lock file. A
-    file that cannot be read, and a line that is not a requirement with a name and a version, is a `WorkflowError` of
-    this workflow and task.
+    file that cannot be read, and a line that is not a requirement with a name and a version, raise a `WorkflowError`
+    that names this workflow and task.
     """
     if path is None:
         return ""

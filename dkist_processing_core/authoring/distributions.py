@@ -24,7 +24,7 @@ def derived_name(package: str) -> str:
 
 @cache
 def providing_distribution(package: str) -> str | None:
-    """Return the name of the installed distribution that provides a package, as it spells it; None if there is none."""
+    """Return the name, as spelled in its metadata, of the installed distribution that provides a package, or None."""
     place = _place(package)
     if place is None:
         return None
@@ -33,7 +33,7 @@ def providing_distribution(package: str) -> str | None:
 
 
 def _candidates(package: str) -> Iterator[Distribution]:
-    """Yield the installed distributions, first the one with the name by convention, mostly the only one to be read."""
+    """Yield the installed distributions, the one with the conventional name first: usually no other one is read."""
     with suppress(PackageNotFoundError):
         yield distribution(derived_name(package))
     yield from distributions()

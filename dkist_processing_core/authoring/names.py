@@ -27,7 +27,7 @@ MAXIMUM_ID_LENGTH = 250
 
 
 def check_name(kind: str, name: object) -> str:
-    """Return a name if it can be (part of) an Airflow id, else raise `IllegalNameError` for this kind of name."""
+    """Return a name if it can be (part of) an Airflow id, or raise an `IllegalNameError` for this kind of name."""
     if not isinstance(name, str) or not name:
         raise IllegalNameError(
             f"{kind} must be a string of at least one character, not {name!r}", remedy="Give it a name"
@@ -37,12 +37,12 @@ def check_name(kind: str, name: object) -> str:
             f"{kind} {name!r} contains {', '.join(map(repr, illegal))}",
             remedy="Use only ASCII letters, digits, '-', '.' and '_'",
         )
-    # A text alone: a member of an enum has another one for each way in which it is formatted.
+    # A plain string: `str` and `repr` of a member of an enum may differ from its value.
     return _check_length(kind, str.__str__(name), MAXIMUM_ID_LENGTH)
 
 
 def check_requires_python(specifier: object, *, workflow: str) -> str:
-    """Return a version specifier (:pep:`440`) as it is normalized, empty for None, else raise a `WorkflowError`."""
+    """Return a version specifier (:pep:`440`) in normalized form, empty for None, or raise a `WorkflowError`."""
     try:
         return str(SpecifierSet("" if specifier is None else specifier))  # type: ignore[arg-type]
     except (AttributeError, InvalidSpecifier, TypeError):
@@ -114,7 +114,7 @@ def dag_name(workflow_name: str, workflow_version: str) -> str:
 
 
 def as_version(text: str) -> Version | None:
-    """Return a version, None if it is not one (:pep:`440`)."""
+    """Return a text as a version (:pep:`440`); None if it is not one."""
     try:
         return Version(text)
     except InvalidVersion:

@@ -19,12 +19,12 @@ class NodeSpec:
     """One task in a workflow."""
 
     name: str  # of the task class; Airflow's task id
-    task: str  # where the class is, as module:Class
+    task: str  # import path of the class, as module:Class
     upstreams: tuple[str, ...]  # names of the tasks that must have succeeded before, sorted
     queue: str
     pool: str
     extras: tuple[str, ...]  # of the distribution, "frozen" first
-    constraints: str = ""  # on what else is installed, one requirement (PEP 508) a line
+    constraints: str = ""  # on what else is installed, one requirement (PEP 508) per line
     retries: int  # how often Airflow tries again after a failure
     retry_delay_seconds: float
     doc: str  # docstring of the class

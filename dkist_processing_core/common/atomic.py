@@ -19,14 +19,14 @@ __all__ = ["lock", "read", "write_files", "write_text"]
 READABLE = 0o644
 TEMPORARY_SUFFIX = ".part"
 STALE_SECONDS = 3600
-RANDOM_BYTES = 4  # they distinguish two writers of the same file
+RANDOM_BYTES = 4  # so that two writers of one file use different names
 
 
 def write_text(path: Path, text: str) -> Path:
     """
     Write a file as `write_files` does, as UTF-8 with the line ends as they are, and return its path.
 
-    What is there and is no file, such as a device, is not replaced; that is an `OSError`.
+    If the path exists and is not a regular file, such as a device, it is not replaced; this raises an `OSError`.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         raise FileExistsError(errno.EEXIST, "it is not a regular file, so it is not replaced", str(path))
@@ -36,7 +36,7 @@ def write_text(path: Path, text: str) -> Path:
 
 def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     """
-    Write several files, all of them or none, each such that a reader sees the old content or the new, never a part.
+    Write several files, all of them or none. A reader sees the old content of a file or the new one, never a part.
 
     A file that already has its content is not touched. ``contents`` are by paths relative to the folder, which must
     exist. After an `OSError`, existing files are as they were.
@@ -57,7 +57,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold the exclusive lock of a folder, and wait for it; on a file system without locks, go on without."""
+    """Wait for the exclusive lock of a folder, and hold it; on a file system without locks, go on without one."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -109,7 +109,7 @@ def _write_temporary(path: Path, content: bytes) -> str:
     except BaseException as error:
         _remove([name])
         if isinstance(error, OSError):
-            # The name of a temporary file would only confuse.
+            # An error with the name of the temporary file would only confuse.
             raise _error(path, error.errno) from error
         raise
     return name
@@ -139,7 +139,8 @@ def _temporary_name(path: Path) -> str:
 
 
 def _temporary_prefix(path: Path) -> str:
-    # With a dot and no .py at the end, so the DAG processor never takes it for a DAG; names end at 255 characters.
+    # With a dot and no .py at the end, so the DAG processor never takes it for a DAG file. A name has at most 255
+    # characters.
     return f".{path.name[:200]}."
 
 

@@ -49,7 +49,7 @@ def checkout_state(folder: Path) -> CheckoutState:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    # The variables of git would name another repository; and whoever only looks must not write the index.
+    # Variables such as GIT_DIR would select another repository. A query must not write the index.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     done = subprocess.run(  # noqa: S603 - no shell, and arguments of ours
         ["git", "-C", folder, *arguments],  # noqa: S607 - the one on PATH
@@ -77,8 +77,8 @@ def _digest(folder: Path, files: Iterable[Path]) -> str:
 
 
 def _content(file: Path) -> str:
-    """Return the digest of a file; of a folder, which is a repository in another one, that of its Python files."""
+    """Return the digest of a file; for a folder, which is a nested repository, the digest of its Python files."""
     try:
         return _digest(file, _python_files(file)) if file.is_dir() else hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:  # deleted, or not ours to read
+    except OSError as error:  # deleted, or not readable
         return type(error).__name__

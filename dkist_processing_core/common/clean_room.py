@@ -9,23 +9,24 @@ from collections.abc import Iterable, Mapping
 
 __all__ = ["cleaned", "unwanted"]
 
-# Airflow's settings, connections and variables hold secrets, and so do those from which images make its settings,
-# whatever follows in the name, which need not be an identifier (AIRFLOW_CONN_MY-DB). AIRFLOW_CTX_... names the run.
+# Airflow's settings, connections and variables contain secrets. So do the variables from which container images derive
+# its settings (_AIRFLOW_...). The rest of a name need not be an identifier (AIRFLOW_CONN_MY-DB). AIRFLOW_CTX_... names
+# the run.
 AIRFLOW = re.compile(r"AIRFLOW_(?!CTX_)|__?AIRFLOW_")
-# Each would let the worker's own Python decide what a task runs.
+# With any of these, the worker's own Python could decide which code a task runs.
 ENVIRONMENT = frozenset({"VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "__PYVENV_LAUNCHER__"})
-# So would those of Python itself, which have no "_" behind PYTHON, with a few exceptions; what other programs call
-# PYTHON_... is theirs. Those that are kept change neither which code runs nor whether it succeeds.
+# So could the variables of Python itself. With two exceptions they have no "_" after PYTHON; PYTHON_... are variables
+# of other programs. Those that are kept change neither which code runs nor whether it succeeds.
 PYTHON = re.compile(r"PYTHON[A-Z]|PYTHON_(GIL|PRESITE)$")
 PYTHON_KEPT = frozenset({"PYTHONFAULTHANDLER", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "PYTHONUTF8"})
-# What a shell does with each of these, exported functions (BASH_FUNC_...) among them, would change a script of a task.
+# Each of these, exported functions (BASH_FUNC_...) included, changes how a shell executes the script of a task.
 SHELL = re.compile(
     r"BASH_|(BASHOPTS|CDPATH|EXECIGNORE|FUNCNEST|GLOB(IGNORE|SORT)|PIPESTATUS|POSIXLY_CORRECT|SHELLOPTS|TMOUT)$"
 )
 
 
 def unwanted(names: Iterable[str]) -> list[str]:
-    """Return the names whose variables are removed."""
+    """Return those of the names whose variables must be removed."""
     return [name for name in names if _is_unwanted(name)]
 
 

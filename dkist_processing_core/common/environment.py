@@ -28,7 +28,7 @@ SHORT = 12
 
 
 def read_description(environment: Path) -> dict[str, Any]:
-    """Return what an environment says of itself; empty if it was built before there was this file."""
+    """Return the description of an environment; empty if the file is missing, as in old environments, or damaged."""
     file = environment / DESCRIPTION
     try:
         content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # a FIFO would wait
@@ -38,12 +38,12 @@ def read_description(environment: Path) -> dict[str, Any]:
 
 
 def identity_of(description: Mapping[str, Any]) -> str:
-    """Return the digest of all that decides the code in an environment."""
+    """Return the digest of everything that determines the code in an environment."""
     return hashlib.sha256(json.dumps(sorted(identity_rows(description), key=json.dumps)).encode()).hexdigest()
 
 
 def identity_rows(description: Mapping[str, Any]) -> list[list[str | None]]:
-    """Return what decides the code in an environment: of each distribution name, version and digests."""
+    """Return what determines the code in an environment: name, version and digests of each distribution."""
     rows = [
         [each["name"], each["version"], each["files_sha256"], *_sources(each)] for each in _distributions(description)
     ]
@@ -51,7 +51,7 @@ def identity_rows(description: Mapping[str, Any]) -> list[list[str | None]]:
 
 
 def is_consistent(description: Mapping[str, Any]) -> bool:
-    """Return whether the identity that an environment states is that of what it says it contains."""
+    """Return whether the identity in a description is that of the contents that it lists."""
     try:
         return identity_of(description) == str(description["identity"])
     except (AttributeError, KeyError, TypeError):
@@ -59,7 +59,7 @@ def is_consistent(description: Mapping[str, Any]) -> bool:
 
 
 def identity_now(description: Mapping[str, Any]) -> str | None:
-    """Return the identity of an environment, with the checkouts in it as they are now; None if it is not known."""
+    """Return the identity of an environment with its checkouts in their present state; None if it is unknown."""
     is_known = description.get("schema_version") == SCHEMA_VERSION  # workers of a later release may share the cache
     if not (is_known and any(map(_checkout, _distributions(description)))):
         return description.get("identity")
@@ -75,7 +75,7 @@ def identity_now(description: Mapping[str, Any]) -> str | None:
 
 
 def short(identity: str) -> str:
-    """Return as much of an identity as a person can compare."""
+    """Return the beginning of an identity, short enough for a person to compare."""
     return identity[:SHORT]
 
 

@@ -20,7 +20,7 @@ __all__ = ["for_release", "is_lock_file", "locked_requirements"]
 HASH = " --hash="
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"pylock(\.[^.]+)?\.toml")
-# What PEP 751 adds to the variables of markers; a requirement cannot have it.
+# PEP 751 adds these variables to markers; a requirement cannot use them.
 GROUPS = re.compile(r"\b(extras|dependency_groups)\b")
 
 
@@ -33,8 +33,8 @@ def locked_requirements(text: str) -> Iterator[str]:
     """
     Yield each distribution of a lock file as a requirement with hashes, in the format of ``requirements.txt``.
 
-    Of a distribution with wheels, the wheels alone count. `ValueError` if something cannot be locked so: a checkout, a
-    folder, a file without SHA-256, or a choice of extras or dependency groups.
+    If a distribution has wheels, its source archive is left out. A `ValueError` is raised for what such a requirement
+    cannot express: a checkout, a folder, a file without SHA-256, or a choice of extras or dependency groups.
     """
     try:
         content = tomllib.loads(text)
@@ -50,10 +50,10 @@ def locked_requirements(text: str) -> Iterator[str]:
 
 def for_release(requirements: str, name: str, version: str) -> str:
     """
-    Return what a lock states, one requirement a line, for a release of a distribution.
+    Return the requirements of a lock file, one per line, for a release of a distribution.
 
-    The release itself counts if it is in the lock in that version, however it is spelled. In any other version, as in a
-    lock of the release before, it does not.
+    The line of the distribution itself is kept if it has the version of the release, however that is spelled. A line
+    with another version, as in a lock file of an earlier release, is removed.
     """
     if HASH not in requirements:
         return requirements
@@ -66,7 +66,7 @@ def _is_another_version(line: str, name: str, version: str) -> bool:
         return False
     try:
         return Version(str(Requirement(line.partition(HASH)[0]).specifier).removeprefix("==")) != Version(version)
-    except InvalidVersion:  # dev, or an address
+    except InvalidVersion:  # dev, or a URL
         return True
 
 
@@ -84,7 +84,7 @@ def _requirement(package: Mapping[str, Any]) -> str:
         release = f"{name}=={Version(package['version'])}"
     else:
         raise ValueError(f"installs {name} from a checkout or a folder, whose files have no hash")
-    # A space, since a semicolon belongs to an address.
+    # With a space, since a semicolon without one belongs to the URL.
     requirement = Requirement(f"{release} ; {marker}" if marker else release)
     return f"{requirement}{''.join(f'{HASH}sha256:{each}' for each in _hashes(name, files))}"
 

@@ -23,14 +23,14 @@ from typing import NamedTuple
 __all__ = ["MARK_VARIABLE", "OUTCOME", "PIPE_BUFFER", "Line", "Reader", "mark", "marked_lines", "parse", "write_all"]
 
 MARK_VARIABLE = "DKIST_LOG_MARK"
-# The kind of the line in which the worker program tells how the task has ended, see `common.outcome`.
+# The kind of the line in which the worker program reports the outcome of the task, see `common.outcome`.
 OUTCOME = "outcome"
 BEGINNING = "\x1e"
 LINE_BREAK = "\x1f"
 LINE_END = "\n"
 KIND = re.compile(rf"({OUTCOME}|[0-9]{{1,4}})(/[0-9]{{1,20}})?")
-PIPE_BUFFER = 4096  # bytes that a pipe takes at once, and without blocking if it is ready at all (PIPE_BUF on Linux)
-# With the mark, and where each character that is not ASCII takes the ten of "\\U0001f52d", a line is shorter than that.
+PIPE_BUFFER = 4096  # bytes that a pipe that is ready takes in one write, without blocking (PIPE_BUF on Linux)
+# Even with the mark, and with ten bytes for each character that is not ASCII ("\\U0001f52d"), a line is shorter.
 LONGEST_PIECE, LONGEST_OTHER_PIECE = 3900, 390
 
 
@@ -41,8 +41,8 @@ class Line(NamedTuple):
     Attributes
     ----------
     kind
-        Number of the level, or `OUTCOME`; empty for what was merely printed. `parse` leaves ``/`` and a number behind
-        that of a piece.
+        Number of the level, or `OUTCOME`; empty for printed text. For a piece of a record, `parse` keeps ``/`` and the
+        number of the thread.
     text
         The text, with its line breaks.
     """
@@ -52,12 +52,12 @@ class Line(NamedTuple):
 
 
 def mark() -> str | None:
-    """Return the mark that this process uses (``DKIST_LOG_MARK``); None if lines are not to be marked."""
+    """Return the mark that this process uses (``DKIST_LOG_MARK``); None if it does not mark lines."""
     return os.environ.get(MARK_VARIABLE) or None
 
 
 def marked_lines(kind: int | str, text: str, *, mark: str) -> list[str]:
-    """Return a text as one marked line, its end included, or if it is long as several ones."""
+    """Return a text as one marked line with its line end, or as several ones if it is long."""
     text = text.rstrip(LINE_END).replace(LINE_END, LINE_BREAK)
     size = LONGEST_PIECE if text.isascii() else LONGEST_OTHER_PIECE
     if len(text) <= size:
@@ -71,10 +71,10 @@ def marked_lines(kind: int | str, text: str, *, mark: str) -> list[str]:
 
 def parse(line: str, *, mark: str) -> list[Line]:
     """
-    Return what a line of output says: at most one marked line, and before it what was printed without a line end.
+    Split a line of output: at most one marked line, and before it text that was printed without a line end.
 
-    A record begins where its mark is, since the task, its child processes and the worker program write to one pipe and
-    do not know whether the line of another one is complete.
+    A record begins at its mark, wherever that is in the line: the task, its child processes and the worker program
+    write to one pipe, and none of them knows whether the line of another one is complete.
     """
     printed, beginning, rest = line.partition(f"{BEGINNING}{mark}:")
     kind, colon, text = rest.partition(":")
@@ -85,14 +85,14 @@ def parse(line: str, *, mark: str) -> list[Line]:
 
 
 class Reader:
-    """Reads lines of output with one mark, and joins those of a record."""
+    """Reads lines of output with one mark, and joins the pieces of a record."""
 
     def __init__(self, mark: str) -> None:
         self._mark = mark
         self._pieces: dict[str, list[str]] = {}
 
     def read(self, line: str) -> list[Line]:
-        """Return what is complete with this line."""
+        """Return the lines and records that are complete with this line."""
         complete = []
         for kind, text in parse(line, mark=self._mark):
             if "/" not in kind:
@@ -106,13 +106,13 @@ class Reader:
         return complete
 
     def rest(self) -> list[Line]:
-        """Return the records whose end never came, since a process was killed while it wrote them."""
+        """Return the records that are incomplete because a process was killed while it wrote them."""
         pieces, self._pieces = self._pieces, {}
         return [Line(kind.partition("/")[0], "".join(texts)) for kind, texts in pieces.items()]
 
 
 def write_all(descriptor: int, data: bytes, *, milliseconds: int) -> None:
-    """Write to a pipe that may be closed, or full, at its other end; give up if it takes nothing for that time."""
+    """Write to a pipe whose reader may be gone or slow; give up if the pipe takes nothing for that time."""
     target = select.poll()
     target.register(descriptor, select.POLLOUT)
     with suppress(OSError):

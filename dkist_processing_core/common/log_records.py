@@ -26,7 +26,7 @@ _current = _Current()
 
 
 class _Hook:
-    """The method that is wrapped, and who listens."""
+    """The methods that are wrapped, and the listeners."""
 
     changing = threading.Lock()
     listeners: tuple[Listener, ...] = ()
@@ -36,7 +36,7 @@ class _Hook:
 
 
 def current_level() -> int | None:
-    """Return the level of the record that handlers write at this moment in this thread; None if there is none."""
+    """Return the level of the record that the handlers of this thread are writing; None if there is none."""
     return _current.level
 
 
@@ -64,7 +64,7 @@ def listen(listener: Listener) -> Callable[[], None]:
     def stop() -> None:
         with _Hook.changing:
             _Hook.listeners = tuple(each for each in _Hook.listeners if each is not listener)
-            # Unless somebody else has wrapped the method in turn.
+            # Unless other code has wrapped the method in turn.
             if not _Hook.listeners and logging.Logger.callHandlers is _call_handlers_and_listeners:
                 logging.Logger.callHandlers = _Hook.call_handlers  # type: ignore[method-assign]
                 _Hook.is_installed = False
@@ -74,10 +74,10 @@ def listen(listener: Listener) -> Callable[[], None]:
 
 def keep_level_of_each_handler() -> None:
     """
-    Let `current_level` also know a record that a handler gets from elsewhere than from a logger.
+    Make `current_level` work for a record, too, that a handler does not get from a logger.
 
-    A `logging.handlers.QueueListener` hands on the records of other threads and processes, and a
-    `logging.handlers.MemoryHandler` earlier records when a later one is logged.
+    A `logging.handlers.QueueListener` passes on the records of other threads and processes. A
+    `logging.handlers.MemoryHandler` passes on earlier records when a later one is logged.
     """
     if logging.Handler.handle is not _handle_at_its_level:
         _Hook.handle = staticmethod(logging.Handler.handle)

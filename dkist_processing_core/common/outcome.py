@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 __all__ = ["INCOMPLETE", "OUTCOME_VARIABLE", "Outcome", "judged"]
 
 OUTCOME_VARIABLE = "DKIST_OUTCOME"
-INCOMPLETE = 70  # EX_SOFTWARE of sysexits.h: a process ended with 0 before its task was complete
+INCOMPLETE = 70  # EX_SOFTWARE of sysexits.h: the process exited with 0 before its task was complete
 SIGNALLED = 128  # what a shell adds to the number of a signal
 LONGEST_SUMMARY = 1000
 
@@ -29,13 +29,13 @@ class Outcome(NamedTuple):
     summary
         The error in one line, such as ``ValueError: the flat is missing``; None if there is none.
     error
-        The last lines of the error, for a message.
+        The last lines of the traceback, for the failure message.
     exit_status
         Exit status of the task; only the worker program knows it.
     trace_id, transaction_id
         Ids of the trace and of the transaction, or root span, with telemetry.
     environment_identity
-        What the environment that it ran in contained, as a digest; only the worker program knows it.
+        Identity of the environment of the task, a digest of its contents; only the worker program knows it.
     """
 
     state: str
@@ -58,15 +58,15 @@ class Outcome(NamedTuple):
     @classmethod
     def from_json(cls, text: str) -> "Outcome":
         """
-        Return the outcome that a text says, whichever release has written it.
+        Parse an outcome, whichever release has written it.
 
-        A lone surrogate in it, as Python has for a byte in a file name that is no UTF-8, is escaped: Airflow 3 ends a
-        task that raises an exception with one before it calls back.
+        A lone surrogate, which Python uses for a byte of a file name that is not UTF-8, is escaped: if the text of an
+        exception contains one, Airflow 3 ends the task without calling its failure callback.
 
         Raises
         ------
         ValueError
-            If the text says none.
+            If the text is not an outcome.
         """
         try:
             values = json.loads(text)
@@ -81,16 +81,16 @@ def _encodable(value: Any) -> Any:
 
 def judged(written: Outcome | None, status: int, *, grace_seconds: int | None = None) -> Outcome:
     """
-    Return how a task has ended, by what it has written and its exit status, of which neither alone is proof.
+    Decide how a task has ended from the outcome that it wrote and its exit status, since neither alone is proof.
 
     Parameters
     ----------
     written
-        What the task has written, None if that is nothing.
+        The outcome that the task wrote; None if it wrote none.
     status
         Exit status of its process.
     grace_seconds
-        The time that it had to end and has exceeded, if it was killed for that.
+        The time that it had to end, if it was killed because it exceeded that.
     """
     if written and written.is_success == (status == 0):
         return written._replace(exit_status=status)

@@ -30,10 +30,10 @@ def run_program(
     on_line: Callable[[str], object] | None = None,
 ) -> tuple[int, str]:
     """
-    Run a program in a session of its own, and return its exit status and all that it printed.
+    Run a program in a session of its own, and return its exit status and its output.
 
-    It is given no environment variables but these. ``on_line`` is called with each line as soon as it is printed.
-    Whatever happens, the program, its descendants and its process group are ended before this returns.
+    The program gets only the variables in ``environment``. ``on_line`` is called with each line as soon as it is
+    printed. Whatever happens, the program, its descendants and its process group are ended before this returns.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def run_program(
     import tempfile
 
     deadline = time.monotonic() + seconds
-    # A file, not a pipe: a daemon that the program leaves behind would keep a pipe open, and this waiting.
+    # A file, not a pipe: a daemon that the program leaves behind would keep a pipe open, and this function waiting.
     with tempfile.NamedTemporaryFile(prefix="dkist-output-") as written, Path(written.name).open("rb") as output:
         process = subprocess.Popen(  # noqa: S603 - callers start programs of their own
             [os.fspath(word) for word in command],
@@ -74,7 +74,7 @@ def run_program(
 
 def end(*processes: subprocess.Popen[Any]) -> None:
     """
-    End programs and everything that they have started: with SIGTERM, and after a while, or a Ctrl-C, with SIGKILL.
+    End programs and their descendants with SIGTERM; after a while, or after a Ctrl-C, with SIGKILL.
 
     Each program must have been started in a session of its own.
     """
@@ -96,7 +96,7 @@ def send_signal(number: int, *pids: int) -> set[int]:
     """Send a signal to processes and all their descendants, and return them."""
     members: set[int] = set()
     try:
-        # What is stopped starts nothing that would be missed.
+        # Stop them first: a stopped process starts no child that would be missed.
         while new := family(*pids, *members) - members:
             members |= new
             _kill(signal.SIGSTOP, new)
@@ -113,7 +113,7 @@ def _kill(number: int, pids: Iterable[int]) -> None:
 
 
 def family(*pids: int) -> set[int]:
-    """Return processes and all their descendants, which may be in sessions of their own, as long as they run."""
+    """Return those of the processes and their descendants that are running; these may be in sessions of their own."""
     known = parents()
     found = set(pids) & known.keys()
     while more := {child for child, parent in known.items() if parent in found} - found:
@@ -122,13 +122,13 @@ def family(*pids: int) -> set[int]:
 
 
 def parents() -> dict[int, int]:
-    """Return the parent of each process that has not ended, from /proc; nothing where there is no /proc."""
+    """Return the parent of each process that has not ended, from /proc; an empty mapping where there is no /proc."""
     found = {}
     for file in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError):
-            # The name of the program comes second, in parentheses, and may itself hold spaces and parentheses.
+            # The name of the program comes second, in parentheses, and may itself contain spaces and parentheses.
             state, parent, *rest = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            # A process also looks like one that has ended if its first thread has, and others run.
+            # A process also looks like a zombie if its first thread has ended while other threads run.
             if state != "Z" or int(rest[THREADS]) > 1:
                 found[int(file.parent.name)] = int(parent)
     return found

@@ -13,19 +13,19 @@ __all__ = ["REDACTED", "is_secret_name", "redact_urls", "redactor", "without_cre
 
 REDACTED = "<redacted>"
 SECRET_NAME = re.compile("pass|secret|token|credential|api_?key|access_key|private_key", re.IGNORECASE)
-# The user information of a URL (RFC 3986, 3.2.1). People do not always percent-encode a password, so an "@" or "/" may
-# be part of it; the last "@" before white space or a quote ends it. What is matched is all until there, with an "@" or
-# not, so that a long list of URLs is read once.
+# The user information of a URL (RFC 3986, 3.2.1). People do not always percent-encode a password, so it may contain "@"
+# or "/"; the last "@" before white space or a quote ends it. The pattern matches all up to there, with an "@" or not,
+# so that a long list of URLs is scanned once.
 URL = re.compile(r"""(?:(?<=://)|(?<=:\\/\\/))[^\s"'<>]+""")
 # The same in a URL that is percent-encoded as a whole, as in the query of another one.
 ENCODED_URL = re.compile(r"""(?:(?<=%3A//)|(?<=%3A%2F%2F))[^\s"'<>&]+""", re.IGNORECASE)
 ONLY_URL = re.compile("(?<=://).+", re.DOTALL)
-# A program that takes a part of a password for a port or a path shows that part alone.
+# A program that mistakes a part of a password for a port or a path prints only that part.
 ENDS_OF_PARTS = re.compile("[/@:?#]")
-# A secret is no part of a word; what is escaped before it, or sets its colour, does not belong to it.
+# A secret is not part of a longer word; an escape sequence before it, such as a colour code, does not count as a word.
 BEGINNING, END = r"(?:(?<![^\W_])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=[\[;\d]\dm))", r"(?![^\W_])"
 LETTERS_AND_DIGITS = re.compile("[A-Za-z0-9]+")
-SHORTEST = 4  # what is shorter is no secret, and replacing it would leave no text legible
+SHORTEST = 4  # replacing anything shorter would make most texts illegible
 
 
 def is_secret_name(name: str) -> bool:
@@ -35,18 +35,20 @@ def is_secret_name(name: str) -> bool:
 
 def redact_urls(text: str) -> str:
     """
-    Return a text with the user name and password of each URL in it replaced.
+    Replace the user name and password of each URL in a text.
 
-    So are those of URLs in the variables of this process, wherever they occur, in part too.
+    User names and passwords of URLs in the environment variables of this process are replaced wherever they occur, also
+    in part.
     """
     return redactor()(text)
 
 
 def redactor(variables: Mapping[str, str] = os.environ) -> Callable[[str], str]:
-    """Return `redact_urls` for many texts: the variables, by default those of this process, are looked at once."""
+    """Return `redact_urls` for many texts; it reads the variables, by default those of this process, only once."""
     known = sorted({each for name, value in variables.items() for each in _secrets(name, value)}, key=len, reverse=True)
     pattern = re.compile(rf"{BEGINNING}(?:{'|'.join(map(_in_any_form, known))}){END}") if known else None
-    # Every form of a secret has its letters and digits as they are, and to look for some of them takes much less time.
+    # Every form of a secret contains its letters and digits unchanged. A search for the longest run of them is much
+    # faster.
     parts = {max(LETTERS_AND_DIGITS.findall(each), key=len, default="") for each in known}
 
     def redact(text: str) -> str:
@@ -65,18 +67,18 @@ def _redact_user_info(at: str, url: re.Match[str]) -> str:
 
 
 def _secrets(name: str, value: str) -> Iterator[str]:
-    """Yield what is secret in the URLs of a variable, and the parts of it."""
+    """Yield the secrets in the URLs of a variable, and their parts."""
     if "@" not in value:
         return
     from urllib.parse import unquote
 
-    if name.lower().endswith("proxy") and "://" not in value:  # programs do without the scheme
+    if name.lower().endswith("proxy") and "://" not in value:  # the scheme is optional in these
         value = f"://{value}"
-    # A value that is one URL may have white space and quotes in its password as well.
+    # If the value is a single URL, its password may also contain white space and quotes.
     urls = (ONLY_URL if value.count("://") == 1 else URL).findall(value)
     for user_info, _, _ in (each.rpartition("@") for each in urls):
         user, _, password = user_info.partition(":")
-        # A name is replaced where it does not look like a word; a token may be in its place.
+        # A user name without a password, or with special characters, may be a token.
         names = [user] if not password or user != _encoded(unquote(user)) or user != unquote(user) else []
         for form in {form for each in (password, *names) for form in (each, unquote(each))}:
             yield from (each for each in (form, *ENDS_OF_PARTS.split(form)) if len(each) >= SHORTEST)
@@ -96,12 +98,12 @@ def _special(character: str) -> str:
 
 
 def _encoded(text: str) -> str:
-    """Return a text percent-encoded; a byte in a variable that is no UTF-8 is a surrogate in Python."""
+    """Return a text percent-encoded; Python has a surrogate for each byte of a variable that is not UTF-8."""
     from urllib.parse import quote
 
     return quote(text, safe="", errors="surrogateescape")
 
 
 def without_credentials(text: str) -> str:
-    """Return a text without user name and password in its URLs: another password does not make another address."""
+    """Remove user name and password from the URLs in a text, so that addresses with different passwords are equal."""
     return URL.sub(lambda url: url[0].rpartition("@")[2], text)

@@ -18,12 +18,12 @@ FALSE_WORDS = frozenset({"0", "off", "f", "false", "n", "no"})
 
 
 def is_true(text: str) -> bool:
-    """Tell whether a text means yes, by the words that pydantic takes for true."""
+    """Tell whether a text is one of the words that pydantic reads as true."""
     return text.strip().lower() in TRUE_WORDS
 
 
 def build_version() -> str:
-    """Return the version that workflows have unless they say otherwise (``BUILD_VERSION``, else ``dev``)."""
+    """Return the version of workflows that do not state one (``BUILD_VERSION``, else ``dev``)."""
     return os.environ.get("BUILD_VERSION") or DEFAULT_BUILD_VERSION
 
 
@@ -36,18 +36,18 @@ def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
     variables = os.environ if environment is None else environment
     if configured := variables.get("DKIST_ENVIRONMENT_CACHE"):
         return Path(configured)
-    # It does not raise where there is no home, and gives a relative path, which `worker.cache` refuses.
+    # Without a home folder it does not raise but returns a relative path, which `worker.cache` refuses.
     caches = variables.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
     return Path(caches, "dkist-processing-core", "environments")
 
 
 def log_level() -> str:
-    """Return the level from which on a task's log records are shown (``DKIST_LOG_LEVEL``, else ``INFO``)."""
+    """Return the lowest level of the log records of a task that are shown (``DKIST_LOG_LEVEL``, else ``INFO``)."""
     return (os.environ.get("DKIST_LOG_LEVEL") or DEFAULT_LOG_LEVEL).strip().upper()
 
 
 def isb_enabled() -> bool:
-    """Tell whether there is an interservice bus: yes, unless ``DKIST_ISB_ENABLED`` says no."""
+    """Tell whether there is an interservice bus: yes, unless ``DKIST_ISB_ENABLED`` is false."""
     return os.environ.get("DKIST_ISB_ENABLED", "").strip().lower() not in FALSE_WORDS
 
 

@@ -16,10 +16,10 @@ __all__ = ["Doubles", "activate", "active"]
 
 
 class Doubles(NamedTuple):
-    """The test doubles of what a process talks to."""
+    """The test doubles of the services that a process communicates with."""
 
     start_telemetry: Callable[[TaskMetadata], Any]  # returns the back end that records a task
-    deliver: Callable[[Any], object]  # takes a message in place of the broker, or raises why it cannot be published
+    deliver: Callable[[Any], object]  # takes a message in place of the broker, or raises the error
     spool_folder: Path
 
 
@@ -28,7 +28,7 @@ class _State:
 
 
 def active() -> Doubles | None:
-    """Return the doubles to use, None outside of the test mode."""
+    """Return the doubles to use; None outside of the test mode."""
     return _State.active
 
 

@@ -21,9 +21,9 @@ LONGEST_END_SECONDS = 3600.0
 
 def end_seconds(share: float = 1.0) -> float:
     """
-    Return how long the end of a task may wait for what is left to be sent, or a share of it (``DKIST_END_SECONDS``).
+    Return how long the end of a task may wait until all data is sent (``DKIST_END_SECONDS``), or a share of that time.
 
-    A value that cannot be used is logged, and the default of 3 s holds.
+    An invalid value is logged, and the default of 3 s is used.
     """
     text = os.environ.get("DKIST_END_SECONDS")
     return share * (_seconds(text) if text else DEFAULT_END_SECONDS)
@@ -48,10 +48,10 @@ def _seconds(text: str) -> float:
 
 def run_within(seconds: float, functions: Mapping[str, Callable[[], object]]) -> None:
     """
-    Call functions at the same time, and return when they have returned, or after a limit.
+    Call functions in parallel, and return when they have returned, or after a time limit.
 
-    The functions are by the names that warnings use. One that has not returned by then is left behind in a daemon
-    thread. What a function raises is logged as a warning.
+    The keys are the names of the functions in warnings. A function that has not returned in time is left behind in a
+    daemon thread. An exception of a function is logged as a warning.
     """
 
     def call(name: str, function: Callable[[], object]) -> None:
