@@ -22,7 +22,7 @@ def main() -> int:
         sys.stderr.write(f"{MissingExtraError('The command line', extra='build')}\n")
         return FAILED
     for stream in (sys.stdout, sys.stderr):
-        # The error of a task may have characters that the terminal, such as one of Latin-1, cannot show.
+        # The error of a task may contain characters that the terminal cannot show, such as one with Latin-1.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     from dkist_processing_core.cli.root import root

@@ -42,7 +42,7 @@ archive_option = click.option(
 
 
 def connected(address: str | None) -> "AirflowApi | None":
-    """Return a client of the API at an address, if there is one."""
+    """Return a client of Airflow's API at an address; None without an address."""
     if not address:
         return None
     from dkist_processing_core.deployment.airflow_api import AirflowApi

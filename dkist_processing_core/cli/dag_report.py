@@ -22,7 +22,7 @@ __all__ = ["left_behind", "print_report", "report"]
 
 
 def report(release: "Release", state: str, reasons: Iterable[str] = ()) -> dict[str, Any]:
-    """Return what was, or would be, done with a release, and why not."""
+    """Return the report on one release: what was or would be done, or the reasons against it."""
     return {
         "releases": list(release.names),
         "dag_ids": release.dag_ids,
@@ -33,7 +33,7 @@ def report(release: "Release", state: str, reasons: Iterable[str] = ()) -> dict[
 
 
 def left_behind(release: "Release", remaining: "Deployed", owned: "Artifacts") -> dict[str, Any]:
-    """Return what belongs to a release outside of the folder, and whether anything else still needs it."""
+    """Return the environments and wheels of a release, and for each whether another release still needs it."""
     from dkist_processing_core.deployment.artifacts import normalized
 
     needed = {each.path for each in owned.environments_of(remaining.files)}
@@ -60,7 +60,7 @@ def left_behind(release: "Release", remaining: "Deployed", owned: "Artifacts") -
 
 
 def print_report(report: dict[str, Any], release: "Release", dags: Path, archive: Path) -> None:
-    """Print what was, or would be, done with one release."""
+    """Print the report on one release."""
     lines = []
     if report["state"] == "refused":
         if "would_be_paused" in report:

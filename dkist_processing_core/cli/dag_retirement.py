@@ -101,7 +101,7 @@ def retire(  # noqa: PLR0913 - one for each option
         if not is_json:
             print_report(said, release, dags, place)
         done.append(said)
-        if not is_answered:  # each further question may take as long as a time-out
+        if not is_answered:  # each further request may take as long as a time-out
             break
     if is_json:
         click.echo(json.dumps(done, indent=2))
@@ -181,7 +181,7 @@ def _chosen(names: Iterable[str], found: "Deployed") -> "list[Release]":
         if matches and (others := [each for each in matches[0].names if each not in names]):
             raise click.UsageError(f"a file of {name} also contains workflows of {', '.join(others)}; name it as well.")
         chosen += matches or parts
-    # The largest first: what is a part of another one goes with that.
+    # The largest first, so that a part of another choice is dropped.
     kept: list[Release] = []
     for each in sorted(chosen, key=lambda each: -len(each.files)):
         if not any({file.path for file in each.files} <= {file.path for file in other.files} for other in kept):

@@ -81,7 +81,7 @@ def lock(name: str, output: Path, folder: Path | None) -> None:
     from dkist_processing_core.worker.locking import lock_file
 
     target = output.resolve()
-    if not target.parent.is_dir() or (target.exists() and not target.is_file()):  # before what takes a minute
+    if not target.parent.is_dir() or (target.exists() and not target.is_file()):  # before the lock, which is slow
         raise click.BadParameter(f"{output} must be a file in a folder that exists.", param_hint="--output")
     environment = by_name(name, collector.environments(folder), folder)
     _, description = _described(environment.name, folder)
@@ -155,7 +155,7 @@ def verify(context: click.Context, names: tuple[str, ...], is_all: bool, folder:
 
 
 def _verify(environment: collector.Environment, position: str) -> bool:
-    """Verify an environment and print the result; return whether it is as it was installed."""
+    """Verify an environment and print the result; return whether it is unchanged since installation."""
     from dkist_processing_core.worker.verification import verify as verify_environment
 
     name = label(environment)
@@ -204,7 +204,7 @@ def _read(path: Path) -> object:
 
 
 def _checked(name: str, description: object) -> dict[str, Any]:
-    """Return a description that this release knows, and whose identity is that of its content."""
+    """Return a description if this release supports its schema and its identity matches its content."""
     if not isinstance(description, dict) or "schema_version" not in description:
         raise EnvironmentDescriptionError(f"{name} does not describe an environment", remedy="Name an environment.json")
     if (version := description["schema_version"]) != SCHEMA_VERSION:

@@ -27,7 +27,7 @@ folder_option = click.option(
 
 
 def by_name(name: str, known: list[collector.Environment], folder: Path | None) -> collector.Environment:
-    """Return the environment with a name, or with the only name that begins so; else `click.UsageError`."""
+    """Return the environment with this name, or the only one whose name begins so, or raise a `click.UsageError`."""
     if not name:
         raise click.UsageError("the name of an environment is empty.")
     found = [each for each in known if each.name.startswith(name)]
@@ -47,13 +47,13 @@ def by_name(name: str, known: list[collector.Environment], folder: Path | None) 
 
 
 def label(environment: collector.Environment) -> str:
-    """Return as much of the name as tells environments apart: the release, and the beginning of the hash."""
+    """Return a short name that distinguishes environments: the release, and the beginning of the hash."""
     release, _, digest = environment.name.rpartition("-")
     return f"{release}-{digest[:12]}"
 
 
 def name_strangers(folder: Path | None) -> None:
-    """Name what is in the folder of the environments without being one; it is never removed."""
+    """Print the names in the cache that are not environments; these are never removed."""
     found = collector.strangers(folder)
     for each in found[:NAMED]:
         click.echo(f"not built by this program, ignored: {each}", err=True)

@@ -33,7 +33,7 @@ class Limit(click.ParamType):  # type: ignore[type-arg]
         self.parse = parse
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
-        """Return what the text stands for."""
+        """Return the value of the text."""
         try:
             return self.parse(str(value))
         except ConfigurationError as error:

@@ -25,7 +25,7 @@ __all__ = ["messages"]
 BUSY_SECONDS = 60
 AGE_WIDTH, NAME_WIDTH = 11, 58
 LONGEST_SUMMARY = 1000
-COMPARED = 1000  # names among which the closest one is looked for
+COMPARED = 1000  # number of names that are searched for the closest one
 
 folder_option = click.option(
     "--spool",
@@ -172,7 +172,7 @@ def _contents(folder: Path | None) -> tuple[Path, Contents]:
 
 
 def _name_foreign(folder: Path, found: Contents) -> None:
-    """Tell what in the folder is left alone."""
+    """Print the names in the folder that are not messages; they are ignored."""
     if found.foreign_count:
         names = ", ".join(map(ascii, found.foreign)) + (", ..." if found.foreign_count > len(found.foreign) else "")
         click.echo(
@@ -240,7 +240,7 @@ def _line(text: str) -> str:
 
 
 def _moment(timestamp: int) -> str:
-    """Return when something happened; empty for a number that is not a time in our calendar."""
+    """Return a time as text; empty for a number that is not a valid time."""
     try:
         return f" at {datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S} UTC" if timestamp else ""
     except (ValueError, OverflowError, OSError):

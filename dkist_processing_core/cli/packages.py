@@ -32,8 +32,8 @@ def imported(name: str) -> ModuleType:
     """
     Import a package by its dotted name: an installed one, or else one in the current folder.
 
-    What its modules print goes to the standard error stream. `click.UsageError` if there is no package of that name;
-    `WorkflowValidationError` if it cannot be imported, with the last line of the package that ran.
+    The output of its modules goes to the standard error stream. A `click.UsageError` is raised if there is no package
+    of that name, and a `WorkflowValidationError`, with the last line of the package that ran, if it cannot be imported.
     """
     from dkist_processing_core.validation.discovery import import_fault
     from dkist_processing_core.validation.report import Report
@@ -58,7 +58,7 @@ def _is_dotted_name(text: str) -> bool:
 
 
 def _as_name(text: str) -> str:
-    """Return the dotted name that was probably meant by a path."""
+    """Return the dotted name that a path probably stands for."""
     text = text.partition(":")[0]
     path = Path(text).resolve()
     if path.suffix == ".py" and path.is_file():

@@ -14,7 +14,7 @@ from dkist_processing_core.common.settings import isb_enabled
 
 __all__ = ["reconcile"]
 
-MOST_HOURS = 6 * 24  # what is reported is recorded for a week
+MOST_HOURS = 6 * 24  # the records of reported failures are kept for a week
 BUSY_SECONDS = 60
 
 
@@ -55,7 +55,7 @@ def reconcile(address: str, hours: float, settle: float, dry_run: bool) -> None:
         message = message_of(failure)
         if not dry_run:
             try:
-                # Each on its own would wait for a bus that is down.
+                # Sent one by one, each of them would wait if the bus is down.
                 spool.write(message.envelope())
             except OSError as error:
                 raise click.ClickException(

@@ -123,7 +123,7 @@ def run(context: click.Context, /, workflow: str, is_json: bool, dry_run: bool, 
 
         show_log_records()
     if is_json:
-        # What a task prints in this process is not to stand between the events.
+        # The output of a task in this process must not mix with the events.
         output = sys.stdout
         with contextlib.redirect_stdout(sys.stderr) if is_here else contextlib.nullcontext():
             result = run_workflow(spec, executor=executor, listener=lambda event: _print(event, output), **options)
@@ -137,7 +137,7 @@ def run(context: click.Context, /, workflow: str, is_json: bool, dry_run: bool, 
 
 
 def _prefer_current_folder(workflow: str) -> None:
-    """Let a package in the current folder be the one that runs, even if another copy of it is installed."""
+    """Prefer a package in the current folder to an installed copy of it."""
     top_level = workflow.partition(":")[0].partition(".")[0]
     with contextlib.suppress(OSError):  # the folder may be gone
         folder = Path.cwd()
@@ -146,7 +146,7 @@ def _prefer_current_folder(workflow: str) -> None:
 
 
 def _choose_checkout() -> None:
-    """Let the version dev, which is no release, be that of the current folder, unless another one is chosen."""
+    """For the version dev, which is not a release, use the checkout in the current folder unless another one is set."""
     if os.environ.get("DKIST_DEV_PROJECT"):
         return
     if not Path("pyproject.toml").is_file():

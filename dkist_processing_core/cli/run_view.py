@@ -52,7 +52,7 @@ def show_plan(spec: WorkflowSpec, tasks: Sequence[str]) -> None:
 def show_result(result: "RunResult") -> None:
     """Show how a run has ended: the errors of its tasks, where their logs are, and what to do next."""
     for task in result.tasks.values():
-        if task.state != "failed" or result.is_success:  # it was left out when the run was taken up again
+        if task.state != "failed" or result.is_success:  # it was skipped when the run was resumed
             continue
         last = task.tries[-1]
         log = result.folder / last.log
@@ -124,7 +124,7 @@ class PlainView:
 
 
 class LiveView:
-    """A table of the tasks that is drawn anew while they run."""
+    """A table of the tasks that is redrawn while they run."""
 
     def __init__(self, spec: WorkflowSpec) -> None:
         from rich.console import Console
@@ -145,7 +145,7 @@ class LiveView:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the last state of the table."""
+        """Leave the table in its last state."""
         self._live.stop()
 
     def __call__(self, event: Mapping[str, Any]) -> None:
@@ -184,7 +184,7 @@ class LiveView:
         return shown
 
     def _most_telling(self, tasks: "list[TaskState]", room: int) -> "list[TaskState]":
-        """Return those tasks that there is room for: what runs and what has failed first, then what has ended last."""
+        """Return the tasks that fit: running and failed ones first, then interrupted and succeeded ones."""
         order = {"running": 0, "failed": 1, "up_for_retry": 1, "interrupted": 2, "success": 3}
         ranked = sorted(enumerate(tasks), key=lambda each: (order.get(each[1].state, 4), -each[0]))
         return [task for _, task in sorted(ranked[:room], key=lambda each: each[0])]

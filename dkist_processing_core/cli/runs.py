@@ -23,18 +23,18 @@ __all__ = ["runs"]
 
 @click.group()
 def runs() -> None:
-    """Look at, and remove, what was run on this machine."""
+    """List, show, report and remove the runs on this machine."""
 
 
 def _chosen(beginning: str, *, takes_latest: bool = False) -> Path:
-    """Return the run with a name, or with the only name that begins so; the latest of several, which is then named."""
+    """Return the only run whose name begins so; if wanted, the latest of several, whose name is then printed."""
     from dkist_processing_core.local.runs import folders
 
     found = folders()
-    # A number is whole: "flow-1" is not the beginning of a run of the recipe run 11.
+    # A number must match as a whole: "flow-1" does not match a run of the recipe run 11.
     end = r"(?!\d)" if beginning[-1:].isdigit() else ""
     matches = [each for each in found if beginning and re.match(re.escape(beginning) + end, each.name)]
-    if takes_latest and len(matches) > 1:  # they are sorted so
+    if takes_latest and len(matches) > 1:  # the latest is the first
         click.echo(f"{len(matches)} runs begin with {beginning!r}; this is the latest, {matches[0].name}.", err=True)
     elif len(matches) != 1:
         names = [each.name for each in matches or found]

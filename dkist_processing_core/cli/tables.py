@@ -26,7 +26,7 @@ COLOURED = re.compile(
     r"^(?:(?P<red>(?:Error:|fault \d+:|failed  ))|(?P<yellow>(?:Warning:|warning \d+:|warning  ))|(?P<green>ok  ))"
 )
 UNLIMITED = 1_000_000
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but the line break and the tabulator
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all except the line break and the tab
 
 
 def age(moment: datetime) -> str:
@@ -39,7 +39,7 @@ def age(moment: datetime) -> str:
 
 
 def named(folder: Path) -> str:
-    """Return a folder in which there is nothing, for a sentence; one that does not exist may be a mistake."""
+    """Return a folder for a message that it contains nothing; say so if it does not exist, which may be a mistake."""
     return str(folder) if folder.exists() else f"{folder}, which does not exist"
 
 
@@ -84,7 +84,7 @@ def progress(what: str) -> AbstractContextManager[object]:
 
 
 def plain(text: str) -> str:
-    """Return a text of a task without control characters, which would control the terminal."""
+    """Return a text of a task without control characters, since the terminal would act on them."""
     return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 

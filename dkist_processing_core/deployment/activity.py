@@ -17,14 +17,15 @@ __all__ = ["Activity", "activities", "look", "reasons"]
 
 ACTIVE = ("queued", "running")
 REQUESTS_AT_ONCE = 4
-NEWEST = 2000  # runs that are looked through before DAGs are asked for one by one
-# After a run has failed, the DAG processor calls back by the DAG file, which reports the tasks that were killed.
+NEWEST = 2000  # runs that are read before Airflow is asked for the last run of each remaining DAG
+# After a run has failed, the DAG processor calls the callback in the DAG file, which reports the tasks that were
+# killed.
 CALLBACK_TIME = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Activity:
-    """What Airflow knows of one DAG; if it does not know it, there are no runs."""
+    """The activity of one DAG according to Airflow; without runs if Airflow does not know the DAG."""
 
     dag_id: str
     is_known: bool = False
@@ -34,13 +35,13 @@ class Activity:
 
     @property
     def last(self) -> datetime | None:
-        """When a run of it was last active: now, if one is running, or the end of the last one."""
+        """The last start of an active run, or the end of the last run that has ended, whichever is later."""
         moments = [_moment(each.get("start_date")) for each in self.active]
         return max(filter(None, (*moments, _moment((self.last_ended or {}).get("end_date")))), default=None)
 
 
 def look(api: AirflowApi, dag_id: str) -> Activity:
-    """Return what can keep a DAG from being taken away; its last run counts if that has failed."""
+    """Return what can prevent the retirement of a DAG; ``last_ended`` is its last failed run."""
     dag = api.dag(dag_id)
     if dag is None:
         return Activity(dag_id=dag_id)
@@ -54,7 +55,7 @@ def look(api: AirflowApi, dag_id: str) -> Activity:
 
 
 def reasons(activity: Activity) -> Iterable[str]:
-    """Yield what keeps a DAG from being taken away, as `look` has found it."""
+    """Yield the reasons why a DAG cannot be retired now, from the result of `look`."""
     for run in activity.active:
         yield f"run {run.get('dag_run_id', '?')} of {activity.dag_id} is {run.get('state', 'active')}"
     ended = activity.last_ended or {}
@@ -67,7 +68,7 @@ def reasons(activity: Activity) -> Iterable[str]:
 
 
 def activities(api: AirflowApi, dag_ids: Collection[str]) -> dict[str, Activity]:
-    """Return what Airflow knows of many DAGs."""
+    """Return the activity of many DAGs."""
     known = {str(each.get("dag_id")): each for each in api.dags()}
     active: dict[str, list[dict[str, Any]]] = {}
     for run in api.runs("~", *ACTIVE):
@@ -86,7 +87,7 @@ def activities(api: AirflowApi, dag_ids: Collection[str]) -> dict[str, Activity]
             is_known=True,
             is_paused=known[dag_id].get("is_paused") is True,
             active=tuple(active.get(dag_id, ())),
-            # Asked one by one, a thousand DAGs take a minute.
+            # One request for each of a thousand DAGs takes a minute.
             last_ended=api.last_ended(dag_id) if len(newest) == NEWEST and dag_id not in last else last.get(dag_id),
         )
 

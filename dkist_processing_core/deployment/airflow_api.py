@@ -30,7 +30,7 @@ PAGE = 100
 MOST_PAGES = 100_000
 MOST_BYTES = 1 << 26
 SHOWN_CHARACTERS = 300
-# Without the bound, PostgreSQL puts those without an end first.
+# Without the bound, PostgreSQL returns runs without an end first.
 LAST_ENDED_FIRST = {"order_by": "-end_date", "end_date_gte": "1970-01-01T00:00:00Z"}
 CREDENTIALS = "Set AIRFLOW_CLI_TOKEN, or name a file with user:password in DKIST_AIRFLOW_CREDENTIALS_FILE"
 NOT_AIRFLOW = "Give the address of Airflow's API server, such as http://localhost:8080"
@@ -66,7 +66,7 @@ class AirflowApi:
         self._log_in(user, secret)
 
     def dag(self, dag_id: str) -> dict[str, Any] | None:
-        """Return what Airflow knows of a DAG, None if it knows none of that id."""
+        """Return a DAG as Airflow describes it; None if Airflow has no DAG with that id."""
         status, answer = self._call("GET", f"/dags/{quote(dag_id, safe='')}", missing=True)
         if status == HTTPStatus.NOT_FOUND:
             return None
@@ -79,23 +79,23 @@ class AirflowApi:
         yield from self._pages("/dags", "dags", {**option, "order_by": "dag_id"})
 
     def runs(self, dag_id: str, *states: str) -> Iterator[dict[str, Any]]:
-        """Yield the runs of a DAG, or of all DAGs if that is ``~``, that are in one of some states."""
+        """Yield the runs of a DAG, or of all DAGs if the id is ``~``, that are in one of the states."""
         path = f"/dags/{quote(dag_id, safe='~')}/dagRuns"
         yield from self._pages(path, "dag_runs", {"state": list(states), "order_by": "id"})
 
     def ended(self) -> Iterator[dict[str, Any]]:
-        """Yield the runs of all DAGs that have ended, the last ones first."""
+        """Yield the runs of all DAGs that have ended, the last one first."""
         yield from self._pages("/dags/~/dagRuns", "dag_runs", LAST_ENDED_FIRST)
 
     def last_ended(self, dag_id: str, *states: str) -> dict[str, Any] | None:
-        """Return the run of a DAG that has ended last, None if none has."""
+        """Return the run of a DAG that has ended last; None if there is none."""
         query = {**LAST_ENDED_FIRST, "limit": 1, "state": list(states)}
         _, answer = self._call("GET", f"/dags/{quote(dag_id, safe='')}/dagRuns?{urlencode(query, doseq=True)}")
         found = self._expect(answer, "dag_runs", list)
         return found[0] if found and isinstance(found[0], dict) else None
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """Return a run; nothing if there is none of that id."""
+        """Return a run; an empty mapping if there is none with that id."""
         _, answer = self._call("GET", _run_path(dag_id, run_id), missing=True)
         return answer if isinstance(answer, dict) else {}
 
@@ -105,13 +105,13 @@ class AirflowApi:
         yield from self._pages("/dags/~/dagRuns/~/taskInstances", "task_instances", query)
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> object:
-        """Return the value of an XCom, None if there is none."""
+        """Return the value of an XCom; None if there is none."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id, safe='')}/xcomEntries/{quote(key)}"
         _, answer = self._call("GET", f"{path}?map_index={map_index}", missing=True)
         return answer.get("value") if isinstance(answer, dict) else None
 
     def pause(self, dag_id: str, *, is_paused: bool) -> bool:
-        """Pause a DAG, or end its pause; return whether Airflow knows it."""
+        """Pause or unpause a DAG; return whether Airflow knows it."""
         path = f"/dags/{quote(dag_id, safe='')}?update_mask=is_paused"
         status, answer = self._call("PATCH", path, {"is_paused": is_paused}, missing=True)
         if status == HTTPStatus.NOT_FOUND:
@@ -159,10 +159,10 @@ class AirflowApi:
         self._headers = {"Authorization": f"Basic {basic}" if user else f"Bearer {secret}"}
 
     def _call(self, method: str, path: str, body: object = None, *, missing: bool = False) -> tuple[int, Any]:
-        """Return status and answer of a request; what was not found is an error unless it may be ``missing``."""
+        """Return status and content of a response. Status 404 is an error unless the object may be ``missing``."""
         headers = {"Accept": "application/json", "Content-Type": "application/json", **self._headers}
         data = None if body is None else json.dumps(body).encode()
-        # The scheme was looked at.
+        # The scheme was checked.
         request = Request(self.base + path, data=data, headers=headers, method=method)  # noqa: S310
         where = f"{method} {(self.base + path).partition('?')[0]}"
         try:
@@ -222,7 +222,7 @@ class AirflowApi:
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """Follow nobody: the request has credentials, and another answer than Airflow's says nothing of runs."""
+    """Follow no redirect: the request has credentials, and another server knows nothing of the runs."""
 
     def redirect_request(self, *_: object) -> None:
         """Return no request."""
@@ -259,7 +259,7 @@ def _credentials() -> tuple[str, str]:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise AirflowApiError(f"{place} cannot be read: {reason}", remedy=CREDENTIALS) from None
     text = (text or "").strip()
-    user, colon, secret = text.partition(":")  # a token has no colon in it
+    user, colon, secret = text.partition(":")  # a token contains no colon
     user, secret = (user, secret) if colon else ("", text)
     if not secret or not text.isprintable() or not (user or secret.isascii()):
         raise AirflowApiError(f"{place} must be a single line with a token or user:password", remedy=CREDENTIALS)
@@ -267,7 +267,7 @@ def _credentials() -> tuple[str, str]:
 
 
 def _read(answer: Any) -> bytes:
-    """Return the body of an answer; one that comes byte by byte, or has no end, is an error."""
+    """Return the body of a response; one that is too slow or too large is an error."""
     deadline = time.monotonic() + SECONDS
     content = b""
     while chunk := answer.read1(1 << 20):

@@ -35,22 +35,22 @@ __all__ = ["Record", "archive_of", "begin", "by_parent", "locked", "records", "r
 RECORD, FILES = "retired.json", "files"
 ODD = re.compile(r"[^A-Za-z0-9._+-]+")
 NAME = re.compile(r".+-\d{8}T\d{6}-[0-9a-f]{4}")
-UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part")  # a copy that was interrupted
+UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part")  # of an interrupted copy
 LONGEST = 100
 
 
 @dataclass(kw_only=True)
 class Record:
-    """One retired release in an archive; ``folder`` is where it is, the rest is in its file."""
+    """One retired release in an archive. ``folder`` is its folder there; the other attributes are in its file."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     folder: Path
     releases: list[str]
     dag_ids: list[str]
-    files: dict[str, str]  # the paths, relative to the DAG folder, and what each is
-    manifests: dict[str, dict[str, Any]]  # what these say, by the folder they are in
-    unpause: list[str] = field(default_factory=list)  # what was not paused before
+    files: dict[str, str]  # fingerprints, by path relative to the DAG folder
+    manifests: dict[str, dict[str, Any]]  # the entries and pools, by folder
+    unpause: list[str] = field(default_factory=list)  # the DAGs that were not paused before
     is_complete: bool = False
     retired_at: str = ""
     reason: str = ""
@@ -64,16 +64,16 @@ class Record:
         return self.folder.name
 
     def archived(self, path: str) -> Path:
-        """Return where a file is in the archive."""
+        """Return the path of a file in the archive."""
         return self.folder / FILES / path
 
     def write(self) -> None:
-        """Write it to its folder."""
+        """Write the record to its folder."""
         content = {key: value for key, value in asdict(self).items() if key != "folder"}
         atomic.write_text(self.folder / RECORD, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
     def take(self, dags: Path) -> None:
-        """Move the files out of the DAG folder into the archive, and take them out of the manifests."""
+        """Move the files from the DAG folder to the archive, and remove their entries from the manifests."""
         for path in self.files:
             _move(dags / path, self.archived(path))
         for parent, names in by_parent(self.files).items():
@@ -81,18 +81,18 @@ class Record:
                 manifests.remove(dags / parent, names)
 
     def moves(self, dags: Path) -> list[str]:
-        """Return the files that are to be put back; `RetirementError` if they or their entries cannot be."""
+        """Return the files to put back. Raise a `RetirementError` if they, or their entries, cannot be put back."""
         for parent, held in self.manifests.items():
             if held["entries"]:
                 manifests.check(dags / parent)
         return [path for path in self.files if self._must_move(dags / path, self.archived(path), self.files[path])]
 
     def bring_back(self, dags: Path) -> list[Path]:
-        """Put all files that are in the archive back, and their entries; `RetirementError` if one is in the way."""
+        """Put all archived files and their entries back. Raise a `RetirementError` if another file is in the way."""
         moves = self.moves(dags)
         for path in moves:
             _move(self.archived(path), dags / path)
-        for path in self.files:  # between two file systems, it may be in both places
+        for path in self.files:  # after a move between file systems, it may be in both places
             self.archived(path).unlink(missing_ok=True)
         for parent, names in by_parent(self.files).items():
             if self.manifests.get(parent, {}).get("entries"):
@@ -100,7 +100,7 @@ class Record:
         return [dags / path for path in moves]
 
     def delete(self) -> None:
-        """Remove it from the archive, which must not hold its files any more."""
+        """Remove the record from the archive, which must not contain its files any more."""
         for parent, _, held in os.walk(self.folder / FILES):
             if names := [each for each in held if not UNFINISHED.fullmatch(each)]:
                 raise RetirementError(f"{parent} still contains {', '.join(names)}", remedy="Move them elsewhere")
@@ -124,7 +124,7 @@ class Record:
 
 
 def by_parent(paths: Iterable[str]) -> dict[str, set[str]]:
-    """Return the names of files by the folder that they are in."""
+    """Return the names of files by their folder."""
     found: dict[str, set[str]] = {}
     for path in map(Path, paths):
         found.setdefault(str(path.parent), set()).add(path.name)
@@ -132,7 +132,7 @@ def by_parent(paths: Iterable[str]) -> dict[str, set[str]]:
 
 
 def archive_of(dags: Path, archive: Path | None) -> Path:
-    """Return the archive of a DAG folder, by default one beside it; `RetirementError` if Airflow would look into it."""
+    """Return the archive of a DAG folder, by default beside it; raise a `RetirementError` if it is inside."""
     named = Path(_identity(dags))
     place = archive or named.parent / f"{named.name}-retired"
     if any(place.resolve().is_relative_to(each.resolve()) for each, _ in folders(dags)):
@@ -144,12 +144,12 @@ def archive_of(dags: Path, archive: Path | None) -> Path:
 
 
 def _identity(dags: Path) -> str:
-    """Return the path of a DAG folder; a link may lead to another folder each time that something is deployed."""
+    """Return the path of a DAG folder. Links are kept, since each deployment may point them at another folder."""
     return os.path.abspath(dags)  # noqa: PTH100 - does not follow links
 
 
 def begin(archive: Path, dags: Path, release: Release, *, unpause: list[str], reason: str) -> Record:
-    """Write the record of a release that is about to be moved into the archive."""
+    """Write the record of a release before its files are moved to the archive."""
     now = datetime.now(UTC)
     label = ODD.sub("_", "_".join(release.names).replace("==", "-"))[:LONGEST].strip("._") or "release"
     folder = archive / f"{label}-{now:%Y%m%dT%H%M%S}-{os.urandom(2).hex()}"
@@ -179,12 +179,12 @@ def begin(archive: Path, dags: Path, release: Release, *, unpause: list[str], re
 
 
 def records_of(dags: Path, archive: Path) -> list[Record]:
-    """Return what was taken out of a DAG folder; another one may have the same archive."""
+    """Return the records of one DAG folder, since several may share an archive."""
     return [each for each in records(archive) if each.dag_folder == _identity(dags)]
 
 
 def records(archive: Path) -> list[Record]:
-    """Return what is in an archive, the oldest first; `RetirementError` if a record is damaged."""
+    """Return the records in an archive, the oldest first. Raise a `RetirementError` if one is damaged."""
     from pydantic import TypeAdapter, ValidationError
 
     record, found = TypeAdapter(Record), []
@@ -220,7 +220,7 @@ def _checked(record: Record) -> Record:
 
 
 def remove_leftovers(archive: Path) -> None:
-    """Remove the folders in which a program that was killed had no record yet, or no longer one, and so no file."""
+    """Remove folders without a record, and so without files, that a killed program left behind."""
     for folder in archive.iterdir():
         if NAME.fullmatch(folder.name) and folder.is_dir() and not (folder / RECORD).exists():
             held = [name for _, _, names in os.walk(folder) for name in names]
@@ -230,7 +230,7 @@ def remove_leftovers(archive: Path) -> None:
 
 @contextmanager
 def locked(*folders: Path) -> Iterator[None]:
-    """Hold the locks of folders, which an export takes too."""
+    """Hold the locks of folders, which an export also takes."""
     with ExitStack() as stack:
         for each in sorted({each.resolve() for each in folders}):
             stack.enter_context(atomic.lock(each))
@@ -238,7 +238,7 @@ def locked(*folders: Path) -> Iterator[None]:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Move a file, or a symbolic link as it is, such that the target is complete or not there."""
+    """Move a file, or a symbolic link itself, such that the target is complete or does not exist."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
@@ -253,7 +253,7 @@ def _move(source: Path, target: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file to another file system, with its times and mode."""
-    # No name that Airflow would load, and the same each time, so that what a kill leaves is replaced.
+    # A name that Airflow does not load, and always the same one, so that the remains of a killed copy are replaced.
     temporary = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.part")
     try:
         temporary.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ class Artifacts:
 
 
 def artifacts(cache: Path) -> Artifacts:
-    """Return what is in a cache of environments, and in the local folders that ``PIP_FIND_LINKS`` names."""
+    """Return the environments in a cache, and the wheels in the local folders that ``PIP_FIND_LINKS`` names."""
     by_requirement: dict[str, list[Environment]] = {}
     for each in environments(cache):
         by_requirement.setdefault(normalized(each.requirement), []).append(each)
@@ -47,7 +47,7 @@ def artifacts(cache: Path) -> Artifacts:
 
 
 def normalized(requirement: str) -> str:
-    """Return a requirement such that two of the same release with the same extras are the same text."""
+    """Return a requirement in normalized form, equal for the same release with the same extras."""
     from packaging.utils import canonicalize_name
 
     if not (match := REQUIREMENT.fullmatch(requirement)):

@@ -19,7 +19,7 @@ __all__ = ["DagFile", "fingerprint", "read"]
 
 SCHEDULING = "dkist_processing_core.scheduling"
 FOREIGN = "not exported by this library"
-# Beside imports, blocks and calls, which are looked at more closely.
+# Besides imports, blocks and calls, which are checked more closely.
 STATEMENTS = (ast.Module, ast.Assign, ast.Expr)
 PARTS = (ast.alias, ast.withitem, ast.keyword, ast.expr_context)
 VALUES = (ast.Name, ast.Subscript, ast.Dict, ast.List, ast.Tuple, ast.Constant, ast.UnaryOp, ast.USub)
@@ -35,24 +35,24 @@ class DagFile:
 
     @property
     def dag_ids(self) -> list[str]:
-        """The DAGs that Airflow finds in it."""
+        """Ids of the DAGs that Airflow finds in the file."""
         return [f"{each.name}_{each.version}" for each in self.workflows]
 
     @property
     def releases(self) -> set[str]:
-        """The releases that its tasks install."""
+        """The releases that the tasks in the file install."""
         return {f"{each.distribution}=={each.version}" for each in self.workflows}
 
 
 def fingerprint(path: Path) -> str:
-    """Return what tells a file from any other one: its content or, of a symbolic link, where that leads."""
+    """Return a text that identifies the state of a file: the digest of its content, or the target of a link."""
     if path.is_symlink():
         return f"link:{path.readlink()}"
     return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def read(folder: Path, path: Path) -> DagFile | str:
-    """Return what is in a file, or why it cannot be dealt with as an exported one."""
+    """Return the exported workflows in a file, or the reason why it does not count as an exported file."""
     try:
         found = fingerprint(path)
         texts = sources(path)
@@ -76,7 +76,7 @@ def _modules(path: Path) -> int:
 
 
 def _is_as_exported(text: str) -> bool:
-    """Return whether a text has nothing but what an export writes; else it may have DAGs that nobody looks for."""
+    """Return whether a text contains only what an export writes; otherwise it might define further DAGs."""
     return is_generated(text.encode(errors="replace")) and all(map(_is_exported_node, ast.walk(ast.parse(text))))
 
 
@@ -87,7 +87,7 @@ def _is_exported_node(node: ast.AST) -> bool:
     if isinstance(node, ast.With):
         calls = [each.context_expr for each in node.items]
         return all(isinstance(each, ast.Call) and getattr(each.func, "id", "") == "workflow_dag" for each in calls)
-    if isinstance(node, ast.Call):  # an operator, or what `with` makes a DAG of
+    if isinstance(node, ast.Call):  # of an operator, of `workflow_dag`, or of a method
         called = getattr(node.func, "id", "")
         return called == "workflow_dag" or called.endswith("TaskOperator") or isinstance(node.func, ast.Attribute)
     if isinstance(node, ast.Attribute):

@@ -17,7 +17,7 @@ __all__ = ["add", "check", "described", "remove"]
 
 
 def check(folder: Path) -> None:
-    """Raise `RetirementError` if the manifest or the pools of a folder cannot be brought up to date."""
+    """Raise a `RetirementError` if the manifest or the pools of a folder cannot be updated."""
     for name, is_ours in manifest.RECOGNIZED.items():
         content = atomic.read(folder / name)
         if content and not is_ours(content):
@@ -28,7 +28,7 @@ def check(folder: Path) -> None:
 
 
 def described(folder: Path, names: Collection[str]) -> dict[str, Any]:
-    """Return the entries of some files, and the definitions of the pools that these need."""
+    """Return the entries of some files, and the definitions of the pools that they need."""
     entries = [each for each in manifest.read_entries(folder) if each["file"] in names]
     needed = {pool for each in entries for pool in each["pools"]}
     changed = {name: pool for name, pool in manifest.read_pools(folder).items() if name in needed}
@@ -36,14 +36,14 @@ def described(folder: Path, names: Collection[str]) -> dict[str, Any]:
 
 
 def remove(folder: Path, names: Collection[str]) -> None:
-    """Take the entries of some files out of a manifest."""
+    """Remove the entries of some files from the manifest of a folder."""
     entries = manifest.read_entries(folder)
     kept = [each for each in entries if each["file"] not in names]
     atomic.write_files(folder, manifest.companions(kept, manifest.read_pools(folder)))
 
 
 def add(folder: Path, names: Collection[str], held: Mapping[str, Any]) -> None:
-    """Put what `described` has returned back into a manifest; a pool that somebody has changed stays as it is."""
+    """Add the result of `described` to the manifest of a folder again; a pool that was changed since then is kept."""
     others = [each for each in manifest.read_entries(folder) if each["file"] not in names]
     pools = {**held["pools"], **manifest.read_pools(folder)}
     atomic.write_files(folder, manifest.companions([*others, *held["entries"]], pools))

@@ -35,21 +35,21 @@ UNREPORTED = (
 
 def unreported(api: AirflowApi, *, since: datetime, until: datetime) -> Iterator[Failure]:
     """
-    Yield the failures of tasks of this library that nobody has reported.
+    Yield the failures of tasks of this library that were never reported.
 
     Parameters
     ----------
     api
         A client of Airflow's API.
     since
-        Tasks that have ended before are not looked at.
+        Tasks that ended earlier are ignored.
     until
-        Neither are runs that have ended after; the callbacks of these may still be under way.
+        Runs that ended later are ignored, since their callbacks may still be running.
 
     Raises
     ------
     AirflowApiError
-        If Airflow does not answer, or its version does not tell what is reported.
+        If Airflow does not answer, or its version does not record which failures were reported.
     """
     if api.version < HAS_XCOM:
         raise AirflowApiError(
@@ -62,7 +62,7 @@ def unreported(api: AirflowApi, *, since: datetime, until: datetime) -> Iterator
 
     def failure_of(instance: dict[str, Any]) -> Failure | None:
         workflow = workflow_of(instance["dag_id"])
-        if workflow is None:  # a DAG of somebody else
+        if workflow is None:  # not a DAG of this library
             return None
         run = run_of(instance["dag_id"], instance["dag_run_id"])
         ended = _moment(run.get("end_date"))
@@ -80,13 +80,13 @@ def unreported(api: AirflowApi, *, since: datetime, until: datetime) -> Iterator
                 f"Airflow describes a failed task in an unknown form: {type(error).__name__}: {error}",
                 remedy="Install a release of this library that supports this version of Airflow",
             ) from error
-        # Whoever has reported it may not have known the try. Airflow deletes XComs when a task runs again.
+        # It may have been reported without the number of the try. Airflow deletes XComs when a task runs again.
         if failure and not (is_reported(failure) or is_reported(replace(failure, try_number=None))):
             yield failure
 
 
 def _workflow(dag_id: str, dag: dict[str, Any]) -> tuple[str, str] | None:
-    """Return name and version of the workflow, None if the DAG is not one of this library."""
+    """Return name and version of the workflow; None if the DAG was not exported by this library."""
     found = DESCRIPTION.fullmatch(str(dag.get("description")))
     return (found[1], found[3]) if found and f"{found[1]}_{found[3]}" == dag_id else None
 

@@ -21,28 +21,28 @@ __all__ = ["Deployed", "Release", "deployed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """What can only be deployed, or taken away, as a whole: some files, and the release that they belong to."""
+    """Files that can only be deployed and retired together, and the release that they belong to."""
 
     names: tuple[str, ...]  # more than one if a file has workflows of several releases
     files: tuple[DagFile, ...]
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """Name for people."""
         return ", ".join(self.names)
 
     @property
     def dag_ids(self) -> list[str]:
-        """The DAGs in its files."""
+        """Ids of the DAGs in its files."""
         return sorted({dag_id for file in self.files for dag_id in file.dag_ids})
 
     @property
     def requirements(self) -> list[str]:
-        """The requirements that its environments are built from."""
+        """The requirements from which its environments are built."""
         return sorted({need.requirement for file in self.files for flow in file.workflows for need in flow.needed})
 
     def part(self, dag_id: str) -> "Release":
-        """Return the part of it that is in the files with a DAG."""
+        """Return the part of the release that is in the files with this DAG."""
         files = tuple(each for each in self.files if dag_id in each.dag_ids)
         names = sorted({name for each in files for name in each.releases})
         return Release(names=tuple(names), files=files)
@@ -50,20 +50,20 @@ class Release:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """What is in a DAG folder; of the ``others``, which are no whole exported files, it says why."""
+    """The contents of a DAG folder. ``others`` are files that are not, or not only, exported; the values say why."""
 
     folder: Path
     releases: tuple[Release, ...]
     others: dict[str, str]
-    remarks: tuple[str, ...]  # on files that are not as a manifest says
+    remarks: tuple[str, ...]  # on differences between the files and the manifests
 
     @property
     def dag_ids(self) -> set[str]:
-        """All DAGs in exported files."""
+        """Ids of all DAGs in exported files."""
         return {dag_id for each in self.releases for dag_id in each.dag_ids}
 
     def without(self, release: Release) -> "Deployed":
-        """Return what stays when the files of a release, or of a part of one, go."""
+        """Return what remains without the files of a release, or of a part of one."""
         gone = {each.path for each in release.files}
         kept = [file for each in self.releases for file in each.files if file.path not in gone]
         return replace(self, releases=tuple(_grouped(kept)))
@@ -75,7 +75,7 @@ class Deployed:
 
 
 def deployed(folder: Path) -> Deployed:
-    """Return what is in a DAG folder and, as Airflow looks there too, in the folders in it."""
+    """Return the contents of a DAG folder and, as Airflow does, of its subfolders."""
     files, others = [], {}
     for path in candidates(folder):
         found = read(folder, path)
@@ -109,14 +109,14 @@ def _grouped(files: Iterable[DagFile]) -> list[Release]:
 def _order(name: str) -> tuple[object, ...]:
     distribution, _, version = name.partition("==")
     parsed = as_version(version)
-    # Two versions that are none can be compared as texts alone.
+    # Two invalid versions can only be compared as texts.
     return (distribution, parsed is not None, parsed or version)
 
 
 def _remarks(folder: Path, files: Iterable[DagFile]) -> Iterable[str]:
     by_parent: dict[str, list[DagFile]] = {}
     for file in files:
-        if not file.path.endswith(".zip"):  # an archive has its manifest in it
+        if not file.path.endswith(".zip"):  # an archive contains its own manifest
             by_parent.setdefault(os.path.dirname(file.path), []).append(file)  # noqa: PTH120 - a text
     for parent, held in by_parent.items():
         place = folder / parent / manifest.MANIFEST

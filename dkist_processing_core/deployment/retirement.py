@@ -28,7 +28,7 @@ AGAIN = "Correct that, then run the same command again; it restores what is miss
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What keeps a release from being retired, which of its DAGs are not paused, and which manifests have it."""
+    """The reasons against a retirement, the DAGs that it will pause, and the manifests that it will change."""
 
     reasons: tuple[str, ...]
     to_pause: tuple[str, ...]
@@ -36,7 +36,7 @@ class Plan:
 
 
 def plan(release: Release, deployed: Deployed, api: AirflowApi | None) -> Plan:
-    """Look whether a release can be retired; nothing is changed. Without an API, Airflow is known to be stopped."""
+    """Find out whether a release can be retired, without a change. Without an API, Airflow is assumed to be stopped."""
     looks = [activity.look(api, each) for each in release.dag_ids] if api else []
     reasons = [each for look in looks for each in activity.reasons(look)]
     if api and not any(look.is_known for look in looks):
@@ -64,9 +64,9 @@ def retire(release: Release, deployed: Deployed, api: AirflowApi | None, *, arch
     Raises
     ------
     RetirementError
-        If anything of it runs, or it cannot be moved. Everything is then as it was, unless the error says otherwise.
+        If the release has active runs or cannot be moved. Nothing is changed then, unless the error says otherwise.
     AirflowApiError
-        If Airflow's API does not say whether anything runs; likewise.
+        If Airflow's API does not say whether there are active runs. Likewise.
     """
     try:
         return _retire(release, deployed, api, archive=archive, reason=reason)
@@ -79,7 +79,7 @@ def retire(release: Release, deployed: Deployed, api: AirflowApi | None, *, arch
 
 def _retire(release: Release, deployed: Deployed, api: AirflowApi | None, *, archive: Path, reason: str) -> Record:
     dags = deployed.folder
-    # Before anything is paused, so that a run that goes on does not even notice.
+    # Before anything is paused, so that a refusal does not affect a run.
     seen = plan(release, deployed, api)
     _refuse(release, seen.reasons)
     archive.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def _retire(release: Release, deployed: Deployed, api: AirflowApi | None, *, arc
             _refuse(release, plan(release, deployed, api).reasons)
             record.take(dags)
             _refuse(release, plan(release, deployed, api).reasons)
-            # What another file still has goes on.
+            # DAGs that are also in another file continue.
             others = deployed.without(release).dag_ids
             if remaining := [each for each in record.unpause if each in others]:
                 _unpause(api, remaining)
@@ -108,7 +108,7 @@ def _retire(release: Release, deployed: Deployed, api: AirflowApi | None, *, arc
 
 
 def recover(archive: Path, dags: Path, api: AirflowApi | None, say: Callable[[str], object]) -> list[Record]:
-    """Put back what a program that was killed has left half done in an archive, and return the records of it."""
+    """Undo the retirements that a killed program left incomplete, and return their records."""
     if not archive.is_dir():
         return []
     with locked(archive):
@@ -125,14 +125,14 @@ def recover(archive: Path, dags: Path, api: AirflowApi | None, say: Callable[[st
 def restore(
     chosen: Iterable[Record], archive: Path, dags: Path, api: AirflowApi | None, say: Callable[[str], object]
 ) -> list[Path]:
-    """Put retired releases back, with the entries in the manifest, and end the pause of what was not paused before."""
+    """Restore retired releases with their entries in the manifest, and unpause the DAGs that were not paused before."""
     restored = []
     with locked(archive):
         for each in chosen:
             try:
                 with locked(*_folders(each, dags)):
                     each.moves(dags)
-                    # First, so that it is finished if this program is killed.
+                    # First, so that `recover` completes it if this program is killed.
                     each.is_complete = False
                     each.write()
                     restored += each.bring_back(dags)
@@ -144,7 +144,7 @@ def restore(
 
 
 def _folders(record: Record, dags: Path) -> set[Path]:
-    """Return the folders that files go back to; they are made, since only what exists can be locked."""
+    """Return the folders of the files to put back. Create them, since only an existing folder can be locked."""
     folders = {(dags / each).parent for each in record.files}
     for each in folders:
         each.mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ def _pause(api: AirflowApi | None, dag_ids: Iterable[str]) -> None:
 def _unpause(api: AirflowApi | None, dag_ids: Iterable[str]) -> None:
     if api:
         for each in dag_ids:
-            # A user who may not pause a DAG has not paused it, and is not to fail a second time.
+            # A user without the permission to pause has not paused it, and must not get the same error again.
             dag = api.dag(each)
             if dag and dag["is_paused"]:
                 api.pause(each, is_paused=False)
