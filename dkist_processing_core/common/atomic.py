@@ -38,8 +38,8 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     """
     Write several files, all of them or none. A reader sees the old content of a file or the new one, never a part.
 
-    A file that already has its content is not touched. ``contents`` are by paths relative to the folder, which must
-    exist. After an `OSError`, existing files are as they were.
+    The keys of ``contents`` are paths relative to the folder, which must exist. A file that already has its content is
+    not touched. After an `OSError`, existing files are unchanged.
     """
     changed = {folder / name: content for name, content in contents.items() if read(folder / name) != content}
     for path in changed:

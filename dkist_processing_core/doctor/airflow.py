@@ -23,7 +23,7 @@ from dkist_processing_core.validation.airflow import AirflowUnusableError, Confi
 
 __all__ = ["SECONDS", "SUPPORTED", "api_server", "check_airflow", "check_api_server", "check_database", "check_pools"]
 
-SECONDS = 60.0  # to import Airflow takes seconds, more of them on a machine that is busy
+SECONDS = 60.0  # importing Airflow takes seconds, and longer on a busy machine
 SUPPORTED = ">=2.10.5,<4"
 INSTALL = f"{sys.executable} -m pip install 'dkist-processing-core[airflow]'"
 MIGRATE = "airflow db migrate"
@@ -31,7 +31,7 @@ EXCEPTION = re.compile(r"[\w.]+(Error|Exception)\b")  # how the last part of a t
 
 
 def check_airflow(machine: Machine) -> Finding:
-    """Check that a supported Airflow is in the Python that runs this, and that its configuration works."""
+    """Check that this Python has a supported Airflow, and that its configuration works."""
     from packaging.specifiers import SpecifierSet
 
     if not is_airflow_installed():
@@ -56,7 +56,7 @@ def check_database(machine: Machine) -> Finding:
 
 
 def check_pools(machine: Machine) -> Finding:
-    """Check that Airflow has each pool that the manifest of the DAG files, and ``pools.json``, name."""
+    """Check that Airflow has each pool that the manifest of the DAG files and ``pools.json`` name."""
     folder = machine.dags or Path(machine.airflow["[core] dags_folder"])
     if not folder.is_dir():
         remedy = "Correct AIRFLOW__CORE__DAGS_FOLDER, or name the folder of the DAG files with --dags"
@@ -68,7 +68,7 @@ def check_pools(machine: Machine) -> Finding:
     definitions = json.loads(atomic.read(folder / POOLS) or b"{}")
     needed = {pool for entry in read_entries(folder) for pool in entry["pools"]} | definitions.keys()
     if not needed:
-        # Files without them, as of the published line, may need pools nevertheless.
+        # DAG files without them, such as those of the published line, may still need pools.
         found = f"{folder} contains neither {MANIFEST} nor {POOLS}, so the pools that are needed are unknown"
         remedy = f"Copy {MANIFEST} and {POOLS} of each export to that folder, or name the folder that has them (--dags)"
         return Finding.warning(found, remedy)
@@ -88,7 +88,7 @@ def _is_object(content: bytes) -> bool:
 
 
 def check_api_server(machine: Machine) -> Finding:
-    """Check that the server answers to which the tasks of Airflow 3 report."""
+    """Check that the server to which the tasks of Airflow 3 report answers."""
     if not (url := api_server(machine)):
         return Finding.not_needed("[core] execution_api_server_url is not set")
     remedy = "Start Airflow's API server (airflow api-server), or correct AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
@@ -102,7 +102,7 @@ def check_api_server(machine: Machine) -> Finding:
 
 
 def api_server(machine: Machine) -> str:
-    """Return the address that tasks of Airflow 3 report to, empty if none is configured."""
+    """Return the address that tasks of Airflow 3 report to; empty if none is configured."""
     return str(machine.airflow.get("[core] execution_api_server_url") or "")
 
 

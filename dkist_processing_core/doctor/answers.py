@@ -17,11 +17,11 @@ from dkist_processing_core.common.redaction import without_credentials
 
 __all__ = ["SECONDS", "Answer", "connect", "get"]
 
-SECONDS = 8.0  # less than a check may take, so that the check says who was silent
+SECONDS = 8.0  # less than a check may take, so that the check can name the server
 
 
 class Answer(NamedTuple):
-    """The status of an answer, the time that it states, None if none, and ours in the middle of the exchange."""
+    """The status of a response, its ``Date`` or None, and the local time in the middle of the exchange."""
 
     status: int
     date: datetime | None
@@ -29,12 +29,12 @@ class Answer(NamedTuple):
 
     @property
     def is_success(self) -> bool:
-        """Whether the server did what it was asked for."""
+        """Whether the status is that of a success."""
         return 200 <= self.status < 300  # noqa: PLR2004 - the statuses of success (RFC 9110)
 
 
 def get(url: str, *, seconds: float = SECONDS) -> Answer:
-    """Return the answer of a server, whatever its status, to a request without credentials; `OSError` without one."""
+    """Send a request without credentials; return the response, whatever its status, or raise an `OSError`."""
     began = time.time()
     try:
         request = urllib.request.Request(without_credentials(url), method="GET")  # noqa: S310 - the callers' own settings
@@ -43,7 +43,7 @@ def get(url: str, *, seconds: float = SECONDS) -> Answer:
     except urllib.error.HTTPError as error:
         with error:
             status, headers = error.code, error.headers
-    except (ValueError, http.client.HTTPException) as error:  # no address, or no HTTP
+    except (ValueError, http.client.HTTPException) as error:  # not an address, or not HTTP
         raise OSError(str(error)) from error
     try:
         date = parsedate_to_datetime(headers.get("Date", ""))
@@ -53,5 +53,5 @@ def get(url: str, *, seconds: float = SECONDS) -> Answer:
 
 
 def connect(host: str, port: int, *, seconds: float = SECONDS) -> socket.socket:
-    """Return a connection; `OSError` if there is none."""
+    """Return a connection, or raise an `OSError`."""
     return socket.create_connection((host, port), timeout=seconds)

@@ -52,7 +52,7 @@ def check_settings(machine: Machine) -> Finding:
 
 
 def check_tls(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
-    """Check that the certificate of the bus is trusted, and how long it is valid."""
+    """Check that the certificate of the bus is trusted, and that it does not expire soon."""
     from dkist_processing_core.isb.amqp import tls_context
     from dkist_processing_core.isb.settings import isb_configuration
 
@@ -70,7 +70,7 @@ def check_tls(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
     try:
         connection = answers.connect(bus.host, bus.port, seconds=SECONDS)
     except OSError:
-        return Finding.not_checked("see bus")  # which says that nobody can be reached there
+        return Finding.not_checked("see bus")  # which says that the server cannot be reached
     with connection:
         return _certificate(context, connection, bus.host)
 
@@ -87,7 +87,7 @@ def _certificate(context: ssl.SSLContext, connection: socket.socket, host: str) 
             remedy = "Use the host name of the certificate as the address of interservice-bus in MESH_CONFIG."
         raise CheckError(f"{host}: {error.verify_message}", remedy) from error
     except TimeoutError:
-        return Finding.not_checked("see bus")  # which says that nobody answers there
+        return Finding.not_checked("see bus")  # which says that the server does not answer
     except OSError as error:
         remedy = "Set the port of the bus for TLS in MESH_CONFIG; only if the bus has no TLS, set DKIST_ISB_TLS=false."
         raise CheckError(f"{host}: no TLS at this port: {error}", remedy) from error

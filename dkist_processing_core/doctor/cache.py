@@ -26,9 +26,9 @@ from dkist_processing_core.worker.permissions import is_private, is_writable
 __all__ = ["check_cache_folder", "check_disk", "check_locks"]
 
 SECONDS = 8.0
-ENVIRONMENT_BYTES = 1024**3  # an environment of a large instrument, and the wheels that it is made of
+ENVIRONMENT_BYTES = 1024**3  # an environment of a large instrument, and its wheels
 COPYING = frozenset({"copy", "symlink"})
-# What another process says of a lock; it has nothing but the standard library, and is given the file and the operation.
+# Program of a second process that tries a lock; its arguments are the file and the operation.
 TRY_LOCK = """
 import errno, fcntl, os, sys
 try:
@@ -40,7 +40,7 @@ except OSError as error:
 else:
     print("granted")
 """
-# What this process holds, what another one asks for, and what it must be told.
+# The lock that this process holds, the one that the other process tries, and the expected result.
 EXPECTED = (
     (fcntl.LOCK_EX, fcntl.LOCK_SH, "refused"),
     (fcntl.LOCK_EX, fcntl.LOCK_EX, "refused"),
@@ -79,12 +79,12 @@ def check_cache_folder(machine: Machine) -> Finding:
 
 
 def check_locks(machine: Machine) -> Finding:
-    """Lock a file in the cache, exclusively and shared, and let another process ask for the same lock."""
+    """Lock a file in the cache, exclusively and shared, and let another process try to lock it."""
     folder = nearest(check_cache(cache_folder(machine.variables)))
     if not is_writable(folder):
         return Finding.not_needed("nothing is built in a read-only cache")
     try:
-        # The name is none of an environment, so that nothing else takes it for one.
+        # Nothing takes a file with this name for an environment.
         with tempfile.NamedTemporaryFile(prefix=".doctor-", dir=folder) as file:
             for own, other, expected in EXPECTED:
                 fcntl.flock(file, own | fcntl.LOCK_NB)
@@ -107,7 +107,7 @@ def _ask(file: Path, operation: int) -> str:
 
 
 def check_disk(machine: Machine) -> Finding:
-    """Check that there is room for one more environment, and for what the cache may grow to."""
+    """Check that there is room for one more environment, and for the cache to grow to its limit."""
     root = cache_folder(machine.variables)
     free = free_bytes(root)
     if free < ENVIRONMENT_BYTES:

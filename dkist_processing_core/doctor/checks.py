@@ -18,7 +18,7 @@ WORKER, DAG_PROCESSOR = frozenset({Place.WORKER}), frozenset({Place.DAG_PROCESSO
 OPERATION = WORKER | DAG_PROCESSOR
 BUILDING = WORKER | {Place.CI}
 EVERYWHERE = OPERATION | {Place.CI}
-DISK_SECONDS = 30.0  # the sizes of thousands of files may have to be read
+DISK_SECONDS = 30.0  # it may have to read the sizes of thousands of files
 
 CHECKS = (
     Check("settings", EVERYWHERE, bus.check_settings),

@@ -17,12 +17,12 @@ from dkist_processing_core.worker.pip_settings import installer_variables
 __all__ = ["check_clock"]
 
 WARNING, WRONG = 5.0, 60.0
-SECONDS = 2.5  # for one server of three, so that all fit into the bound
+SECONDS = 2.5  # per server, so that all three fit into the time limit
 REMEDY = "timedatectl set-ntp true, here and on that server; chronyc makestep corrects a large offset at once"
 
 
 def check_clock(machine: Machine) -> Finding:
-    """Compare the clock with the time in the answers of index, API server and telemetry server."""
+    """Compare the clock with the time of the first server that sends it: API server, index or telemetry server."""
     for url in _servers(machine):
         with suppress(OSError):
             answer = answers.get(url, seconds=SECONDS)
@@ -32,7 +32,7 @@ def check_clock(machine: Machine) -> Finding:
 
 
 def _compare(offset: float, server: str) -> Finding:
-    # The time of an answer has no fractions of a second.
+    # The time in a response is in whole seconds.
     found = f"{abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} {server}"
     if abs(offset) > WRONG:
         raise CheckError(found, REMEDY)
@@ -45,6 +45,6 @@ def _servers(machine: Machine) -> list[str]:
         with suppress(WorkerError):
             variables = installer_variables(machine.variables, machine.interpreter.prefix)
             found.append(variables.get("UV_DEFAULT_INDEX") or variables.get("UV_INDEX_URL") or "")
-    with suppress(ValueError):  # settings that cannot be read have a line of their own
+    with suppress(ValueError):  # invalid settings have a line of their own
         found += telemetry.addresses()
     return [each for each in found if each.startswith(("http://", "https://"))][:3]

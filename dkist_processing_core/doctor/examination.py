@@ -22,13 +22,13 @@ __all__ = ["SECONDS", "Check", "examine"]
 SECONDS = 10.0
 END_SECONDS, POLL_SECONDS = 2.0, 0.05
 SHORTEST_SECRET = 4
-PUBLIC = frozenset({"guest"})  # the password that RabbitMQ itself documents is a word of its messages as well
+PUBLIC = frozenset({"guest"})  # RabbitMQ's default password is also a word in its messages
 PREVENTING = frozenset({Status.FAILED, Status.NOT_CHECKED})
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its name, where it is needed, what it does, how long it may take, and after which ones it comes."""
+    """One check: its name, where it is needed, its function, its time limit, and the checks that it depends on."""
 
     name: str
     places: frozenset[Place]
@@ -45,13 +45,13 @@ class _Examined:
 
 
 def examine(machine: Machine, checks: Sequence[Check]) -> Report:
-    """Make all checks that the place of a machine needs, and return what they have found, in their order."""
+    """Run all checks that the place of a machine needs, and return their findings in the order of the checks."""
     needed = {each.name: _Examined(each) for each in checks if machine.place in each.places}
     for each in needed.values():
         threading.Thread(target=_supervise, args=(each, needed, machine), daemon=True).start()
     try:
         for each in needed.values():
-            each.is_done.wait()  # every check has a bound
+            each.is_done.wait()  # every check has a time limit
     except BaseException:  # a Ctrl-C
         _end(needed.values())
         raise
@@ -83,7 +83,7 @@ def _supervise(examined: _Examined, others: Mapping[str, _Examined], machine: Ma
 
 
 def _end(checks: Iterable[_Examined]) -> None:
-    """Kill what the checks have started, so that they end, and remove their temporary files."""
+    """Kill the programs that the checks have started, so that the checks end and remove their temporary files."""
     deadline = time.monotonic() + END_SECONDS
     while not all(each.is_done.is_set() for each in checks) and time.monotonic() < deadline:
         send_signal(signal.SIGKILL, *(family(os.getpid()) - {os.getpid()}))
@@ -91,7 +91,7 @@ def _end(checks: Iterable[_Examined]) -> None:
 
 
 def _prevents(finding: Finding, check: Check) -> bool:
-    # A check may leave to a later one to say what keeps both from being made.
+    # A check may leave it to a later one to report the problem that prevents both.
     return finding.status in PREVENTING and finding.found != f"see {check.name}"
 
 
@@ -118,7 +118,7 @@ def _make(examined: _Examined, machine: Machine) -> None:
 
 
 def _redactor() -> Callable[[str], str]:
-    """Return what replaces every secret in the environment variables of this process."""
+    """Return a function that redacts every secret in the environment variables of this process."""
     redact_urls = redactor()
     secrets = sorted(
         {

@@ -15,18 +15,18 @@ TEMPORARY = (Path("/tmp"), Path("/run"), Path("/dev/shm"))  # noqa: S108 - not w
 
 
 def nearest(folder: Path) -> Path:
-    """Return a folder, or the nearest one above it that exists; nothing is made."""
+    """Return the folder if it exists, or its nearest existing parent."""
     return next((each for each in (folder, *folder.parents) if os.path.lexists(each)), Path("/"))
 
 
 def free_bytes(folder: Path) -> int:
-    """Return how much a process without privileges can still write to the file system of a folder that may be made."""
+    """Return the space that is free for unprivileged users on the file system of a folder, which need not exist."""
     usage = os.statvfs(nearest(folder))
     return usage.f_bavail * usage.f_frsize
 
 
 def why_not_persistent(folder: Path) -> str:
-    """Return why a folder does not outlast a restart of the machine; empty if it does, as far as can be seen."""
+    """Return why a folder does not survive a restart of the machine; empty if it does, as far as can be seen."""
     place = nearest(folder).resolve()
     if (kind := _kind(place)) in IN_MEMORY:
         return f"it is on {kind}, in memory"
@@ -34,7 +34,7 @@ def why_not_persistent(folder: Path) -> str:
 
 
 def _kind(place: Path) -> str:
-    """Return the type of the file system that is mounted last on the longest path above a place (proc(5))."""
+    """Return the type of the file system of a path: of the last mount on its longest mount point (proc(5))."""
     best, kind = -1, ""
     for line in MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines():
         fields, _, rest = line.partition(" - ")

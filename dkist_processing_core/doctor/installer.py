@@ -26,11 +26,11 @@ from dkist_processing_core.worker.uv import NAMING_REFUSALS, find_uv
 __all__ = ["INDEX_SECONDS", "check_index", "check_python", "check_uv"]
 
 LIBRARY = "dkist-processing-core"
-# As uv and pip print it.
+# The release that would be installed, as uv and pip print it.
 OFFERED = re.compile(r"^(?:Would install )?dkist[-_]processing[-_]core(?:==|-)([0-9]\S*)", re.MULTILINE)
 PROGRAM_SECONDS = 8.0
 INDEX_SECONDS = 60.0
-VENV_SECONDS = 40.0  # an idle machine creates a virtual environment with pip in 4 s, a busy one in many times as long
+VENV_SECONDS = 40.0  # an idle machine creates a virtual environment with pip in 4 s; a busy one takes much longer
 PIP_SECONDS = 15.0
 TIMED_OUT = 124  # as of timeout(1)
 ONE_TRY = {
@@ -45,7 +45,7 @@ DRY_RUN = ("install", "--dry-run", "--no-deps", "--ignore-installed", "--no-inpu
 
 
 def check_python(machine: Machine) -> Finding:
-    """Check the Python that runs this, as it runs Airflow and the worker program, and the one of environments."""
+    """Check this Python, which also runs Airflow and the worker program, and the Python of environments."""
     from packaging.specifiers import SpecifierSet
 
     try:
@@ -84,7 +84,7 @@ def check_uv(machine: Machine) -> Finding:
 
 
 def check_index(machine: Machine) -> Finding:
-    """Ask the package index for the metadata of this library, with the settings of the worker; nothing is kept."""
+    """Request the metadata of this library from the package index, with the settings of the worker."""
     variables = installer_variables(machine.variables, machine.interpreter.prefix)
     names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS")
     index = address(next(filter(None, map(variables.get, names)), "the default index"))
@@ -104,7 +104,7 @@ def check_index(machine: Machine) -> Finding:
 
 
 def _judged(index: str, output: str) -> Finding:
-    """Judge the version that an installer would take, which is the one of each task that asks for no other."""
+    """Judge the version that an installer would choose; a task that requires no other one gets it."""
     from packaging.version import Version
 
     if not (named := OFFERED.search(output)):
@@ -121,7 +121,7 @@ def _judged(index: str, output: str) -> Finding:
 
 def _ask_by_uv(uv: Path, machine: Machine, variables: Mapping[str, str], folder: Path) -> tuple[int, str]:
     options, _ = for_uv(variables, decided={"no-deps"})
-    (folder / "uv.toml").touch()  # keeps uv from looking for one in the folders above
+    (folder / "uv.toml").touch()  # keeps uv from searching the parent folders for one
     (folder / "requirements.txt").write_text(LIBRARY, encoding="utf-8")
     command: list[str | Path] = [uv, *COMPILE, "--python", machine.interpreter.path, *options]
     command.append(folder / "requirements.txt")

@@ -18,7 +18,7 @@ __all__ = ["Machine", "Place"]
 
 
 class Place(StrEnum):
-    """What a machine is for."""
+    """The purpose of a machine."""
 
     WORKER = "worker"
     DAG_PROCESSOR = "dag-processor"
@@ -30,20 +30,20 @@ class Machine:
     """
     A machine, examined by a process with the environment variables of the worker or the DAG processor.
 
-    A check that comes after another one may use what that has stored here.
+    A check may use what the checks that it depends on have stored here.
     """
 
     place: Place
-    dags: Path | None = None  # the folder of the DAG files; None for the one of Airflow's configuration
-    airflow: dict[str, Any] = field(default_factory=dict)  # what Airflow says of its configuration
-    pools: list[str] = field(default_factory=list)  # that Airflow has
+    dags: Path | None = None  # folder of the DAG files; None for the one that Airflow is configured with
+    airflow: dict[str, Any] = field(default_factory=dict)  # version and configuration of Airflow
+    pools: list[str] = field(default_factory=list)  # names of Airflow's pools
 
     @cached_property
     def variables(self) -> dict[str, str]:
-        """The environment variables that the worker program gives to all that it starts."""
+        """The environment variables that the worker program passes to each program that it starts."""
         return cleaned(os.environ)
 
     @cached_property
     def interpreter(self) -> Interpreter:
-        """The Python that environments are built with; `WorkerError` if there is none."""
+        """The Python of task environments. It raises a `WorkerError` if there is none."""
         return find_interpreter(self.variables.get("DKIST_PYTHON", ""), self.variables.get("PATH"))

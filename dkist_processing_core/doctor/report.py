@@ -12,7 +12,7 @@ __all__ = ["CheckError", "Finding", "Line", "Report", "Status"]
 
 
 class Status(StrEnum):
-    """What a check says."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -22,7 +22,7 @@ class Status(StrEnum):
 
 
 class Finding(NamedTuple):
-    """What one check has found, and what to do about it if that is wrong: a command or a setting."""
+    """The result of one check, and the remedy if something is wrong: a command or a setting."""
 
     status: Status
     found: str
@@ -30,27 +30,27 @@ class Finding(NamedTuple):
 
     @classmethod
     def ok(cls, found: str) -> Self:
-        """Return that all is as it must be."""
+        """Return the finding that everything is correct."""
         return cls(Status.OK, found)
 
     @classmethod
     def warning(cls, found: str, remedy: str) -> Self:
-        """Return that something costs time or safety."""
+        """Return the finding that something costs time or safety."""
         return cls(Status.WARNING, found, remedy)
 
     @classmethod
     def failed(cls, found: str, remedy: str) -> Self:
-        """Return that something will not work."""
+        """Return the finding that something will not work."""
         return cls(Status.FAILED, found, remedy)
 
     @classmethod
     def not_needed(cls, why: str) -> Self:
-        """Return that this machine does without."""
+        """Return the finding that this machine does not need the check."""
         return cls(Status.NOT_NEEDED, why)
 
     @classmethod
     def not_checked(cls, why: str) -> Self:
-        """Return that another check says why this one is not possible."""
+        """Return the finding that this check could not be run, for a reason that another check reports."""
         return cls(Status.NOT_CHECKED, why)
 
 
@@ -64,7 +64,7 @@ class CheckError(Exception):
 
 @dataclass(frozen=True)
 class Line:
-    """The finding of a check, by the name of the check."""
+    """The finding of a check, with the name of the check."""
 
     check: str
     status: Status

@@ -24,7 +24,7 @@ SET_FOLDER = "Set DKIST_ISB_SPOOL to a folder that the user of the worker can wr
 
 
 def check_spool(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
-    """Check that the folder can be written, outlasts a restart, has room, and holds nothing that waits."""
+    """Check that the folder is writable, survives a restart, has room, and contains no pending messages."""
     if not isb_enabled():
         return Finding.not_needed("DKIST_ISB_ENABLED is false")
     try:
@@ -51,7 +51,7 @@ def check_spool(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
 
 
 def _write(folder: Path) -> None:
-    """Write to the folder, or to the one in which it would be made; nothing is left there."""
+    """Write a temporary file to the folder, or to its nearest existing parent."""
     with tempfile.TemporaryFile(dir=nearest(folder)) as file:
         file.write(BLOCK)
         file.flush()

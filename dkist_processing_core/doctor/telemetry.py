@@ -22,7 +22,7 @@ OTLP = "Start the collector, correct its address ({setting}), or set OTEL_SDK_DI
 
 
 def check_telemetry(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
-    """Check that each server answers to which a task would send; nothing is sent."""
+    """Check that each server to which a task would send data answers. No data is sent."""
     found = []
     if is_elastic_enabled():
         found.append(_ask(elastic_server(), ELASTIC))
@@ -39,7 +39,7 @@ def is_elastic_enabled() -> bool:
 
 
 def addresses() -> list[str]:
-    """Return the addresses of the servers that are asked by HTTP."""
+    """Return the addresses of the servers that are reached by HTTP."""
     otlp = map(endpoint, ("traces", "metrics") if is_opentelemetry_configured() else ())
     elastic = [elastic_server()] if is_elastic_enabled() else []
     return elastic + [each.address for each in otlp if each and each.protocol != GRPC]
@@ -61,7 +61,7 @@ def _ask(url: str, remedy: str) -> str:
         answer = answers.get(url)
     except OSError as error:
         raise CheckError(f"{url} does not answer: {error}", remedy) from error
-    # Whoever refuses an empty request is there, and no proxy whose server is away.
+    # A server that refuses an empty request is running. A server error may be that of a proxy without its server.
     if answer.status >= SERVER_ERROR:
         raise CheckError(f"{url} answers with status {answer.status}", remedy)
     return url

@@ -17,20 +17,20 @@ from dkist_processing_core.worker.request import grace_seconds
 
 __all__ = ["check_time_outs", "parse_timespan"]
 
-# What the end of a task may take beyond the grace: to kill it, to send its telemetry and its log, and its failure
-# message.
+# How long the end of a task may take beyond the grace period: to kill it, and to send its telemetry, its log, and its
+# failure message.
 KILL, TELEMETRY, LOG, CALLBACK = 5, 3, 3, 10
 DAY = 86400.0
 CGROUP = Path("/proc/self/cgroup")
 OF_RABBITMQ = frozenset({"amqp", "amqps", "pyamqp"})
-# Brokers of Celery that give a message to another worker after a time, whether or not the first one still works on it.
+# Celery's brokers that redeliver a message after a time, even if the first worker is still working on it.
 WITH_VISIBILITY = frozenset({"redis", "rediss", "sentinel", "sqs"})
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": DAY, "w": 7 * DAY, "month": 30.44 * DAY}
 SYSTEMCTL_SECONDS = 5.0
 
 
 class Order(NamedTuple):
-    """A time that must be shorter than another one, and the setting that corrects that."""
+    """A time that must be shorter than another one, and the setting that corrects it."""
 
     what: str
     seconds: float
@@ -40,7 +40,7 @@ class Order(NamedTuple):
 
 
 def check_time_outs(machine: Machine) -> Finding:
-    """Check the order of the time-outs that can be seen from here."""
+    """Check the order of the time-outs that are known on this machine."""
     orders = list(_orders(machine))
     wrong = [each for each in orders if not each.seconds < each.limit]
     if wrong:
@@ -60,7 +60,7 @@ def _orders(machine: Machine) -> Iterator[Order]:
         return
     grace = grace_seconds(machine.variables)
     cleanup = _option(machine, "[core] killed_task_cleanup_time")
-    # Airflow 3 has the option, and its supervisor does not ask for it.
+    # Airflow 3 has the option, but its supervisor ignores it.
     if cleanup is not None and str(machine.airflow.get("version")).startswith("2."):
         remedy = f"export AIRFLOW__CORE__KILLED_TASK_CLEANUP_TIME={grace + 50}"
         yield Order("DKIST_GRACE_SECONDS", grace, "[core] killed_task_cleanup_time", cleanup, remedy)
@@ -77,7 +77,7 @@ def _orders(machine: Machine) -> Iterator[Order]:
             f"export AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT={2 * seconds:.0f}, on each machine of Airflow",
         )
     if (stop := _stop_seconds()) is not None:
-        # worker.sh of deploy/ waits for so long before it ends the tasks.
+        # deploy/worker.sh waits this long before it ends the tasks.
         drain = int(text) if (text := os.environ.get("DKIST_DRAIN_SECONDS", "")).isdecimal() else 0
         needed = drain + grace + KILL + TELEMETRY + LOG + CALLBACK
         what = "DKIST_DRAIN_SECONDS and the end of a task" if drain else "the end of a task"
@@ -101,7 +101,7 @@ def _visibility(machine: Machine) -> Finding | None:
         return None
     name = "[celery_broker_transport_options] visibility_timeout"
     seconds = _option(machine, name)
-    if seconds is None or seconds >= DAY:  # a day is what Airflow sets
+    if seconds is None or seconds >= DAY:  # Airflow's default is a day
         return None
     return Finding.warning(
         f"{name} is {seconds:g} s; a task that takes longer is also given to another worker",
@@ -117,7 +117,7 @@ def _option(machine: Machine, name: str) -> float | None:
 
 
 def _stop_seconds() -> float | None:
-    """Return how long systemd waits before it kills what is left of the unit that this process belongs to."""
+    """Return how long systemd waits before it kills the remaining processes of the unit of this process."""
     if "INVOCATION_ID" not in os.environ:  # systemd.exec(5)
         return None
     units = re.findall(r"[^/\n]+\.service(?=/|$)", CGROUP.read_text(encoding="utf-8"), re.MULTILINE)
@@ -132,7 +132,7 @@ def _stop_seconds() -> float | None:
 
 
 def parse_timespan(text: str) -> float | None:
-    """Return the seconds of a time as systemd shows it, such as ``1min 30s``; None if it is none (systemd.time(7))."""
+    """Return the seconds of a time span of systemd.time(7), such as ``1min 30s``; None if it is not one."""
     if text == "infinity":
         return float("inf")
     parts = re.findall(r"(\d+(?:\.\d+)?)(us|ms|s|min|h|d|w|month)(?= |$)", text)

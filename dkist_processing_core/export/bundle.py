@@ -24,7 +24,7 @@ __all__ = ["archive", "release_name", "write", "write_archive"]
 
 logger = logging.getLogger(__name__)
 
-ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip archive
 ZIP_MODE = 0o100644
 UNIX = 3
 
@@ -40,8 +40,8 @@ def write(
     """
     Write the DAG files of some workflows, and the manifest and the pools if wanted, to a folder, all or nothing.
 
-    There is a file for each workflow, or ``one_file`` for all of them, under their `release_name`. The entries of other
-    packages in the manifest stay. The errors are those of `overwrite.write`. The result is the DAG files.
+    There is one file per workflow, or with ``one_file`` a single file with their `release_name`. The entries of other
+    packages in the manifest are kept. Return the DAG files. The errors are those of `overwrite.write`.
     """
     workflows = sorted(workflows, key=lambda each: each.dag_id) if one_file else list(workflows)
     by_file = (
@@ -52,9 +52,9 @@ def write(
     contents = {file: dag_file(*held).encode() for file, held in by_file.items()}
     released = [file for file, held in by_file.items() if _is_release(held)]
     folder.mkdir(parents=True, exist_ok=True)
-    # What somebody has written by hand may have the name of a workflow.
+    # A file that was written by hand may have the name of a workflow.
     recognized = dict.fromkeys(by_file, is_generated)
-    # Without the lock, two exports at once would each write a manifest without the files of the other.
+    # Without the lock, each of two parallel exports would write a manifest without the files of the other.
     with atomic.lock(folder):
         added = {}
         if has_companions:
@@ -70,7 +70,7 @@ def write(
 
 
 def _warn_of_duplicates(entries: Iterable[dict[str, Any]], others: Iterable[dict[str, Any]]) -> None:
-    """Warn of each DAG that another file of the folder has too; Airflow then shows that of the file it read last."""
+    """Warn of each DAG that is also in another file of the folder; Airflow then uses the file that it parsed last."""
     files = {each["dag_id"]: each["file"] for each in entries}
     for each in others:
         if (dag_id := str(each.get("dag_id"))) in files:
@@ -79,7 +79,7 @@ def _warn_of_duplicates(entries: Iterable[dict[str, Any]], others: Iterable[dict
 
 
 def write_archive(workflows: Iterable[WorkflowSpec], folder: Path, *, overwrite: bool = False) -> Path:
-    """Write the `archive` of some workflows to a folder, under their `release_name`; otherwise as `write` does."""
+    """Write the `archive` of some workflows to a folder, with their `release_name`; otherwise as `write` does."""
     workflows = list(workflows)
     name = f"{release_name(workflows)}.zip"
     released = [name] if _is_release(workflows) else []
@@ -99,8 +99,8 @@ def archive(workflows: Sequence[WorkflowSpec]) -> bytes:
     """
     Return a zip archive of the DAG files, the manifest and the pools, which Airflow loads without unpacking.
 
-    It is not compressed, since the result of a compression depends on the library that does it. The names in it have
-    no dot except that of the suffix.
+    It is not compressed, since compressed bytes depend on the version of the library. The names in it have no dot
+    except that of the suffix.
     """
     by_file = dict(zip(_importable_names(workflows), workflows, strict=True))
     contents = {file: dag_file(workflow).encode() for file, workflow in by_file.items()}
@@ -118,18 +118,18 @@ def archive(workflows: Sequence[WorkflowSpec]) -> bytes:
 
 
 def _is_archive(content: bytes) -> bool:
-    """Return whether a content is an archive of any release of this library; an empty file is nobody's."""
+    """Return whether a content is an archive of any release of this library; an empty file also counts."""
     if not content:
         return True
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archived:
             return manifest.is_manifest(archived.read(manifest.MANIFEST))
-    except Exception:  # what is damaged, encrypted or packed by another program fails in many ways
+    except Exception:  # a damaged, encrypted or foreign archive may raise any error
         return False
 
 
 def _importable_names(workflows: Sequence[WorkflowSpec]) -> list[str]:
-    """Return names under which Airflow can import the files; it imports what is in an archive by name."""
+    """Return legal module names for the files, since Airflow imports the files in an archive by name."""
     stems = [each.dag_id.replace(".", "_") for each in workflows]
     digests = [hashlib.sha256(f"{each.dag_id}.py".encode()).hexdigest()[:8] for each in workflows]
     count = Counter(stems)
@@ -142,5 +142,5 @@ def _is_release(workflows: Iterable[WorkflowSpec]) -> bool:
 
 
 def release_name(workflows: Iterable[WorkflowSpec]) -> str:
-    """Return the name, without a suffix, of what holds all workflows: each distribution and version, usually one."""
+    """Return the name, without suffix, of the file with all workflows, from their distributions and versions."""
     return f"{'_'.join(sorted({f'{each.distribution}-{each.version}' for each in workflows}))}-dags"

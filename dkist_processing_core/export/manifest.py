@@ -33,7 +33,7 @@ SLOTS = 128  # as many as Airflow's own default_pool has
 
 
 def entry(file: str, workflow: WorkflowSpec, content: bytes) -> dict[str, Any]:
-    """Return what the manifest says about one DAG of a file."""
+    """Return the entry of the manifest for one DAG of a file."""
     return {
         "file": file,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -46,7 +46,7 @@ def entry(file: str, workflow: WorkflowSpec, content: bytes) -> dict[str, Any]:
         "tasks": [node.name for node in workflow.nodes],
         "queues": sorted({node.queue for node in workflow.nodes}),
         "pools": sorted({node.pool for node in workflow.nodes}),
-        # Airflow's own operator builds its environments by itself.
+        # Airflow's own operator builds its environments itself.
         "environments": [
             {"requirement": requirement, "constraints": constraints, "requires_python": workflow.requires_python}
             for requirement, constraints in sorted(
@@ -58,7 +58,7 @@ def entry(file: str, workflow: WorkflowSpec, content: bytes) -> dict[str, Any]:
 
 
 def read_entries(folder: Path) -> list[dict[str, Any]]:
-    """Return the entries of the manifest in a folder that can be used and whose files exist."""
+    """Return the valid entries of the manifest in a folder whose files exist."""
     content = atomic.read(folder / MANIFEST)
     if not content or not is_manifest(content):
         return []
@@ -66,7 +66,7 @@ def read_entries(folder: Path) -> list[dict[str, Any]]:
 
 
 def is_entry(each: Any) -> bool:
-    """Return whether an entry has what a manifest is made of."""
+    """Return whether a value is a valid entry of a manifest."""
     try:
         lists = each["queues"], each["pools"]
         return all(isinstance(names, list) for names in lists) and all(
@@ -84,7 +84,7 @@ def _exists(path: Path) -> bool:
 
 
 def read_pools(folder: Path) -> dict[str, Any]:
-    """Return what the pools in a folder are if somebody has changed or added them; none if they cannot be read."""
+    """Return the pools of a folder that were changed or added by hand; none if they cannot be read."""
     pools = _parsed(atomic.read(folder / POOLS) or b"")
     if not isinstance(pools, dict):
         return {}
@@ -92,7 +92,7 @@ def read_pools(folder: Path) -> dict[str, Any]:
 
 
 def is_manifest(content: bytes) -> bool:
-    """Return whether a content is that of a manifest of any release; an empty file is nobody's."""
+    """Return whether a content is a manifest of any release; an empty file also counts."""
     parsed = _parsed(content)
     return not content or (
         isinstance(parsed, dict)
@@ -124,10 +124,10 @@ def companions(
     entries: Iterable[dict[str, Any]], changed_pools: Mapping[str, dict[str, Any]] | None = None
 ) -> dict[str, bytes]:
     """
-    Return the manifest and the pools, by the names of their files.
+    Return the contents of the manifest and of the pools, by file name.
 
-    The pools are those that Airflow does not create itself, in the format of ``airflow pools import``, and as somebody
-    has changed them.
+    The pools, in the format of ``airflow pools import``, are those that Airflow does not create itself. Pools that were
+    changed by hand stay changed.
     """
     entries = sorted(entries, key=lambda each: (str(each["file"]), str(each.get("dag_id"))))
     pools = sorted({pool for each in entries for pool in each["pools"]})

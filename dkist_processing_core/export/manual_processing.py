@@ -20,7 +20,7 @@ __all__ = ["DOCKERFILE", "NOTEBOOKS", "write_dockerfile", "write_notebooks"]
 
 DOCKERFILE = "Dockerfile"
 NOTEBOOKS = "notebooks"
-# Has no meaning to a shell, in the patterns of COPY, or as an option.
+# Without special meaning in a shell, in the patterns of COPY, or as an option.
 PLAIN = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*")
 
 
@@ -37,9 +37,9 @@ def write_dockerfile(
     """
     Write the Dockerfile of a manual processing worker and the notebooks that it copies, all or nothing.
 
-    The image is built in the folder ``context``. The folder for the notebooks is absolute or relative to that, and
-    inside it. A `WorkflowError` is raised if the workflows do not have the same category and the same release, or the
-    folder cannot be copied from; the other errors are those of `overwrite.write`.
+    The image is built in the folder ``context``. The folder for the notebooks is inside of it, and is absolute or
+    relative to it. A `WorkflowError` is raised if the workflows do not have the same category and the same release, or
+    the folder cannot be copied from; the other errors are those of `overwrite.write`.
     """
     remedy = "Keep the workflows of each category in a package of their own, and name that"
     category = _only("categories", (each.category for each in workflows), remedy=remedy)

@@ -17,7 +17,7 @@ __all__ = ["is_release", "write"]
 
 
 def is_release(version: str) -> bool:
-    """Return whether a version is published once and never again (:pep:`440`)."""
+    """Return whether a version is published only once, unlike ``dev`` and development releases (:pep:`440`)."""
     parsed = as_version(version)
     return version != DEFAULT_BUILD_VERSION and not (parsed and parsed.is_devrelease)
 
@@ -33,11 +33,11 @@ def write(
     """
     Write files, all of them or none, unless one of them exists and must not change.
 
-    ``contents`` are by paths relative to the folder; missing folders are created. A file that already has its content
-    is not touched. Unless ``overwrite`` is true, a file in ``released`` (those of a released version) that exists with
-    different content is a `ReleasedFileError`, and one whose content the function in ``recognized`` does not take for
-    that of an export, or which is no regular file, is a `ChangedFileError`. After any error, existing files are as they
-    were.
+    The keys of ``contents`` are paths relative to the folder; missing folders are created. A file that already has its
+    content is not touched. Unless ``overwrite`` is true, a `ReleasedFileError` is raised for a file in ``released``
+    (those of a released version) that exists with different content. A `ChangedFileError` is raised for a file whose
+    content the function in ``recognized`` does not recognize as exported, and for anything that is not a regular file.
+    After any error, existing files are unchanged.
     """
     if not overwrite:
         if names := [name for name in contents if _is_special(folder / name)]:
@@ -55,7 +55,7 @@ def write(
 
 
 def _is_special(path: Path) -> bool:
-    """Return whether there is something that is neither a file nor a folder, such as a link to nothing or a FIFO."""
+    """Return whether the path exists as neither a file nor a folder, such as a dangling link or a FIFO."""
     return os.path.lexists(path) and not path.is_file() and not path.is_dir()
 
 
