@@ -64,7 +64,7 @@ class DKISTProcessingCoreConfiguration(InterserviceBusConfiguration):
         default_factory=dict, description="Further options of the Elastic APM agent (JSON)."
     )
     pip_timeout: float = Field(default=15, description="Time for one request to the package index, in seconds.")
-    pip_retries: int = Field(default=5, description="How often a request to the package index is tried again.")
+    pip_retries: int = Field(default=5, description="Number of retries of a request to the package index.")
     is_notebook_execution_environment: bool = Field(
         default=False, description="Whether tasks run in a notebook instead of a workflow."
     )
@@ -95,7 +95,7 @@ class DKISTProcessingCoreConfiguration(InterserviceBusConfiguration):
     @property
     def cpu_count(self) -> int:
         """Number of processors that this process may use."""
-        if hasattr(os, "process_cpu_count"):  # since Python 3.13; it also heeds PYTHON_CPU_COUNT
+        if hasattr(os, "process_cpu_count"):  # since Python 3.13; it also respects PYTHON_CPU_COUNT
             return os.process_cpu_count() or 1
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0)) or 1

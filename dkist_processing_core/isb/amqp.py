@@ -30,17 +30,17 @@ __all__ = ["Channel", "Connection", "disable_pika_logs", "message_properties", "
 OnSettled = Callable[[PublishError | None], object]
 
 APP_ID = "dkist-processing-core"
-# pika's own limit for opening a connection is shorter than ours, so that it reports the step that failed.
+# pika's own time limit for opening a connection is shorter than ours, so that pika reports the step that failed.
 OPENING_SHARE = 0.9
 STEP_SECONDS = 0.05
 GOODBYE_SECONDS = 0.5
 TIDY_STEPS, TIDY_SECONDS = 3, 0.01
-# A broker that is low on memory or disk takes the first message of a connection and then stops reading from it.
+# A broker that is low on memory or disk accepts the first message of a connection and then stops reading from it.
 PROBES = 2
-# Reply codes of AMQP 0-9-1: no permission to publish, and no such exchange, which say nothing about the message; and
-# that somebody shuts down the broker.
+# Reply codes of AMQP 0-9-1. The first two, no permission and no such exchange, say nothing about the message. The third
+# one means that an operator has closed the connection, for example to stop the broker.
 ACCESS_REFUSED, NOT_FOUND, CONNECTION_FORCED = 403, 404, 320
-# pika resolves names in a thread of its own; what it logs there reaches us as an exception as well.
+# pika resolves names in a thread of its own. What it logs there is also raised as an exception.
 RESOLVER_LOGGER = "pika.adapters.utils.selector_ioloop_adapter"
 
 
@@ -60,7 +60,7 @@ def message_properties(envelope: Envelope, content_type: str = "text/plain") -> 
 
 class Connection:
     """
-    A connection to the interservice bus, to be used from one thread and to be closed.
+    A connection to the interservice bus. Use it in one thread only, and close it.
 
     Opening takes at most ``seconds``. If the broker blocks the connection for more than ``blocked_seconds``, it is
     closed; None sets no limit. Every method raises a `PublishError` if the connection is lost, and opening raises a
@@ -71,9 +71,9 @@ class Connection:
         self, configuration: InterserviceBusConfiguration, *, seconds: float, blocked_seconds: float | None = None
     ) -> None:
         self.configuration = configuration
-        # Why the broker accepts no messages at the moment, if it has announced that.
+        # Why the broker blocks publishers at the moment (connection.blocked); empty if it does not.
         self.blocked = ""
-        # Whether the broker has closed it for something that it was sent.
+        # Whether the broker has closed it because of something that it received.
         self.is_refused = False
         self._loss: PublishError | None = None
         self.transport: Any = pika.SelectConnection(
@@ -104,12 +104,12 @@ class Connection:
         return True
 
     def require(self, is_done: Callable[[], object], deadline: float) -> None:
-        """Do as `wait`, and raise a `PublishError` after the deadline."""
+        """Do the same as `wait`, but raise a `PublishError` after the deadline."""
         if not self.wait(is_done, deadline):
             raise self._with_block("the broker did not answer before the time limit", retryable=True)
 
     def serve(self, seconds: float = 0.0) -> None:
-        """Process what the broker sends, such as heartbeats; wait for it for at most some seconds."""
+        """Process what the broker sends, such as heartbeats; wait for data for at most this time."""
         timer = self._loop.call_later(seconds, lambda: None)
         self._loop.poll()
         self._loop.process_timeouts()
@@ -117,12 +117,12 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection, whatever its state is."""
-        with suppress(Exception):  # pika does not expect everything that a peer can do
+        with suppress(Exception):  # pika does not handle everything that a peer can do
             if self.transport.is_open:
                 self.transport.close()
                 self.wait(lambda: self.transport.is_closed, time.monotonic() + GOODBYE_SECONDS)
             if self.transport.is_open or self.transport.is_closing:
-                # pika asks its adapters to implement it, and has no public way to close the socket without an answer.
+                # pika's adapters implement this method. There is no public way to close the socket without an answer.
                 self.transport._adapter_disconnect_stream()  # noqa: SLF001
             # pika releases its resources in callbacks of its loop.
             for _ in range(TIDY_STEPS):
@@ -135,7 +135,7 @@ class Connection:
         self._loss = self._with_block(str(failure), retryable=failure.retryable)
 
     def _note_blocked(self, _transport: object, frame: Any) -> None:
-        # The frame that ends it has no reason.
+        # The frame that ends a block has no reason.
         self.blocked = getattr(frame.method, "reason", "")
 
     def _with_block(self, reason: str, *, retryable: bool) -> PublishError:
@@ -147,12 +147,13 @@ class Channel:
     """
     A channel of a connection for the messages of one queue.
 
-    Exchange, queue and binding are declared first, until the deadline, a time of the monotonic clock. What the user may
-    not declare, or what exists with other properties, is used as it is: the broker's answer to a message is what
-    counts. ``refusals`` says what the broker refused to declare, and ``is_closed`` whether it has closed the channel.
+    Exchange, queue and binding are declared first; the deadline for this is a time of the monotonic clock. If the user
+    may not declare one of them, or if it exists with other properties, it is used as it is: only the broker's answer to
+    a message counts. ``refusals`` lists the declarations that the broker refused. ``is_closed`` tells whether the
+    broker has closed the channel.
 
-    The broker closes a channel for a message that it refuses to look at, such as one that is too large, and does not
-    say which. So an error is one of that message only if no other one was unconfirmed.
+    The broker closes a channel because of a message that it refuses to process, such as one that is too large, and does
+    not say which one. So the error is attributed to a message only if no other one was unconfirmed.
     """
 
     def __init__(self, connection: Connection, queue: str, routing_key: str, *, deadline: float) -> None:
@@ -186,7 +187,8 @@ class Channel:
         """
         Wait until the broker confirms or refuses at least one message.
 
-        It may take longer than the limit while it blocks publishers: it has the messages, and will confirm them.
+        It may take longer than ``seconds`` while the broker blocks publishers: the broker has the messages, and will
+        confirm them later.
         """
         before = len(self._unconfirmed)
         while not self._connection.wait(lambda: len(self._unconfirmed) < before, time.monotonic() + seconds):
@@ -199,9 +201,9 @@ class Channel:
         """
         Find out whether the broker accepts messages, with messages that reach no queue.
 
-        A broker that is low on memory would take the first real message from the closed connection once it has
-        recovered, long after that message was sent again. The default exchange routes by the name of a queue, and no
-        queue has this name.
+        Once a broker that was low on memory has recovered, it would accept the first real message from the closed
+        connection, long after that message was sent again. The default exchange routes by the name of the queue, and no
+        queue has the name of a probe.
         """
         for _ in range(PROBES):
             name = f"{APP_ID}.probe.{uuid.uuid4().hex}"
@@ -238,14 +240,14 @@ class Channel:
             self._channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)
         except (AMQPChannelError, AMQPConnectionError):
             raise
-        except Exception as error:  # pika cannot encode it, and has sent nothing of it
+        except Exception as error:  # pika cannot encode the message, and has sent nothing
             on_settled(PublishError(f"{type(error).__name__}: {error}", retryable=False, is_refusal=True))
         else:
             self._tag += 1
             self._unconfirmed[self._tag] = properties.message_id, on_settled
 
     def _note_returned(self, _channel: object, _method: object, properties: Any, _body: bytes) -> None:
-        # The broker returns a message that no queue takes first, and confirms it afterwards.
+        # The broker first returns a message that it cannot route (basic.return), and then confirms it.
         self._returned.add(properties.message_id)
 
     def _note_answer(self, frame: Any) -> None:
@@ -269,7 +271,7 @@ class Channel:
         settling, self._unconfirmed = self._unconfirmed, {}
         is_general = error.reply_code in {ACCESS_REFUSED, NOT_FOUND}
         is_refusal = len(settling) == 1 and not is_general
-        # What `as_publish_error` says to check is for a declaration.
+        # The remedies of `as_publish_error` are for declarations.
         reason = str(self._closed_by) if is_general else f"{error.reply_code} {error.reply_text}"
         retryable = not is_general and not is_refusal
         for _, on_settled in settling.values():
@@ -299,7 +301,7 @@ def _connection_parameters(
 
 
 def tls_context(configuration: InterserviceBusConfiguration) -> ssl.SSLContext:
-    """Return what decides whom to trust; `ConfigurationError` if the file of trusted certificates cannot be used."""
+    """Return the TLS context; raise a `ConfigurationError` if the file of trusted certificates cannot be used."""
     try:
         return ssl.create_default_context(cafile=configuration.isb_ca_file)
     except OSError as error:  # the base class of ssl.SSLError
@@ -317,7 +319,7 @@ _here = threading.local()
 
 
 def disable_pika_logs() -> None:
-    """Keep pika from logging a page about each failure in the current thread; the error is reported once."""
+    """Keep pika from logging a page about each failure in the current thread, since the error is also raised."""
     _here.is_disabled = True
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("pika."):

@@ -17,10 +17,10 @@ LONG_LONG = 2**64
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
     """
-    One message and where it goes.
+    One message and its destination.
 
-    The exchange and the type of the queue are settings, and those at the time of sending count. So a message that was
-    spooled because a setting was wrong can be sent once it is right.
+    The exchange and the type of the queue are settings, which are read when the message is sent. So a message that was
+    spooled because of a wrong setting can be sent once the setting is correct.
     """
 
     routing_key: str  # of the message, and of the binding of the queue
@@ -28,7 +28,7 @@ class Envelope:
     body: str  # JSON
     message_id: str  # duplicates carry the same id
     type: str = ""  # for people who look at the queue
-    timestamp: int = 0  # when it happened, in seconds since 1970 (UTC); 0 if that is not known
+    timestamp: int = 0  # time of the event, in seconds since 1970 (UTC); 0 if unknown
 
     def to_json(self) -> str:
         """Return the envelope as one line of JSON."""
@@ -37,9 +37,9 @@ class Envelope:
     @classmethod
     def from_json(cls, text: str) -> "Envelope":
         """
-        Return the envelope that `to_json` made the text from; keys that another release added are ignored.
+        Return the envelope from the text that `to_json` returned; keys that another release added are ignored.
 
-        A text that is not an envelope, or one that AMQP cannot carry, is a `ValueError`.
+        A text that is not an envelope, or one that AMQP cannot carry, raises a `ValueError`.
         """
         try:
             values = json.loads(text)
@@ -48,12 +48,12 @@ class Envelope:
             raise ValueError(f"{type(error).__name__}: {error}") from error
         for name in ("routing_key", "queue", "message_id", "type"):
             value = getattr(envelope, name)
-            # A text that UTF-8 cannot encode is a ValueError as well.
+            # A text that UTF-8 cannot encode also raises a ValueError.
             if not isinstance(value, str) or len(value.encode()) > SHORT_STRING:
                 raise ValueError(f"{name} is not a string of at most {SHORT_STRING} bytes: {value!r:.80}")
         if not envelope.routing_key or not envelope.queue:
             raise ValueError("routing_key or queue is empty")
-        # RabbitMQ removes it, so the answer to its declaration is about another name, and is waited for in vain.
+        # RabbitMQ removes line breaks, so its answer to the declaration has another name, and pika would wait in vain.
         if {"\r", "\n"} & {*envelope.queue}:
             raise ValueError(f"queue contains a line break: {envelope.queue!r:.80}")
         if not isinstance(envelope.timestamp, int) or not 0 <= envelope.timestamp < LONG_LONG:

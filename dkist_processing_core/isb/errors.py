@@ -41,7 +41,7 @@ class PublishError(DKISTProcessingCoreError):
     retryable
         Whether a retry may succeed; it cannot with a wrong password, for example.
     is_refusal
-        Whether the reason is this message, so that it says nothing about others.
+        Whether the reason is this message, so that others may still be accepted.
     """
 
     def __init__(self, reason: str, *, retryable: bool, is_refusal: bool = False) -> None:
@@ -51,7 +51,7 @@ class PublishError(DKISTProcessingCoreError):
 
 
 def as_publish_error(error: BaseException) -> PublishError:
-    """Return any error of an attempt to publish, with what to check and whether to retry."""
+    """Return any error of an attempt to publish as a `PublishError`, with what to check and whether to retry."""
     if isinstance(error, PublishError):
         return error
     if isinstance(error, ConfigurationError):
@@ -72,13 +72,13 @@ def as_publish_error(error: BaseException) -> PublishError:
     elif isinstance(error, IncompatibleProtocolError):
         remedy = "is there a broker at this port, and does it require TLS?"
     text = f"{type(cause).__name__}: {cause}"
-    if isinstance(cause, (AMQPConnectorStackTimeout, ConnectionOpenAborted)):  # by pika, whose text is about itself
+    if isinstance(cause, (AMQPConnectorStackTimeout, ConnectionOpenAborted)):  # pika's text is about itself
         text = "the server at this port did not answer as a broker does before the time limit"
     return PublishError(f"{text} ({remedy})" if remedy else text, retryable=retryable)
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Return the original error; pika wraps it, as an argument or in an attribute, sometimes several levels deep."""
+    """Return the original error. pika wraps it as an argument or in an attribute, sometimes several levels deep."""
     while True:
         wrapped = [*getattr(error, "exceptions", ()), getattr(error, "exception", None), *error.args]
         inner = next((each for each in wrapped if isinstance(each, BaseException)), None)

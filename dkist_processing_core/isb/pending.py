@@ -22,7 +22,7 @@ __all__ = ["SendReport", "send_pending"]
 
 logger = logging.getLogger(__name__)
 
-# What is read before it is sent.
+# Limits of the messages that are read before they are sent.
 BATCH_MESSAGES = 500
 BATCH_BYTES = 2**20
 BATCH_SECONDS = 30.0
@@ -31,9 +31,9 @@ BATCH_SECONDS = 30.0
 @dataclass
 class SendReport:
     """
-    The names of the files that were sent and deleted, those that were refused, and those that were not tried.
+    The names of the files that were sent and deleted, of those that were refused, and of those that were not tried.
 
-    Nothing is done while another process sends.
+    If another process is sending (``is_busy``), nothing was done.
     """
 
     sent: list[str] = field(default_factory=list)
@@ -44,12 +44,12 @@ class SendReport:
 
     @property
     def pending(self) -> list[tuple[str, str]]:
-        """The names of all that remain, each with the reason."""
+        """The names of all files that remain, each with the reason."""
         return sorted([*self.refused, *((name, self.reason) for name in self.untried)])
 
     @property
     def pending_count(self) -> int:
-        """How many remain."""
+        """Number of files that remain."""
         return len(self.refused) + len(self.untried)
 
 
@@ -64,10 +64,10 @@ def send_pending(
     """
     Send the messages in the spool folder: first those that were never refused, the oldest first, then the refused ones.
 
-    A message that is refused remains, and so does a damaged file; neither holds up the others, and both are set aside
-    after some tries. If the broker cannot be reached, all the rest remains. The call takes ``seconds`` at most, and
-    before that ``lock_seconds`` at most for another process that is sending. ``only`` are the names of the files to
-    send, all by default; with ``is_complete`` those that are set aside are tried again as well.
+    A refused message remains, and so does a damaged file. Neither delays the others, and both are set aside after some
+    tries. If the broker cannot be reached, all other messages remain. The call takes at most ``seconds``, after waiting
+    at most ``lock_seconds`` for another process that is sending. ``only`` are the names of the files to send, by
+    default all. With ``is_complete``, those that are set aside are also tried.
     """
     folder = folder or spool.spool_folder()
     if not spool.has_mark(folder):
@@ -88,7 +88,7 @@ def send_pending(
 
 
 def _send(waiting: Iterator[tuple[Path, str]], deadline: float, report: SendReport) -> str:
-    """Send one batch after the other; return why the rest was not tried, empty if all of them were."""
+    """Send one batch after the other; return why the rest was not tried, empty if all were tried."""
     while batch := _next_batch(waiting, deadline, report):
         sent_before = len(report.sent)
         errors = _send_batch(batch, min(BATCH_SECONDS, deadline - time.monotonic()), report)
@@ -99,7 +99,7 @@ def _send(waiting: Iterator[tuple[Path, str]], deadline: float, report: SendRepo
                 spool.note_refusal(message.file, str(error), is_final=not error.retryable)
         general = [str(error) for error in errors.values() if not error.is_refusal]
         if general and len(report.sent) == sent_before:
-            # Nothing was confirmed, so the broker cannot be reached, or the time is over.
+            # Nothing was confirmed: the broker cannot be reached, or no time is left.
             return general[0]
     return "no time left" if time.monotonic() > deadline else ""
 
@@ -107,7 +107,7 @@ def _send(waiting: Iterator[tuple[Path, str]], deadline: float, report: SendRepo
 def _next_batch(
     waiting: Iterator[tuple[Path, str]], deadline: float, report: SendReport
 ) -> list[tuple[SpooledMessage, Envelope]]:
-    """Read some messages; those that cannot be read are reported."""
+    """Read some messages; add those that cannot be read to the report."""
     batch: list[tuple[SpooledMessage, Envelope]] = []
     size = 0
     while len(batch) < BATCH_MESSAGES and size < BATCH_BYTES and time.monotonic() <= deadline:

@@ -32,7 +32,7 @@ BEYOND_SECONDS = 0.5
 
 
 def publish(envelope: Envelope, *, seconds: float = TOTAL_SECONDS) -> None:
-    """Publish one message, or raise the `PublishError` that `deliver` returns, within a limit of the whole call."""
+    """Publish one message, or raise the `PublishError` that `deliver` returns. ``seconds`` limits the whole call."""
     for error in deliver([envelope], seconds=seconds).values():
         raise error
 
@@ -45,24 +45,24 @@ def deliver(
     retry_refused: bool = True,
 ) -> dict[int, PublishError]:
     """
-    Publish messages until the broker has confirmed or refused each of them, or the time is over.
+    Publish messages until the broker has confirmed or refused each of them, or no time is left.
 
-    Exchange, queues and bindings are declared first. A broker that cannot be reached is tried again until the time is
-    over, and so is a message that it refuses for now, if ``retry_refused`` is true; an error for which a retry is
-    pointless is not. One message that is refused does not delay the others: where the broker closes a channel or a
-    connection and does not say for which message, they are published once more, one by one. A function is called in
-    another thread with the index of each message as soon as the broker has confirmed it.
+    Exchange, queues and bindings are declared first. Until no time is left, there are retries if the broker cannot be
+    reached and, with ``retry_refused``, for a message that it refuses for now; there are none for an error for which a
+    retry is pointless. A refused message does not delay the others: if the broker closes a channel or a connection and
+    does not say because of which message, they are published again one by one. ``on_confirmed`` is called in another
+    thread with the index of each message as soon as the broker has confirmed it.
 
-    The result says why messages were not confirmed, by their index; it is empty if all were. If a setting of the bus
-    cannot be used, a `ConfigurationError` is raised.
+    Return the error of each message that was not confirmed, by index. If a setting of the bus cannot be used, a
+    `ConfigurationError` is raised.
     """
     if doubles := test_mode.active():
         return _hand_over(doubles.deliver, envelopes, on_confirmed)
     configuration = isb_configuration()
     broker = configuration.isb_mesh_service
     delivery = _Delivery(configuration, envelopes, on_confirmed, retry_refused=retry_refused)
-    # A daemon thread, because the threads that pika starts, such as one for the name service, are then daemons as well
-    # and keep no process alive. Should anything hang in spite of all limits, the thread is abandoned.
+    # A daemon thread, so that the threads that pika starts, such as one to resolve names, are also daemons and do not
+    # keep the process alive. If anything hangs in spite of all limits, the thread is abandoned.
     thread = threading.Thread(target=delivery.run, args=[seconds], name="dkist-isb-publisher", daemon=True)
     thread.start()
     thread.join(seconds + BEYOND_SECONDS)
@@ -89,12 +89,12 @@ def _hand_over(
 
 
 def _is_open(error: PublishError | None) -> bool:
-    """Return whether a message with this error is to be published once more."""
+    """Return whether a message with this error must be published again."""
     return error is None or error.retryable
 
 
 class _Delivery:
-    """Attempts, one after the other, until nothing is left that another one could deliver."""
+    """A series of attempts, until another one could not deliver any more messages."""
 
     def __init__(
         self,
@@ -107,26 +107,26 @@ class _Delivery:
         self._configuration = configuration
         self._on_confirmed = on_confirmed
         self._retry_refused = retry_refused
-        # How often the broker has closed channel or connection while a message was unconfirmed, by index.
+        # By index: how often the broker has closed the channel or the connection while the message was unconfirmed.
         self._closures: Counter[int] = Counter()
-        # Messages that are not confirmed, and why, by index.
+        # By index: the messages that are not confirmed, and their errors.
         self.unconfirmed = dict(enumerate(envelopes))
         self.errors: dict[int, PublishError] = {}
 
     def run(self, seconds: float) -> None:
-        """Make attempts until everything is settled or the time is over."""
+        """Make attempts until everything is settled or no time is left."""
         deadline = time.monotonic() + seconds
         disable_pika_logs()
         while left := self._left():
             self.errors |= self._attempt(left, deadline)
-            # An attempt with hardly any time would only replace the actual error by a timeout.
+            # An attempt with hardly any time left would only replace the actual error with a time-out.
             if deadline - time.monotonic() <= PAUSE_SECONDS + LEAST_SECONDS:
                 return
             if self._left():
                 time.sleep(PAUSE_SECONDS)
 
     def _left(self) -> dict[int, Envelope]:
-        """Return the messages that are neither confirmed nor refused for good."""
+        """Return the messages that are neither confirmed nor finally refused."""
         refused = {
             index
             for index, error in self.errors.items()
@@ -137,7 +137,7 @@ class _Delivery:
     def _attempt(self, left: dict[int, Envelope], deadline: float) -> dict[int, PublishError]:
         errors: dict[int, PublishError] = {}
         groups: dict[tuple[str, str], dict[int, Envelope]] = {}
-        # What may be the reason for a closure comes last.
+        # A message that may have caused a closure comes last.
         for index in sorted(left, key=lambda each: (self._closures[each], each)):
             groups.setdefault((left[index].queue, left[index].routing_key), {})[index] = left[index]
         failure = PublishError("no time left", retryable=True)
@@ -168,7 +168,7 @@ class _Delivery:
         errors: dict[int, PublishError],
         deadline: float,
     ) -> None:
-        """Publish the messages of one queue: together, and those alone for one of which there was a closure."""
+        """Publish the messages of one queue together, but one by one those that may have caused a closure."""
         together = [index for index in envelopes if not self._closures[index]]
         self._publish_together(connection, channel, {index: envelopes[index] for index in together}, errors, deadline)
         for index, envelope in envelopes.items():

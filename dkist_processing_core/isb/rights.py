@@ -20,15 +20,15 @@ from dkist_processing_core.isb.settings import InterserviceBusConfiguration
 __all__ = ["missing_rights"]
 
 ACCESS_REFUSED = 403
-# Every broker has it. A message that is published there reaches ours only with the key of a binding for a moment.
+# This exchange exists on every broker. For a moment it is bound to ours, with a key that no message has.
 SOURCE = "amq.direct"
 
 
 def missing_rights(configuration: InterserviceBusConfiguration, queues: list[str], *, seconds: float) -> list[str]:
     """
-    Return what the user may not do and would have to: declare what does not exist, and publish.
+    Return the missing permissions: to declare the exchange and the queues that do not exist, and to publish.
 
-    What exists needs no right to declare it. `PublishError` if there is no connection.
+    What exists need not be declared. Without a connection, a `PublishError` is raised.
     """
     disable_pika_logs()
     deadline = time.monotonic() + seconds
@@ -43,24 +43,25 @@ def missing_rights(configuration: InterserviceBusConfiguration, queues: list[str
 
 
 class _Broker:
-    """A broker, asked for one thing after the other, each in a channel of its own, since a refusal closes that."""
+    """Tries operations on a broker, each in a channel of its own, since a refusal closes the channel."""
 
     def __init__(self, connection: Connection, deadline: float) -> None:
         self._connection = connection
         self._deadline = deadline
 
     def may_declare(self, kind: str, name: str) -> PublishError | None:
-        """Return why an exchange or a queue that does not exist cannot be declared; nothing is declared."""
+        """Return why the user may not declare an exchange or a queue; None if this is permitted, or if it exists."""
         if not self._refusal(f"{kind}_declare", name, passive=True):
             return None
-        # Should somebody else declare it meanwhile, it is not removed unless it is good for nothing yet.
+        # If it was declared by another client in the meantime, it is deleted only if it is unused, and a queue if it is
+        # empty.
         is_unused = {"if_unused": True} if kind == "exchange" else {"if_unused": True, "if_empty": True}
         refusal = self._refusal(f"{kind}_delete", name, **is_unused)
         return as_publish_error(refusal) if refusal and refusal.reply_code == ACCESS_REFUSED else None
 
     def may_publish(self, exchange: str) -> PublishError | None:
-        """Return why nothing can be published to an exchange; nothing is known of one that does not exist."""
-        # Whoever binds an exchange to another one needs the right to write to it, which is looked at first.
+        """Return why the user may not publish to an exchange; None if this is permitted, or if it does not exist."""
+        # Binding an exchange to another one requires write permission on the former, which RabbitMQ checks first.
         key = f"dkist-processing-core.rights.{uuid.uuid4().hex}"
         refusal = self._refusal("exchange_bind", exchange, SOURCE, routing_key=key)
         if refusal is None:

@@ -59,12 +59,12 @@ class InterserviceBusConfiguration(BaseSettings):
         If the value of a variable has the wrong type. It is also a `ValueError`.
     """
 
-    # A value that is refused may be a secret, so no error shows it.
+    # An invalid value may be a secret, so no error shows it.
     model_config = SettingsConfigDict(
         extra="ignore", populate_by_name=True, env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    # Not decoded by pydantic-settings, whose error about malformed JSON tells neither variable nor what is expected.
+    # Not decoded by pydantic-settings: its error about malformed JSON names neither the variable nor the expected form.
     service_mesh: Annotated[dict[str, MeshService], NoDecode] = Field(
         default_factory=dict,
         validation_alias="MESH_CONFIG",
@@ -85,23 +85,23 @@ class InterserviceBusConfiguration(BaseSettings):
     isb_connection_name: str = Field(
         default_factory=lambda: f"dkist-processing-core@{socket.gethostname()}",
         validation_alias="DKIST_ISB_CONNECTION_NAME",
-        description="How the broker's own tools name our connections (DKIST_ISB_CONNECTION_NAME).",
+        description="Name of our connections in the broker's own tools (DKIST_ISB_CONNECTION_NAME).",
     )
     isb_tls: bool = Field(
         default=False,
         validation_alias="DKIST_ISB_TLS",
-        description="Whether the interservice bus is reached by TLS (DKIST_ISB_TLS).",
+        description="Whether to connect to the interservice bus with TLS (DKIST_ISB_TLS).",
     )
     isb_ca_file: Path | None = Field(
         default=None,
         validation_alias="DKIST_ISB_CA_FILE",
-        description="File with the certificates to trust in place of the system's (DKIST_ISB_CA_FILE, PEM).",
+        description="File with the trusted certificates; by default the system's (DKIST_ISB_CA_FILE, PEM).",
     )
 
     @field_validator("service_mesh", mode="before")
     @classmethod
     def _parse_service_mesh(cls, value: object) -> object:
-        """Parse MESH_CONFIG, with one error that shows what it has to look like."""
+        """Parse MESH_CONFIG; an error shows the expected form."""
         try:
             parsed = json.loads(value) if isinstance(value, str) else value
         except ValueError as error:
@@ -182,7 +182,7 @@ def isb_configuration() -> InterserviceBusConfiguration:
     try:
         return InterserviceBusConfiguration()
     except ValidationError as error:
-        # The text of pydantic takes several lines and ends with the address of its documentation.
+        # pydantic's text has several lines and ends with a URL of its documentation.
         raise ConfigurationError("; ".join(_fault(each) for each in error.errors())) from None
 
 
@@ -192,7 +192,7 @@ def _fault(error: Mapping[str, Any]) -> str:
 
 
 def _talus(setting: str) -> Any:
-    """Import talus, which this library neither needs nor installs."""
+    """Import talus, which this library neither requires nor installs."""
     try:
         import talus
     except ImportError as error:

@@ -34,7 +34,7 @@ Context = Mapping[str, Any]
 CALLS_BACK_FOR_RUNS = (3, 0)
 HAS_XCOM = (3, 1)
 NAMES_A_FAILED_TASK = (3, 2)
-HAS_LOCK = (3, 2)  # on the connection of a task, so that a thread that was abandoned does no harm to the task
+HAS_LOCK = (3, 2)  # on the connection of a task to its supervisor, so that an abandoned thread is harmless
 XCOM_KEY = "dkist_failure_message_id"
 TRY_KEY = "dkist_try_number"
 XCOM_SECONDS = 1.0
@@ -53,16 +53,16 @@ LOST_RUN = (
 
 
 def failed_task(context: Context, workflow_name: str, workflow_version: str, task_name: str) -> Failure:
-    """Return the failure for which Airflow calls back a task."""
+    """Return the failure for which Airflow calls the callback of a task."""
     instance = _instance(context)
     exception = context.get("exception")
     outcome = _outcome(context) or Outcome(state="failed")
     status = exit_status(exception) if outcome.exit_status is None else outcome.exit_status
-    # Airflow 3 passes the exception in the task's own process, and none in the DAG processor.
+    # Airflow 3 passes the exception in the task's own process, but not in the DAG processor.
     is_lost = type(instance).__module__.startswith("airflow.") and "exception" not in context
     error = outcome.error or outcome.summary or describe(exception, status)
-    # Airflow calls back for a task, and not for its run, where nothing of the worker was left to see the process end.
-    # Airflow 2 passes a text in place of an exception then.
+    # The DAG processor calls the callback of a task, and not of its run, if no process of the worker saw the task end.
+    # In this case, Airflow 2 passes a text in place of an exception.
     if is_lost or (error and isinstance(exception, str)):
         error = f"{LOST_WORKER}\n{error}" if error else LOST_WORKER
     return Failure(
@@ -81,7 +81,7 @@ def failed_task(context: Context, workflow_name: str, workflow_version: str, tas
 
 
 def failed_tasks(context: Context, workflow_name: str, workflow_version: str) -> list[Failure]:
-    """Return the failures of the run for which Airflow calls back a DAG, those that are reported already included."""
+    """Return the failures of the run for which Airflow calls the callback of a DAG, including reported ones."""
     if airflow_version() < CALLS_BACK_FOR_RUNS:
         return []
     run = Failure(
@@ -119,10 +119,10 @@ def write_xcom(context: Context, message_id: str) -> None:
 
 def write_try(context: Context) -> None:
     """
-    Write the number of a try to an XCom of the task, when it begins; the first one needs none.
+    Write the number of a try to an XCom of the task when the try begins. The first try needs none.
 
-    Airflow does not tell the DAG processor the try of each failed task. With it, the message about a lost task has the
-    same id as the one that the task itself may have sent.
+    Airflow does not pass the try of each failed task to the DAG processor. With this number, the message about a lost
+    task has the same id as the one that the task itself may have sent.
     """
     number = _attribute(_instance(context), "try_number")
     if isinstance(number, int) and number > 1 and airflow_version() >= HAS_LOCK:
@@ -133,14 +133,14 @@ def _push(context: Context, key: str, value: object) -> None:
     def push() -> None:
         _instance(context).xcom_push(key=key, value=value)
 
-    # In a thread, since Airflow tries for minutes while its API server cannot be reached.
+    # In a thread, since Airflow retries for minutes if its API server cannot be reached.
     thread = threading.Thread(target=_ask, args=(push, "an XCom"), name="dkist-failure-xcom", daemon=True)
     thread.start()
     thread.join(XCOM_SECONDS)
 
 
 def _failed_task_ids(context: Context, run: Failure) -> list[str] | None:
-    """Return the ids of the failed tasks of a run, None if Airflow does not say."""
+    """Return the ids of the failed tasks of a run; None if Airflow does not provide them."""
     instance = _instance(context)
     states = _ask(lambda: instance.get_task_states(dag_id=run.dag_id, run_ids=[run.run_id]), "the states of the tasks")
     if states is not None:
@@ -163,11 +163,11 @@ def _lost_task(context: Context, run: Failure, name: str) -> Failure:
 
 
 def _try_of_xcom(context: Context, run: Failure, name: str) -> dict[str, Any]:
-    """Return the try of a task of which Airflow does not provide it."""
+    """Return the try of a task, if Airflow does not provide it, from the XCom of `write_try`."""
     number = _read_xcom(context, run, name, TRY_KEY)
     if isinstance(number, int):
         return {"try_number": number}
-    # The first try writes no XCom. After somebody has cleared tasks, it need not be the first one.
+    # The first try writes no XCom. If tasks were cleared, the try without an XCom need not be the first one.
     is_first = airflow_version() >= HAS_LOCK and _attribute(context.get("dag_run"), "clear_number") == 0
     return {"assumed_try": 1} if is_first else {}
 
@@ -177,7 +177,7 @@ def _read_xcom(context: Context, run: Failure, name: str, key: str) -> Any:
         return None
 
     def pull() -> object:
-        # Without map_indexes: where there is no XCom, Airflow logs an error if it is asked for one map index.
+        # Without map_indexes: if there is no XCom, Airflow logs an error when it is asked for one map index.
         return _instance(context).xcom_pull(task_ids=name, key=key, run_id=run.run_id)
 
     return _ask(pull, f"the XCom of {name}")
@@ -208,7 +208,7 @@ def _try(context: Context) -> dict[str, Any]:
 
 
 def _log_url_of_airflow_3_0(context: Context, number: object) -> str | None:
-    """Return the address of the log as later versions form it; a task instance of 3.0 has no ``log_url``."""
+    """Return the URL of the log in the form of later versions, since a task instance of 3.0 has no ``log_url``."""
     instance, run = _instance(context), run_id(context)
     dag, task = _attribute(instance, "dag_id"), _attribute(instance, "task_id")
     if airflow_version() != (3, 0) or not (dag and run and task):
@@ -220,14 +220,14 @@ def _log_url_of_airflow_3_0(context: Context, number: object) -> str | None:
 
 
 def _outcome(context: Context) -> Outcome | None:
-    """Return the outcome that an operator of this library sets on the exception that it raises, and on itself."""
+    """Return the outcome that an operator of this library stores in the exception that it raises, and in itself."""
     holders = (context.get("exception"), context.get("task"), _attribute(_instance(context), "task"))
     found = (_attribute(each, "outcome") for each in holders)
     return next((each for each in found if isinstance(each, Outcome)), None)
 
 
 def airflow_version() -> tuple[int, ...]:
-    """Return the version of the Airflow that calls back, such as (3, 1); empty if there is none."""
+    """Return the version of Airflow in this process, such as (3, 1); empty if Airflow is not imported."""
     version = str(getattr(sys.modules.get("airflow"), "__version__", ""))
     return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
@@ -241,7 +241,7 @@ def _attribute(thing: object, name: str) -> Any:
 
 
 def _ask(question: Callable[[], object], subject: str) -> Any:
-    """Return what Airflow answers, None if that fails."""
+    """Return Airflow's answer; None if it raises an error."""
     try:
         return question()
     except Exception as error:
@@ -250,5 +250,5 @@ def _ask(question: Callable[[], object], subject: str) -> Any:
 
 
 def _text(value: object) -> str | None:
-    # What cannot be encoded, such as a surrogate in the conf of a run, could neither be sent nor spooled.
+    # A text that cannot be encoded, such as a surrogate in the conf of a run, could be neither sent nor spooled.
     return None if value is None or value == "" else str(value).encode(errors="backslashreplace").decode()

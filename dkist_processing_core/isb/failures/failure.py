@@ -16,7 +16,7 @@ from dkist_processing_core.common.redaction import redact_urls
 __all__ = ["UNKNOWN_TASK", "Failure", "describe", "exit_status", "last_lines"]
 
 UNKNOWN_TASK = "unknown"
-# Any fixed value will do: message ids are derived from it.
+# An arbitrary constant, from which message ids are derived.
 MESSAGE_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "recipe.run.failure.m")
 SIGNALLED = 128
 LINES = 20
@@ -31,18 +31,18 @@ MEANING = {
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """What is known about the failure of a task, most of it as in the message; what is not known is None."""
+    """The known data of the failure of a task, most of it as in the message. An unknown value is None."""
 
     workflow_name: str
     workflow_version: str
-    task_name: str  # UNKNOWN_TASK where Airflow does not say which one it was
+    task_name: str  # UNKNOWN_TASK if Airflow does not say which task it was
     dag_id: str | None = None
     run_id: str | None = None
-    # When the run was started, or was started again after it had been cleared (ISO 8601, UTC).
+    # Start of the run, or its restart after it was cleared (ISO 8601, UTC).
     run_started: str | None = None
     map_index: int | None = None
     try_number: int | None = None
-    assumed_try: int | None = None  # where Airflow does not provide the try, and nothing suggests another one
+    assumed_try: int | None = None  # if Airflow does not provide the try, and nothing suggests another one
     recipe_run_id: int | str | None = None
     log_url: str | None = None
     host: str | None = None
@@ -52,11 +52,11 @@ class Failure:
     transaction_id: str | None = None
     environment_identity: str | None = None
     is_lost: bool = False  # the DAG processor reports it because the task's own process could not
-    reported_id: str | None = None  # of the message that an XCom of the task says was sent
+    reported_id: str | None = None  # id of the reported message, from the XCom of the task
 
     @property
     def signal(self) -> str | None:
-        """Name of the signal in the exit status, which is 128 plus the signal in a shell, its negative in Python."""
+        """Name of the signal in the exit status: 128 plus the number, as in a shell, or its negative, as in Python."""
         status = self.exit_status or 0
         try:
             return signal.Signals(status - SIGNALLED if status > SIGNALLED else -status).name
@@ -68,8 +68,8 @@ class Failure:
         """
         Id of the message: the same for the same try of the same task, and for no other.
 
-        Without a number of the try, the start of the run distinguishes the failures before and after somebody clears
-        the tasks. Without a run, the id is random.
+        Without the number of the try, the start of the run distinguishes the failures before and after the tasks were
+        cleared. Without a run, the id is random.
         """
         if self.run_id is None:
             return uuid.uuid4().hex
@@ -80,7 +80,7 @@ class Failure:
 
 
 def exit_status(exception: object) -> int | None:
-    """Return the exit status in the text of an exception of Airflow's own operators, which exported files of 7 use."""
+    """Return the exit status in an exception of Airflow's own operators, which files that release 7 exported use."""
     found = EXIT_STATUS.search(str(exception))
     return int(found.group(1)) if found else None
 

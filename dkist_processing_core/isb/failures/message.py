@@ -33,7 +33,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 LEAST_SECONDS = 1.0
-# A busy machine takes longer than the limits of what is waited for, and the callback must return within 10 s.
+# A busy machine exceeds these limits, and the callback must return within 10 s.
 SPARE_SECONDS = 2.0
 
 
@@ -129,7 +129,7 @@ class Producer(Protocol):
 
 
 class ConfiguredProducer:
-    """Publishes to the interservice bus of the settings, and then what is pending in the spool folder."""
+    """Publishes to the configured interservice bus, and then sends the pending messages of the spool folder."""
 
     def publish(self, message: RecipeRunFailureMessage) -> None:
         """Publish one message, or raise a `PublishError`, or a `ValueError` if a setting of the bus is invalid."""
@@ -139,14 +139,14 @@ class ConfiguredProducer:
         try:
             publish(message.envelope())
         except PublishError as error:
-            if error.is_refusal:  # the broker answers, so the others go
+            if error.is_refusal:  # the broker is up, so the others can be sent
                 _send_pending(deadline)
             raise
         _send_pending(deadline)
 
 
 def _send_pending(deadline: float) -> None:
-    """Send messages that could not be sent before, in the rest of the time, now that the broker answers."""
+    """Send pending messages in the remaining time, since the broker is up."""
     from dkist_processing_core.isb.pending import send_pending
 
     if (seconds := deadline - SPARE_SECONDS - time.monotonic()) < LEAST_SECONDS:
@@ -193,7 +193,7 @@ def report(
     """
     Publish or spool the message about a failure, and return whether that was done.
 
-    It is not if the failure is reported already, or if there is no bus (``DKIST_ISB_ENABLED``).
+    It is not done if the failure is already reported, or if there is no bus (``DKIST_ISB_ENABLED``).
     """
     if not isb_enabled():
         logger.info("The failure of task %s is not reported, since DKIST_ISB_ENABLED is false", failure.task_name)

@@ -27,13 +27,13 @@ EXPIRY_SECONDS = 7 * 24 * 3600
 
 
 def remember(failure: Failure) -> None:
-    """Record that a failure is reported, and remove the records of ours that are older than a week."""
+    """Record that a failure is reported, and remove records that are older than a week."""
     try:
         folder = prepare(spool_folder()) / REPORTED
         folder.mkdir(exist_ok=True)
         with os.scandir(folder) as entries:
             for entry in entries:
-                with suppress(OSError):  # another process removes the same files
+                with suppress(OSError):  # another process may remove the same files
                     if _is_record(entry) and time.time() - entry.stat().st_mtime > EXPIRY_SECONDS:
                         Path(entry).unlink()
         (folder / f"{_run(failure)}-{_digest(failure.task_name)}-{failure.message_id}").touch()
@@ -42,13 +42,13 @@ def remember(failure: Failure) -> None:
 
 
 def _is_record(entry: "os.DirEntry[str]") -> bool:
-    """Return whether an entry is an empty file with a name of our form."""
+    """Return whether an entry is an empty file whose name has the form of a record."""
     is_ours = RECORD.fullmatch(entry.name) is not None and entry.is_file(follow_symlinks=False)
     return is_ours and entry.stat(follow_symlinks=False).st_size == 0
 
 
 def is_reported(failure: Failure) -> bool:
-    """Return whether a failure is reported, as far as its XCom and the spool folder of this machine show."""
+    """Return whether a failure is reported, according to its XCom and the spool folder of this machine."""
     if failure.task_name == UNKNOWN_TASK:
         return _has_record(f"{_run(failure)}-*")
     if failure.try_number is None:

@@ -20,9 +20,9 @@ class Buffer:
     """
     Holds records in their order, and drops the oldest above a limit.
 
-    Records are numbered from 1 in the order in which they come, so that a gap shows how many are missing; ``total`` is
-    the last number. A record is added by any thread, and also by a signal handler that interrupts another addition,
-    hence the reentrant lock. Nothing is added while ``is_open`` is false.
+    Records are numbered from 1 in the order of their arrival, so that a gap shows how many are missing. ``total`` is
+    the last number. Any thread may add a record, and so may a signal handler that interrupts another addition; hence
+    the reentrant lock. Nothing is added while ``is_open`` is false.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Buffer:
         self._lock = threading.RLock()
 
     def add_record(self, record: logging.LogRecord) -> None:
-        """Add what is sent of a log record; it raises nothing, whatever is in the record."""
+        """Add the parts of a log record that are sent. It never raises, whatever the record contains."""
         try:
             if self.is_open and not is_event(record):
                 self.add(row_of(record))
@@ -54,12 +54,12 @@ class Buffer:
                 self._missing += 1
 
     def count_as_missing(self, records: int) -> None:
-        """Count records that will not be sent; the next rows that are taken out come with their number."""
+        """Count records that will not be sent; the next `take` returns their number."""
         with self._lock:
             self._missing += records
 
     def take(self, most_records: int, most_bytes: int) -> tuple[int, int, list[Row]]:
-        """Take out the oldest rows; return the number of the first, how many are missing before it, and the rows."""
+        """Remove the oldest rows; return the number of the first one, how many are missing before it, and the rows."""
         rows: list[Row] = []
         size = 0
         with self._lock:

@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 # Longer texts are truncated.
 MOST_CHARACTERS = 32_000
-# About what a row takes in memory beyond its texts.
+# Approximate memory of a row, without its texts.
 ROW_BYTES = 250
 CACHED = 256
 EVENT_LOGGER = "dkist_processing_core.task"
@@ -33,24 +33,24 @@ SURROGATES = re.compile("[\ud800-\udfff]")
 Event = tuple[str | None, str | None, float | None]
 # Level, its name, logger, thread, traceback, event.
 Origin = tuple[int, str, str, str, str | None, Event | None]
-# Time, message, and what many records have in common.
+# Time, message, and the part that many records have in common.
 Row = tuple[float, str, Origin]
 
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def is_event(record: logging.LogRecord) -> bool:
-    """Return whether `TaskBase` has logged what is sent as an event already."""
+    """Return whether this is a record of `TaskBase` that is already sent as an event."""
     return "dkist_listened" in record.__dict__
 
 
 def row_of(record: logging.LogRecord) -> Row:
-    """Return what is kept of a record."""
+    """Return the parts of a record that are kept."""
     text = None
     if record.exc_info or record.stack_info:
         parts = [record.exc_text or "".join(traceback.format_exception(*record.exc_info))] if record.exc_info else []
         text = truncate("\n".join(part.rstrip("\n") for part in (*parts, record.stack_info) if part))
-    # Whoever makes a record by hand may have set these to anything, also to what cannot be cached below.
+    # Code that creates a record itself may have set these to any object, even to one that cannot be hashed.
     names = (str(record.levelname), str(record.name), str(record.threadName or ""))
     origin = (record.levelno, *names, text, None)
     return record.created, truncate(_message_of(record)), origin
@@ -58,7 +58,7 @@ def row_of(record: logging.LogRecord) -> Row:
 
 def _message_of(record: logging.LogRecord) -> str:
     try:
-        # A formatter, such as that of the console, leaves the message in the record.
+        # A formatter, such as that of the console, stores the message in the record.
         return str(record.__dict__.get("message") or record.getMessage())
     except Exception as error:
         what = repr(record.msg) if isinstance(record.msg, str) else f"A message of {type(record.msg).__name__}"
@@ -66,7 +66,7 @@ def _message_of(record: logging.LogRecord) -> str:
 
 
 def event_row(message: str, event: Event | None = None, error: BaseException | None = None) -> Row:
-    """Return the row of an event in the life cycle of the task, or without one of a note about the log."""
+    """Return the row of an event in the life cycle of the task; without an event, that of a note about the log."""
     text = None if error is None else truncate("".join(traceback.format_exception(error)).rstrip("\n"))
     level = logging.ERROR if error is not None else logging.INFO if event else logging.WARNING
     origin = (level, logging.getLevelName(level), EVENT_LOGGER, threading.current_thread().name, text, event)
@@ -74,18 +74,18 @@ def event_row(message: str, event: Event | None = None, error: BaseException | N
 
 
 def seconds_of(row: Row) -> float:
-    """Return the time of a row; whoever makes a record may have set it to anything."""
+    """Return the time of a row; the present if code that created the record set something else."""
     is_time = isinstance(row[0], (int, float)) and 0 < row[0] < FAR_FUTURE
     return row[0] if is_time else time.time()
 
 
 def size_of(row: Row) -> int:
-    """Return about how many bytes a row takes."""
+    """Return the approximate size of a row in bytes."""
     return ROW_BYTES + len(row[1]) + len(row[2][4] or "")
 
 
 def truncate(text: str) -> str:
-    """Return a text, and if it is too long its beginning and end with a note between them."""
+    """Return a text; if it is too long, its beginning and end with a note between them."""
     if len(text) <= MOST_CHARACTERS:
         return text
     note = f" [... {len(text) - MOST_CHARACTERS} characters truncated ...] "
@@ -93,23 +93,23 @@ def truncate(text: str) -> str:
 
 
 class Encoder:
-    """Encodes records as lines of JSON, all with the same metadata, which is given by the keys of the line."""
+    """Encodes records as lines of JSON, all with the same metadata, whose keys become keys of the line."""
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
         self._metadata = metadata
         self._redact = redactor()
-        # Most records differ in number, time and message only.
+        # Most records differ only in number, time and message.
         self._cached_rest = lru_cache(CACHED)(self._rest)
 
     def line(self, sequence: int, row: Row, missing: int | None = None) -> str:
-        """Return the line of a record, or of the note that as many records as ``missing`` were dropped."""
+        """Return the line of a record, or of the note that ``missing`` records were dropped."""
         _, message, origin = row
         moment = datetime.fromtimestamp(seconds_of(row), UTC).isoformat(timespec="microseconds")[:-6]
         rest = (self._rest if origin[4] else self._cached_rest)(origin, missing)
         line = (
             f'{{"sequence": {sequence}, "timestamp": "{moment}Z", "message": {_encode(self._redact(message))}, {rest}\n'
         )
-        # Half a surrogate pair is shown as Python's standard error stream shows it; this is the inside of JSON.
+        # A lone surrogate is shown as in Python's standard error stream. The backslash is escaped for JSON.
         return line if line.isascii() else SURROGATES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", line)
 
     def _rest(self, origin: Origin, missing: int | None) -> str:

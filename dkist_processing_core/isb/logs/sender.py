@@ -30,12 +30,12 @@ __all__ = ["Sender"]
 
 QUEUE, ROUTING_KEY, MESSAGE_TYPE = "task.log.q", "task.log.m", "task.log"
 CONTENT_TYPE = "application/x-ndjson"
-# What one message holds, and how many messages may be unconfirmed: while the task runs, and at its end.
+# Limits of one message, and of the number of unconfirmed messages: while the task runs, and at its end.
 MOST_RECORDS, MOST_BYTES = 200, 100_000
 WINDOW, LAST_WINDOW = 20, 100
-# The pause after each window, so that a task that floods its log seldom waits for the interpreter's lock.
+# Pause after each window, so that a task that floods its log seldom waits for the GIL.
 PAUSE_SECONDS = 0.2
-# How long a task runs before anything is imported and sent, unless it ends sooner; a short burst is not disturbed then.
+# Delay before anything is imported and sent, unless the task ends sooner, so that a short burst is not disturbed.
 DELAY_SECONDS = 2.0
 PROBE_SECONDS = 1.0
 CONNECT_SECONDS = 5.0
@@ -43,9 +43,9 @@ CONNECT_SECONDS = 5.0
 CONFIRM_SECONDS = 15.0
 BLOCKED_SECONDS = 3600.0
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.4, 5.0
-# After an error that somebody has to correct, such as a wrong password.
+# Pause after an error that a person has to correct, such as a wrong password.
 CORRECTION_SECONDS = 30.0
-# Of the time that the end of the task may take: what sending takes in all, and without any progress.
+# Shares of the time that the end of the task may take: for sending in all, and without any progress.
 END_SHARE, PATIENCE_SHARE = 0.9, 0.5
 # How long a fork may wait for an import in this thread.
 FORK_SECONDS = 3.0
@@ -63,8 +63,8 @@ class Sender(threading.Thread):
     """
     Sends records from a buffer until it is closed.
 
-    What is the same for all records is given by the keys of the line of JSON. ``confirmed`` is the number of records
-    that the broker has confirmed.
+    ``metadata`` is the same for all records; its keys become keys of the line of JSON. ``confirmed`` is the number of
+    records that the broker has confirmed.
     """
 
     def __init__(self, buffer: Buffer, metadata: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ class Sender(threading.Thread):
         return f"{self._where}the broker blocks publishers ({blocked})" if blocked else self._fault
 
     def close(self) -> None:
-        """Send what is left, within the time that the end of a task may take."""
+        """Send the remaining records, within the time that the end of a task may take."""
         self._closed_at = self._closed_at or time.monotonic()
         self._closing.set()
         while not self._done.wait(PAUSE_SECONDS):
@@ -100,7 +100,7 @@ class Sender(threading.Thread):
                 return
 
     def run(self) -> None:
-        """Connect and send, and connect again after a failure; once more when the log is closed."""
+        """Connect and send, and reconnect after a failure; once the log is closed, at most one more time."""
         self._closing.wait(DELAY_SECONDS)
         retry_seconds = FIRST_RETRY_SECONDS
         is_last = False
@@ -112,7 +112,7 @@ class Sender(threading.Thread):
             except Exception as error:
                 self._note_failure(error)
             retry_seconds = FIRST_RETRY_SECONDS if self.confirmed > before else 2 * retry_seconds
-            # At random, so that all tasks of a site do not return to a broker at the same moment.
+            # With jitter, so that the tasks of a site do not all reconnect to a broker at the same moment.
             pause = min(retry_seconds, LONGEST_RETRY_SECONDS) * (0.5 + os.urandom(1)[0] / 512)
             is_last |= (
                 self._closing.wait(pause if self._is_retryable else CORRECTION_SECONDS) and not self._is_retryable
@@ -127,9 +127,9 @@ class Sender(threading.Thread):
         self._where = f"interservice bus at {host}:{port}: " if host else ""
         self._fault = f"{self._where}the broker does not answer"
         if host:
-            # RabbitMQ takes a connection that is closed at once for a health check.
+            # RabbitMQ treats a connection that is closed at once as a health check.
             socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
-        self._progress_at = float("inf")  # an import ends, and is slow where the disk is
+        self._progress_at = float("inf")  # an import always ends, but a slow disk makes it slow
         with _importing:
             from dkist_processing_core.isb.amqp import Channel, Connection, disable_pika_logs
             from dkist_processing_core.isb.settings import isb_configuration
@@ -154,7 +154,7 @@ class Sender(threading.Thread):
         self._fault, self._is_retryable = f"{self._where}{failure}", failure.retryable
 
     def _send(self, connection: "Connection", channel: "Channel") -> None:
-        for each in self._unconfirmed:  # on the previous connection
+        for each in self._unconfirmed:  # from the previous connection
             self._publish(channel, each)
         while True:
             is_closing = self._closing.is_set()
@@ -195,7 +195,7 @@ class Sender(threading.Thread):
 
     def _settle(self, channel: "Channel", batch: Batch, refusal: "PublishError | None") -> None:
         if channel.is_closed:
-            return  # it is sent again
+            return  # the batch is sent again
         self._unconfirmed.remove(batch)
         if refusal is None:
             self.confirmed += batch.records
@@ -206,7 +206,7 @@ class Sender(threading.Thread):
 
 
 def _address() -> tuple[str, int]:
-    """Return host and port of the bus without pydantic; no host if MESH_CONFIG is unusable, which pydantic explains."""
+    """Return host and port of the bus without pydantic; no host if MESH_CONFIG is invalid, which pydantic reports."""
     port = 5671 if is_true(os.environ.get("DKIST_ISB_TLS", "")) else 5672
     try:
         service = json.loads(os.environ.get("MESH_CONFIG") or "{}").get("interservice-bus")
@@ -220,7 +220,7 @@ _acquired: list[bool] = []
 
 
 def _before_fork() -> None:
-    # A child that is forked during an import in another thread would wait for that module forever.
+    # A child process that is forked while another thread imports a module would wait for that module forever.
     _acquired.append(_importing.acquire(timeout=FORK_SECONDS))
 
 

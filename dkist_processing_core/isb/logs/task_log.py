@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class TaskLog:
-    """The log of one task on its way to the interservice bus, from when this is created until it is closed."""
+    """Sends the log of one task to the interservice bus, from the creation of this object until it is closed."""
 
     def __init__(self, metadata: TaskMetadata) -> None:
         self._pid = os.getpid()
@@ -50,7 +50,7 @@ class TaskLog:
         self._sender.start()
         _open_buffers.add(self._buffer)
         self._stop_listening = listen(self._buffer.add_record)
-        # For a task whose own __enter__ fails; no __exit__ follows then.
+        # For a task whose own __enter__ fails, since __exit__ is not called then.
         atexit.register(self._close)
 
     def started(self) -> None:
@@ -60,7 +60,7 @@ class TaskLog:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Send the events that a phase of the task has started and ended; to be used in a ``with`` statement."""
+        """Send the events that a phase of the task has started and ended. Use it in a ``with`` statement."""
         began = time.monotonic()
         self._add(f"{name} started", ("phase_started", name, None))
         try:
@@ -70,7 +70,7 @@ class TaskLog:
             self._add(f"{name} ended after {seconds:.3f} s", ("phase_ended", name, round(seconds, 6)))
 
     def close(self, error: BaseException | None) -> None:
-        """Send the event that the task has ended, with the error that it has raised, and what else is left."""
+        """Send the event that the task has ended, with its error if there is one, and all remaining records."""
         try:
             self._add_end(error)
             self._close()
@@ -103,7 +103,7 @@ class TaskLog:
             text = "%d of %d log records did not reach the interservice bus: %s"
             logger.warning(text, missing, total, self._sender.fault or "more were logged than could be sent")
         _open_buffers.discard(self._buffer)
-        # Last, so that what a signal interrupts is done when the process ends.
+        # Last, so that a call that a signal interrupts is repeated when the process ends.
         atexit.unregister(self._close)
 
 

@@ -26,7 +26,7 @@ from dkist_processing_core.isb.spool.message import (
 
 __all__ = ["REPORTED", "Contents", "contents", "pending", "pending_count"]
 
-REPORTED = "reported"  # has the records of `failures.reported`
+REPORTED = "reported"  # contains the records of `failures.reported`
 OWN_NAMES = {MARK, SET_ASIDE, REPORTED}
 STALE_SECONDS = 3600
 FOREIGN_SHOWN = 10
@@ -40,13 +40,13 @@ class Contents:
     Attributes
     ----------
     messages
-        Those of the messages that were never refused, the oldest first.
+        Messages that were never refused, the oldest first.
     refused
-        Those of the messages that were refused, the one that was refused longest ago first.
+        Messages that were refused, the one with the oldest refusal first.
     set_aside
-        Those of the messages in the subfolder for what is refused again and again, the oldest first.
+        Messages in the subfolder for those that were refused several times, the oldest first.
     foreign
-        The first ones of what is not ours and is left alone, and ``foreign_count`` how many there are in all.
+        The first names that are not ours and are ignored. ``foreign_count`` is the number of all of them.
     """
 
     messages: list[str] = field(default_factory=list)
@@ -66,9 +66,9 @@ class Contents:
 
 def contents(folder: Path, *, deadline: float = float("inf")) -> Contents:
     """
-    Return what is in a spool folder, as far as it is read until the deadline, a time of the monotonic clock.
+    Return the contents of a spool folder that are read before the deadline, a time of the monotonic clock.
 
-    A folder that is not there is empty, and in one without our mark nothing is ours.
+    A folder that does not exist is empty. In a folder without our mark, nothing is ours.
     """
     found = Contents()
     is_ours = has_mark(folder)
@@ -85,7 +85,7 @@ def contents(folder: Path, *, deadline: float = float("inf")) -> Contents:
                 found.messages.append(part[1])
         elif not (is_ours and entry.name in OWN_NAMES):
             _add_foreign(found, entry.name)
-    # A message that was taken over while the folder was read may be met twice.
+    # A part that got its final name while the folder was read may be listed twice.
     names = set(found.messages)
     found.messages = sorted(names - refused.keys())
     found.refused = sorted(names & refused.keys(), key=lambda name: (refused[name], name))
@@ -101,7 +101,7 @@ def pending(folder: Path | None = None) -> Iterator[SpooledMessage]:
 
 
 def pending_count(folder: Path) -> int:
-    """Return how many messages are in a spool folder, also those that are set aside; nothing in it changes."""
+    """Return the number of messages in a spool folder, set-aside ones included, without changing anything."""
     if not has_mark(folder):
         return 0
     entries = (*_entries(folder, float("inf")), *_entries(folder / SET_ASIDE, float("inf")))
@@ -116,7 +116,7 @@ def _add_set_aside(found: Contents, folder: Path, deadline: float) -> None:
                 found.set_aside.append(entry.name)
             elif not (is_file and REASON.fullmatch(entry.name)):
                 _add_foreign(found, f"{SET_ASIDE}/{entry.name}")
-    except OSError:  # another user's, for example; the messages beside it count nevertheless
+    except OSError:  # it belongs to another user, for example; the other messages still count
         _add_foreign(found, SET_ASIDE)
     found.set_aside.sort()
 
@@ -139,7 +139,7 @@ def _add_foreign(found: Contents, name: str) -> None:
 
 
 def _take_over(part: Path, file: Path) -> bool:
-    """Give the part that a dead writer has left its final name; return whether that was done."""
+    """Give a part that a dead writer has left behind its final name; return whether that was done."""
     with suppress(OSError), opened_file(part) as descriptor:
         status = os.fstat(descriptor)
         is_stale = time.time() - status.st_mtime > STALE_SECONDS
@@ -153,7 +153,7 @@ def _take_over(part: Path, file: Path) -> bool:
         if os.fstat(descriptor).st_size:
             part.rename(file)
             return True
-        # A writer may be about to lock it.
+        # Otherwise its writer may be about to lock it.
         if is_stale:
             part.unlink()
     return False

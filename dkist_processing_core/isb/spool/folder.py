@@ -20,7 +20,7 @@ __all__ = ["MARK", "has_mark", "lock", "prepare", "spool_folder", "sync"]
 
 logger = logging.getLogger(__name__)
 
-# The mark is the file that is locked, too.
+# The mark is also the file that is locked.
 MARK = ".dkist-isb-spool"
 MARK_TEXT = b"Messages of dkist-processing-core that the interservice bus has not taken yet.\n"
 LOCK_INTERVAL_SECONDS = 0.1
@@ -28,9 +28,9 @@ LOCK_INTERVAL_SECONDS = 0.1
 
 def spool_folder() -> Path:
     """
-    Return the spool folder: ``DKIST_ISB_SPOOL``, else one under the user's state folder (XDG).
+    Return the spool folder: ``DKIST_ISB_SPOOL``, or one in the user's state folder (XDG).
 
-    Where that cannot be written, or there is no home folder, it is ``isb-spool`` in ``DKIST_ENVIRONMENT_CACHE``.
+    If the latter is not writable, or there is no home folder, it is ``isb-spool`` in ``DKIST_ENVIRONMENT_CACHE``.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def spool_folder() -> Path:
         return doubles.spool_folder
     if configured := os.environ.get("DKIST_ISB_SPOOL"):
         return Path(configured)
-    # It does not raise where there is no home.
+    # It does not raise if there is no home folder.
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111
     usual = Path(state) / "dkist-processing-core" / "isb-spool"
     if usual.is_absolute() and _can_be_written(usual):
@@ -54,7 +54,7 @@ def spool_folder() -> Path:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Return whether a folder can be written, or created."""
+    """Return whether a folder is writable or can be created."""
     with suppress(OSError):
         nearest = next(each for each in (folder, *folder.parents) if each.exists())
         return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
@@ -62,7 +62,7 @@ def _can_be_written(folder: Path) -> bool:
 
 
 def prepare(folder: Path) -> Path:
-    """Create a spool folder with its mark, if it is not there, and return it."""
+    """Create a spool folder with its mark unless it exists, and return it."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     if not has_mark(folder):
@@ -79,7 +79,7 @@ def prepare(folder: Path) -> Path:
 
 
 def has_mark(folder: Path) -> bool:
-    """Return whether a folder is a spool folder of ours."""
+    """Return whether a folder has our mark."""
     with suppress(OSError):
         return stat.S_ISREG((folder / MARK).lstat().st_mode)
     return False
@@ -88,14 +88,14 @@ def has_mark(folder: Path) -> bool:
 @contextmanager
 def lock(folder: Path, *, seconds: float) -> Iterator[bool]:
     """
-    Lock a spool folder, so that no message is sent twice, and yield whether that succeeded within the time.
+    Lock a spool folder, so that no message is sent twice; yield whether this succeeded in time.
 
-    A file system without locks does not keep messages from being sent: it counts as locked.
+    On a file system without locks, the folder counts as locked, so that messages are still sent.
     """
     deadline = time.monotonic() + seconds
     try:
         descriptor = _open_mark(folder)
-    except PermissionError:  # another user has made it, and a local file system locks what is only read, too
+    except PermissionError:  # of another user; a local file system also locks files that are open for reading
         descriptor = os.open(folder / MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         while True:
@@ -120,7 +120,7 @@ def _open_mark(folder: Path) -> int:
 
 
 def sync(folder: Path) -> None:
-    """Write the names in a folder to the disk; not every file system can."""
+    """Write the names in a folder to the disk, if the file system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

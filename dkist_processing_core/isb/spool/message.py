@@ -45,10 +45,10 @@ MESSAGE = re.compile(r"[0-9]{20}-[0-9a-f]{32}\.json")
 REASON = re.compile(r"[0-9]{20}-[0-9a-f]{32}\.reason")
 PART = re.compile(r"\.([0-9]{20}-[0-9a-f]{32}\.json)\.[0-9a-f]{8}\.part")
 MESSAGE_ID = re.compile("[0-9a-f]{32}")
-# RabbitMQ may take more, but what is read into memory must have a limit.
+# RabbitMQ may accept more, but there must be a limit to what is read into memory.
 LARGEST_BYTES = 4 * 2**20
 LONGEST_REASON = 1000
-# Of the last reasons together, with their times; a character takes at most six bytes.
+# Limit of the last reasons together, with their times. A character takes at most six bytes.
 LARGEST_REASONS = 8 * TRIES * LONGEST_REASON
 
 
@@ -60,15 +60,15 @@ class SpooledMessage:
     Attributes
     ----------
     file
-        Where it is.
+        Path of the file.
     envelope
         The message; None if the file is damaged.
     damage
         What is wrong with a damaged file.
     is_readable
-        Whether the file could be read; that it could not may pass, as with a permission.
+        Whether the file could be read. If not, the reason may be temporary, such as a missing permission.
     refusals
-        Each time that the broker has refused it, the last ones at most, with the reason.
+        Time and reason of the last refusals.
     """
 
     file: Path
@@ -79,21 +79,21 @@ class SpooledMessage:
 
     @property
     def spooled_at(self) -> datetime:
-        """When it was written, according to its name."""
+        """Time at which the file was written, according to its name."""
         return datetime.fromtimestamp(int(self.file.name.partition("-")[0]) / 1e9, UTC)
 
     @property
     def is_set_aside(self) -> bool:
-        """Whether it was refused so often that it is sent only when somebody asks for it."""
+        """Whether the message was refused so often that it is sent only on request."""
         return self.file.parent.name == SET_ASIDE
 
 
 def write(envelope: Envelope) -> Path:
     """
-    Write a message to the spool folder and return the file; its name begins with the time, so names sort by age.
+    Write a message to the spool folder and return the file. Its name begins with the time, so names sort by age.
 
-    The file and its name are on the disk when this returns. Until then it has the name of a part, which is locked while
-    somebody writes it; a part without a lock was left by a power cut, and `contents` takes it over.
+    The file and its name are on the disk when this returns. Until then the file has the name of a part and is locked. A
+    part without a lock was left behind by a dead writer; `contents` gives it its final name.
     """
     folder = prepare(spool_folder())
     message_id = envelope.message_id
@@ -136,7 +136,7 @@ def read(file: Path) -> SpooledMessage | None:
 
 
 def note_refusal(file: Path, reason: str, *, is_final: bool) -> None:
-    """Write down why a message was refused; after `TRIES` refusals, unless that one may pass, set it aside."""
+    """Record why a message was refused. After `TRIES` refusals, set it aside, unless the last one is temporary."""
     reasons = file.with_suffix(REASON_SUFFIX)
     line = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {' '.join(reason.split())[:LONGEST_REASON]}"
     lines = [*_refusals(file), line][-TRIES:]
@@ -153,7 +153,7 @@ def note_refusal(file: Path, reason: str, *, is_final: bool) -> None:
         sync(folder)
         sync(file.parent)
     except FileNotFoundError:
-        return  # somebody has dropped it
+        return  # it was dropped in the meantime
     except OSError as error:
         logger.warning("The reason why %s was refused cannot be kept: %s", file, error)
     else:
@@ -161,7 +161,7 @@ def note_refusal(file: Path, reason: str, *, is_final: bool) -> None:
 
 
 def remove(message: SpooledMessage) -> None:
-    """Delete a message and the reasons why it was refused."""
+    """Delete a message and the reasons of its refusals."""
     message.file.unlink(missing_ok=True)
     if message.refusals:
         with suppress(OSError):
@@ -176,7 +176,7 @@ def _refusals(file: Path) -> tuple[str, ...]:
 
 @contextmanager
 def opened_file(file: Path) -> Iterator[int]:
-    """Open a regular file for reading; anything else in its place is an `OSError`, and never waited for."""
+    """Open a regular file for reading, without blocking; anything else raises an `OSError`."""
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
