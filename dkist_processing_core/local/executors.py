@@ -21,13 +21,13 @@ from dkist_processing_core.rendering.script import node_variables
 
 __all__ = ["SPANS_VARIABLE", "Ended", "ForkExecutor", "ForkserverProcess"]
 
-END_SECONDS = 20.0  # the tasks have 10 s, and 5 s to be killed
+END_SECONDS = 20.0  # the tasks have 10 s to end, and 5 s to be killed
 READ_BYTES = 1 << 16
 SPANS_VARIABLE = "DKIST_SPANS_FILE"
 
 
 class Ended(NamedTuple):
-    """How one try of a task has ended: exit status, use of the processor and of memory, and what the task says."""
+    """The end of one try of a task: exit status, processor time, peak memory, and the outcome that it wrote."""
 
     task: str
     status: int
@@ -37,12 +37,12 @@ class Ended(NamedTuple):
 
 
 class ForkserverProcess:
-    """The `forkserver`, which gets ready while its starter goes on, and ends when it is closed."""
+    """The process of `forkserver`. It gets ready in the background, and ends when it is closed."""
 
     def __init__(self) -> None:
         self.connection, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - this Python, and a module of ours
+            self._process = subprocess.Popen(  # noqa: S603 - this Python, and our own module
                 [sys.executable, "-P", "-m", "dkist_processing_core.local.forkserver", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
@@ -57,11 +57,11 @@ class ForkserverProcess:
         self.close()
 
     def hold(self, descriptor: int) -> None:
-        """Keep a descriptor open as long as it runs, even if this process is killed."""
+        """Keep a descriptor open as long as the forkserver runs, even if this process is killed."""
         socket.send_fds(self.connection, [b"\n"], [descriptor])
 
     def close(self) -> None:
-        """End it, with all tasks that still run."""
+        """End the forkserver and all tasks that are still running."""
         self.connection.close()
         try:
             self._process.wait(END_SECONDS)
@@ -74,8 +74,8 @@ class ForkExecutor:
     """
     Runs each try in a process of its own, a child of the forkserver.
 
-    ``environment`` is that of the tasks. With ``is_worker`` each is run by the worker program, in the environment of
-    its release.
+    ``environment`` contains the variables of the tasks. With ``is_worker``, the worker program runs each try in the
+    environment of its release.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class ForkExecutor:
         (folder / "outcomes").mkdir(exist_ok=True)
 
     def fileno(self) -> int:
-        """Return the descriptor that can be read when a try has ended."""
+        """Return the descriptor that is readable when a try has ended."""
         return self._server.connection.fileno()
 
     def start(self, node: NodeSpec, log: Path, spans: Path) -> None:
-        """Start one try of a task, which writes to the end of a log, and its spans to a file."""
+        """Start one try of a task, which appends to a log and writes its spans to a file."""
         self._last += 1
         self._running[self._last] = node.name
         self._outcome_file(node.name).unlink(missing_ok=True)
@@ -131,12 +131,12 @@ class ForkExecutor:
         )
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        """Send a signal to all that runs."""
+        """Send a signal to all running tries."""
         for each in self._running:
             self._send({"id": each, "signal": number})
 
     def ended(self) -> Iterator[Ended]:
-        """Yield the tries that have ended; it waits for one unless `fileno` can be read."""
+        """Yield the tries that have ended; wait for one unless `fileno` is readable."""
         data = self._server.connection.recv(READ_BYTES)
         if not data:
             raise LocalRunError(

@@ -20,7 +20,7 @@ __all__ = ["reporter"]
 
 
 def reporter(spec: WorkflowSpec, recipe_run_id: int, folder: Path, stack: ExitStack) -> Reporter:
-    """Return a function that publishes the failure of a task, in a thread, which the end of the run waits for."""
+    """Return a function that publishes the failure of a task in a thread; the end of the run waits for the thread."""
     threads = stack.enter_context(ThreadPoolExecutor(1))
 
     def publish(name: str, number: int, outcome: Outcome) -> None:

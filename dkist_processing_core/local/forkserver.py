@@ -32,7 +32,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
-import dkist_processing_core.telemetry.memory.file  # noqa: F401 - each task records its spans, and need not import that
+import dkist_processing_core.telemetry.memory.file  # noqa: F401 - each task records its spans, and inherits this import
 from dkist_processing_core.exceptions import LocalRunError
 from dkist_processing_core.runtime import main as runtime
 
@@ -48,12 +48,12 @@ CANNOT_START = 126
 
 
 class Forkserver:
-    """Starts tasks and tells how they end; `serve` returns in the process of each task, with its request."""
+    """Starts tasks and reports how they end. `serve` returns in the process of each task, with its request."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._held: list[int] = []  # descriptors
-        self._tasks: dict[int, int] = {}  # ids by process
+        self._tasks: dict[int, int] = {}  # ids of requests, by process id
         self._rest = b""
         self._wake, self._woken = socket.socketpair()
         for each in (self._wake, self._woken):
@@ -63,7 +63,7 @@ class Forkserver:
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     def serve(self) -> Mapping[str, Any] | None:
-        """Serve until the runner has gone and all tasks have ended; in the process of a task, return its request."""
+        """Serve until the runner is gone and all tasks have ended. In the process of a task, return its request."""
         is_open = True
         while is_open:
             readable, _, _ = select.select([self._connection, self._wake], [], [])
@@ -98,11 +98,11 @@ class Forkserver:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
         _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it has ended before that
+        if os.getppid() != parent:  # the parent had ended before
             os._exit(CANNOT_START)
         for each in (self._connection, self._wake, self._woken):
             each.close()
-        for descriptor in self._held:  # they would live as long as whatever the task leaves behind
+        for descriptor in self._held:  # a process that the task leaves behind would keep them open
             os.close(descriptor)
         return 0
 
@@ -131,7 +131,7 @@ class Forkserver:
                 "cpu_seconds": usage.ru_utime + usage.ru_stime,
                 "peak_memory_bytes": usage.ru_maxrss * KILOBYTE,
             }
-            with suppress(OSError):  # the runner may have gone
+            with suppress(OSError):  # the runner may be gone
                 self._connection.sendall((json.dumps(answer) + "\n").encode())
 
     def _end_all(self) -> None:
@@ -147,7 +147,7 @@ class Forkserver:
 
     @staticmethod
     def _kill_orphans() -> None:
-        """Kill what the tasks have left behind, whose parent this process has become (PR_SET_CHILD_SUBREAPER)."""
+        """Kill processes that the tasks left behind; this process has become their parent (PR_SET_CHILD_SUBREAPER)."""
         deadline = time.monotonic() + KILL_SECONDS
         with suppress(OSError):  # no more children, or not Linux
             while time.monotonic() < deadline:
@@ -165,7 +165,7 @@ def _prctl(option: int, argument: int) -> None:
 
 
 def run(request: Mapping[str, Any]) -> int:
-    """Run the task of a request in this process, which was forked for it."""
+    """Run the task of a request in this process, which was forked for the task."""
     null = os.open(os.devnull, os.O_RDONLY)
     Path(request["log"]).parent.mkdir(exist_ok=True)  # a task may have removed it
     log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -195,9 +195,9 @@ def _no_terminal(*_: object, **__: object) -> NoReturn:
 
 
 def main() -> None:
-    """Serve the runner at the other end of the socket with the number that the command line gives."""
+    """Serve the runner at the other end of the socket; the command line contains its file descriptor."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the runner, which ends the tasks
-    gc.freeze()  # objects that the collector visits are copied into each task, page by page
+    gc.freeze()  # the garbage collector would write to the objects, and so copy their memory pages in each task
     request = Forkserver(socket.socket(fileno=int(sys.argv[1]))).serve()
     if request is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -206,19 +206,19 @@ def main() -> None:
 
 def _leave(status: int) -> NoReturn:
     """
-    End this process as Python does, and as multiprocessing does in a process that it has forked.
+    End this process as Python does, but without deallocating modules, as multiprocessing does after a fork.
 
-    What all tasks share is not taken down in each of them, which would take longer than a short task.
+    To deallocate what all tasks share would take longer than a short task.
     """
-    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - waits for threads that are no daemons
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - waits for non-daemon threads
     atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # whatever the task has put there
+        with suppress(Exception):  # the task may have replaced them
             stream.flush()
     os._exit(status)
 
 
 if __name__ == "__main__":
-    # What multiprocessing lets a process that a task spawns run first, as in `dkist_processing_core.runtime.__main__`.
+    # A process that a task spawns with multiprocessing runs this module first, as in `runtime.__main__`.
     __spec__ = find_spec("dkist_processing_core.runtime.spawned")  # type: ignore[assignment]
     main()

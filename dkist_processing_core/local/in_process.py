@@ -27,9 +27,9 @@ KILOBYTE = 1024
 
 class InProcessExecutor:
     """
-    Runs each try in this process, such that a debugger can stop in it; with ``is_debugged`` it does at an error.
+    Runs each try in this process, so that a debugger can stop in it. With ``is_debugged``, pdb starts at an error.
 
-    What the task logs and prints goes to this process's streams.
+    The log and output of a task go to the streams of this process.
     """
 
     def __init__(self, workflow: WorkflowSpec, environment: Mapping[str, str], *, is_debugged: bool) -> None:
@@ -37,17 +37,17 @@ class InProcessExecutor:
         self._is_debugged = is_debugged
         self._before = dict(os.environ)
         self._done: list[Ended] = []
-        # One end is closed, so the other one can always be read.
+        # One end is closed, so the other one is always readable.
         self._ready, other = socket.socketpair()
         other.close()
         os.environ.clear()
         os.environ.update(environment)
 
     def fileno(self) -> int:
-        """Return a descriptor that can always be read."""
+        """Return a descriptor that is always readable."""
         return self._ready.fileno()
 
-    def start(self, node: NodeSpec, log: Path, spans: Path) -> None:  # noqa: ARG002 - the log of the other executor
+    def start(self, node: NodeSpec, log: Path, spans: Path) -> None:  # noqa: ARG002 - as of `ForkExecutor`
         """Run one try of a task to its end."""
         from dkist_processing_core.runtime.main import exit_status, failure, logger, run_task
 
@@ -62,18 +62,18 @@ class InProcessExecutor:
             if status := exit_status(error):
                 outcome = failure(error, node.task, status, logger.error)
             if status and self._is_debugged:
-                import pdb  # noqa: T100 - what was asked for
+                import pdb  # noqa: T100 - requested with --pdb
 
                 traceback.print_exception(error)
                 pdb.post_mortem(error.__traceback__)
-        if os.getpid() != process:  # the task has forked, and this is not the process that goes on
+        if os.getpid() != process:  # the task has forked, and this is the child process
             os._exit(status)
         after = resource.getrusage(resource.RUSAGE_SELF)
         seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         self._done.append(Ended(node.name, status, seconds, after.ru_maxrss * KILOBYTE, outcome))
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        """Do nothing: nothing runs meanwhile."""
+        """Do nothing, since `start` returns only after the try has ended."""
 
     def ended(self) -> Iterator[Ended]:
         """Yield the tries that have ended."""
@@ -89,7 +89,7 @@ class InProcessExecutor:
 
 @contextmanager
 def _raising_signals() -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the task that runs in this process, after what they do otherwise."""
+    """Make SIGINT and SIGTERM end the task in this process, after their previous handlers have run."""
 
     def end(number: int, frame: FrameType | None) -> None:
         if callable(handler := before[number]):
@@ -97,7 +97,7 @@ def _raising_signals() -> Iterator[None]:
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
     before: dict[int, Any] = {}
-    with suppress(ValueError):  # not the main thread, which alone can
+    with suppress(ValueError):  # only the main thread can set handlers
         for number in (int(signal.SIGINT), int(signal.SIGTERM)):
             before[number] = signal.signal(number, end)
     try:
@@ -109,7 +109,7 @@ def _raising_signals() -> Iterator[None]:
 
 @contextmanager
 def _no_silent_exit(task: str) -> Iterator[None]:
-    """Let ``os._exit`` in a task that runs in this process end it with an error; nothing else could notice it."""
+    """Report a call of ``os._exit`` in a task in this process, and end the process with an error."""
     process, leave = os.getpid(), os._exit
 
     def refuse(status: int) -> None:

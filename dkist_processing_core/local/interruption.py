@@ -16,7 +16,7 @@ __all__ = ["Interruption"]
 
 @dataclass
 class Interruption:
-    """SIGINT and SIGTERM, of which the first one ends the tasks in an orderly way and the second one at once."""
+    """Counts SIGINT and SIGTERM: the first signal ends the tasks in an orderly way, the second one at once."""
 
     count: int = 0
     _before: list[tuple[int, Any]] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Interruption:
         for each in (self._receive, self._send):
             each.settimeout(0)
         for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(ValueError):  # not the main thread, which alone can
+            with suppress(ValueError):  # only the main thread can set handlers
                 self._before.append((number, signal.signal(number, self._note)))
         return self
 
@@ -36,7 +36,7 @@ class Interruption:
             self._send.send(b"x")
 
     def fileno(self) -> int:
-        """Return the descriptor that can be read when a signal has come."""
+        """Return the descriptor that is readable when a signal was received."""
         return self._receive.fileno()
 
     def __exit__(self, *_: object) -> None:

@@ -16,12 +16,12 @@ from dkist_processing_core.local.state import SUCCESS, RunState
 
 __all__ = ["remaining_tasks", "resumed", "selection_of"]
 
-# A killed runner leaves the process whose children the tasks are, which ends them first.
+# After a runner was killed, the forkserver still holds the journal until it has ended the tasks.
 RESUME_PATIENCE_SECONDS = 20.0
 
 
 def resumed(spec: WorkflowSpec, number: int, stack: ExitStack, *, allow_changes: bool) -> tuple[runs.Journal, RunState]:
-    """Return the journal of the last run, and its state, if it can be resumed."""
+    """Return the journal and the state of the last run, or raise a `ResumeError` if it cannot be resumed."""
     folder = runs.latest(spec.name, number)
     if folder is None:
         raise ResumeError(
@@ -45,13 +45,13 @@ def resumed(spec: WorkflowSpec, number: int, stack: ExitStack, *, allow_changes:
 
 
 def selection_of(before: RunState, names: Sequence[str]) -> list[str]:
-    """Return which tasks were chosen for a run, of those that its workflow has now."""
+    """Return those of the present tasks of the workflow that were chosen for a run."""
     chosen = before.started["selection"]
     return [name for name in names if chosen is None or name in chosen]
 
 
 def remaining_tasks(spec: WorkflowSpec, number: int, chosen: Sequence[str] | None) -> list[str]:
-    """Return the tasks that would run if the last run was taken up; ``chosen`` is None for those chosen before."""
+    """Return the tasks that would run if the last run was resumed. ``chosen`` is None for those chosen before."""
     folder = runs.latest(spec.name, number)
     before = runs.state(folder) if folder else RunState()
     names = [node.name for node in spec.nodes]
@@ -61,7 +61,7 @@ def remaining_tasks(spec: WorkflowSpec, number: int, chosen: Sequence[str] | Non
 
 
 def _change(old: Mapping[str, Any], node: NodeSpec | None) -> str:
-    """Return what has changed in a task that has succeeded, as to what it does and what it needs; empty if nothing."""
+    """Return how the class or the upstreams of a task have changed; empty if they have not."""
     if node is None:
         return "is no longer in the workflow"
     if old["task"] != node.task:

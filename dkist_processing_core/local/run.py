@@ -29,7 +29,7 @@ __all__ = ["EXECUTORS", "RunResult", "run_workflow"]
 logger = logging.getLogger(__name__)
 
 EXECUTORS = ("processes", "environments", "in_process")
-# Nothing reaches a service unless that is asked for.
+# No service is used unless the caller requests it.
 WITHOUT_BUS = {"DKIST_ISB_ENABLED": "false", "DKIST_ISB_LOGGING": "false"}
 WITHOUT_TELEMETRY = {"ELASTIC_APM_ENABLED": "false", "OTEL_SDK_DISABLED": "true"}
 
@@ -42,11 +42,11 @@ class RunResult:
     Attributes
     ----------
     state
-        ``success``, ``failed``, or ``interrupted`` if a person has stopped it.
+        ``success``, ``failed``, or ``interrupted`` if it was stopped by a signal.
     tasks
         The tasks by name, in their order.
     folder
-        Where the run is kept: its journal and its logs.
+        The folder of the run, with its journal and its logs.
     report
         The page that shows the run; None if it could not be written.
     """
@@ -58,11 +58,11 @@ class RunResult:
 
     @property
     def is_success(self) -> bool:
-        """Whether all tasks that were to run have succeeded."""
+        """Whether all selected tasks have succeeded."""
         return self.state == SUCCESS
 
 
-def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
+def run_workflow(  # noqa: PLR0913 - the options of a run
     workflow: Workflow | WorkflowSpec,
     recipe_run_id: int,
     *,
@@ -83,9 +83,9 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
     forkserver: ForkserverProcess | None = None,
 ) -> RunResult:
     """
-    Run a workflow on this machine: the order, the retries and the exit statuses are those that it has in Airflow.
+    Run a workflow on this machine, with the same order, retries and exit statuses as in Airflow.
 
-    A task whose upstreams have all succeeded is started; after a failure all that does not depend on it goes on.
+    A task starts when all of its upstreams have succeeded. After a failure, tasks that do not depend on it still run.
 
     Parameters
     ----------
@@ -94,46 +94,47 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
     recipe_run_id
         The recipe run to process.
     executor
-        ``processes``, where each task has a process of the current Python; ``environments``, where each is run by the
-        worker program in the cached environment of its release, as on a worker; or ``in_process``, one after the other
-        in this process.
+        ``processes`` runs each task in a process of its own, with the current Python. ``environments`` runs each task
+        with the worker program in the cached environment of its release, as on a worker. ``in_process`` runs the tasks
+        one after the other in this process.
     parallel
-        How many tasks run at once; as many as there are processors by default.
+        Maximum number of tasks that run at the same time. The default is the number of processors.
     queue_limits
-        How many tasks of a resource queue run at once, by the names of queues.
+        Maximum number of tasks of a resource queue that run at the same time, by name of the queue.
     start, until, only, skip
-        Which tasks to run: those that depend on some, those that some depend on, these alone, all but these.
+        The tasks to run: these and those that depend on them (``start``), these and those that they depend on
+        (``until``), only these, or all except these (``skip``).
     fail_fast
-        Whether no task is started any more when one has failed.
+        Whether to start no more tasks after one has failed.
     resume
-        Whether to take up the last run of this workflow and recipe run, at what has not succeeded, with the tasks that
-        were chosen for it unless others are.
+        Whether to continue the last run of this workflow and recipe run with the tasks that have not succeeded. The
+        selection of that run applies unless another one is given.
     allow_changes
-        Whether to resume although what was done already has changed in the workflow.
+        Whether to resume even if tasks that have succeeded have changed in the workflow.
     with_bus, with_telemetry
-        Whether the tasks log to the interservice bus, as its settings say, and a failure is published there; and
-        whether they report to telemetry, as its settings say.
+        Whether failures are published on the interservice bus and tasks log to it, as its settings specify; and whether
+        tasks send telemetry, as its settings specify.
     debug
-        Whether a debugger begins at the error of a task, with ``in_process``.
+        Whether pdb starts at the error of a task. It needs the executor ``in_process``.
     listener
-        Is called with each event of the run, see ``dkist_processing_core.local.state``.
+        Function that is called with each event of the run, see ``dkist_processing_core.local.state``.
     forkserver
-        The process whose children the tasks are to be, an ``executors.ForkserverProcess``, if it was started before the
-        workflow was imported; that saves the time until it is ready. It is closed.
+        The parent process of the tasks, an ``executors.ForkserverProcess``, if it was started before the workflow was
+        imported, which saves the time until it is ready. It is closed at the end.
 
     Returns
     -------
     RunResult
-        The result; a task that fails is no error.
+        The result. A failed task raises no exception.
 
     Raises
     ------
     RecipeRunIdError
-        If the recipe run id is no integer.
+        If the recipe run id is not an integer.
     SelectionError
-        If there is no such task, or none is left to run.
+        If a name is not that of a task, or no task is left to run.
     ResumeError
-        If there is nothing to resume, or what was done already has changed.
+        If there is no run to resume, or tasks that have succeeded have changed.
     RunActiveError
         If the run to resume has not ended.
     """
@@ -144,7 +145,7 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
         raise LocalRunError(f"the executor is {executor!r}, not one of {', '.join(EXECUTORS)}")
     number = as_recipe_run_id(recipe_run_id)
     names = [node.name for node in spec.nodes]
-    # A name alone is a list of one.
+    # A single name stands for a list of one name.
     start, until, only, skip = ([each] if isinstance(each, str) else [*each] for each in (start, until, only, skip))
     tasks = selected(spec, start=start, until=until, only=only, skip=skip)
     is_chosen = any((start, until, only, skip))
@@ -188,7 +189,7 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
             reporter=_reporter(spec, number, journal.folder, stack) if with_bus else None,
         )
         scheduler.begin(number, executor, None if tasks == names else tasks, is_resumed=resume)
-        with Interruption() as interruption:  # which does not keep the report from being written
+        with Interruption() as interruption:  # a signal does not prevent the report
             try:
                 scheduler.loop(interruption)
             finally:
@@ -197,7 +198,7 @@ def run_workflow(  # noqa: PLR0913 - all that decides how a workflow is run
 
 
 def _warn_of_left_out(folder: Path, tasks: Sequence[str], before: RunState, names: Sequence[str]) -> None:
-    """Say of a run that was started with some tasks, as to debug one of them, that it continues with these alone."""
+    """Warn that the resumed run continues only with the tasks that were selected when it was started."""
     known = before.tasks
     left_out = [each for each in names if each not in tasks and (each not in known or known[each].state != SUCCESS)]
     if left_out:
@@ -211,7 +212,7 @@ def _warn_of_left_out(folder: Path, tasks: Sequence[str], before: RunState, name
 
 
 def _report(folder: Path) -> Path | None:
-    """Write the report of a run; a run whose report cannot be written is as good as any other."""
+    """Write the report of a run; failing to write it does not affect the result of the run."""
     try:
         from dkist_processing_core.local.report import REPORT, write
 
@@ -222,7 +223,7 @@ def _report(folder: Path) -> Path | None:
 
 
 def _reporter(spec: WorkflowSpec, recipe_run_id: int, folder: Path, stack: ExitStack) -> Reporter:
-    """Return what publishes a failure; only a run that is to publish some pays for the import."""
+    """Return a function that publishes failures. Only a run with the bus imports its module."""
     from dkist_processing_core.local.failures import reporter
 
     return reporter(spec, recipe_run_id, folder, stack)

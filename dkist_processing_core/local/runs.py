@@ -26,12 +26,12 @@ __all__ = ["JOURNAL", "Journal", "events", "folders", "latest", "new_folder", "r
 
 JOURNAL = "journal.jsonl"
 OWNER_MARK = ".dkist-processing-core"
-NAME = re.compile(r".+-\d+-\d{8}T\d{6}-\d{6}")  # workflow, recipe run, and the moment to the microsecond
+NAME = re.compile(r".+-\d+-\d{8}T\d{6}-\d{6}")  # workflow, recipe run, and time to the microsecond
 LOCK_POLL_SECONDS = 0.05
 
 
 def runs_folder() -> Path:
-    """Return where runs are kept: ``DKIST_RUNS``, else ``dkist-processing-core/runs`` in the state folder (XDG)."""
+    """Return the folder of all runs: ``DKIST_RUNS``, or ``dkist-processing-core/runs`` in the state folder (XDG)."""
     if configured := os.environ.get("DKIST_RUNS"):
         return Path(configured).absolute()
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
@@ -39,7 +39,7 @@ def runs_folder() -> Path:
 
 
 def new_folder(workflow_name: str, recipe_run_id: int) -> Path:
-    """Make the folder of a new run, whose name is the id of the run, and return it."""
+    """Create the folder of a new run and return it. Its name is the id of the run."""
     while True:
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S-%f")
         folder = runs_folder() / f"{workflow_name}-{recipe_run_id}-{moment}"
@@ -54,7 +54,7 @@ def new_folder(workflow_name: str, recipe_run_id: int) -> Path:
 
 
 def spans_file(folder: Path, task: str, number: int) -> Path:
-    """Return the file of the spans of one try of a task, which need not exist."""
+    """Return the path of the file with the spans of one try of a task. It may not exist."""
     return folder / "spans" / f"{task}.{number}.json"
 
 
@@ -69,23 +69,23 @@ def folders() -> list[Path]:
 
 
 def latest(workflow_name: str, recipe_run_id: int) -> Path | None:
-    """Return the folder of the last run of a workflow for a recipe run, None if there is none."""
+    """Return the folder of the last run of a workflow for a recipe run; None if there is none."""
     beginning = f"{workflow_name}-{recipe_run_id}-"
     return next((each for each in folders() if each.name.rsplit("-", 2)[0] == beginning[:-1]), None)
 
 
 def events(folder: Path) -> Iterator[dict[str, Any]]:
     """
-    Yield the events of a run; what a killed runner has not written to the end of a line is none.
+    Yield the events of a run, without an incomplete last line of a killed runner.
 
     Raises
     ------
     DamagedRunError
-        If something else than events is in the journal.
+        If the journal contains anything but events.
     """
     try:
         content = (folder / JOURNAL).read_bytes()
-    except FileNotFoundError:  # it was killed at its very beginning
+    except FileNotFoundError:  # the run was killed before it began
         return
     for number, line in enumerate(content.split(b"\n")[:-1], 1):
         try:
@@ -101,8 +101,8 @@ class Journal:
     """
     The journal of a run, to which events are appended.
 
-    Each is written at once, so that nothing but a loss of power tears it; what that can cost are the events of the last
-    moment, since they are forced to the disk in the background.
+    Each event is written with one call, so that only a power failure can leave an incomplete one. Events are flushed to
+    the disk in the background, so a power failure may lose the latest ones.
 
     Raises
     ------
@@ -151,7 +151,7 @@ class Journal:
             os.fdatasync(self.descriptor)
 
     def close(self) -> None:
-        """Return when all events are on the disk."""
+        """Wait until all events are on the disk, and close the journal."""
         self._is_closed = True
         self._has_news.set()
         self._thread.join()
@@ -160,12 +160,12 @@ class Journal:
 
 def state(folder: Path) -> RunState:
     """
-    Return the state of a run; one that says it is running and that nobody runs any more was interrupted.
+    Return the state of a run. A running one whose journal no process holds was interrupted.
 
     Raises
     ------
     DamagedRunError
-        If its journal cannot be understood.
+        If its journal is damaged.
     """
     try:
         found = RunState.after(events(folder))

@@ -41,7 +41,7 @@ Reporter = Callable[[str, int, Outcome], object]
 
 
 def remaining(spec: WorkflowSpec, tasks: Iterable[str], before: RunState) -> list[str]:
-    """Return those of some tasks that have not succeeded yet, and those that depend on one of them."""
+    """Return those of the given tasks that have not succeeded yet, and those that depend on one of them."""
     chosen = set(tasks)
     again: list[str] = []
     for node in spec.nodes:
@@ -52,9 +52,9 @@ def remaining(spec: WorkflowSpec, tasks: Iterable[str], before: RunState) -> lis
 
 
 class Scheduler:
-    """The tasks of a run, and what happens when one of them has ended."""
+    """Starts the tasks of a run, and decides what follows when one of them has ended."""
 
-    def __init__(  # noqa: PLR0913 - its parts
+    def __init__(  # noqa: PLR0913 - the parts of a run
         self,
         spec: WorkflowSpec,
         tasks: list[str],
@@ -89,7 +89,7 @@ class Scheduler:
                 self._downstreams[upstream].append(name)
         self._ready = [(self._position[name], name) for name in self._selected if not self._missing[name]]
         heapq.heapify(self._ready)
-        self._later: list[tuple[float, str]] = []  # for another try
+        self._later: list[tuple[float, str]] = []  # tasks that wait for their next try
         self._running: dict[str, float] = {}
         self._queues: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
@@ -98,7 +98,7 @@ class Scheduler:
         self._kill_at: float | None = None
 
     def begin(self, recipe_run_id: int, executor: str, selection: list[str] | None, *, is_resumed: bool) -> None:
-        """Begin the run, with what its first event says; ``selection`` is None if no task was left out."""
+        """Begin the run with its first event; ``selection`` is None if no task was left out."""
         self._tell(
             "run_started",
             schema_version=SCHEMA_VERSION,
@@ -116,7 +116,7 @@ class Scheduler:
         )
 
     def loop(self, interruption: Interruption) -> None:
-        """Start what can be started, and wait for what ends, until nothing is left."""
+        """Start tasks that are ready, and wait for running ones to end, until none is left."""
         answered = 0
         while True:
             if self._kill_at and time.monotonic() >= self._kill_at:
@@ -227,7 +227,7 @@ class Scheduler:
         return UP_FOR_RETRY if self._failures[node.name] <= node.retries else FAILED
 
     def _skip(self, name: str) -> None:
-        """Let all that depends on a task that has failed be skipped."""
+        """Skip all tasks that depend on a failed task."""
         pending = list(self._downstreams[name])
         while pending:
             each = pending.pop()

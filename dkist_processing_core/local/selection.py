@@ -28,9 +28,9 @@ def selected(
     workflow
         The workflow.
     start
-        Tasks that are to run with all that depends on them; by default nothing is left out before.
+        Tasks to run together with all that depend on them; by default no restriction.
     until
-        Tasks that are to run with all that they depend on; by default nothing is left out behind.
+        Tasks to run together with all that they depend on; by default no restriction.
     only
         The tasks to run; by default all.
     skip
@@ -39,7 +39,7 @@ def selected(
     Raises
     ------
     SelectionError
-        If there is no task of a name, or none is left.
+        If a name is not that of a task, or no task is left.
     """
     names = [node.name for node in workflow.nodes]
     start, until, only, skip = map(tuple, (start, until, only, skip))

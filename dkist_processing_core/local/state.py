@@ -1,16 +1,16 @@
 """
-What has happened in a run so far, told by its events.
+The state of a run, from its events.
 
-Runs in: author and CI. A run is a sequence of events, which the journal keeps and ``--json`` prints; whoever wants to
-know its state applies them one after the other, while they happen or years later. An event is a dictionary with these
-keys, besides ``event`` and ``time`` (ISO 8601, UTC):
+Runs in: author and CI. A run is a sequence of events, which the journal stores and ``--json`` prints. To get its state,
+apply them one after the other, while they happen or years later. An event is a dictionary with these keys, besides
+``event`` and ``time`` (ISO 8601, UTC):
 
 ``run_started``
     ``schema_version``, ``run_id``, ``library_version``, ``recipe_run_id``, ``executor``, ``is_resumed``, ``host``,
     ``python`` (its version) and ``prefix`` of the runner, ``workflow`` (the specification), ``selection``, the names of
-    the tasks that were chosen, null for all, and ``tasks``, the names of those that are to run.
+    the chosen tasks, null for all, and ``tasks``, the names of those that will run.
 ``task_started``
-    ``task``, ``try`` (from 1 on), and ``log``, the file relative to the folder of the run.
+    ``task``, ``try`` (from 1), and ``log``, the file relative to the folder of the run.
 ``task_ended``
     ``task``, ``try``, ``state`` (``success``, ``failed``, ``up_for_retry`` or ``interrupted``), ``exit_status``,
     ``seconds``, ``cpu_seconds``, ``peak_memory_bytes``, ``summary`` and ``error`` of a failure, and
@@ -37,7 +37,7 @@ __all__ = [
     "Try",
 ]
 
-# The names of Airflow, apart from the one for what a person has stopped.
+# Airflow's names, and one for runs and tasks that were stopped.
 RUNNING = "running"
 SUCCESS = "success"
 FAILED = "failed"
@@ -54,19 +54,19 @@ class Try:
     Attributes
     ----------
     number
-        From 1 on.
+        Number of the try, from 1.
     state
         State of the task after it; ``running`` until then.
     started
-        When it began (ISO 8601, UTC).
+        Time at which it began (ISO 8601, UTC).
     log
         Its log, relative to the folder of the run.
     exit_status
-        Exit status of its process; 128 and the number of a signal that has ended it.
+        Exit status of its process; 128 plus the number of the signal that ended it.
     seconds, cpu_seconds
-        How long it took, and the processor time of its process and that one's children.
+        Duration, and processor time of its process and the children of that process.
     peak_memory_bytes
-        The most resident memory of one of these processes.
+        Peak resident memory of the largest of these processes.
     summary, error
         The error in one line, and its last lines; None if it succeeded.
     """
@@ -93,7 +93,7 @@ class TaskState:
     name
         Name of the task.
     state
-        Airflow's name of its state, ``interrupted`` if a person has stopped it, empty before it begins.
+        Airflow's name of its state; ``interrupted`` if it was stopped; empty before it begins.
     tries
         Its tries, the first one first.
     """
@@ -106,9 +106,9 @@ class TaskState:
 @dataclass
 class RunState:
     """
-    A run: how it began last, its tasks by name, and its own state, which is empty until it begins.
+    A run: its last event ``run_started``, its tasks by name, and its own state, which is empty until it begins.
 
-    ``nodes`` is what the workflow said of each task when it ran last.
+    ``nodes`` contains the specification of each task from the workflow in which it last ran.
     """
 
     started: Mapping[str, Any] = field(default_factory=dict)
@@ -127,12 +127,12 @@ class RunState:
 
     @property
     def current(self) -> dict[str, TaskState]:
-        """The tasks that the workflow had when the run began last; it may have lost some that have run before."""
+        """The tasks in the workflow when the run last began. Tasks that ran before may no longer be among them."""
         names = [node["name"] for node in self.started["workflow"]["nodes"]] if self.started else []
         return {name: self.tasks[name] for name in names}
 
     def apply(self, event: Mapping[str, Any]) -> None:
-        """Take one more event into account; one of a kind that is not known changes nothing."""
+        """Apply one more event; an event of an unknown kind changes nothing."""
         kind = event["event"]
         if kind == "run_started":
             self._start(event)
@@ -153,7 +153,7 @@ class RunState:
             self.tasks[event["task"]].state = event["state"]
 
     def interrupt(self) -> None:
-        """Let what runs be interrupted, since nobody runs it any more."""
+        """Mark running tasks as interrupted, since no process runs them any more."""
         for task in self.tasks.values():
             if task.state == RUNNING:
                 task.state = task.tries[-1].state = INTERRUPTED
@@ -161,7 +161,7 @@ class RunState:
     def _start(self, event: Mapping[str, Any]) -> None:
         self.started = event
         self.state = RUNNING
-        self.interrupt()  # what ran when the run was killed before
+        self.interrupt()  # tasks that ran when the previous runner was killed
         for node in event["workflow"]["nodes"]:
             task = self.tasks.setdefault(node["name"], TaskState(node["name"]))
             if node["name"] in event["tasks"]:

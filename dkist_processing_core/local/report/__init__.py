@@ -23,12 +23,12 @@ FORMATS = ("html", "csv", "json")
 
 def render(folder: Path, form: str = FORMATS[0]) -> bytes:
     """
-    Return the report of a run: a page that loads nothing else, or the figures of each try, one a line or as JSON.
+    Return the report of a run: a page that loads nothing else, or the figures of each try as CSV or JSON.
 
     Raises
     ------
     LocalRunError
-        If there is nothing to report.
+        If the run was killed before its first event.
     """
     told = read(folder)
     if form == "html":
@@ -43,6 +43,6 @@ def render(folder: Path, form: str = FORMATS[0]) -> bytes:
 
 
 def write(folder: Path, file: Path, form: str = FORMATS[0]) -> Path:
-    """Write the report of a run, such that a reader sees it complete or not at all, and return its file."""
+    """Write the report of a run, completely or not at all, and return its file."""
     write_files(file.parent, {file.name: render(folder, form)})
     return file

@@ -20,7 +20,7 @@ __all__ = ["FIGURES", "Session", "Told", "figures", "read", "task_details"]
 
 OF_TRY = ("state", "started", "seconds", "cpu_seconds", "peak_memory_bytes", "exit_status")  # attributes of `Try`
 FIGURES = ("task", "try", *OF_TRY)
-# What a page has of all tries together, and of one of them at least and at most.
+# Limits of a page: for all tries together, and the least and the most for one of them.
 LOG_BYTES = (4_000_000, 4_000, 64_000)
 SPANS = (10_000, 50, 1_000)
 LONGEST_ATTRIBUTE = 500
@@ -29,7 +29,7 @@ LARGEST_SPANS_FILE = 64_000_000
 
 @dataclass
 class Session:
-    """The time in which a runner was at work on a run, which it began or resumed with the event ``started``."""
+    """The time in which one runner worked on a run, from ``started``, the event that began or resumed the run."""
 
     started: Mapping[str, Any]
     begin: datetime
@@ -37,16 +37,16 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """How long it was."""
+        """Duration of the session."""
         return (self.end - self.begin).total_seconds()
 
 
 @dataclass
 class Told:
     """
-    What the events of a run tell.
+    The data of a run from its events.
 
-    ``session_of`` has, by the name of a task and the number of a try, the index of the session.
+    ``session_of`` contains the index of the session of each try, by task and number of the try.
     """
 
     folder: Path
@@ -61,12 +61,12 @@ class Told:
 
 def read(folder: Path) -> Told:
     """
-    Return what the events of a run tell.
+    Return the data of a run from its events.
 
     Raises
     ------
     LocalRunError
-        If it was killed at its very beginning, before the first event.
+        If the run was killed before its first event.
     """
     told = Told(folder, RunState())
     for event in runs.events(folder):
@@ -92,7 +92,7 @@ def figures(told: Told) -> list[dict[str, Any]]:
 
 
 def task_details(told: Told, redact: Callable[[str], str]) -> dict[str, dict[str, Any]]:
-    """Return all that the page shows of each task, without secrets, in the order of the workflow."""
+    """Return everything that the page shows of each task, without secrets, in the order of the workflow."""
     nodes = {node["name"]: node for node in told.state.started["workflow"]["nodes"]}
     downstreams: dict[str, list[str]] = {name: [] for name in told.state.tasks}
     for node in nodes.values():
@@ -102,7 +102,7 @@ def task_details(told: Told, redact: Callable[[str], str]) -> dict[str, dict[str
     log_bytes, spans = (max(least, min(most, total // count)) for total, least, most in (LOG_BYTES, SPANS))
     found = {}
     for name, task in told.state.tasks.items():
-        node = nodes.get(name, {})  # a task that the workflow had before it was resumed
+        node = nodes.get(name, {})  # empty if the task is no longer in the workflow
         made = {
             "name": name,
             "state": task.state,
@@ -141,9 +141,9 @@ def _environment(started: Mapping[str, Any], node: Mapping[str, Any]) -> str:
 
 def _spans(file: Path, most: int) -> dict[str, Any] | None:
     """
-    Return the spans of a try; None if it has no file of spans, or one of a release that writes another form.
+    Return the spans of a try; None if it has no file of spans, or one in another format or too large.
 
-    Nothing is secret in it, see `telemetry.memory.file`.
+    The file contains no secrets, see `telemetry.memory.file`.
     """
     try:
         if file.stat().st_size > LARGEST_SPANS_FILE:
@@ -160,7 +160,7 @@ def _spans(file: Path, most: int) -> dict[str, Any] | None:
 
 
 def _span(span: Mapping[str, Any]) -> dict[str, Any]:
-    # A span stands behind its parent, so the parents of the first ones are among them.
+    # A span comes after its parent, so the parents of the first spans are among them.
     made = {name: span[name] for name in ("name", "type", "start", "seconds", "parent", "error")}
     attributes = span["attributes"] if span["type"] != "code.core" else {}
     made["attributes"] = {name: _short(value) for name, value in attributes.items()}

@@ -13,23 +13,23 @@ from typing import NamedTuple
 __all__ = ["Layout", "layered"]
 
 SWEEPS = 8
-# A long edge is led through the layers between its ends, but not where that would make a large picture.
+# A long edge has a bend in each layer between its ends, unless there would be too many bends.
 MOST_BENDS = 4000
-BEND_SPACE = 0.35  # of a task's
+BEND_SPACE = 0.35  # relative to the space of a task
 Item = str | tuple[str, str, int]  # a task, or a bend of the edge between two tasks, with its layer
 Point = tuple[float, float]
 
 
 class Layout(NamedTuple):
     """
-    A drawing, in units of layers, and of tasks within a layer.
+    A drawing. Its units are layers in one direction, and tasks in the other one.
 
     Attributes
     ----------
     tasks
         Layer and position of each task.
     edges
-        The points of each edge, those of its ends included.
+        The points of each edge, including its ends.
     layers, extent
         Number of layers, and distance between the first and the last position.
     """
@@ -41,7 +41,7 @@ class Layout(NamedTuple):
 
 
 def layered(names: Sequence[str], edges: Iterable[tuple[str, str]]) -> Layout:
-    """Return the drawing of a graph; the names stand behind all of their upstreams."""
+    """Return the drawing of a graph; each name must come after all of its upstreams."""
     edges = list(edges)
     layer_of = dict.fromkeys(names, 0)
     upstreams: dict[str, list[str]] = {name: [] for name in names}
@@ -82,7 +82,7 @@ def layered(names: Sequence[str], edges: Iterable[tuple[str, str]]) -> Layout:
 def _ordered(
     layers: list[list[Item]], before: Mapping[Item, list[Item]], behind: Mapping[Item, list[Item]]
 ) -> list[list[Item]]:
-    """Return the layers in the order with the fewest crossings that some sweeps, forth and back, have found."""
+    """Return the layers in the order with the fewest crossings that some sweeps, forward and back, have found."""
     best, fewest = layers, _crossings(layers, behind)
     for sweep in range(SWEEPS):
         if not fewest:
@@ -121,7 +121,7 @@ def _crossings(layers: Sequence[Sequence[Item]], behind: Mapping[Item, list[Item
 def _positions(
     layers: Sequence[Sequence[Item]], before: Mapping[Item, list[Item]], behind: Mapping[Item, list[Item]]
 ) -> dict[Item, float]:
-    """Return positions that keep the order in each layer and are near those of the neighbours."""
+    """Return positions that keep the order in each layer and are close to those of the neighbours."""
     places = {}
     for layer in layers:
         offsets = _offsets(layer)
@@ -139,7 +139,7 @@ def _positions(
 
 
 def _offsets(layer: Sequence[Item]) -> list[float]:
-    """Return the least distance of each item from the first one of its layer."""
+    """Return the minimum distance of each item from the first one of its layer."""
     offsets: list[float] = []
     for number, item in enumerate(layer):
         if not number:
@@ -151,7 +151,7 @@ def _offsets(layer: Sequence[Item]) -> list[float]:
 
 
 def _nearest(wanted: Sequence[float], offsets: Sequence[float]) -> list[float]:
-    """Return the positions nearest to those wanted (least squares) that keep the distances: isotonic regression."""
+    """Return the positions closest to the wanted ones (least squares) that keep the distances: isotonic regression."""
     blocks: list[tuple[float, int]] = []  # mean, and number of items
     for want, offset in zip(wanted, offsets, strict=True):
         mean, size = want - offset, 1

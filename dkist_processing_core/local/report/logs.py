@@ -15,7 +15,7 @@ __all__ = ["PRINTED", "Log", "end_of_log", "records"]
 PRINTED = "printed"
 LEVELS = "DEBUG|INFO|WARNING|ERROR|CRITICAL"
 TIME = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\S*"
-# What `runtime.logging` and `worker.log` write at a terminal, and what `logging.basicConfig` does.
+# The formats of `runtime.logging` and `worker.log` at a terminal, and of `logging.basicConfig`.
 RECORD = re.compile(
     rf"{TIME} (?P<own>[A-Z]+) \S+: |{TIME} dkist: (?:(?P<worker>WARNING|ERROR): )?|(?P<basic>{LEVELS}):"
 )
@@ -27,11 +27,11 @@ PARTS_OF_TRACEBACK = (
 )
 ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-MARGIN_BYTES = 4096  # what is read before the end that is shown, so that an address is not cut before its password
+MARGIN_BYTES = 4096  # also read, so that a URL is not cut before its password
 
 
 class Log(NamedTuple):
-    """The end of a log: pairs of a level and a text, and how many bytes there are before."""
+    """The end of a log: pairs of level and text, and the number of bytes before it."""
 
     records: list[tuple[str, str]]
     left_out_bytes: int
@@ -50,14 +50,14 @@ def end_of_log(file: Path, most_bytes: int, redact: Callable[[str], str]) -> Log
     left_out = 0
     if start or len(text) > most_bytes:
         text = text[-most_bytes:]
-        text = text[text.find("\n", 0, -1) + 1 :]  # from 0 on if that is all one line
+        text = text[text.find("\n", 0, -1) + 1 :]  # everything if it is a single line
         left_out = max(0, size - len(text.encode()))
     text = ESCAPE.sub("", text).replace("\r\n", "\n")
     return Log(list(records(CONTROL.sub("\ufffd", text))), left_out)
 
 
 def records(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the level and the text of each record; a line that none has written is printed."""
+    """Yield the level and the text of each record; other lines have the level `PRINTED`."""
     level, lines = PRINTED, list[str]()
     in_traceback = False
     for line in text.splitlines():
@@ -66,7 +66,7 @@ def records(text: str) -> Iterator[tuple[str, str]]:
             new = found["own"] or found["basic"] or found["worker"] or "INFO"
             in_traceback = False
         elif lines and (in_traceback or not line or line[0].isspace() or line in PARTS_OF_TRACEBACK):
-            # The line that names the exception, which is not indented, ends a traceback.
+            # A traceback ends with the line that names the exception, which is not indented.
             in_traceback = line == TRACEBACK or (in_traceback and (not line or line[0].isspace()))
             lines.append(line)
             continue

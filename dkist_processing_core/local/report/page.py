@@ -28,7 +28,7 @@ from dkist_processing_core.local.report.timeline import Timeline
 
 __all__ = ["page"]
 
-# A sign besides the colour, for whoever does not see the colour.
+# A sign for each state, for people who cannot distinguish the colours.
 SIGNS = {
     "success": "✓",
     "failed": "✕",
@@ -40,10 +40,10 @@ SIGNS = {
 }
 NOT_RUN = "not run"
 NODE_WIDTH, NODE_HEIGHT = 196, 40
-LONGEST_NAME = 22  # that fits into a node
+LONGEST_NAME = 22  # longest name that fits into a node
 GAPS = {"down": (24, 34), "right": (14, 60)}  # between the tasks of a layer, and between layers
 MARGIN = 12
-USUAL_WIDTH = 640  # of the column with the graph, on a screen of 1280 pixels
+USUAL_WIDTH = 640  # width of the column with the graph, on a screen of 1280 pixels
 
 
 def page(told: Told, details: Mapping[str, Mapping[str, Any]]) -> bytes:
@@ -75,19 +75,19 @@ def page(told: Told, details: Mapping[str, Mapping[str, Any]]) -> bytes:
     }
     text = template.joinpath("page.html").read_text(encoding="utf-8")
     pieces = (parts.get(piece, piece) if number % 2 else piece for number, piece in enumerate(text.split("%%")))
-    # A character that cannot be encoded may be part of a name or an error.
+    # A name or an error may contain a character that cannot be encoded.
     return b"".join(piece.encode(errors="backslashreplace") for piece in pieces)
 
 
 def _json(value: object) -> str:
-    """Return JSON that no parser of HTML takes for anything else, whatever the texts in it are."""
+    """Return JSON that is safe inside an HTML element, whatever texts it contains."""
     return (
         json.dumps(value, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     )
 
 
 def _seconds(number: float) -> str:
-    """Return a time in a form for people, a short one in milliseconds."""
+    """Return a time in a form for people; in milliseconds if it is short."""
     return f"{1000 * number:.0f} ms" if number < 1 else seconds(number)
 
 
@@ -127,7 +127,7 @@ def _counts(told: Told) -> dict[str, int]:
 
 
 def _label(data: Mapping[str, Any]) -> str:
-    """Return what a task needs to be known by where it cannot be seen."""
+    """Return the accessible label of a task: name, state, time and number of tries."""
     tries = data["tries"]
     parts = [data["name"], data["state"] or NOT_RUN]
     if tries and tries[-1]["seconds"] is not None:
@@ -142,7 +142,7 @@ def _graph(told: Told, details: Mapping[str, Mapping[str, Any]], order: Mapping[
     edges = [(upstream, node["name"]) for node in nodes for upstream in node["upstreams"]]
     layout = layered([node["name"] for node in nodes], edges)
     sizes = {direction: _extent(layout, direction) for direction in GAPS}
-    # As large as possible in the column, which can be scrolled downwards without effort.
+    # The direction in which the graph needs the least scaling in the column. Vertical scrolling is easy.
     direction = max(sizes, key=lambda each: min(1.0, USUAL_WIDTH / sizes[each][0]))
     width, height = sizes[direction]
     yield (
@@ -210,7 +210,7 @@ def _centre(point: tuple[float, float], direction: str) -> tuple[float, float]:
 
 
 def _path(points: list[tuple[float, float]], direction: str) -> str:
-    """Return a smooth line from the border of a task through bends to the border of another one."""
+    """Return a smooth path from the border of a task through the bends to the border of another task."""
     half = (0.0, NODE_HEIGHT / 2) if direction == "down" else (NODE_WIDTH / 2, 0.0)
     (x, y), *between, (end_x, end_y) = points
     stops = [(x + half[0], y + half[1])]

@@ -11,9 +11,9 @@ from dkist_processing_core.local.state import UP_FOR_RETRY, Try
 
 __all__ = ["Timeline"]
 
-STEPS = (1, 2, 5, 10, 15, 30)  # of seconds, minutes and, up to a quarter of a day, hours
+STEPS = (1, 2, 5, 10, 15, 30)  # in each unit
 MOST_TICKS = 7
-BREAK_SHARE = 0.02  # of the width, between two sessions
+BREAK_SHARE = 0.02  # share of the active time, between two sessions
 LEAST_SECONDS = 0.01
 
 
@@ -24,15 +24,15 @@ class Timeline:
     Attributes
     ----------
     order
-        The tasks in the order in which they began, and then those that did not.
+        The tasks in the order in which they began, followed by those that did not begin.
     bars
         Beginning and end of each try, by the name of the task.
     waits
         Beginning and end of each time between two tries of a task in one session.
     breaks
-        Where the run was resumed, and when.
+        Position and time of each resumption of the run.
     ticks
-        Places and labels of an axis.
+        Positions and labels of the ticks of the axis.
     """
 
     def __init__(self, told: Told) -> None:
@@ -66,13 +66,13 @@ class Timeline:
     def _bar(self, each: Try, index: int) -> tuple[float, float]:
         session = self._sessions[index]
         began = datetime.fromisoformat(each.started)
-        # A try without an end was cut off when the runner was, or still runs.
+        # A try without an end was interrupted with its runner, or is still running.
         ended = session.end if each.seconds is None else min(session.end, began + timedelta(seconds=each.seconds))
         start, end = ((moment - session.begin).total_seconds() + self._offsets[index] for moment in (began, ended))
         return start / self._total, max(start, end) / self._total
 
     def _ticks(self) -> list[tuple[float, str]]:
-        """Return ticks at round times, of which each session has those that its part of the axis has."""
+        """Return ticks at round times of the axis."""
         step, unit, size = self._step()
         ticks = []
         number = 0
