@@ -1,5 +1,5 @@
 """
-Create and change the source tree of an author.
+Create and change the source tree of a package.
 
 Runs in: author and CI.
 """

@@ -1,7 +1,7 @@
 """
-The text of an array of requirements: what its author wrote, a comment that marks the rest, and the pins below.
+The text of an array of requirements: the entries of its author, a comment as the mark, and the pins below it.
 
-Runs in: author and CI. What is above the mark stays as it is, with its comments.
+Runs in: author and CI. Everything above the mark stays unchanged, including comments.
 """
 
 import re
@@ -15,7 +15,7 @@ __all__ = ["MARK", "author_entries", "editor", "is_marked", "with_pins"]
 
 MARK = '# Pinned by "dkist-processing-core freeze"; do not edit below.'
 MARK_LINE = re.compile(r'^[ \t]*# Pinned by "dkist-processing-core freeze"', re.MULTILINE)
-# The end of the last value, if no comma follows it: only white space and comments do.
+# The end of the last value, if it is followed only by white space and comments, not by a comma.
 LAST_VALUE = re.compile(r"""(?<=["'])(?=(?:\s|#[^\n]*)*\Z)""")
 INDENT = re.compile(r"""\n([ \t]+)["'#]""")
 CLOSING = re.compile(r"\n([ \t]*)\]\Z")
@@ -23,7 +23,7 @@ DEFAULT_INDENT = "    "
 
 
 def editor() -> Any:
-    """Return the module that edits TOML and keeps its formatting."""
+    """Return the module that edits TOML without changing its formatting."""
     try:
         import tomlkit
     except ImportError:
@@ -37,14 +37,14 @@ def is_marked(array: str) -> bool:
 
 
 def author_entries(array: str) -> list[str]:
-    """Return the entries above the mark of an array; all of them if there is no mark."""
+    """Return the entries of an array above the mark; all of them if there is no mark."""
     mark = MARK_LINE.search(array)
     entries: list[str] = tomllib.loads(f"x = {array[: mark.start()]}]" if mark else f"x = {array}")["x"]
     return entries
 
 
 def with_pins(array: str, pins: Sequence[str], newline: str) -> str:
-    """Return the text of an array with the mark and other pins below it."""
+    """Return the text of an array with the given pins below the mark."""
     indent = found[1] if (found := INDENT.search(array)) else DEFAULT_INDENT
     closing = found[1] if (found := CLOSING.search(array)) else ""
     if mark := MARK_LINE.search(array):
@@ -60,7 +60,7 @@ def with_pins(array: str, pins: Sequence[str], newline: str) -> str:
 
 
 def _takes_another(above: str) -> bool:
-    """Return whether a value can follow in an array that is not closed yet."""
+    """Return whether another value may follow in an array without its closing bracket."""
     try:
         tomllib.loads(f'x = {above}\n"" ]')
     except tomllib.TOMLDecodeError:

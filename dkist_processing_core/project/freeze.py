@@ -26,12 +26,12 @@ Pins = Mapping[str, Sequence[str]]
 @dataclass(frozen=True)
 class Freeze:
     """
-    The pins of a package as they should be.
+    The pins that a package should have.
 
     Parameters
     ----------
     project
-        The package as it is.
+        The package in its present state.
     pins
         The pins of each extra.
     text
@@ -44,17 +44,17 @@ class Freeze:
 
     @property
     def is_change(self) -> bool:
-        """Whether the file has other pins."""
+        """Whether the pins differ from those in the file."""
         return self.text != self.project.text
 
     @property
     def changes(self) -> list[str]:
-        """What is different, one line for each distribution, such as ``numpy 2.4.5 -> 2.4.6``."""
+        """The changes, one line per distribution, such as ``numpy 2.4.5 -> 2.4.6``."""
         return list(_changes(self.project.pins, self.pins))
 
     @property
     def diff(self) -> str:
-        """The lines of the file that are different, as a unified diff."""
+        """The changes of the file, as a unified diff."""
         name = self.project.path.name
         before, after = self.project.text.splitlines(), self.text.splitlines()
         return "\n".join(unified_diff(before, after, name, f"{name} (frozen)", lineterm="", n=1))
@@ -82,18 +82,18 @@ def freeze(  # noqa: PLR0913 - one for each option
     folder
         The folder with ``pyproject.toml``.
     extras
-        Extras to pin besides ``frozen`` and those that are pinned already.
+        Extras to pin in addition to ``frozen`` and those that are already pinned.
     upgrade
-        Whether to take the newest releases that the ranges allow; otherwise pins within the ranges stay.
+        Whether to upgrade to the newest releases that the ranges allow; otherwise pins within the ranges stay.
     upgrade_packages
-        Distributions to take the newest release of.
+        Distributions to upgrade to the newest release.
     find_links, constraints
-        Folders or pages with wheels, and files with constraints, besides those of the settings of pip and uv.
+        Folders or pages with wheels, and files with constraints, in addition to those in the settings of pip and uv.
 
     Raises
     ------
     FreezeError
-        If that is not possible.
+        If the dependencies cannot be frozen.
     MissingExtraError
         If uv or tomlkit is not installed.
     """
@@ -142,7 +142,7 @@ def _changes(before: Pins, after: Pins) -> list[str]:
 
 
 def _places(pins: Pins) -> dict[str, set[tuple[str, str]]]:
-    """Return the extras and pins of each distribution."""
+    """Return the pins of each distribution, with their extras."""
     places: dict[str, set[tuple[str, str]]] = {}
     for extra, its in pins.items():
         for pin in its:

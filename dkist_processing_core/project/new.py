@@ -30,16 +30,16 @@ __all__ = ["NewPackage", "make_package"]
 
 TEMPLATE = Path(__file__).parent / "template"
 LEGAL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")  # of a distribution (PEP 508)
-LONGEST_NAME = 50  # up to it, no line of the new package is longer than its linter allows
-PREFIX = "dkist-processing-"  # of the usual name of a package, which ends in that of an instrument
-# Folders beside the module, of the template or of a tool; git does not see most of them.
+LONGEST_NAME = 50  # with longer names, lines of the new package would exceed the limit of its linter
+PREFIX = "dkist-processing-"  # beginning of the usual name of a package, which ends with the name of an instrument
+# Names of folders beside the module, of the template or of a tool. Git ignores most of them.
 OTHER_FOLDERS = {"build", "dags", "dist", "tests"}
 
 
 @dataclass(frozen=True)
 class NewPackage:
     """
-    A package that was made.
+    A new package.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class NewPackage:
 
 
 class _Text(string.Template):
-    """A text with placeholders such as ``placeholder_module``. One that does not exist is a `KeyError`."""
+    """A text with placeholders such as ``placeholder_module``. An unknown placeholder raises a `KeyError`."""
 
     delimiter = "placeholder_"
     idpattern = "[a-z]+"
@@ -80,7 +80,7 @@ def make_package(
     name
         Name of the distribution.
     folder
-        Where to write; by default a folder of that name in the current one. It may exist if it is empty.
+        The folder of the package, by default a folder with this name in the current one. It may exist if it is empty.
     category
         Category of the workflows, by default the end of the name.
     description, author
@@ -89,11 +89,11 @@ def make_package(
     Raises
     ------
     NewPackageNameError
-        If no distribution or no module can have the name, or if it is taken, or a text is not one line.
+        If the name is not valid for a distribution and a module, or is already in use, or a text has several lines.
     IllegalNameError
-        If no workflow can have the category.
+        If the category is not valid in the name of a workflow.
     NewPackageFolderError
-        If the folder contains something, or is the current one.
+        If the folder is not empty, or is the current one.
     """
     module = _checked_module(name)
     if category is None:
@@ -110,7 +110,7 @@ def make_package(
         "category": category,
         "requirement": f"dkist-processing-core>={__version__},<{Version(__version__).major + 1}",
         "pin": f"dkist-processing-core=={__version__}",
-        # Texts without control characters are quoted in TOML as in JSON.
+        # TOML quotes texts without control characters as JSON does.
         "description": json.dumps(description, ensure_ascii=False)[1:-1],
         "author": json.dumps(author, ensure_ascii=False)[1:-1],
         "summary": re.sub(r"([\\*`|_<])", r"\\\1", description),
@@ -122,7 +122,7 @@ def make_package(
 
 
 def _checked_module(name: str) -> str:
-    """Return the name to import of a distribution, if both names can be used here."""
+    """Return the import name of a distribution, if both names can be used here."""
     if not LEGAL_NAME.fullmatch(name):
         raise NewPackageNameError(
             f"the name {name!r} is not that of a distribution",
@@ -151,7 +151,7 @@ def _checked_module(name: str) -> str:
 
 
 def _taken_by(name: str, module: str) -> str:
-    """Return what has the name already where this runs, empty if nothing has."""
+    """Return what already uses the name in this Python; empty if the name is free."""
     if module in sys.stdlib_module_names:
         return f"{module!r} is a module of the standard library"
     try:
@@ -175,14 +175,14 @@ def _template() -> Iterator[tuple[str, str]]:
     """Yield the path and the text of each file of the template."""
     for file in sorted(TEMPLATE.rglob("*")):
         path = file.relative_to(TEMPLATE)
-        # What Python and tools leave behind where they have read the template is in such folders.
+        # Python and tools that read the template leave files behind in such folders.
         if file.is_file() and not any(each.startswith((".", "__")) for each in path.parts[:-1]):
             yield str(path), file.read_text(encoding="utf-8")
 
 
 def _write(target: Path, contents: dict[str, bytes]) -> None:
     if target == Path.cwd():
-        # It would be replaced, and the shell would stay in a folder that does not exist any more.
+        # It would be replaced, and the shell would remain in a folder that no longer exists.
         raise NewPackageFolderError(target, "is the current folder")
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise NewPackageFolderError(target, "exists and is not an empty folder")

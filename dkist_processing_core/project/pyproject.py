@@ -34,16 +34,16 @@ HEADER = re.compile(
 @dataclass(frozen=True)
 class Pyproject:
     """
-    A ``pyproject.toml`` that has been read.
+    The contents of a ``pyproject.toml``.
 
     Parameters
     ----------
     path
         The file.
     text
-        Its content, with the line ends as they are.
+        Its text, with unchanged line ends.
     data
-        The same as values.
+        The parsed text.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Pyproject:
         Raises
         ------
         FreezeError
-            If there is none, or it does not state what the package depends on.
+            If it does not exist, or does not declare the dependencies of the package.
         """
         path = folder / "pyproject.toml"
         try:
@@ -81,13 +81,13 @@ class Pyproject:
 
     @property
     def extras(self) -> Mapping[str, list[str]]:
-        """All that is in each extra, by its name in the file."""
+        """All entries of each extra, by its name in the file."""
         table: Mapping[str, list[str]] = self.project.get("optional-dependencies", {})
         return table
 
     @cached_property
     def ranges(self) -> dict[str, list[str]]:
-        """What the author wrote in each extra; an extra ``frozen`` without the mark is generated as a whole."""
+        """The entries of the author in each extra. An extra ``frozen`` without the mark is entirely generated."""
         return {
             name: [] if name == FROZEN and name not in self.marked else author_entries(self._array(name))
             for name in self.extras
@@ -95,7 +95,7 @@ class Pyproject:
 
     @cached_property
     def marked(self) -> list[str]:
-        """The extras with pins that were marked as generated."""
+        """The extras that contain the mark of generated pins."""
         return [name for name in self.extras if is_marked(self._array(name))]
 
     @property
@@ -106,7 +106,7 @@ class Pyproject:
 
     def name_of(self, extra: str) -> str:
         """
-        Return the name of an extra as the file has it.
+        Return the name of an extra as the file spells it.
 
         Raises
         ------
@@ -119,13 +119,13 @@ class Pyproject:
         return name
 
     def with_pins(self, pins: Mapping[str, Sequence[str]]) -> str:
-        """Return the text of the file with these pins in their extras, and nothing else changed."""
+        """Return the text of the file with these pins in their extras, and otherwise unchanged."""
         newline = "\r\n" if "\r\n" in self.text else "\n"
         expected = dict(self.extras)
         document = editor().parse(self.text)
         for name, new in pins.items():
             if name in self.marked and _same(self.pins[name], new):
-                continue  # a formatter may have written them in another way
+                continue  # a formatter may have changed their form
             expected[name] = [*self.ranges.get(name, []), *new]
             if name in self.extras:
                 array = "[]" if name == FROZEN and name not in self.marked else self._array(name)
@@ -135,7 +135,7 @@ class Pyproject:
         if FROZEN not in self.extras:
             text = self._with_frozen(text, with_pins("[]", pins[FROZEN], newline), newline)
         if tomllib.loads(text) != {**self.data, "project": {**self.project, "optional-dependencies": expected}}:
-            # It decides what a release consists of, so the result of the editor is not taken on trust.
+            # The file determines the contents of a release, so the result of the editor is checked.
             raise FreezeError(
                 f"the extras in {self.path} cannot be edited", remedy=f"Declare each as a list in the table {TABLE}"
             )
@@ -143,7 +143,7 @@ class Pyproject:
 
     def write(self, text: str) -> None:
         """
-        Write another text to the file, whole or not at all.
+        Write another text to the file, completely or not at all.
 
         Raises
         ------
@@ -152,7 +152,7 @@ class Pyproject:
         OSError
             If it cannot be written.
         """
-        path = self.path.resolve()  # a link stays a link
+        path = self.path.resolve()  # a link remains a link
         mode = stat.S_IMODE(path.stat().st_mode)
         if not mode & stat.S_IWUSR or not os.access(path, os.W_OK):
             raise FreezeError(f"{self.path} is read-only", remedy="Make it writable, such as with chmod u+w")
@@ -170,7 +170,7 @@ class Pyproject:
         return editor().parse(self.text)
 
     def _with_frozen(self, text: str, array: str, newline: str) -> str:
-        """Return the text with a new extra, first in its table: what ends a table may be a comment on the next one."""
+        """Return the text with a new extra, the first in its table: a comment at the end may be on the next table."""
         if HEADER.search(text):
             return HEADER.sub(lambda header: f"{header[0]}{newline}{FROZEN} = {array}", text, count=1)
         if self.extras:

@@ -20,7 +20,7 @@ from dkist_processing_core.exceptions import FreezeError
 
 __all__ = ["Pythons"]
 
-# More than there are of Python 3; a marker can name any of them.
+# All releases of Python 3 that a marker might name, and more.
 RELEASES = [Version(f"3.{minor}.{patch}") for minor, patch in product(range(50), range(50))]
 VARIABLE = re.compile(r"[a-z]\w+(?=\s*(?:[<>=!~]|not in|in\b))")
 PYTHON_VARIABLES = {"python_full_version", "python_version"}
@@ -30,16 +30,16 @@ NO_BROWSER = "sys_platform != 'emscripten'"
 @dataclass(frozen=True)
 class Pythons:
     """
-    The versions of Python and the platforms that a package is for.
+    The versions of Python and the platforms that a package supports.
 
     Parameters
     ----------
     lowest
         The lowest version of Python.
     allowed
-        All versions.
+        Specifier of all supported versions.
     environments
-        Markers, one of which holds wherever the package is meant to run.
+        Markers, at least one of which holds on each supported platform.
     """
 
     lowest: str
@@ -48,7 +48,7 @@ class Pythons:
 
     @classmethod
     def of(cls, data: Mapping[str, Any], path: str) -> Self:
-        """Read what a ``pyproject.toml`` states; ``environments`` of ``[tool.uv]`` are the platforms, if it has any."""
+        """Read a ``pyproject.toml``. The platforms are ``environments`` of ``[tool.uv]``, if this is declared."""
         declared = data["project"].get("requires-python", "")
         try:
             allowed = SpecifierSet(declared if isinstance(declared, str) else "")
@@ -68,14 +68,14 @@ class Pythons:
         return cls(str(min(possible)), allowed, [" and ".join([f"({each})", *limits]) for each in platforms])
 
     def simplified(self, pin: str) -> str:
-        """Return a pin without what its marker says of the limits alone."""
+        """Return a pin without the parts of its marker that hold for every supported Python."""
         what, _, marker = pin.partition(" ; ")
         parts = [marker] if " or " in marker else marker.split(" and ")
         needed = " and ".join(each for each in parts if each not in {"", NO_BROWSER} and not self._is_always_true(each))
         return f"{what} ; {needed}" if needed else what
 
     def _is_always_true(self, text: str) -> bool:
-        """Return whether a marker holds on every Python that is allowed, whatever the platform."""
+        """Return whether a marker holds on every allowed Python, whatever the platform."""
         if not set(VARIABLE.findall(text)) <= PYTHON_VARIABLES:
             return False
         marker = Marker(text)

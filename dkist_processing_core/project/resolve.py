@@ -29,9 +29,9 @@ from dkist_processing_core.worker.uv import find_uv
 
 __all__ = ["Resolver", "resolver"]
 
-RESOLUTION_SECONDS = 3600  # distributions without a wheel are built to learn what they depend on
+RESOLUTION_SECONDS = 3600  # distributions without a wheel are built to get their dependencies
 SHOWN_LINES = 30
-# Whatever the settings of uv on this machine say, the result is to be pins with markers, and nothing else.
+# Whatever uv's settings on this machine are, the result must be pins with markers, and nothing else.
 OPTIONS = (
     *("--quiet", "--color=never", "--universal", "--strip-extras", "--no-strip-markers", "--no-all-extras"),
     *("--no-annotate", "--no-header", "--no-generate-hashes", "--no-emit-index-url", "--no-emit-find-links"),
@@ -44,9 +44,9 @@ def resolver(
     project: Pyproject, *, find_links: Sequence[str] = (), constraints: Sequence[str] = ()
 ) -> Iterator["Resolver"]:
     """
-    Prepare resolutions of what the author of a package declares; the pins in the file are no part of it.
+    Prepare resolutions of the dependencies that the author of a package declares, without the pins in the file.
 
-    ``find_links`` and ``constraints`` count besides those of the settings, as with pip's options of these names.
+    ``find_links`` and ``constraints`` are added to those in the settings, as pip's options of these names are.
     """
     variables = installer_variables(os.environ, sys.prefix)
     program = find_uv(variables)
@@ -60,7 +60,7 @@ def resolver(
         "dependencies": project.project.get("dependencies", []),
         "optional-dependencies": {FROZEN: [], **project.ranges},
     }
-    # A file of requirements takes paths with white space, which the options and variables of uv do not.
+    # A requirements file may contain paths with white space; uv's options and variables may not.
     settings = [*(f"-f {_absolute(each)}" for each in find_links), *(f"-c {_absolute(each)}" for each in constraints)]
     with tempfile.TemporaryDirectory(prefix="dkist-freeze-") as folder:
         text = editor().dumps({"project": declared, "tool": {"uv": {"environments": pythons.environments}}})
@@ -70,7 +70,7 @@ def resolver(
 
 @dataclass(frozen=True)
 class Resolver:
-    """Runs uv on a copy of what the author of a package declares; see `resolver`."""
+    """Runs uv on a copy of the dependencies that the author of a package declares; see `resolver`."""
 
     project: Pyproject
     program: Path
@@ -87,19 +87,19 @@ class Resolver:
         except FreezeError:
             if options or not preferred:
                 raise
-            # If the first of several indexes has a preferred version for another Python only, uv looks no further. As a
-            # constraint it is found. If that fails too, the first reason is the one to know.
+            # If the first of several indexes has a preferred version only for another Python, uv does not try the
+            # others. With the version as a constraint, it does. If that also fails, the first error is raised.
             with suppress(FreezeError):
                 return self.needed_by(extras, pins=preferred)
             raise
 
     def needed_by(self, extras: Iterable[str], *, pins: Iterable[str]) -> list[str]:
-        """Return which of the pins the base and extras need."""
+        """Return those of the pins that the base and the extras need."""
         pinned = [Requirement(each) for each in pins]
         versions = Counter(each.name for each in pinned)
         for each in pinned:
             if versions[each.name] == 1:
-                each.marker = None  # for each marker uv would resolve once more, also for what nobody uses
+                each.marker = None  # uv would resolve again for each marker, even an unused one
         (self.folder / "pins.txt").write_text("\n".join(map(str, pinned)), encoding="utf-8")
         return self._compile(extras, [*self.settings, f"-c {self.folder / 'pins.txt'}"])
 
@@ -108,12 +108,12 @@ class Resolver:
     ) -> list[str]:
         (self.folder / "settings.in").write_text("\n".join(settings), encoding="utf-8")
         result = self.folder / "result.txt"
-        result.write_text("\n".join(preferred), encoding="utf-8")  # uv prefers what is there
+        result.write_text("\n".join(preferred), encoding="utf-8")  # uv prefers the versions in its output file
         command: list[str | Path] = [self.program, "pip", "compile", *OPTIONS, *options]
-        # Without its dependencies nothing is frozen.
+        # A setting such as no-deps would leave nothing to freeze.
         command += for_uv(self.variables, decided={"no-deps"})[0]
         command += ["--python", sys.executable, "--python-version", self.pythons.lowest, "--output-file", result]
-        command += [f"--extra={each}" for each in (FROZEN, *extras)]  # what the author wrote in "frozen" as well
+        command += [f"--extra={each}" for each in (FROZEN, *extras)]  # with the author's own entries in "frozen"
         command += [self.folder / "pyproject.toml", self.folder / "settings.in"]
         try:
             status, output = run_program(
@@ -130,7 +130,7 @@ class Resolver:
         return [self.pythons.simplified(each) for each in lines if self._is_pin(each)]
 
     def _is_pin(self, line: str) -> bool:
-        """Return whether a line of the result is a pin; the package itself is what the pins belong to."""
+        """Return whether a line of the result is a pin of another distribution."""
         if line.startswith("#"):
             return False
         try:
@@ -151,7 +151,7 @@ class Resolver:
 
 
 def _absolute(place: str) -> str:
-    """Return a path as it is seen from any folder; an address stays as it is."""
+    """Return a path as an absolute one; a URL stays unchanged."""
     if "://" in place:
         return place
     if not Path(place).exists():

@@ -15,13 +15,13 @@ ANY_CHECKSUM = re.compile(rb"sha256:[0-9a-f]{64}")
 
 
 def with_checksum(text: str) -> str:
-    """Return a text with its digest in place of the last `PLACEHOLDER` in it."""
+    """Return a text with its digest in place of its last `PLACEHOLDER`."""
     before, _, after = text.rpartition(PLACEHOLDER)
     return f"{before}sha256:{hashlib.sha256(text.encode()).hexdigest()}{after}"
 
 
 def is_unmodified(content: bytes) -> bool:
-    """Return whether a content is exactly what `with_checksum` has returned once."""
+    """Return whether a content is an unchanged result of `with_checksum`."""
     found = list(ANY_CHECKSUM.finditer(content))
     if not found:
         return False

@@ -25,7 +25,7 @@ def text(workflow: WorkflowSpec) -> str:
 
 
 def mermaid(workflow: WorkflowSpec) -> str:
-    """Return a flowchart in the language of Mermaid, which many viewers of Markdown draw."""
+    """Return a Mermaid flowchart, which many Markdown viewers draw."""
     # Short ids, since a name such as "end" is a keyword of Mermaid.
     ids = {node.name: f"t{number}" for number, node in enumerate(workflow.nodes)}
     lines = [f"%% {workflow.name} {workflow.version}", "flowchart LR"]
@@ -37,7 +37,7 @@ def mermaid(workflow: WorkflowSpec) -> str:
 
 
 def dot(workflow: WorkflowSpec) -> str:
-    """Return a graph in the language of Graphviz; a queue other than the default one is named, and coloured."""
+    """Return a Graphviz graph; queues other than the default one are named and coloured."""
     lines = [f"digraph {json.dumps(workflow.dag_id)} {{", "    rankdir=LR;", f"    node [{NODE_STYLE}];"]
     for node in workflow.nodes:
         label = json.dumps(f"{node.name}\n{node.queue}", ensure_ascii=False)

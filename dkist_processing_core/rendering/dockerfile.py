@@ -15,8 +15,8 @@ from dkist_processing_core.rendering.checksum import PLACEHOLDER, with_checksum
 
 __all__ = ["dockerfile"]
 
-# The kernel, and the packages of the extra "build" but those of "freeze". With the extra itself, pip would search all
-# releases of this library for one that has it, instead of taking the one that the release is frozen to.
+# The kernel, and the packages of the extra "build" except those of "freeze". With the extra itself, pip would search
+# all releases of this library for one that declares it, instead of using the pinned one.
 TOOLS = ("ipykernel>=6.29,<8", "click>=8.1", "nbconvert>=7.16.5", "nbformat>=5.9", "rich>=13.9")
 
 # The keys of the labels are the "Pre-Defined Annotation Keys" of the OCI image specification.
@@ -72,7 +72,7 @@ CMD ["/opt/jupyterlab/bin/jupyter", "lab", \\
      "--ServerApp.root_dir=/notebooks", \\
      "--MappingKernelManager.cull_idle_timeout=3600"]
 """
-# Not urllib.request, which would use a proxy.
+# Not urllib.request, since it would use a proxy.
 HEALTH = (
     "from http.client import HTTPConnection; c = HTTPConnection('127.0.0.1', 8888, timeout=5); "
     "c.request('GET', '/mpw-{category}/api'); raise SystemExit(c.getresponse().status != 200)"
@@ -83,13 +83,13 @@ def dockerfile(workflows: Sequence[WorkflowSpec], *, category: str, notebooks: I
     """
     Render the Dockerfile of a manual processing worker.
 
-    The workflows, at least one, have the same release and the same category, which becomes part of the base URL of
-    JupyterLab. The files of their notebooks are relative to the folder in which the image is built, without characters
-    that have a meaning to a shell or in a pattern.
+    There must be at least one workflow, and all must have the same release and the same category, which becomes part of
+    the base URL of JupyterLab. The paths of the notebooks are relative to the build context, without characters that
+    have a special meaning in a shell or in a pattern.
     """
     first = workflows[0]
     extras = dict.fromkeys(["frozen", *sorted({extra for each in workflows for extra in each.extras})])
-    # The files of a lock, by their hashes, are those of the Python of the workers.
+    # The files of a lock, which have hashes, are those for the Python of the workers.
     lines = (line for each in workflows for node in each.nodes for line in node.constraints.splitlines())
     constraints = sorted({line.partition(" --hash=")[0] for line in lines})
     packages = [f"{first.distribution}[{','.join(extras)}]=={first.version}", *TOOLS]
@@ -125,7 +125,7 @@ def _constraints_step(constraints: Sequence[str]) -> str:
 
 
 def _pip_install(folder: str, words: Iterable[str]) -> str:
-    """Return the step that makes an environment. pip's settings are a file that exists only during the step."""
+    """Return the step that builds an environment. pip's settings are a file that exists only during this step."""
     return (
         "RUN --mount=type=cache,target=/var/cache/pip \\\n"
         "    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \\\n"
@@ -136,5 +136,5 @@ def _pip_install(folder: str, words: Iterable[str]) -> str:
 
 
 def _lines(words: Iterable[str]) -> str:
-    """Return words, one a line, each line continued in the next."""
+    """Return words, one per line, with a continuation at the end of each line."""
     return "".join(f"    {word} \\\n" for word in words)

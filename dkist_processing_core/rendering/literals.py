@@ -11,18 +11,18 @@ __all__ = ["argument", "literal", "multiline_literal"]
 
 
 def literal(value: object) -> str:
-    """Return the `repr` of a text, a number or a list of texts, with double quotes where Python has the choice."""
+    """Return the `repr` of a text, a number or a list of texts, with double quotes if both kinds are possible."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(literal, value))}]"
     if isinstance(value, str) and '"' not in value:
-        # Python shows a text in double quotes if there is a single one in it, and no double one.
+        # `repr` uses double quotes for a text with a single quote and without a double quote.
         return f'"{repr(chr(39) + value)[2:]}'
-    # The repr of a derived type, as of an enum or of NumPy, may be no literal.
+    # The repr of a derived type, such as an enum or one of NumPy's, may not be a literal.
     return next(kind for kind in (str, int, float) if isinstance(value, kind)).__repr__(value)
 
 
 def multiline_literal(text: str) -> str:
-    """Return a literal of the text that shows its lines as they are, if there is one, else its `repr`."""
+    """Return a triple-quoted literal with the lines of the text if possible, otherwise its `repr`."""
     literal = f"r'''{text}'''"
     try:
         if ast.literal_eval(literal) == text:
@@ -33,7 +33,7 @@ def multiline_literal(text: str) -> str:
 
 
 def argument(name: str, value: str, *, indent: int) -> Iterator[str]:
-    """Yield the lines of a keyword argument, one source line for each line of its value."""
+    """Yield the source lines of a keyword argument, one for each line of its value."""
     space = " " * indent
     lines = value.splitlines(keepends=True)
     if len(lines) <= 1:

@@ -19,12 +19,13 @@ COMMAND = "exec python3 -P -m dkist_processing_core.worker"
 
 def node_variables(workflow: WorkflowSpec, node: NodeSpec) -> dict[str, str]:
     """
-    Return the environment variables from which the worker program knows a node.
+    Return the environment variables that describe a node to the worker program.
 
     Parameters
     ----------
     workflow, node
-        What to run. The recipe run id is not among the variables: it is known when the workflow is triggered.
+        The node to run, and its workflow. The recipe run id is not among the variables, since it is known only in a
+        run.
     """
     return {
         "DKIST_TASK": node.task,
@@ -37,6 +38,6 @@ def node_variables(workflow: WorkflowSpec, node: NodeSpec) -> dict[str, str]:
 
 
 def runnable_script(workflow: WorkflowSpec, node: NodeSpec) -> str:
-    """Return the script, which ``DKIST_RECIPE_RUN_ID=1 bash script.sh`` runs."""
+    """Return the script. Run it with ``DKIST_RECIPE_RUN_ID=1 bash script.sh``."""
     exports = [f"export {name}={quote(value)}" for name, value in node_variables(workflow, node).items()]
     return "\n".join([COMMENT, *exports, COMMAND, ""])
