@@ -10,6 +10,6 @@ from importlib.util import find_spec
 from dkist_processing_core.runtime.main import main
 
 if __name__ == "__main__":
-    # What multiprocessing lets a process that it spawns run first; it passes over a module called __main__.
+    # A process that multiprocessing spawns runs this module first. A module named __main__ would be skipped.
     __spec__ = find_spec("dkist_processing_core.runtime.spawned")
     sys.exit(main())

@@ -1,5 +1,5 @@
 """
-What a task can learn about the environment that it runs in.
+The description of the environment of a task, for the task itself.
 
 Runs in: task environment, and wherever else a task runs, such as a notebook or a test.
 """
@@ -31,7 +31,7 @@ class TaskEnvironment:
     @cached_property
     def identity(self) -> str | None:
         """
-        SHA-256 of everything that decides which code the environment runs, as 64 hexadecimal digits.
+        SHA-256 of everything that determines the code in the environment, as 64 hexadecimal digits.
 
         It is the same wherever the same files are installed. It is None if the worker program did not build the
         environment, or an earlier version of it did.
@@ -51,7 +51,7 @@ class TaskEnvironment:
         import re
         from importlib.metadata import distributions
 
-        # Of two with the same name, Python imports the first one; one that an uninstallation has left half has no name.
+        # Of two with the same name, Python imports the first one. A half-uninstalled distribution has no name.
         found: dict[str, str] = {}
         for each in distributions():
             if name := each.metadata["Name"]:

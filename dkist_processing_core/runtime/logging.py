@@ -15,7 +15,7 @@ from dkist_processing_core.runtime.streams import mark_log_records
 
 __all__ = ["format_line", "show_log_records"]
 
-# Airflow's log adds the time and the level to a line that is marked.
+# Airflow's log adds time and level to a marked line.
 MARKED_FORMAT = "%(name)s: %(message)s"
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Formatter(logging.Formatter):
-    """Times with their zone, and no password of a URL: a library may log the address that it cannot reach."""
+    """Formats times with their zone, and redacts URLs: a library may log the URL that it cannot reach."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -39,7 +39,7 @@ class _Formatter(logging.Formatter):
 
 
 def format_line(record: logging.LogRecord) -> str:
-    """Return a record as it is shown where no handler of the task's own shows it."""
+    """Return a record in the form in which it is shown if no handler of the task shows it."""
     return _formatter().format(record)
 
 
@@ -49,11 +49,11 @@ def _formatter() -> logging.Formatter:
 
 def show_log_records() -> None:
     """
-    Let log records reach the standard error stream, with time, level and logger, unless another handler shows them.
+    Write log records to the standard error stream, with time, level and logger, unless another handler shows them.
 
-    That is decided record by record, by the handlers on its way. So a handler that a team sets up, at whatever moment
-    and on whatever logger, works as it would without this, and no record is shown twice. In particular the root logger
-    gets no handler, which would keep `logging.basicConfig` from doing anything.
+    This is decided for each record, from the handlers that receive it. So a handler that a team adds, at any time and
+    to any logger, works as usual, and no record is shown twice. In particular, the root logger gets no handler, with
+    which `logging.basicConfig` would do nothing.
     """
     mark_log_records()
     handler = logging.StreamHandler()
@@ -72,10 +72,10 @@ def _show_what_null_handlers_swallow(record: logging.LogRecord) -> None:
     """
     Show a record that only null handlers have handled.
 
-    `logging.lastResort` gets a record that meets no handler at all. A `logging.NullHandler`, which libraries attach to
-    their own logger as a matter of course, counts as one although it shows nothing.
+    `logging.lastResort` gets only a record without any handler. A `logging.NullHandler`, which libraries routinely
+    attach to their own logger, counts as a handler although it shows nothing.
     """
-    # Every record passes here, so no list is made, and the first handler that shows something ends the search.
+    # This runs for every record, so it builds no list and stops at the first handler that shows something.
     current: logging.Logger | None = logging.getLogger(record.name)
     has_met_one = False
     while current is not None:

@@ -34,14 +34,14 @@ __all__ = ["exit_status", "failure", "load_task", "logger", "main", "run_task"]
 logger = logging.getLogger("dkist_processing_core.runtime")
 
 FAILED = 1
-BAD_RECIPE_RUN_ID = 65  # EX_DATAERR of sysexits.h, as the worker program has it
+BAD_RECIPE_RUN_ID = 65  # EX_DATAERR of sysexits.h, as in the worker program
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 LARGEST_STATUS = 255
 
 
 class Terminated(SystemExit):
-    """The task was asked to end (SIGTERM). As a `SystemExit` it passes every ``except Exception`` in the task."""
+    """SIGTERM asked the task to end. It is a `SystemExit`, so no ``except Exception`` in the task catches it."""
 
 
 def run_task(task_path: str, *, workflow_name: str, workflow_version: str, recipe_run_id: object = None) -> None:
@@ -51,18 +51,18 @@ def run_task(task_path: str, *, workflow_name: str, workflow_version: str, recip
     Parameters
     ----------
     task_path
-        Where the task class is, as ``module:Class``.
+        Import path of the task class, as ``module:Class``.
     workflow_name, workflow_version
         The workflow that the task runs in.
     recipe_run_id
-        Id of the recipe run; taken from ``DKIST_RECIPE_RUN_ID`` if it is not given.
+        Id of the recipe run. The default is the value of ``DKIST_RECIPE_RUN_ID``.
 
     Raises
     ------
     RecipeRunIdError
-        If the recipe run id is no integer.
+        If the recipe run id is not an integer.
     TaskImportError
-        If there is no such task, or its module ends the process.
+        If there is no such task, or its module raises `SystemExit`.
     Exception
         Whatever the task raises, even if its ``__exit__`` suppresses it.
     """
@@ -86,7 +86,7 @@ def run_task(task_path: str, *, workflow_name: str, workflow_version: str, recip
         if not is_started:
             raise TaskImportError(f"task {task_path!r}: {error!r} was raised before the task had begun.") from error
     if raised:
-        # Telemetry has recorded it as well.
+        # Telemetry has also recorded it.
         raise raised
 
 
@@ -97,13 +97,13 @@ def load_task(task_path: str) -> type[TaskBase]:
     Parameters
     ----------
     task_path
-        Where the task class is, as ``module:Class``.
+        Import path of the task class, as ``module:Class``.
 
     Raises
     ------
     TaskImportError
-        If the module is not there, has no such name, or the name is no subclass of `TaskBase`. What a module that is
-        there raises while it is imported comes through as it is.
+        If the module does not exist, does not define the name, or the name is not a subclass of `TaskBase`. Any other
+        exception that an existing module raises on import is propagated.
     """
     module_name, _, qualified_name = task_path.partition(":")
     try:
@@ -130,26 +130,26 @@ def load_task(task_path: str) -> type[TaskBase]:
 
 def _end_on_sigterm() -> None:
     def end(_signal: int, _frame: FrameType | None) -> NoReturn:
-        # Once is enough: a second one must not interrupt the teardown that the first one began. SIG_IGN would do for
-        # this process, but what the teardown starts would inherit it.
+        # A second signal must not interrupt the teardown that the first one began. SIG_IGN would work in this process,
+        # but programs that the teardown starts would inherit it.
         signal.signal(signal.SIGTERM, lambda *_: None)
         forget_unread_outputs()
         raise Terminated(TERMINATED)
 
     signal.signal(signal.SIGTERM, end)
-    # A system call that began in the moment in which SIGTERM came, or while another thread got it, goes on, and the
-    # handler waits for its end. The worker program sends SIGCONT from then on, which interrupts the call.
+    # If a system call began just when SIGTERM arrived, or another thread received the signal, the call continues and
+    # the handler has to wait for its end. So the worker program then sends SIGCONT, which interrupts the call.
     signal.signal(signal.SIGCONT, lambda *_: None)
     _give_forked_processes_the_default(end)
 
 
 def _give_forked_processes_the_default(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
     """
-    Let a process that the task forks end by SIGTERM as it would without us.
+    Restore the default effect of SIGTERM in processes that the task forks.
 
-    With our handler a worker of ``multiprocessing.Pool`` that waits for work would not end when the pool terminates it,
-    and the task would wait for it for ever. The signal is blocked meanwhile, since Python forgets one that arrives
-    between the fork and the change.
+    With our handler, an idle worker of ``multiprocessing.Pool`` would not end when the pool terminates it, and the task
+    would wait for it forever. The signal is blocked during the fork, since Python loses one that arrives between the
+    fork and the change of the handler.
     """
 
     def restore() -> None:
@@ -171,7 +171,7 @@ def main(arguments: list[str] | None = None) -> int:
     Parameters
     ----------
     arguments
-        The command line without the program's name; that of the process by default.
+        The command line without the name of the program. The default is that of the process.
     """
     parser = argparse.ArgumentParser(
         prog="python -m dkist_processing_core.runtime",
@@ -200,14 +200,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _wait_for_threads() -> None:
-    """Wait, as Python does at its end, for the threads of the task that are not daemons; a signal still counts."""
+    """Wait for the non-daemon threads of the task, as Python does at exit, but in a way that a signal can end."""
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and not thread.daemon:
             thread.join()
 
 
 def exit_status(error: BaseException) -> int:
-    """Return the exit status for what has ended a task; 0 if it left by ``sys.exit()`` or ``sys.exit(0)``."""
+    """Return the exit status for the exception that ended a task; 0 for ``sys.exit()`` and ``sys.exit(0)``."""
     if isinstance(error, RecipeRunIdError):
         return BAD_RECIPE_RUN_ID
     if isinstance(error, KeyboardInterrupt):
@@ -216,12 +216,12 @@ def exit_status(error: BaseException) -> int:
         return FAILED
     if error.code is None:
         return 0
-    # Of any other number the operating system keeps the lowest 8 bits, in which a failure may look like a success.
+    # The operating system keeps only the lowest 8 bits of other numbers, so a failure could look like a success.
     return int(error.code) if isinstance(error.code, int) and 0 <= error.code <= LARGEST_STATUS else FAILED
 
 
 def failure(error: BaseException, task: str, status: int, show: Callable[[str], object]) -> Outcome:
-    """Show why a task has failed, and return that as its outcome."""
+    """Show why a task has failed, and return its outcome."""
     summary = summarize(error)
     if isinstance(error, RecipeRunIdError):
         shown = f"Task {task} refused: {redact_urls(str(error))}"

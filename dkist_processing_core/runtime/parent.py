@@ -1,7 +1,7 @@
 """
 Report the error and the outcome of a task to the parent process.
 
-Runs in: task environment. Everything that this needs is captured before the task runs, since a task may change its
+Runs in: task environment. All that is needed for this is saved before the task runs, since a task may change its
 environment, its streams and its descriptors.
 """
 
@@ -20,7 +20,7 @@ from dkist_processing_core.runtime.logging import format_line
 __all__ = ["Parent"]
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-WRITE_MILLISECONDS = 30_000  # Airflow may be slow to read; there is nothing else left to be done
+WRITE_MILLISECONDS = 30_000  # Airflow may read slowly, and nothing else remains to be done
 STANDARD_ERROR = 2
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
@@ -32,19 +32,19 @@ class Parent:
         self._pid = os.getpid()
         self._mark = mark()
         self._stderr = _Target(f"/dev/fd/{STANDARD_ERROR}")
-        # Removed, so that no other task that this one starts writes there.
+        # Removed, so that another task that this one starts does not write there.
         path = os.environ.pop(OUTCOME_VARIABLE, None)
         self._outcome = _Target(path) if path else None
 
     def end_with_it(self) -> None:
-        """Let this process get SIGTERM when the one that supervises it is killed; a shell does not supervise it."""
+        """Arrange for SIGTERM when the supervising process is killed; a shell does not supervise."""
         if self._outcome and sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
     def show_error(self, logger: logging.Logger, text: str) -> None:
         """Write an error to the standard error stream that this process was started with."""
         for stream in (sys.stdout, sys.stderr):
-            with suppress(BaseException):  # whatever the task has put there
+            with suppress(BaseException):  # the task may have replaced it
                 stream.flush()
         record = logging.LogRecord(logger.name, logging.ERROR, "", 0, text, None, None)
         lines = marked_lines(logging.ERROR, text, mark=self._mark) if self._mark else [f"{format_line(record)}\n"]
@@ -52,18 +52,18 @@ class Parent:
             self._stderr.write(line)
 
     def send(self, outcome: Outcome) -> None:
-        """Write the outcome of the task to the place that ``DKIST_OUTCOME`` named."""
-        # A process that the task forked and that came here as well does not speak for the task.
+        """Write the outcome of the task to the file that ``DKIST_OUTCOME`` named."""
+        # A process that the task forked may also get here, but must not report an outcome.
         if self._outcome and os.getpid() == self._pid:
             self._outcome.write(outcome.to_json())
 
 
 class _Target:
     """
-    A file that is written to after the task, whatever the task has done to the descriptors of its process.
+    A file that can be written after the task, whatever the task has done to the descriptors of its process.
 
-    It may have closed them all, opened files of its own that have their numbers then, or as many as it may. So the file
-    is kept open, and is found once more among those of the parent, from which a descriptor was inherited.
+    The task may have closed all of them, opened files that now have their numbers, or reached the limit of open files.
+    So the file is kept open. If that was in vain, it is opened again through the descriptor of the parent.
     """
 
     def __init__(self, path: str) -> None:
@@ -88,7 +88,7 @@ class _Target:
 
 
 def _identity(file: int | str) -> tuple[int, int] | None:
-    """Return device and inode of a file, None if it does not exist."""
+    """Return device and inode of a file; None if it does not exist."""
     try:
         status = os.stat(file)  # noqa: PTH116 - a descriptor, or a path
     except OSError:

@@ -17,7 +17,7 @@ from dkist_processing_core.common.redaction import redactor
 
 __all__ = ["forget_unread_outputs", "mark_log_records"]
 
-# A stream that is collected closes its file, and the task may put other streams in the place of these.
+# Keep a reference: a garbage-collected stream closes its file, and the task may replace these streams.
 _kept: list[io.TextIOWrapper] = []
 
 
@@ -28,7 +28,7 @@ class MarkedStream(io.TextIOWrapper):
     Parameters
     ----------
     stream
-        The stream that it takes the place of.
+        The stream that is replaced.
     mark
         The mark.
     """
@@ -47,11 +47,11 @@ class MarkedStream(io.TextIOWrapper):
         self._pending = threading.local()
 
     def write(self, text: str) -> int:
-        """Write a text; return how many characters that were."""
+        """Write a text; return its number of characters."""
         level = current_level()
         if level is None:
             return self._write(text)
-        # A handler may write a record in pieces; it is complete at the end of a line, or when the handler flushes.
+        # A handler may write a record in pieces. The record is complete at a line end, or when the handler flushes.
         pieces = self._pending.__dict__.setdefault(str(level), [])
         pieces.append(text)
         if text.endswith("\n"):
@@ -59,7 +59,7 @@ class MarkedStream(io.TextIOWrapper):
         return len(text)
 
     def flush(self) -> None:
-        """Write what a handler has written of a record, if that has no line end, and what is buffered."""
+        """Write a record without a line end that a handler has written, and all buffered text."""
         if (level := current_level()) is not None:
             self._write_record(level)
         try:
@@ -77,13 +77,13 @@ class MarkedStream(io.TextIOWrapper):
         try:
             return super().write(text)
         except BrokenPipeError:
-            # Airflow's process has died. The task is about to be ended, and its teardown may print.
+            # Airflow's process has died. The task will soon be ended, and its teardown may print.
             forget_unread_outputs()
             return len(text)
 
 
 def forget_unread_outputs() -> None:
-    """Discard from now on what is written to a pipe that nobody reads any more."""
+    """From now on, discard output to a pipe without a reader."""
     for descriptor in (1, 2):
         outputs = select.poll()
         outputs.register(descriptor, 0)
@@ -93,7 +93,7 @@ def forget_unread_outputs() -> None:
 
 
 def mark_log_records() -> None:
-    """Let the standard streams mark log records from now on, if ``DKIST_LOG_MARK`` says how."""
+    """From now on, mark log records in the standard streams, if ``DKIST_LOG_MARK`` is set."""
     its = mark()
     if its is None:
         return

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["TaskBase", "as_recipe_run_id"]
 
-# Not the name of this module: a team sets the level of what it imports.
+# Not the name of this module, but of the one that teams import, so that they can set its level.
 logger = logging.getLogger("dkist_processing_core.task")
 
 NO_OPTIONS: Mapping[str, Any] = {}
 
 
 def as_recipe_run_id(value: object) -> int:
-    """Return a recipe run id, an integer or a text or number equal to one, as an integer; else `RecipeRunIdError`."""
+    """Convert a recipe run id, which may be a text or number equal to an integer, or raise `RecipeRunIdError`."""
     try:
         number = int(value)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
@@ -42,9 +42,9 @@ def as_recipe_run_id(value: object) -> int:
 
 
 def _check_that_it_ran(returned: object, name: str) -> None:
-    """Raise `TaskNotRunError` if a method has returned itself as a coroutine or generator, of which nothing has run."""
+    """Raise `TaskNotRunError` if a method returned a coroutine or a generator, since its body did not run then."""
     if isinstance(returned, CoroutineType):
-        returned.close()  # Python warns of one that was never awaited
+        returned.close()  # otherwise Python warns that it was never awaited
     elif not isinstance(returned, AsyncGeneratorType) and not (
         isinstance(returned, GeneratorType) and returned.gi_code.co_name == name
     ):

@@ -23,18 +23,18 @@ LOG_FRAMES = 100
 
 def format_error(error: BaseException) -> str:
     """
-    Return the traceback of an error, without frames of this library and passwords in URLs, with short paths.
+    Return the traceback of an error with short paths, without frames of this library and passwords in URLs.
 
     Parameters
     ----------
     error
-        The error. Whatever its text does, this does not raise.
+        The error. Even if its ``__str__`` raises, this function does not.
     """
     try:
         details = traceback.TracebackException.from_exception(error, limit=-LOG_FRAMES, compact=True)
         _remove_own_frames(details)
         text = _short_paths("".join(details.format())).rstrip("\n")
-    except BaseException as problem:  # no memory is left, for example, or somebody ends the task
+    except BaseException as problem:  # for example, no memory is left, or the task is being ended
         text = f"The traceback cannot be shown: {type(problem).__name__}\n{summarize(error)}"
     return _truncate(redact_urls(text), LOG_CHARACTERS)
 
@@ -52,20 +52,20 @@ def _remove_own_frames(details: traceback.TracebackException) -> None:
 
 
 def _short_paths(text: str) -> str:
-    """Return the text with paths relative to where the environment and the interpreter keep modules."""
+    """Return the text with paths relative to the module folders of the environment and the interpreter."""
     for name in ("purelib", "platlib", "stdlib"):
         text = text.replace(f'File "{sysconfig.get_path(name)}/', 'File "')
     return text.replace(f'File "{sys.base_prefix}/', 'File "')
 
 
 def summarize(error: BaseException) -> str:
-    """Return an error in one line, such as ``ValueError: the flat is missing``; this does not raise either."""
+    """Return an error in one line, such as ``ValueError: the flat is missing``, without raising."""
     try:
         details = traceback.TracebackException(type(error), error, None, compact=True)
         lines = "".join(details.format_exception_only()).strip().splitlines()
     except BaseException:
         lines = []
-    # A syntax error shows the line first, and the notes of an exception follow it.
+    # A syntax error begins with its source line, and an exception may have notes at its end.
     name = type(error).__name__
     line = next(
         (each for each in lines if each.partition(":")[0].rpartition(".")[2] == name), lines[0] if lines else name
@@ -74,12 +74,12 @@ def summarize(error: BaseException) -> str:
 
 
 def last_lines(text: str) -> str:
-    """Return the end of an error, as much of it as is useful in a message."""
+    """Return the end of an error, short enough for a message."""
     return _truncate("\n".join(text.splitlines()[-LINES:]), CHARACTERS)
 
 
 def _truncate(text: str, limit: int) -> str:
-    """Return the text, and if it is longer than the limit its beginning and end; it is redacted before."""
+    """Return a redacted text; if it exceeds the limit, only its beginning and end."""
     if len(text) <= limit:
         return text
     mark = f" [... {len(text) - limit} characters removed ...] "

@@ -1,5 +1,5 @@
 """
-Run a task in a virtual environment that Airflow has made.
+Run a task in a virtual environment that Airflow has created.
 
 Runs in: task environment of the operator ``python_virtualenv``, in which Airflow calls `run`. The function and its
 parameters are part of the ABI.
@@ -19,12 +19,12 @@ def run(  # noqa: PLR0913, PLR0917 - one for each value that a run has
     task: str, recipe_run_id: str, workflow_name: str, workflow_version: str, traceparent: str, outcome: str
 ) -> None:
     """
-    Run one task to its end, in what the worker program would call a clean room.
+    Run one task to its end, in a clean room like that of the worker program.
 
     Parameters
     ----------
     task
-        Where the task class is, as ``module:Class``.
+        Import path of the task class, as ``module:Class``.
     recipe_run_id
         Id of the recipe run.
     workflow_name, workflow_version
@@ -39,7 +39,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each value that a run has
     SystemExit
         If the task has failed.
     """
-    # Airflow's process of the task reads its connections and variables by this descriptor, and hands it on.
+    # Airflow's process of the task reads its connections and variables through this descriptor, and passes it on.
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)

@@ -1,5 +1,5 @@
 """
-The DAG factory: all that an exported DAG file imports.
+The DAG factory, which is all that an exported DAG file imports.
 
 Runs in: scheduler, DAG processor and worker, with Airflow and the standard library alone. An exported file contains
 names and data. This module decides what they mean to Airflow, for every supported version of Airflow. So an upgrade of
@@ -40,24 +40,24 @@ if TYPE_CHECKING:
 __all__ = ["TaskOperator", "workflow_dag"]
 
 PROTOCOL = 1
-# An id is kept as a signed integer of 64 bits by Airflow and by the services that it is sent to. As a number it is
-# bounded by what JavaScript tells apart: Airflow's form would make 10**18 of a larger one such as 999999999999999999.
+# Airflow and the services that receive an id store it as a signed 64-bit integer. As a number, it must be a safe
+# integer of JavaScript: Airflow's form would change a larger one such as 999999999999999999 to 10**18.
 LARGEST_NUMBER = 2**53 - 1
-# Matches positive integers without a sign or leading zeros, in the regular expressions of Python (which Airflow's API
-# uses) and of JavaScript (which its forms use). "$" would let a newline at the end pass in Python, and "\\Z" is unknown
-# to JavaScript, so the end is where no character follows. More digits could be a number that is too large.
+# Matches positive integers without a sign or leading zeros, in the regular expressions of Python (for Airflow's API)
+# and of JavaScript (for its forms). "$" would accept a newline at the end in Python, and "\\Z" is unknown to
+# JavaScript, so a negative lookahead marks the end. A number with more digits could be too large.
 RECIPE_RUN_ID_PATTERN = r"^[1-9][0-9]{0,17}(?![\s\S])"
-# The schema of a number, in which 1.0 and 1e3 are no integers as they are in later drafts: a task would get "1.0".
+# In this draft, 1.0 and 1e3 are not integers. In later drafts they are, and a task would get "1.0".
 SCHEMA = "http://json-schema.org/draft-04/schema#"
-# Shown by Airflow as "Rendered Templates". None of them is one: an operator renders itself, see `execution.render`.
+# Airflow shows these as "Rendered Templates". None is a template: an operator renders itself, see `execution.render`.
 TEMPLATE_FIELDS = ("task", "requirement", "workflow", "recipe_run_id")
-# What Airflow adds to the arguments of an operator by itself.
+# Arguments that Airflow itself adds to those of an operator.
 OF_AIRFLOW = frozenset({"dag", "default_args", "params", "task_group"})
 
 
 class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextlib's
     """
-    The DAG of one version of a workflow; its tasks are made in the ``with`` statement, which yields Airflow's DAG.
+    The DAG of one version of a workflow. Create its tasks in the ``with`` statement, which yields Airflow's DAG.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
     tags
         Airflow's tags.
     requires_python
-        Version specifier of the Python that the environments are built with; empty for that of the worker.
+        Version specifier of the Python of the task environments; empty for the Python of the worker.
 
     Raises
     ------
@@ -80,7 +80,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
         If the file states a protocol or a key that this release does not know.
     """
 
-    # The one in whose ``with`` statement tasks are made at this moment.
+    # The one in whose ``with`` statement tasks are being created.
     current: ClassVar[workflow_dag | None] = None
 
     def __init__(
@@ -105,18 +105,18 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
         self.exported_by = exported_by
         self.tags = tags
         self.requires_python = requires_python
-        # Airflow takes the file that calls DAG(...) for the DAG's own, which is this one.
-        self.file = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - documented, and all that inspect would do
+        # Airflow takes the file that calls DAG(...), which is this module, for the DAG file.
+        self.file = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - documented, and what inspect would do
         self._dag: Any = None
 
     def requirement(self, extras: Iterable[str]) -> str:
-        """Return the requirement (:pep:`508`) that the environment of a task is built from."""
+        """Return the requirement (:pep:`508`) from which the environment of a task is built."""
         return f"{self.distribution}[{','.join(extras)}]=={self.version}"
 
     def operator_arguments(
         self, task_id: str, *, queue: str, pool: str, retries: int, retry_delay_seconds: float
     ) -> dict[str, Any]:
-        """Return what Airflow's operators are given for a task, whichever of them runs it."""
+        """Return the arguments of Airflow's operator for a task, the same for each operator."""
         return {
             "task_id": task_id,
             "owner": self.distribution,
@@ -135,7 +135,7 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
             description=f"{self.name} of {self.distribution} {self.version}",
             schedule=None,
             catchup=False,
-            # A run of a paused DAG stays queued for ever; nothing runs before somebody triggers it.
+            # A run of a paused DAG would stay queued forever. Without a schedule, nothing runs until it is triggered.
             is_paused_upon_creation=False,
             on_failure_callback=partial(report_failure, self.name, self.version, None),
         )
@@ -152,14 +152,14 @@ class workflow_dag:  # noqa: N801 - a context manager, in the manner of contextl
         workflow_dag.current = None
         self._dag.__exit__(exc_type, exc_val, exc_tb)
         self._dag.doc_md = _doc(self._dag, self)
-        # Added after the tasks: a task that inherits a required param makes dag.test() of Airflow 3.2 and later fail.
-        self._dag.params["recipe_run_id"] = Param(  # noqa: AIR311 - Airflow 2 has it in the place that this names
+        # Added after the tasks: if a task inherits a required param, dag.test() of Airflow 3.2 and later fails.
+        self._dag.params["recipe_run_id"] = Param(  # noqa: AIR311 - the path in Airflow 2
             type=["integer", "string"],
             minimum=1,
             maximum=LARGEST_NUMBER,
             pattern=RECIPE_RUN_ID_PATTERN,
             description="Id of the recipe run to process, a positive integer.",
-            examples=[1],  # with them, Airflow's form has a field for a number; without, a text area of six lines
+            examples=[1],  # with these, Airflow's form has a number field; without, a text area of six lines
             **{"$schema": SCHEMA},
         )
 
@@ -190,7 +190,7 @@ def current_workflow(task_id: str, unknown: Mapping[str, object]) -> workflow_da
 
 
 def _doc(dag: Any, workflow: workflow_dag) -> str:
-    """Return what Airflow's pages say about the DAG, Markdown: the first line about each task."""
+    """Return the documentation of the DAG on Airflow's pages (Markdown): the first line about each task."""
     release = f"`{workflow.distribution}=={workflow.version}`"
     rows = [f"| {task.task_id} | {_cell(task.doc_md or '')} |" for task in dag.tasks]
     head = [f"Workflow **{workflow.name}**, run from the release {release}.", ""]
@@ -209,7 +209,7 @@ def _cell(doc: str) -> str:
 def report_failure(
     workflow_name: str, workflow_version: str, task_name: str | None, context: Mapping[str, Any]
 ) -> None:
-    """Report a failure; partially applied, the ``on_failure_callback`` of a task, and of the DAG with no task name."""
+    """Report a failure. A partial of this is the ``on_failure_callback`` of a task; without a task name, of the DAG."""
     from dkist_processing_core.failure_callback import chat_ops_notification, dag_run_failure_notification
 
     if task_name is None:
@@ -220,27 +220,27 @@ def report_failure(
 
 class TaskOperator(BaseOperator):
     """
-    Run a task by the worker program, in a virtual environment of its release.
+    Run a task with the worker program, in a virtual environment of its release.
 
-    It runs a bash command by the hook of Airflow's BashOperator. The command is constant; everything about the task
-    reaches the worker program in environment variables.
+    It runs a constant bash command with the hook of Airflow's BashOperator, and passes everything about the task to the
+    worker program in environment variables.
 
     Parameters
     ----------
     task_id
         Airflow's id of the task.
     task
-        Where the task class is, as ``module:Class``.
+        Import path of the task class, as ``module:Class``.
     extras
-        Extras of the distribution that the environment is built with.
+        Extras of the distribution that are installed in the environment.
     queue, pool
         Airflow's queue and pool; the pool is ``{queue}_pool`` by default.
     retries, retry_delay_seconds
-        How often Airflow tries again after a failure, and the time between two tries in seconds.
+        Number of retries after a failure, and the time between two tries in seconds.
     doc_md
-        What Airflow's pages say about the task, Markdown.
+        Documentation of the task on Airflow's pages (Markdown).
     constraints
-        Constraints on what else is installed, one requirement a line; empty for none.
+        Constraints on the other distributions that are installed, one requirement per line; empty for none.
 
     Raises
     ------
@@ -311,7 +311,7 @@ def _init(
         task_id, queue=queue, pool=pool, retries=retries, retry_delay_seconds=retry_delay_seconds
     )
     _init_operator(self, doc_md=doc_md, **arguments, **unknown)
-    # Without Airflow's search for XComs in each attribute.
+    # Directly, to skip Airflow's search for XComs in each attribute.
     self.__dict__.update(
         task=task,
         requirement=workflow.requirement(extras),
@@ -323,10 +323,10 @@ def _init(
     )
 
 
-# Airflow wraps each constructor that a class defines, to add what the DAG has for an argument that is missing. The one
-# of BaseOperator, called above, is wrapped. A wrapper of ours, and what makes it, would let a file of 25 tasks take 4 %
-# longer to parse. So ours is set when Airflow has made the class, and says, as its wrapper would, what it wraps: there
-# Airflow finishes the operator.
+# Airflow wraps each constructor that a class defines, to add default arguments of the DAG. That of BaseOperator, called
+# above, is wrapped. Another wrapper around ours would make a file of 25 tasks take 4 % longer to parse. So our
+# constructor is set after Airflow has created the class. Its ``__wrapped__`` is that of the wrapper, since Airflow
+# finishes an operator there.
 _init.__wrapped__ = getattr(_init_operator, "__wrapped__", None)  # type: ignore[attr-defined]
-_init.__qualname__ = "TaskOperator.__init__"  # in Python's errors
+_init.__qualname__ = "TaskOperator.__init__"  # for Python's error messages
 TaskOperator.__init__ = _init  # type: ignore[assignment, method-assign]

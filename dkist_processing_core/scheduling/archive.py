@@ -1,7 +1,7 @@
 """
-What Airflow cannot do with a DAG file in a zip archive.
+Failure callbacks that Airflow does not call for a DAG file in a zip archive.
 
-Runs in: scheduler, DAG processor and worker, for files in archives alone.
+Runs in: scheduler, DAG processor and worker, only for files in archives.
 """
 
 import logging
@@ -19,10 +19,10 @@ WARNING = (
 
 def missing_callbacks(file: str) -> str:
     """
-    Return, and log, why the installed Airflow does not call back for a file; an empty text if it does.
+    Return and log why the installed Airflow does not call the failure callbacks of a file; empty if it does.
 
     Before a callback, the DAG processor of Airflow 3.3 checks whether the file gives the same DAG at each parse, and
-    does not survive that it cannot read it. Here the same check is asked, so it does not matter which releases have it.
+    fails if it cannot read the file. This function runs the same check, so it works for every release of Airflow.
     """
     try:
         from airflow.utils.dag_version_inflation_checker import check_dag_file_stability

@@ -22,10 +22,10 @@ __all__ = ["note_try", "render", "run_worker_program", "traceparent", "worker_va
 
 def render(operator: Any, context: Mapping[str, Any]) -> None:
     """
-    Set what an operator knows only in a run, in the place of Airflow's rendering.
+    Set the fields of an operator that are known only in a run, in place of Airflow's rendering.
 
-    No value is a template, neither one of the file nor one of the run: Jinja would change ``foo==={{7*7}}``, and read
-    the file that a value with the right ending names.
+    No value is a template, neither from the file nor from the run: Jinja would change ``foo==={{7*7}}``, and would read
+    the file that a value with a certain ending names.
     """
     conf = getattr(context["dag_run"], "conf", None) or {}
     operator.recipe_run_id = str(conf.get("recipe_run_id", ""))
@@ -38,9 +38,9 @@ def run_worker_program(operator: Any, context: Mapping[str, Any]) -> None:
     Parameters
     ----------
     operator
-        The `TaskOperator`, with rendered fields. It is typed no further, since its module imports this one.
+        The `TaskOperator`, with rendered fields. Its type is not annotated, since its module imports this one.
     context
-        What Airflow passes to it.
+        The context that Airflow passes to the operator.
 
     Raises
     ------
@@ -48,10 +48,11 @@ def run_worker_program(operator: Any, context: Mapping[str, Any]) -> None:
         If the task has failed.
     """
     note_try(context)
-    # By which Airflow also ends the task (on_kill).
+    # Airflow also ends the task through this hook (on_kill).
     hook = operator.subprocess_hook = TaskOutputHook()
     done = hook.run_command(
-        # With -p bash ignores BASH_ENV, SHELLOPTS and exported functions, which may keep it from running anything.
+        # With -p, bash ignores BASH_ENV, SHELLOPTS and exported functions, which could prevent it from running
+        # anything.
         command=["bash", "-p", "-c", operator.bash_command],
         env={
             **os.environ,
@@ -61,21 +62,21 @@ def run_worker_program(operator: Any, context: Mapping[str, Any]) -> None:
         },
     )
     hook.log_rest()
-    # Another program, such as a shell that was told to run nothing, may also end with 0.
+    # Another program, such as a shell that runs nothing, may also end with 0.
     if done.exit_code or not hook.outcome or not hook.outcome.is_success:
         operator.outcome = hook.failure(done.exit_code)
         raise TaskFailedError(operator.outcome)
 
 
 def note_try(context: Mapping[str, Any]) -> None:
-    """Note the number of the try where the DAG processor finds it, should this process be killed."""
+    """Store the number of the try for the DAG processor, in case this process is killed."""
     from dkist_processing_core.isb.failures.context import write_try
 
     write_try(context)
 
 
 def worker_variables(operator: Any, context: Mapping[str, Any]) -> dict[str, str]:
-    """Return the variables that say what the worker program runs."""
+    """Return the variables that tell the worker program what to run."""
     return {
         "DKIST_WORKER_PYTHON": sys.executable,
         "DKIST_TASK": operator.task,
@@ -90,6 +91,6 @@ def worker_variables(operator: Any, context: Mapping[str, Any]) -> dict[str, str
 
 
 def traceparent(context: Mapping[str, Any]) -> str:
-    """Return the trace that Airflow carries (W3C Trace Context), which it does from 3.0 on; else an empty text."""
+    """Return the trace of the task that Airflow 3 propagates (W3C Trace Context); empty without one."""
     carrier = getattr(context.get("ti"), "context_carrier", None)
     return str(carrier.get("traceparent") or "") if isinstance(carrier, Mapping) else ""

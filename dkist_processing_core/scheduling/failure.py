@@ -1,5 +1,5 @@
 """
-The exception by which Airflow learns that a task has failed.
+The exception that reports a failed task to Airflow.
 
 Runs in: worker, in the process of Airflow's operator.
 """
@@ -13,12 +13,12 @@ __all__ = ["TaskFailedError"]
 
 class TaskFailedError(AirflowException):
     """
-    A task has failed; the text is its own error.
+    A task has failed. The message is the error of the task.
 
     Parameters
     ----------
     outcome
-        How the task has ended.
+        The outcome of the task.
     """
 
     def __init__(self, outcome: Outcome) -> None:

@@ -20,7 +20,7 @@ except ImportError:  # Airflow 2 without it
 
 __all__ = ["TaskOutputHook"]
 
-# Airflow's pages filter by these.
+# Airflow's pages can filter by these.
 LEVELS = (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 
 
@@ -30,10 +30,10 @@ LOGGER = "airflow.task.dkist_processing_core"
 
 def task_logger() -> Callable[[int, str], object]:
     """
-    Return what writes a text to the log of the task at a level, whatever level Airflow logs from.
+    Return a function that writes a text to the log of the task at a level, whatever Airflow's own level is.
 
-    DKIST_LOG_LEVEL has decided already which records of the task are shown. Airflow 3 drops what is below its own level
-    in the handler that it gives to `logging`, so there the log is written by structlog, as Airflow does it.
+    DKIST_LOG_LEVEL has already determined which records of the task are shown. The `logging` handler of Airflow 3 drops
+    records below its own level, so in Airflow 3 the log is written with structlog, as Airflow does.
     """
     try:
         import airflow.sdk  # noqa: F401 - Airflow 3
@@ -51,12 +51,12 @@ def task_logger() -> Callable[[int, str], object]:
 
 class TaskOutputHook(SubprocessHook):
     """
-    Start a command and log each line of its output at the level that the line states.
+    Start a command and log each line of its output at the level that its mark states.
 
     Attributes
     ----------
     outcome
-        How the task has ended, once the worker program has said so.
+        The outcome of the task, once the worker program has reported it.
     """
 
     def __init__(self) -> None:
@@ -69,16 +69,16 @@ class TaskOutputHook(SubprocessHook):
 
     @property
     def log(self) -> Any:
-        """What Airflow's hook writes to: ``info("%s", line)`` for each line of output."""
+        """The logger of Airflow's hook, which calls ``info("%s", line)`` for each line of output."""
         return self._output
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables by which the command learns how to state levels."""
+        """The variables that tell the command how to mark lines."""
         return {MARK_VARIABLE: self._mark}
 
     def failure(self, exit_status: int) -> Outcome:
-        """Return how the task has failed, as far as it is known."""
+        """Return the outcome of the failed task, as far as it is known."""
         if self.outcome and not self.outcome.is_success:
             return self.outcome
         return Outcome(state="failed", exit_status=exit_status)
@@ -88,13 +88,13 @@ class TaskOutputHook(SubprocessHook):
         self._log_lines(self._reader.read(line))
 
     def log_rest(self) -> None:
-        """Log what is left at the end of the output: records of which only the beginning has come."""
+        """Log the incomplete records at the end of the output."""
         self._log_lines(self._reader.rest())
 
     def _log_lines(self, lines: list[Line]) -> None:
         for kind, text in lines:
             if kind == OUTCOME:
-                with suppress(ValueError):  # a line that was cut off; the exit status still counts
+                with suppress(ValueError):  # a truncated line; the exit status still counts
                     self.outcome = Outcome.from_json(text)
             else:
                 level = int(kind or logging.INFO)
@@ -102,14 +102,14 @@ class TaskOutputHook(SubprocessHook):
 
 
 class _Output:
-    """The logger that Airflow's hook writes to, with another way for the lines of output."""
+    """The logger of Airflow's hook, which treats lines of output separately."""
 
     def __init__(self, hook: TaskOutputHook, logger: Any) -> None:
         self._hook = hook
         self._logger = logger
 
     def info(self, message: str, *arguments: Any) -> None:
-        """Log a line of output, or what the hook says itself."""
+        """Log a line of output, or a message of the hook itself."""
         if message == "%s" and len(arguments) == 1:
             self._hook.log_line(arguments[0])
         else:

@@ -13,7 +13,7 @@ __all__ = ["refuse_task", "refuse_workflow"]
 
 
 def refuse_workflow(name: str, exported_by: str, protocols: tuple[object, int], unknown: Iterable[str]) -> NoReturn:
-    """Raise an `UnsupportedDagFileError` about a protocol, that of the file and ours, or else about unknown keys."""
+    """Raise an `UnsupportedDagFileError` about the protocol of the file, or about unknown keys."""
     stated, known = protocols
     if stated != known:
         raise UnsupportedDagFileError(f"The file has protocol {stated!r}; this release supports {known}", exported_by)
@@ -22,7 +22,7 @@ def refuse_workflow(name: str, exported_by: str, protocols: tuple[object, int], 
 
 def refuse_task(task_id: str, workflow: tuple[str, str] | None, unknown: Iterable[str]) -> NoReturn:
     """
-    Raise an `UnsupportedDagFileError` about a task without a workflow, or else about unknown keys.
+    Raise an `UnsupportedDagFileError` about a task without a workflow, or about unknown keys.
 
     ``workflow`` is its name, and the release that exported the file.
     """

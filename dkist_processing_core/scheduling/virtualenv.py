@@ -1,5 +1,5 @@
 """
-The Airflow operator that runs a task in a virtual environment that Airflow itself makes.
+The Airflow operator that runs a task in a virtual environment that Airflow itself creates.
 
 Runs in: scheduler and DAG processor, which load it, and worker, where it is executed.
 """
@@ -35,9 +35,9 @@ def run_task(task, recipe_run_id, workflow_name, workflow_version, traceparent, 
 
 class VirtualenvTaskOperator(PythonVirtualenvOperator):
     """
-    Run a task by Airflow's own `PythonVirtualenvOperator`, with the parameters of `TaskOperator`.
+    Run a task with Airflow's own `PythonVirtualenvOperator`. It has the parameters of `TaskOperator`.
 
-    It takes no constraints, and Airflow logs all of its output at the level INFO.
+    It does not support constraints, and Airflow logs all of its output at the level INFO.
     """
 
     template_fields: Sequence[str] = TEMPLATE_FIELDS
@@ -83,10 +83,10 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
         render(self, context)
 
     def pre_execute(self, context: Any) -> None:
-        """Set what is known only now: the run, and where this worker keeps environments."""
+        """Set what is known only in a run: the context of the run, and the folder of environments on this worker."""
         super().pre_execute(context)
         note_try(context)
-        # Hidden in the cache of the other operator, whose collector passes over it.
+        # A hidden folder in the cache of `TaskOperator`, which its collector ignores.
         self.venv_cache_path = cache_folder() / ".python_virtualenv"
         self.op_kwargs = {
             "task": self.task,
@@ -105,13 +105,13 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
         TaskFailedError
             If it has failed.
         """
-        # The installers and the task work in this folder, where nobody else can put a file for them to read. An empty
-        # uv.toml keeps uv from looking for one in the folders above.
+        # The installers and the task run in this folder, where no other user can place a file for them to read. An
+        # empty uv.toml keeps uv from searching the parent folders for one.
         with tempfile.TemporaryDirectory(prefix="dkist-outcome-") as folder, chdir(folder):
             Path(folder, "uv.toml").touch()
             file = Path(folder, "outcome.json")
             self.op_kwargs = {**self.op_kwargs, "outcome": str(file)}
-            # Of the Python of the task, and of /proc, from its beginning.
+            # From the start of its process, so that /proc does not show them either.
             self.env_vars, self.inherit_env = cleaned(os.environ), False
             try:
                 super().execute_callable()
@@ -126,7 +126,7 @@ class VirtualenvTaskOperator(PythonVirtualenvOperator):
 
 
 def _read(file: Path) -> Outcome | None:
-    """Return the outcome that a task has written, None if it has written none."""
+    """Return the outcome that a task has written; None if there is none."""
     try:
         return Outcome.from_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
