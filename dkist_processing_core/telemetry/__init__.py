@@ -1,5 +1,5 @@
 """
-Spans and metrics of a task, on the back ends that are configured.
+Spans and metrics of a task, on the configured back ends.
 
 Runs in: task environment. `start` imports the back ends that are on, and no others.
 """
@@ -27,7 +27,7 @@ class _Last:
 
 def start(metadata: TaskMetadata) -> Recording:
     """
-    Begin to record a task on the configured back ends: Elastic APM, OpenTelemetry, a file, several of them, or none.
+    Begin to record a task on the configured back ends: any of Elastic APM, OpenTelemetry and a file, or none.
 
     A back end that is configured but cannot be started is logged as a warning and left out.
     """
@@ -39,13 +39,13 @@ def start(metadata: TaskMetadata) -> Recording:
 
 
 def last_ids() -> TraceIds | None:
-    """Return where the record is found of the task that was started last in this process; None if there is none."""
+    """Return the trace ids of the task that was started last in this process; None if there are none."""
     return _Last.ids
 
 
 def _start_backends(metadata: TaskMetadata) -> list[NullBackend]:
     started: list[NullBackend] = []
-    # OpenTelemetry first, since the first one chooses the ids where both are on.
+    # OpenTelemetry first, since the first back end chooses the ids if both are on.
     if is_opentelemetry_configured():
         try:
             from dkist_processing_core.telemetry.otel import OpenTelemetryBackend
@@ -64,7 +64,7 @@ def _start_backends(metadata: TaskMetadata) -> list[NullBackend]:
             started.append(ElasticBackend(metadata, started[0].ids if started else None))
         except Exception as error:
             logger.warning("Elastic APM is enabled but cannot be started: %s: %s", type(error).__name__, error)
-    # Last, since where several can answer, as for the ids, the first one does.
+    # Last, since the first back end that can answer does, for example for the ids.
     if file := os.environ.get("DKIST_SPANS_FILE"):
         try:
             from dkist_processing_core.telemetry.memory.file import SpansFileBackend

@@ -28,7 +28,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# The attribute of a span that the task has not ended.
+# Attribute of a span that the task did not end.
 LEFT_OPEN = "dkist.left_open"
 PLAIN_TYPES = frozenset({str, bool, int, float})
 LONGEST = 8192
@@ -44,7 +44,7 @@ ALLOCATION = {
 
 
 def task_attributes(metadata: TaskMetadata) -> dict[str, str | int]:
-    """Return the attributes of a task and of the worker that it runs on, by their names in OpenTelemetry."""
+    """Return the attributes of a task and of its worker, by their names in OpenTelemetry."""
     identity = metadata.environment_identity
     return {
         "recipe.run.id": metadata.recipe_run_id,
@@ -59,10 +59,10 @@ def task_attributes(metadata: TaskMetadata) -> dict[str, str | int]:
 
 def plain(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     """
-    Return attributes as texts, booleans, numbers and lists of one of these, none of them huge, whatever the values are.
+    Return attributes as texts, booleans, numbers and lists of one of these, all of limited size.
 
-    A number of another type, such as one of numpy's, becomes one of Python's. Any other value is recorded as its text.
-    None is not recorded.
+    A number of another type, such as one of NumPy's, is converted to a Python number. Any other value is recorded as
+    its text. None is not recorded.
     """
     return {
         key if type(key) is str and key.isascii() else text(key): _plain(value)
@@ -72,7 +72,7 @@ def plain(attributes: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    kind = type(value)  # by far the most values need no change
+    kind = type(value)  # most values need no change
     if kind is str:
         return value if len(value) <= LONGEST and value.isascii() else text(value)
     if kind is float or kind is bool or (kind is int and SMALLEST <= value <= LARGEST):
@@ -91,11 +91,11 @@ def _plain(value: Any) -> Any:
 
 
 def text(value: object) -> str:
-    """Return the text of any value, of bounded length, and without characters that cannot be encoded."""
+    """Return the text of any value, with limited length and without characters that cannot be encoded."""
     try:
         if isinstance(value, CONTAINERS) and len(value) > MOST_ELEMENTS:
             return f"<{type(value).__name__} of {len(value)} elements>"
-        # A character that cannot be encoded would keep a whole batch of spans from being sent.
+        # A character that cannot be encoded would prevent a whole batch of spans from being sent.
         made = str(value)[: LONGEST + 1].encode(errors="backslashreplace").decode()
     except Exception as error:
         return f"<{type(value).__name__} without text: {type(error).__name__}>"
@@ -103,7 +103,7 @@ def text(value: object) -> str:
 
 
 def exception_message(error: BaseException) -> str:
-    """Return the text of an exception, redacted before it is truncated: the rest of a URL does not look like one."""
+    """Return the text of an exception, redacted before it is truncated: a truncated URL does not look like one."""
     try:
         return text(redact_urls(str(error)))
     except Exception:
@@ -111,9 +111,9 @@ def exception_message(error: BaseException) -> str:
 
 
 def exception_attributes(error: BaseException) -> dict[str, str]:
-    """Return the attributes of an exception by OpenTelemetry's semantic conventions."""
+    """Return the attributes of an exception according to OpenTelemetry's semantic conventions."""
     kind = type(error)
-    # The end shows what happened, the beginning only how the task was started.
+    # The end of a traceback shows what happened; the beginning only shows how the task was started.
     stacktrace = redact_urls("".join(traceback.format_exception(error, limit=-MOST_FRAMES)))[-LONGEST:]
     return {
         "exception.type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
@@ -124,5 +124,5 @@ def exception_attributes(error: BaseException) -> dict[str, str]:
 
 def warn(error: Exception) -> None:
     """Log that a span is not recorded."""
-    with suppress(Exception):  # at the limit of recursion not even that is possible
+    with suppress(Exception):  # at the recursion limit, even logging may fail
         logger.warning("A span could not be recorded completely: %s: %s", type(error).__name__, error)

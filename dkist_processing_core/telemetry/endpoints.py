@@ -1,7 +1,7 @@
 """
-The addresses to which telemetry is sent, from the settings.
+The endpoints of telemetry, from the settings.
 
-Runs in: task environment; and worker, to check that the servers respond, without the libraries that send.
+Runs in: task environment; and worker, to check that the servers respond, without the libraries of the back ends.
 """
 
 import logging
@@ -14,12 +14,12 @@ logger = logging.getLogger(__name__)
 
 GRPC = "grpc"
 HTTP = "http/protobuf"
-AGENT = "ELASTIC_APM_"  # how the names of the agent's own variables begin
-DEFAULT_SERVER = "http://127.0.0.1:8200"  # the agent's own
+AGENT = "ELASTIC_APM_"  # prefix of the agent's own variables
+DEFAULT_SERVER = "http://127.0.0.1:8200"  # the agent's default
 
 
 class Endpoint(NamedTuple):
-    """The address of a collector of OTLP, and the protocol; ``is_standard`` if a standard variable names it."""
+    """The address of an OTLP collector, and the protocol; ``is_standard`` if a standard variable names it."""
 
     address: str
     protocol: str
@@ -27,7 +27,7 @@ class Endpoint(NamedTuple):
 
 
 def endpoint(signal: str) -> Endpoint | None:
-    """Return where ``traces`` or ``metrics`` are sent to, None if nowhere."""
+    """Return the endpoint of ``traces`` or ``metrics``; None if there is none."""
     if standard := setting(signal, "ENDPOINT"):
         return Endpoint(standard, _protocol(signal, HTTP), is_standard=True)
     service_name = f"otlp-{signal}-endpoint"
@@ -44,13 +44,13 @@ def endpoint(signal: str) -> Endpoint | None:
 
 
 def setting(signal: str, name: str) -> str | None:
-    """Return a setting of a signal, or else the one of both signals."""
+    """Return a setting of a signal, or that for all signals."""
     own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}")
     return own or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}")
 
 
 def elastic_server() -> str:
-    """Return the address of the server of Elastic APM, as tasks choose it."""
+    """Return the address of the Elastic APM server that tasks use."""
     from dkist_processing_core.config import DKISTProcessingCoreConfiguration
 
     configuration = DKISTProcessingCoreConfiguration()

@@ -1,7 +1,7 @@
 """
 The null back end: a task without telemetry.
 
-Runs in: task environment. Its spans, tracer and meter have the methods of OpenTelemetry's, so that a task need not know
+Runs in: task environment. Its spans, tracer and meter have OpenTelemetry's methods, so that a task need not know
 whether telemetry is on.
 """
 
@@ -27,7 +27,7 @@ class NullSpan:
     record_exception = set_status = update_name = end = _ignore
 
     def get_span_context(self) -> SimpleNamespace:
-        """Return ids that are not valid."""
+        """Return invalid ids."""
         return SimpleNamespace(trace_id=0, span_id=0, is_remote=False, is_valid=False, trace_flags=0, trace_state={})
 
     def is_recording(self) -> bool:
@@ -38,7 +38,7 @@ class NullSpan:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Let exceptions through."""
+        """Do not suppress exceptions."""
 
 
 class BackendTracer:
@@ -57,7 +57,7 @@ class BackendTracer:
 
 
 class NullMeter:
-    """A meter that measures nothing, and is each of its instruments as well."""
+    """A meter that measures nothing, and is also each of its instruments."""
 
     name = METER_NAME
     add = record = set = _ignore
@@ -76,8 +76,8 @@ class NullBackend:
     ids: TraceIds | None = None
     # An OpenTelemetry meter, or an object with its methods.
     meter: Any = NullMeter()
-    # Functions that send what is left of the record, by the names that warnings use. They are called after `end`, at
-    # the same time, each in a thread of its own; one that hangs is left behind.
+    # Functions that send the remaining data, by their names in warnings. They are called in parallel after `end`, each
+    # in a thread of its own; one that hangs is left behind.
     flushes: Mapping[str, Callable[[], object]] = {}
 
     @property
@@ -87,15 +87,15 @@ class NullBackend:
 
     def span(self, name: str, span_type: str, attributes: Mapping[str, Any], options: Mapping[str, Any], /) -> Any:
         """
-        Return the context manager of a stretch of work, inside the span that is open when it begins.
+        Return the context manager of a span. Its parent is the span that is open when it begins.
 
-        The type is dotted (Elastic's ``type.subtype.action``). The options are arguments of OpenTelemetry's
+        The type has the form ``type.subtype.action`` (Elastic APM). The options are arguments of OpenTelemetry's
         ``start_as_current_span``; other back ends ignore them.
         """
         return NULL_SPAN
 
     def end(self, error: BaseException | None) -> None:
-        """End the record, in the thread of the task and without waiting; ``error`` is what ended the task."""
+        """End the record, in the thread of the task and without waiting. ``error`` is what the task raised, or None."""
 
 
 NULL_SPAN = NullSpan()

@@ -9,22 +9,22 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-# Types of the spans of the phases, and of the spans that are given no type.
+# Types of the spans of phases, and of spans without a given type.
 CORE_SPAN_TYPE = "code.core"
 CUSTOM_SPAN_TYPE = "code.custom"
-# The types that OpenTelemetry supports. Elastic APM has no sequences and gets their text.
+# The types that OpenTelemetry supports. Elastic APM has no sequences, and gets them as text.
 AttributeValue = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
 
 TRACEPARENT = "TRACEPARENT"
 TRACESTATE = "TRACESTATE"
-# W3C Trace Context, 3.2. A later version may have more fields after the flags; ff is not a version.
+# W3C Trace Context, 3.2. A later version may have more fields after the flags; ff is not a valid version.
 FORM = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 VERSION = "00"
 IS_SAMPLED = 1
 
 
 class TraceIds(NamedTuple):
-    """Where the record of a task is found: 32 hexadecimal digits, and 16 of the transaction, or root span."""
+    """The ids of a trace (32 hexadecimal digits) and of the transaction or root span of the task (16 digits)."""
 
     trace_id: str
     transaction_id: str
@@ -32,12 +32,12 @@ class TraceIds(NamedTuple):
 
     @property
     def traceparent(self) -> str:
-        """The header ``traceparent`` of W3C Trace Context, by which another process continues the trace."""
+        """The header ``traceparent`` of W3C Trace Context, with which another process continues the trace."""
         return f"00-{self.trace_id}-{self.transaction_id}-{self.is_sampled:02x}"
 
 
 class Span(Protocol):
-    """One stretch of work; the part of an OpenTelemetry span that every back end has."""
+    """A span, with the methods of OpenTelemetry's that every back end has."""
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
         """Record one attribute of the work."""

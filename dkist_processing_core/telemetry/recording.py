@@ -1,5 +1,5 @@
 """
-The record of one task on one back end or on several.
+The record of one task on one or several back ends.
 
 Runs in: task environment.
 """
@@ -19,17 +19,17 @@ __all__ = ["Recording"]
 logger = logging.getLogger(__name__)
 
 CORE_LABELS = {"type": "core"}
-# Of the time that the end of a task may take: a little more than one request of OpenTelemetry. On a busy machine the
-# end of the process, with all that the agents have imported, takes half a second more.
+# Share of the time that the end of a task may take: slightly more than one request of OpenTelemetry. On a busy machine,
+# the end of a process that has imported the agents takes another half a second.
 FLUSH_SHARE = 0.75
 
 
 class Recording:
     """
-    Several back ends as one. Where only one back end can answer, the first one does.
+    Several back ends, combined. If only one back end can answer, the first one does.
 
-    From the start of the task, or from its first span on, ``TRACEPARENT`` is in the environment, so that a child
-    process can continue the trace. It is not there earlier, since a task may be made and never run.
+    ``TRACEPARENT`` is in the environment from the start of the task or from its first span, so that a child process can
+    continue the trace. It is not set earlier, since a task may be created and never run.
     """
 
     def __init__(self, backends: Sequence[NullBackend]) -> None:
@@ -60,9 +60,9 @@ class Recording:
     def span(
         self, name: str, span_type: str, attributes: Mapping[str, Any], options: Mapping[str, Any], /
     ) -> AbstractContextManager[Any]:
-        """Record a stretch of work; see `NullBackend.span`."""
+        """Return the context manager of a span; see `NullBackend.span`."""
         self.started()
-        # One call less for each further span.
+        # Saves one call for each further span.
         self.span = self._spans if self._backends[1:] else self._first.span  # type: ignore[method-assign]
         return self.span(name, span_type, attributes, options)
 
@@ -70,7 +70,7 @@ class Recording:
         return _Spans([each.span(*arguments) for each in self._backends])
 
     def close(self, error: BaseException | None) -> None:
-        """End the record and send what is left of it, within `FLUSH_SHARE` of `end_seconds`."""
+        """End the record and send the remaining data, within `FLUSH_SHARE` of `end_seconds`."""
         if self._is_in_environment:
             if self._traceparent_before is None:
                 os.environ.pop(TRACEPARENT, None)
@@ -88,7 +88,7 @@ class Recording:
 
 
 class _Spans(ExitStack):
-    """The spans of several back ends as one."""
+    """The spans of several back ends, combined."""
 
     def __init__(self, managers: Sequence[AbstractContextManager[Any]]) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class _Spans(ExitStack):
         return self
 
     def __getattr__(self, name: str) -> Any:
-        """Return a function that calls the method of each span that has it, and returns what the first one returns."""
+        """Return a function that calls this method of each span that has it, and returns the first result."""
         found = [getattr(each, name) for each in self._spans if hasattr(each, name)]
         if not found:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -77,7 +77,7 @@ class RecordedMetric:
         """Add one value."""
         self._measurements.append(Measurement(value, dict(attributes or {})))
 
-    # It is also what a task gets for it, whatever its kind.
+    # The task also gets this object as the instrument, whatever its kind.
     add = set = record
 
 
@@ -115,7 +115,7 @@ class RecordingMeter:
 
 
 def _as_function(callback: Any) -> Callable[[Any], Iterable[Any] | None]:
-    """Return a callback as a function; OpenTelemetry accepts generators as well, which yield once for each call."""
+    """Return a callback as a function. OpenTelemetry also accepts generators, which yield once for each call."""
     if not isinstance(callback, Generator):
         return callback  # type: ignore[no-any-return]
     next(callback)

@@ -145,7 +145,7 @@ def recorded(*, bus_error: str | Exception | None = None) -> Iterator[Recorded]:
                 yield made
         finally:
             made._spooled, made._spool = made.spooled, None  # noqa: SLF001
-            # A task that has not ended has left its own.
+            # A task that has not ended has left its own backup.
             for name, value in variables.items():
                 os.environ.pop(name, None)
                 if value is not None:

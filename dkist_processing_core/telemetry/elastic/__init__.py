@@ -28,15 +28,15 @@ BOUNDED = {
     "CENTRAL_CONFIG": False,
     "CLOUD_PROVIDER": "none",
     "METRICS_INTERVAL": "0s",
-    # The agent walks through the whole of a value before it shortens it, which takes 3 s for a list of a million.
+    # The agent processes a whole value before it truncates it, which takes 3 s for a list of a million items.
     "COLLECT_LOCAL_VARIABLES": "off",
 }
-# A task may call it thousands of times in a second.
+# A task may call these thousands of times per second.
 NOT_INSTRUMENTED = "redis,aioredis"
 
 
 class ElasticBackend(NullBackend):
-    """One transaction of type ``Task``, with the ids that another back end has chosen, if there is one."""
+    """One transaction of type ``Task``, with the ids that another back end has chosen if there is one."""
 
     def __init__(self, metadata: TaskMetadata, ids: TraceIds | None = None) -> None:
         self._name = metadata.transaction_name
@@ -53,9 +53,9 @@ class ElasticBackend(NullBackend):
             self.ids = TraceIds(trace_id, transaction.id, is_sampled=bool(transaction.is_sampled))
 
     def span(self, name: str, span_type: str, attributes: Mapping[str, Any], *_: Any) -> ElasticSpan:
-        """Record a stretch of work; see `NullBackend.span`."""
+        """Return the context manager of a span; see `NullBackend.span`."""
         if self._before is None and self.transaction is not None:
-            # Not before, since a task may be made and never run, or run after another one that is made later.
+            # Not before, since a task may be created and never run, or run after a task that was created later.
             self._before = agent.activate(self.transaction)
         return ElasticSpan(self.client, self.transaction, name, span_type, attributes)
 
@@ -78,7 +78,7 @@ class ElasticBackend(NullBackend):
 
 
 def _instrument() -> None:
-    """Let the agent record the calls of libraries, but for those that its own variables leave out."""
+    """Let the agent instrument libraries, except those that ``DKIST_APM_DISABLED_INSTRUMENTATIONS`` names."""
     names = os.environ.get("DKIST_APM_DISABLED_INSTRUMENTATIONS", NOT_INSTRUMENTED).upper().replace(" ", "").split(",")
     if "ALL" in names:
         return
@@ -88,11 +88,11 @@ def _instrument() -> None:
 
 def _options(metadata: TaskMetadata) -> dict[str, Any]:
     configuration = DKISTProcessingCoreConfiguration()
-    # The characters that Elastic allows in the name of a service.
+    # Elastic allows only certain characters in the name of a service.
     service = f"{metadata.workflow_name}-{metadata.workflow_version}".replace("_", "-").replace(".", "-")
-    # A dead or silent server must not cost a task more than the end of a task may take.
+    # A server that does not respond must not delay a task longer than its end may take.
     bounded = {**BOUNDED, "SERVER_TIMEOUT": f"{1000 * end_seconds():.0f}ms"}
     options = {**bounded, **configuration.apm_config, "SERVICE_NAME": service}
     if "system-monitoring-log-apm" not in configuration.service_mesh:
-        del options["SERVER_URL"]  # the agent has a variable and a default of its own
+        del options["SERVER_URL"]  # the agent has its own variable and default
     return {**options, **configuration.elastic_apm_other_options}

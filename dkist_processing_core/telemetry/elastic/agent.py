@@ -1,8 +1,8 @@
 """
-What this library uses of the Elastic APM agent beyond its documented interface.
+The undocumented parts of the Elastic APM agent that this library uses.
 
-Runs in: task environment, if ``ELASTIC_APM_ENABLED`` is true. All of it is in this module; a test fails if another
-release of the agent moves any of it.
+Runs in: task environment, if ``ELASTIC_APM_ENABLED`` is true. No other module uses such parts. A test fails if a
+release of the agent changes one of them.
 """
 
 import atexit
@@ -31,7 +31,7 @@ Active = tuple[Any, list[Any]]
 
 @for_events(ERROR)  # type: ignore[untyped-decorator]
 def redact_messages(_client: Any, event: dict[str, Any]) -> dict[str, Any]:
-    """Replace user names and passwords of URLs in the messages of an error and of those that caused it."""
+    """Redact URLs in the messages of an error and of its causes."""
     exceptions = [event.get("exception")]
     while exceptions:
         if exception := exceptions.pop():
@@ -41,19 +41,19 @@ def redact_messages(_client: Any, event: dict[str, Any]) -> dict[str, Any]:
 
 
 class BoundedTransport(Transport):
-    """The agent's transport, with an end that loses nothing and a queue of its own in a forked process."""
+    """The agent's transport, which sends all data before it is closed, and has a new queue in a forked process."""
 
     def __init__(self, *arguments: Any, processors: Iterable[Any] = (), **options: Any) -> None:
         super().__init__(*arguments, processors=[*processors, redact_messages], **options)
 
     def close(self) -> None:
-        """Send what is left, and wait for it; the agent takes the end of any request for that of the last one."""
+        """Send the remaining data and wait for it. The agent itself waits only for the end of any one request."""
         super().close()
         if self._thread is not None:
             self._thread.join()
 
     def handle_fork(self) -> None:
-        """Drop what the parent process sends; another thread may have held the lock of its queue during the fork."""
+        """Drop the data of the parent process. Another thread may have held the lock of its queue during the fork."""
         super().handle_fork()
         if self._thread is not None:
             self._event_queue = self._init_event_queue(chill_until=500, max_chill_time=1.0)
@@ -61,16 +61,16 @@ class BoundedTransport(Transport):
 
 
 def new_client(options: Mapping[str, Any]) -> Any:
-    """Return a client of its own for a task; the agent expects one for each process and warns of a second one."""
+    """Return a new client for a task. The agent expects one per process, and would warn of a second one."""
     base.CLIENT_SINGLETON = None
     client = elasticapm.Client(dict(options))
-    # It has no limit of ours and would wait a second time for a server that is silent.
+    # It is outside of our time limits, and would wait a second time for a server that does not respond.
     atexit.unregister(client.close)
     return client
 
 
 def begin_transaction(client: Any, parent: TraceIds | None, ids: TraceIds | None) -> Any:
-    """Begin a transaction below a parent, with ids that another back end has chosen; None if recording is off."""
+    """Begin a transaction with a parent, and with the ids that another back end chose; None if recording is off."""
     continued = None if parent is None else _trace_parent(parent)
     transaction = client.begin_transaction("Task", trace_parent=continued, auto_activate=False)
     if transaction is not None and ids is not None:
@@ -90,14 +90,14 @@ def active_transaction() -> Any:
 
 
 def activate(transaction: Any) -> Active:
-    """Make a transaction the active one of this thread; return what was active before."""
+    """Make a transaction active in this thread; return what was active before."""
     before = execution_context.get_transaction(), _take_spans()
     execution_context.set_transaction(transaction)
     return before
 
 
 def deactivate(before: Active) -> None:
-    """Make what `activate` has returned active again."""
+    """Make the result of `activate` active again."""
     transaction, spans = before
     execution_context.unset_span(clear_all=True)
     if transaction is not None and transaction.ended_time is not None:
@@ -107,7 +107,7 @@ def deactivate(before: Active) -> None:
 
 
 def end_spans_above(last: Any, label: str) -> None:
-    """End the spans of this thread down to one, or all if it is None, and label them; none if it is not active."""
+    """End and label the spans of this thread inside ``last``, or all if it is None; none if ``last`` is not active."""
     spans = _take_spans(last)
     if execution_context.get_span() is not last:
         _put_spans(spans)
@@ -131,12 +131,12 @@ def _put_spans(spans: list[Any]) -> None:
 
 
 def is_recorded(span: Any) -> bool:
-    """Return whether the agent records a span; it drops those beyond its limit for a transaction."""
+    """Return whether the agent records a span. It drops spans beyond the limit of a transaction."""
     return span is not None and not isinstance(span, DroppedSpan)
 
 
 def raise_limit(transaction: Any) -> None:
-    """Let the agent record one more span in a transaction; a limit of 0 is none."""
+    """Let the agent record one more span in a transaction; 0 means no limit."""
     if transaction.config_transaction_max_spans:
         transaction.config_transaction_max_spans += 1
 
@@ -150,7 +150,7 @@ def capture(client: Any, error: BaseException, *, handled: bool) -> None:
 
 
 def link_error(error: BaseException, span: Any) -> None:
-    """Let the agent record an error as that of the innermost span that it has left."""
+    """Let the agent record an error as that of the innermost span that it left."""
     if span.id is not None and not hasattr(error, "_elastic_apm_span_id"):
         with suppress(AttributeError):  # an exception may have slots
             error._elastic_apm_span_id = span.id  # type: ignore[attr-defined]  # noqa: SLF001

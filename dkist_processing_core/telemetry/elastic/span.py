@@ -26,7 +26,7 @@ def labels(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     made = {}
     for key, value in plain(attributes).items():
         if type(value) is list or (type(value) is float and not math.isfinite(value)):
-            value = text(value)  # noqa: PLW2901 - it is the same value; the protocol has no lists, and JSON no infinity
+            value = text(value)  # noqa: PLW2901 - the same value; the protocol has no lists, and JSON has no infinity
         if type(value) is str and len(value) > LONGEST_LABEL:
             value = f"{value[: LONGEST_LABEL - 3]}..."  # noqa: PLW2901 - likewise
         made[key.replace(".", "_").replace("*", "_").replace('"', "_")] = value
@@ -34,7 +34,7 @@ def labels(attributes: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 class ElasticSpan(NullSpan):
-    """One stretch of work, in the transaction that is given, whichever is active where it begins."""
+    """A span, in the given transaction even if another one is active where it begins."""
 
     def __init__(self, client: Any, transaction: Any, name: str, span_type: str, attributes: Mapping[str, Any]) -> None:
         self._client = client
@@ -52,7 +52,7 @@ class ElasticSpan(NullSpan):
             kind, subtype, action = _kinds(span_type if type(span_type) is str else text(span_type or ""))
             if agent.active_transaction() is not transaction:
                 self._before = agent.activate(transaction)
-            if span_type == CORE_SPAN_TYPE:  # the phases are recorded in any case
+            if span_type == CORE_SPAN_TYPE:  # phases are always recorded
                 agent.raise_limit(transaction)
             name = name if type(name) is str else text(name)
             self._span = transaction.begin_span(name, kind, span_subtype=subtype, span_action=action)

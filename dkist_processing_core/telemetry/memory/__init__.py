@@ -1,7 +1,7 @@
 """
 The telemetry back end that keeps the spans of a task in memory.
 
-Runs in: task environment, where ``DKIST_SPANS_FILE`` is set, and author and CI, where tests record what tasks do.
+Runs in: task environment, if ``DKIST_SPANS_FILE`` is set; and author and CI, where tests record tasks.
 """
 
 import secrets
@@ -25,7 +25,7 @@ class _Tracer(BackendTracer):
 
 
 class InMemoryBackend(NullBackend):
-    """The telemetry back end that records one task in memory; the task measures with the meter that is given."""
+    """The telemetry back end that records one task in memory. The task gets the given meter."""
 
     def __init__(self, metadata: TaskMetadata, meter: Any) -> None:
         continued = incoming()
@@ -47,11 +47,11 @@ class InMemoryBackend(NullBackend):
         return _Tracer(self)
 
     def new_span(self, name: str, span_type: str, attributes: Mapping[str, Any]) -> NullSpan:
-        """Begin a span, inside the one that is open."""
+        """Begin a span inside the open one."""
         return RecordedSpan(self.task, name, span_type, attributes)
 
     def span(self, name: str, span_type: str, attributes: Mapping[str, Any], *_: Any) -> SpanContext:
-        """Record a stretch of work; see `NullBackend.span`."""
+        """Return the context manager of a span; see `NullBackend.span`."""
         return SpanContext(lambda: self.new_span(name, span_type, attributes))
 
     def end(self, error: BaseException | None) -> None:

@@ -1,20 +1,20 @@
 """
 The spans of a task as a file, for use without a telemetry server.
 
-Runs in: task environment, where ``DKIST_SPANS_FILE`` names the file; the local runner sets it for each try. The file is
-written when the task has ended, so a task that was killed has none. It is JSON:
+Runs in: task environment, if ``DKIST_SPANS_FILE`` names the file; the local runner sets it for each try. The file is
+written when the task has ended, so a killed task has none. It is JSON:
 
 ``schema_version``
-    1; another number if a key gets another meaning.
+    1; it changes if the meaning of a key changes.
 ``task``
     ``name``, ``workflow_name``, ``workflow_version``, ``recipe_run_id``, ``attributes``, ``started`` (seconds since
     1970), ``seconds``, and ``error``.
 ``spans``
     In the order in which they began, each with ``name``, ``type``, ``attributes``, ``start`` (seconds since the task
-    began), ``seconds`` (null if it has not ended), ``parent`` (its index in this list, null if that is the task),
+    began), ``seconds`` (null if it has not ended), ``parent`` (its index in this list; null if it is the task),
     ``error``, and ``events``, pairs of a name and attributes.
 ``spans_left_out``
-    How many are missing, since only the first `MOST_SPANS` are recorded.
+    Number of missing spans, since only the first `MOST_SPANS` are recorded.
 """
 
 import json
@@ -40,7 +40,7 @@ MOST_EVENTS = 100  # of one span
 
 
 class _FileSpan(RecordedSpan):
-    """A span that cannot fail the task, and does not keep exceptions, which would keep the arrays of the task."""
+    """A span that cannot fail the task. It keeps no exceptions, which would keep the arrays of the task in memory."""
 
     error_text: str | None = None
 
@@ -71,7 +71,7 @@ class SpansFileBackend(InMemoryBackend):
 
     def __init__(self, metadata: TaskMetadata, file: Path) -> None:
         super().__init__(metadata, NullBackend.meter)
-        self.ids = None  # no server can be asked for them
+        self.ids = None  # no server has a trace with these ids
         self.flushes = {f"The file {file} of spans": self._write}
         self._file = file
         self._started = time.time()
@@ -80,7 +80,7 @@ class SpansFileBackend(InMemoryBackend):
         self._left_out = 0
 
     def new_span(self, name: str, span_type: str, attributes: Mapping[str, Any]) -> NullSpan:
-        """Begin a span; one that cannot be recorded, or is one too many, records nothing."""
+        """Begin a span; one that cannot be recorded, or exceeds the limit, records nothing."""
         if len(self.task.spans) >= MOST_SPANS:
             self._left_out += 1
             return NULL_SPAN
@@ -97,7 +97,7 @@ class SpansFileBackend(InMemoryBackend):
         super().end(None)
 
     def _write(self) -> None:
-        """Write the file, such that a reader sees it complete or not at all."""
+        """Write the file, completely or not at all."""
         temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}")
         try:
             temporary.write_text(json.dumps(self._as_data()), encoding="ascii")
@@ -110,7 +110,7 @@ class SpansFileBackend(InMemoryBackend):
     def _as_data(self) -> dict[str, Any]:
         redact = redactor()
         task = self.task
-        spans = [*task.spans]  # threads of the task may still open some
+        spans = [*task.spans]  # threads of the task may still open spans
         indexes = {id(span): index for index, span in enumerate(spans)}
         return {
             "schema_version": SCHEMA_VERSION,
@@ -142,14 +142,14 @@ class SpansFileBackend(InMemoryBackend):
 
 
 def _shown(attributes: Mapping[str, Any], redact: Callable[[str], str]) -> dict[str, Any]:
-    """Return attributes without secrets, in values that every reader of JSON knows."""
+    """Return attributes without secrets, as values that every JSON parser accepts."""
 
     def shown(name: str, value: Any) -> Any:
         if isinstance(value, list):
             return [shown(name, each) for each in value]
         if isinstance(value, str):
             return REDACTED if is_secret_name(name) else redact(value)
-        if isinstance(value, float) and value - value != 0:  # JSON has neither infinity nor NaN
+        if isinstance(value, float) and value - value != 0:  # JSON has no infinity and no NaN
             return str(value)
         return value
 

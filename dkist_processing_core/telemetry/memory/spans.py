@@ -114,7 +114,7 @@ class RecordedSpan(NullSpan):
         self.type = span_type or CUSTOM_SPAN_TYPE
         self.attributes = plain(attributes)
         self.task = task
-        # It may be open inside a span of another task.
+        # A span of another task may be open around it.
         self.parent = next(
             (each for each in reversed(_open_spans.get()) if each.task is task and not each.is_ended), None
         )
@@ -167,7 +167,7 @@ class RecordedSpan(NullSpan):
             self.seconds = time.monotonic() - self.began
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        # GeneratorExit ends a generator that is closed, and is not an error.
+        # GeneratorExit ends a closed generator, and is not an error.
         self.error = None if isinstance(error, GeneratorExit) else error
         self.end()
 
@@ -179,14 +179,14 @@ class RecordedSpan(NullSpan):
         return f"<{type(self).__name__} {self}>"
 
 
-# The open spans of this context, the innermost one last. It serves all tasks, since a context keeps each of its
-# variables for ever.
+# The open spans of this context, the innermost one last. There is one variable for all tasks, since a context never
+# releases a variable.
 _open_spans: ContextVar[tuple[RecordedSpan, ...]] = ContextVar("dkist_recorded_spans", default=())
 
 
 @contextmanager
 def no_open_span() -> Iterator[None]:
-    """Begin with no open span, and restore at the end those that were open before."""
+    """Begin without open spans, and restore the previous ones at the end."""
     before = _open_spans.get()
     _open_spans.set(())
     try:

@@ -27,18 +27,18 @@ from dkist_processing_core.telemetry.protocol import CUSTOM_SPAN_TYPE, TRACEPARE
 __all__ = ["OpenTelemetryBackend"]
 
 INSTRUMENTATION_NAME = "dkist_processing_core"
-FLUSH_SHARE = 5 / 6  # of the time that the end of a task may take
+FLUSH_SHARE = 5 / 6  # share of the time that the end of a task may take
 
 
 class OpenTelemetryBackend(NullBackend):
-    """One root span, and a provider of spans and one of metrics that last as long as it."""
+    """One root span, and a tracer provider and a meter provider with the same lifetime."""
 
     def __init__(self, metadata: TaskMetadata) -> None:
         attributes = as_attributes(task_attributes(metadata)) or {}
         service = os.environ.get("OTEL_SERVICE_NAME") or metadata.workflow_name
         version = metadata.workflow_version
         resource = Resource.create({"service.name": service, "service.version": version, **attributes})
-        # Before either provider, which has a thread: what is wrong with a setting shows here.
+        # Before the providers, which start threads, since a wrong setting raises an error here.
         spans, measurements = exporter("traces"), exporter("metrics")
         provider, self._open_spans = tracer_provider(resource, spans)
         self._tracer = provider.get_tracer(INSTRUMENTATION_NAME, __version__)
@@ -58,14 +58,14 @@ class OpenTelemetryBackend(NullBackend):
 
     @property
     def tracer(self) -> trace.Tracer:
-        """The SDK's tracer, whose spans begin inside the one that is open."""
-        # Not before, since a task may be made and never run, or run after another one that is made later.
+        """The SDK's tracer. Its spans begin inside the open one."""
+        # Not before, since a task may be created and never run, or run after a task that was created later.
         if self._token is None:
             self._token = otel_context.attach(self.context)
         return self._tracer
 
     def span(self, name: str, span_type: str, attributes: Mapping[str, Any], options: Mapping[str, Any], /) -> OtelSpan:
-        """Record a stretch of work; see `NullBackend.span`."""
+        """Return the context manager of a span; see `NullBackend.span`."""
         if span_type and span_type != CUSTOM_SPAN_TYPE:
             attributes = {**attributes, "span.type": span_type}
         return OtelSpan(self, name, attributes, options)

@@ -1,11 +1,11 @@
 """
-The providers of spans and of metrics, with their bounds, and the exporters that send both by OTLP.
+The tracer provider and the meter provider, with their limits, and the OTLP exporters of both.
 
 Runs in: task environment, when OpenTelemetry is on. The exporters read the standard variables
 ``OTEL_EXPORTER_OTLP_...`` themselves. ``MESH_CONFIG`` may name the endpoints instead, as ``otlp-traces-endpoint`` and
-``otlp-metrics-endpoint``. These get gRPC unless ``OTEL_EXPORTER_OTLP_PROTOCOL`` is set, as they do from the published
-package line. The one private name of OpenTelemetry that this library relies on stands here; a test fails when another
-release moves it.
+``otlp-metrics-endpoint``. For these the protocol is gRPC, as in the published line, unless
+``OTEL_EXPORTER_OTLP_PROTOCOL`` is set. This module contains the one private name of OpenTelemetry that this library
+uses. A test fails if a release moves it.
 """
 
 import logging
@@ -30,18 +30,18 @@ __all__ = ["OpenSpans", "exporter", "meter_provider", "tracer_provider"]
 
 logger = logging.getLogger(__name__)
 
-# So that a burst of spans is not lost before it is sent; some 30 MB at most.
+# Large enough that a burst of spans is not lost before it is sent; about 30 MB at most.
 MOST_PENDING_SPANS = 16384
-# The API has no public way to ask whether a provider of metrics is set in this process.
+# The API has no public way to find out whether a meter provider is set in this process.
 UNSET_METER_PROVIDER = "_ProxyMeterProvider"
 PACKAGE = "opentelemetry.exporter.otlp.proto"
 EXPORTERS = {"traces": "trace_exporter.OTLPSpanExporter", "metrics": "metric_exporter.OTLPMetricExporter"}
-# Of the time that the end of a task may take: one export of metrics, one request.
+# Shares of the time that the end of a task may take: for one export of metrics, and for one request.
 EXPORT_SHARE, REQUEST_SHARE = 5 / 6, 2 / 3
 
 
 class OpenSpans(SpanProcessor):
-    """Keeps the spans that have not ended. These are never sent, and the spans below them would have no parent."""
+    """Keeps the open spans. If they did not end, they would not be sent, and their children would have no parent."""
 
     def __init__(self) -> None:
         self._spans: dict[int, Span] = {}
@@ -56,7 +56,7 @@ class OpenSpans(SpanProcessor):
             self._spans.pop(span.context.span_id, None)
 
     def end(self, root: trace.Span) -> None:
-        """End and mark the spans that the task has left open, apart from its root span, the innermost ones first."""
+        """End and mark the spans that the task left open, except its root span, the innermost ones first."""
         for span in reversed(list(self._spans.values())):
             if span is not root:
                 span.set_attribute(LEFT_OPEN, value=True)
@@ -64,7 +64,7 @@ class OpenSpans(SpanProcessor):
 
 
 def tracer_provider(resource: Resource, exporter: Any) -> tuple[TracerProvider, OpenSpans]:
-    """Return a provider that sends spans in the background, if there is an exporter, and the spans that are open."""
+    """Return a tracer provider, which sends spans in the background if there is an exporter, and the open spans."""
     variables = ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT")
     is_limited = any(map(os.environ.get, variables))
     limits = SpanLimits(max_attribute_length=None if is_limited else LONGEST)
@@ -74,14 +74,14 @@ def tracer_provider(resource: Resource, exporter: Any) -> tuple[TracerProvider, 
     if exporter is not None:
         size = None if os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") else MOST_PENDING_SPANS
         provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=size))
-    # Instrumented libraries use the provider of the process, which can be set only once.
+    # Instrumented libraries use the global provider, which can be set only once.
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(provider)
     return provider, open_spans
 
 
 def meter_provider(resource: Resource, exporter: Any) -> MeterProvider:
-    """Return a provider that sends metrics in the background, and when it is shut down."""
+    """Return a meter provider that sends metrics in the background, and at its shutdown."""
     reader = PeriodicExportingMetricReader(exporter, export_timeout_millis=1000 * end_seconds(EXPORT_SHARE))
     provider = MeterProvider(metric_readers=[reader], resource=resource, shutdown_on_exit=False)
     if type(metrics.get_meter_provider()).__name__ == UNSET_METER_PROVIDER:
@@ -90,7 +90,7 @@ def meter_provider(resource: Resource, exporter: Any) -> MeterProvider:
 
 
 def exporter(signal: str) -> Any:
-    """Return the exporter of ``traces`` or of ``metrics``, None if there is no endpoint for them."""
+    """Return the exporter of ``traces`` or of ``metrics``; None if there is no endpoint for them."""
     kind = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER") or "otlp"
     if kind == "none":
         return None
@@ -104,7 +104,7 @@ def exporter(signal: str) -> Any:
         return None
     protocol = known.protocol
     options: dict[str, Any] = {} if setting(signal, "TIMEOUT") else {"timeout": end_seconds(REQUEST_SHARE)}
-    if not known.is_standard:  # the exporter reads those itself
+    if not known.is_standard:  # the exporter reads the standard variables itself
         options |= {"endpoint": known.address, **({"insecure": True} if protocol == GRPC else {})}
     module, name = EXPORTERS[signal].split(".")
     try:

@@ -1,5 +1,5 @@
 """
-A span of OpenTelemetry that cannot fail a task.
+An OpenTelemetry span that cannot fail a task.
 
 Runs in: task environment, when OpenTelemetry is on.
 """
@@ -15,9 +15,9 @@ from dkist_processing_core.telemetry.attributes import exception_attributes, exc
 
 __all__ = ["BACKEND", "OtelSpan", "as_attributes", "record_exception"]
 
-# The key, in a context, of the back end to which its current span belongs.
+# Key, in a context, of the back end to which its current span belongs.
 BACKEND = otel_context.create_key("dkist-task")
-# The attribute of an exception in which its attributes are kept.
+# Attribute of an exception in which its span attributes are cached.
 KNOWN = "_dkist_recorded"
 DEFAULTS = {"end_on_exit": True, "record_exception": True, "set_status_on_exception": True}
 
@@ -30,7 +30,7 @@ def as_attributes(attributes: Mapping[Any, Any] | None) -> dict[str, Any] | None
 def record_exception(
     span: trace.Span, error: BaseException, attributes: Mapping[str, Any] | None = None, *, is_known: bool = False
 ) -> None:
-    """Record an exception as an event, with its traceback as it is, or as the first of nested spans has recorded it."""
+    """Record an exception as an event. Nested spans record the traceback that the first of them recorded."""
     known = getattr(error, KNOWN, None) if is_known else None
     if known is None:
         known = exception_attributes(error)
@@ -40,16 +40,16 @@ def record_exception(
 
 
 def describe(error: BaseException) -> str:
-    """Return the description of the status of a span that an exception has left."""
+    """Return the description of the status of a span that an exception left."""
     return f"{type(error).__name__}: {exception_message(error)}"
 
 
 class OtelSpan(trace.Span):
     """
-    One stretch of work, and the context manager around it.
+    A span, and its context manager.
 
-    It passes everything on to a span of the SDK. A mistake in a task's attributes is logged as a warning.
-    It begins in the context of its back end if the current one belongs to another task, or to a thread without one.
+    It passes every call to a span of the SDK. An error in the attributes of a task is logged as a warning. It begins in
+    the context of its back end if the current context belongs to another task or to none, as in a new thread.
     """
 
     def __init__(self, backend: Any, name: str, attributes: Mapping[str, Any], options: Mapping[str, Any]) -> None:
@@ -78,7 +78,7 @@ class OtelSpan(trace.Span):
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self._token is not None:
             otel_context.detach(self._token)
-        # GeneratorExit ends a generator that is closed, and is not an error.
+        # GeneratorExit ends a closed generator, and is not an error.
         if error is not None and not isinstance(error, GeneratorExit) and self._span.is_recording():
             if self._how["record_exception"]:
                 _guarded(record_exception, self._span, error, is_known=True)
@@ -88,11 +88,11 @@ class OtelSpan(trace.Span):
             self.end()
 
     def end(self, end_time: int | None = None) -> None:
-        """End it."""
+        """End the span."""
         _guarded(self._span.end, end_time)
 
     def get_span_context(self) -> trace.SpanContext:
-        """Return its ids."""
+        """Return the ids of the span."""
         return self._span.get_span_context()  # type: ignore[no-any-return]
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
@@ -105,15 +105,15 @@ class OtelSpan(trace.Span):
         self.set_attributes({key: value})
 
     def add_event(self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None) -> None:
-        """Record that something happened."""
+        """Record an event."""
         _guarded(self._span.add_event, text(name), as_attributes(attributes), timestamp)
 
     def add_link(self, context: trace.SpanContext, attributes: Mapping[str, Any] | None = None) -> None:
-        """Record that it is related to another span."""
+        """Record a link to another span."""
         _guarded(self._span.add_link, context, as_attributes(attributes))
 
     def update_name(self, name: str) -> None:
-        """Rename it."""
+        """Rename the span."""
         _guarded(self._span.update_name, text(name))
 
     def is_recording(self) -> bool:
@@ -131,7 +131,7 @@ class OtelSpan(trace.Span):
         _guarded(record_exception, self._span, exception, attributes)
 
     def __getattr__(self, name: str) -> Any:
-        """Return what only a span of the SDK has."""
+        """Return an attribute of the SDK's span."""
         return getattr(object.__getattribute__(self, "_span"), name)
 
 
