@@ -16,7 +16,7 @@ __all__ = ["advice", "missing_pools"]
 
 
 def advice(declaration: Declaration) -> Iterator[Fault]:
-    """Yield each advice on the tasks of a workflow once, with the names of the tasks that it is about."""
+    """Yield each advice on the tasks of a workflow once, with the names of all tasks that it concerns."""
     nodes = sorted(declaration.workflow.nodes, key=lambda node: node.name)
     connected = {name for node in nodes for pair in node.dependencies for name in pair}
     for tasks, what, remedy in (
@@ -49,7 +49,7 @@ def _docstring(node: Node) -> str:
 
 
 def missing_pools(declarations: Iterable[Declaration], *, known: Iterable[str] = ()) -> Iterator[Fault]:
-    """Yield an advice for each pool that Airflow is not known to have, at the first task that needs it."""
+    """Yield an advice for each pool that may not exist in Airflow, for the first task that needs it."""
     seen = {ResourceQueue.DEFAULT.pool, *known, *os.environ.get("DKIST_EXPECTED_POOLS", "").split()}
     for declaration in declarations:
         for node in declaration.workflow.nodes:

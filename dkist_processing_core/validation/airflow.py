@@ -1,8 +1,8 @@
 """
 Start the installed Airflow, in a process and a home folder of its own, and ask it about DAG files.
 
-Runs in: author and CI where Airflow is installed. What Airflow prints, writes and keeps in memory does not reach the
-process that asks.
+Runs in: author and CI where Airflow is installed. The output, the files and the memory of Airflow are separate from
+those of the calling process.
 """
 
 import json
@@ -27,21 +27,21 @@ SHOWN_CHARACTERS = 3000
 
 
 class AirflowUnusableError(DKISTProcessingCoreError):
-    """Airflow is installed and cannot be run."""
+    """Airflow is installed but cannot be run."""
 
 
 @dataclass(frozen=True)
 class Airflow:
-    """An Airflow with a home folder of its own, on SQLite unless its variables say otherwise."""
+    """An Airflow with a home folder of its own, on SQLite unless ``variables`` specify another database."""
 
-    home: Path  # of its database and logs
+    home: Path  # folder of its database and logs
     dags: Path
-    variables: Mapping[str, str] = field(default_factory=dict)  # besides those of this process that do not configure it
-    python: str = sys.executable  # what it is installed in
+    variables: Mapping[str, str] = field(default_factory=dict)  # added to those of this process
+    python: str = sys.executable  # the Python in which it is installed
 
     @property
     def environment(self) -> dict[str, str]:
-        """All environment variables of its processes; the settings of another Airflow are not among them."""
+        """All environment variables of its processes, without the settings of another Airflow."""
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))},
             "AIRFLOW_HOME": str(self.home.resolve()),
@@ -51,7 +51,7 @@ class Airflow:
         }
 
     def migrate(self, *, seconds: float = START_SECONDS) -> None:
-        """Make the database, unless it is there."""
+        """Create the database unless it exists."""
         if not (self.home / "airflow.db").exists():
             self.run([self.python, "-m", "airflow", "db", "migrate"], seconds=seconds)
 
@@ -63,7 +63,7 @@ class Airflow:
         seconds: float = RUN_SECONDS,
         on_line: Callable[[str], object] | None = None,
     ) -> str:
-        """Run a program as `run_program` does, and return its output; `AirflowUnusableError` if it fails."""
+        """Run a program as `run_program` does, and return its output; raise an `AirflowUnusableError` if it fails."""
         variables = {**self.environment, **(environment or {})}
         status, output = run_program(command, environment=variables, seconds=seconds, on_line=on_line)
         if status:
@@ -89,14 +89,14 @@ class Airflow:
 
 
 class ConfiguredAirflow(Airflow):
-    """The Airflow that the variables of this process and its configuration file configure."""
+    """The Airflow that is configured by the variables of this process and by its configuration file."""
 
     @classmethod
     def at(cls, place: Path) -> "ConfiguredAirflow":
         """
-        Return it. It writes a configuration file if there is none, which then goes to a temporary place.
+        Return this Airflow. If it has no configuration file, Airflow writes one, so that goes to the folder ``place``.
 
-        `AirflowUnusableError` if the file cannot be read: Airflow would do without it, and say nothing.
+        An `AirflowUnusableError` is raised if the file cannot be read, since Airflow would silently ignore it.
         """
         home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
         file = Path(os.environ.get("AIRFLOW_CONFIG") or home / "airflow.cfg").expanduser()
@@ -111,7 +111,7 @@ class ConfiguredAirflow(Airflow):
 
 
 class LoadedFile(NamedTuple):
-    """What is wrong with a file, empty if nothing is, and the names of the tasks that a scheduler finds in it."""
+    """The problem of a file, empty if there is none, and the names of the tasks that a scheduler finds in it."""
 
     problem: str
     tasks: tuple[str, ...] = ()
@@ -119,9 +119,9 @@ class LoadedFile(NamedTuple):
 
 def load_by_airflow(texts: Mapping[str, str]) -> dict[str, LoadedFile]:
     """
-    Let the installed Airflow load and serialise DAG files, each of them twice; `AirflowUnusableError` if it cannot run.
+    Load and serialise each DAG file twice with the installed Airflow; raise `AirflowUnusableError` if it cannot run.
 
-    The texts of the files, and what Airflow makes of them, are by the names of the files.
+    The keys of the texts and of the result are the names of the files.
     """
     seconds = START_SECONDS + SECONDS_PER_FILE * len(texts)
     with tempfile.TemporaryDirectory(prefix="dkist-airflow-check-") as place:

@@ -1,5 +1,5 @@
 """
-What the installed Airflow is configured to do, and which pools it has.
+The configuration of the installed Airflow, and its pools.
 
 Runs in: a process with Airflow, of any version that is supported; `validation.airflow` starts it.
 """
@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["options", "pools"]
 
 CELERY = "celery_broker_transport_options"
-# Those that the checks of a machine compare. An option that this version of Airflow does not know is None.
+# Options that the checks of a machine compare. One that this version of Airflow does not have is None.
 OPTIONS = (
     *(("core", name) for name in ("executor", "killed_task_cleanup_time", "dags_folder", "dagbag_import_timeout")),
     *(("core", "execution_api_server_url"), ("core", "dag_file_processor_timeout")),  # the latter before Airflow 3
@@ -20,7 +20,7 @@ OPTIONS = (
 
 
 def options() -> dict[str, Any]:
-    """Return version and options of Airflow, without any that may hold a password; of the broker, only its kind."""
+    """Return version and options of Airflow without any that may contain a password; of the broker, only its type."""
     from airflow import __version__
     from airflow.configuration import conf
 
@@ -40,5 +40,5 @@ def pools() -> dict[str, Any]:
         with create_session() as session:
             return {"pools": sorted(session.scalars(select(Pool.pool)))}
     except SQLAlchemyError as error:
-        # The first line is the database's own; the others are the statement and an address.
+        # The first line is the message of the database; the others are the statement and a URL.
         return {"error": (str(error).splitlines() or [type(error).__name__])[0]}

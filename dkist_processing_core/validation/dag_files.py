@@ -1,5 +1,5 @@
 """
-What the installed Airflow makes of DAG files: the one module that knows where Airflow keeps its loader and serialiser.
+Load and serialise DAG files with the installed Airflow. Only this module imports Airflow's loader and serialiser.
 
 Runs in: a process with Airflow, of any version that is supported. ``python -m`` this module ``FUNCTION ARGUMENTS
 ANSWER`` calls one of its functions with arguments in JSON, and writes the answer to a file.
@@ -26,7 +26,7 @@ class ExportedDagError(DKISTProcessingCoreError, ValueError):
 
 
 def dag_bag(place: str | Path) -> Any:
-    """Return a DagBag with what is in a folder or a file."""
+    """Return a DagBag of a folder or a file."""
     bag_class = dag_bag_class()
     options = {"include_examples": False} if "include_examples" in inspect.signature(bag_class).parameters else {}
     return bag_class(str(place), **options)
@@ -41,13 +41,13 @@ def dag_bag_class() -> Any:
 
 
 def serialisation() -> Any:
-    """Return the class by which Airflow stores DAGs."""
+    """Return the class that serialises DAGs for Airflow's database."""
     module = import_module("airflow.serialization.serialized_objects")
     return getattr(module, "DagSerialization", None) or module.SerializedDAG  # the latter before Airflow 3.2
 
 
 def find_dag(place: str | Path, dag_id: str | None = None) -> Any:
-    """Return a DAG of a folder or a file, the first one by default; `ExportedDagError` if there is no such DAG."""
+    """Return a DAG of a folder or a file, by default the first one; raise an `ExportedDagError` if there is none."""
     bag = dag_bag(place)
     if dag_id in bag.dags:
         return bag.dags[dag_id]
@@ -59,14 +59,14 @@ def find_dag(place: str | Path, dag_id: str | None = None) -> Any:
 
 
 def serialise(dag: Any) -> tuple[str, list[str]]:
-    """Return the text that Airflow stores of a DAG, and the names of the tasks that a scheduler reads from it."""
+    """Return the serialised form of a DAG, and the names of the tasks that a scheduler reads from it."""
     stored = json.loads(json.dumps(serialisation().to_dict(dag), default=str))
     tasks = sorted(serialisation().from_dict(stored).task_dict)
     return json.dumps(_ordered(stored), sort_keys=True, indent=1), tasks
 
 
 def _ordered(data: Any) -> Any:
-    """Sort the lists of texts, as Airflow 3 does before it compares: some come from sets."""
+    """Sort the lists of texts, as Airflow 3 does before a comparison, since some come from sets."""
     if isinstance(data, dict):
         return {key: _ordered(value) for key, value in data.items()}
     if isinstance(data, list):
@@ -75,7 +75,7 @@ def _ordered(data: Any) -> Any:
 
 
 def load(place: str) -> dict[str, Any]:
-    """Describe what a folder or a file holds, with the warnings that blame it and those that blame something else."""
+    """Describe the DAGs in a folder or a file, with the warnings about it and those about other files."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         bag = dag_bag(place)
@@ -102,7 +102,7 @@ def _described(dag: Any) -> dict[str, Any]:
 
 
 def check(folder: str) -> dict[str, dict[str, Any]]:
-    """Load each file of a folder twice, and return its problem, if there is one, and the names of its tasks."""
+    """Load each file of a folder twice, and return its problem, empty if there is none, and the names of its tasks."""
     files = sorted(map(str, Path(folder).glob("*.py")))
     return {Path(file).name: found for file, found in zip(files, in_forks(_checked, files), strict=True)}
 
@@ -134,7 +134,7 @@ def in_forks(function: Callable[[str], Any], files: Iterable[str]) -> list[Any]:
 
 
 def run(place: str, confs: Iterable[dict[str, Any]], dag_id: str | None = None) -> list[dict[str, Any]]:
-    """Run a DAG to its end, once with each conf, and describe each run; a refusal is the error of a bad conf."""
+    """Run a DAG to its end once with each conf, and describe each run. An invalid conf gives a ``refusal``."""
     # Loaded for each run: with Airflow 2, a run leaves its params in the DAG object.
     return [_run(find_dag(place, dag_id), conf) for conf in confs]
 

@@ -45,8 +45,8 @@ def discover(package: ModuleType) -> Discovery:
     """
     Find the workflows in the public modules of a package, its public sub-packages included.
 
-    A workflow that several modules hold is found once. A module that cannot be imported is a fault, and does not hide
-    the workflows of the others. A single module will do as well.
+    A workflow in several modules is found once. A module that cannot be imported is a fault, and does not hide the
+    workflows of the others. Instead of a package, a single module is also accepted.
     """
     found = Discovery(package.__name__)
     seen: set[int] = set()
@@ -82,7 +82,7 @@ def import_fault(module: str, error: BaseException) -> Fault:
     what = str(error)
     place = _last_place(module, error)
     if isinstance(error, SyntaxError) and error.filename:
-        # That line was never executed, so no frame has it.
+        # The line was never executed, so it is in no frame.
         what, place = error.msg, f", line {error.lineno} of {error.filename}: {(error.text or '').strip()}"
     return Fault(
         where=module,
@@ -94,7 +94,7 @@ def import_fault(module: str, error: BaseException) -> Fault:
 
 
 def _last_place(module: str, error: BaseException) -> str:
-    """Return the last line that was executed in the package or, if there is none, in any other library but ours."""
+    """Return the last executed line of the package; if there is none, that of any library other than ours."""
     ours, pythons = Path(__file__).parents[1], Path(sysconfig.get_path("stdlib"))
     theirs = _places(module.partition(".")[0])
     last, is_theirs = "", False

@@ -20,7 +20,7 @@ FROZEN = "frozen"
 
 
 def version_faults(declarations: Iterable[Declaration]) -> Iterator[Fault]:
-    """Yield each version whose DAG id would not be that of its release, or that is spelled in two ways."""
+    """Yield a fault for each version that differs in spelling from its release, or from another workflow."""
     spellings: dict[object, tuple[str, Declaration]] = {}
     for declaration in declarations:
         text = declaration.workflow.workflow_version
@@ -41,7 +41,7 @@ def version_faults(declarations: Iterable[Declaration]) -> Iterator[Fault]:
 
 
 def extras_faults(declarations: Iterable[Declaration]) -> Iterator[Fault]:
-    """Yield each extra of a task that the installed distribution does not declare."""
+    """Yield a fault for each extra of a task that the installed distribution does not declare."""
     for declaration in declarations:
         name = providing_distribution(declaration.workflow.workflow_package)
         if name is None:
@@ -58,7 +58,7 @@ def extras_faults(declarations: Iterable[Declaration]) -> Iterator[Fault]:
 
 
 def missing_frozen(declarations: Iterable[Declaration]) -> Iterator[Fault]:
-    """Yield a warning for each distribution without the extra ``frozen``, which pins what its tasks run with."""
+    """Yield a warning for each distribution without the extra ``frozen``, which pins the dependencies of its tasks."""
     seen = set()
     for declaration in declarations:
         name = providing_distribution(declaration.workflow.workflow_package)
@@ -73,5 +73,5 @@ def missing_frozen(declarations: Iterable[Declaration]) -> Iterator[Fault]:
 
 
 def extras_in(names: Iterable[str] | None) -> set[str]:
-    """Return names of extras as they are compared."""
+    """Return names of extras in normalized form, for comparison."""
     return {canonicalize_name(each) for each in names or ()}

@@ -29,9 +29,10 @@ Extras = Mapping[str, list[Requirement]]
 
 def extras_without_pins(declarations: Iterable[Declaration]) -> Iterator[Fault]:
     """
-    Yield a warning for each extra of a task that brings distributions whose versions the package does not pin.
+    Yield a warning for each extra of a task that installs distributions whose versions the package does not pin.
 
-    A package that pins nothing has a warning already, and one that is only begun pins this library alone.
+    There is none for a package without ``frozen``, which has another warning, or for a new one, which pins only this
+    library.
     """
     seen = set()
     for declaration in declarations:
@@ -60,7 +61,7 @@ def extras_without_pins(declarations: Iterable[Declaration]) -> Iterator[Fault]:
 
 
 def _extras(name: str) -> Extras:
-    """Return the requirements of each extra; those of an editable package as they are, not as it was installed."""
+    """Return the requirements of each extra; for an editable package, those in its present ``pyproject.toml``."""
     installed = distribution(name)
     if (listed := _editable_extras(installed.read_text("direct_url.json"))) is not None:
         return {canonicalize_name(extra): list(_parsed(its)) for extra, its in listed.items()}
@@ -76,7 +77,7 @@ def _extras(name: str) -> Extras:
 
 
 def _editable_extras(direct_url: str | None) -> Mapping[str, list[str]] | None:
-    """Return the extras in the ``pyproject.toml`` of an editable package, None if it is not editable, or dynamic."""
+    """Return the extras in ``pyproject.toml`` if the package is editable and they are not dynamic, or else None."""
     origin = json.loads(direct_url or "{}")
     if not origin.get("dir_info", {}).get("editable"):
         return None
@@ -92,12 +93,12 @@ def _parsed(requirements: Iterable[str]) -> Iterator[Requirement]:
     for each in requirements:
         try:
             yield Requirement(each)
-        except (InvalidRequirement, TypeError):  # which the installer refuses
+        except (InvalidRequirement, TypeError):  # the installer will refuse it
             continue
 
 
 def _needed(name: str, extra: str, extras: Extras, seen: frozenset[str] = frozenset()) -> Iterator[Requirement]:
-    """Yield what an extra installs on this platform, with that of the extras of the same package that it includes."""
+    """Yield the requirements of an extra on this platform, including those of other extras that it refers to."""
     for each in extras.get(extra, []):
         if each.marker and not each.marker.evaluate({"extra": extra}):
             continue
@@ -109,7 +110,7 @@ def _needed(name: str, extra: str, extras: Extras, seen: frozenset[str] = frozen
 
 
 def _pinned(requirements: Iterable[Requirement]) -> set[str]:
-    """Return the names of distributions of which only one version is allowed."""
+    """Return the names of distributions of which only a single version is allowed."""
     return {
         canonicalize_name(each.name)
         for each in requirements

@@ -17,12 +17,12 @@ __all__ = ["Fault", "Report"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One thing that is wrong with a workflow package, or probably is."""
+    """A fault of a workflow package, or a warning about it."""
 
     where: str  # module or module:variable
     what: str
     remedy: str
-    workflow: str | None = None  # name, if the fault is that of one workflow
+    workflow: str | None = None  # its name, if the fault concerns one workflow
     task: str | None = None
 
     def __str__(self) -> str:
@@ -43,11 +43,11 @@ class Report:
     package
         Name of the package that was checked.
     faults
-        What prevents an export.
+        The faults, which prevent an export.
     warnings
-        What is legal but probably not intended.
+        The warnings about what is legal but probably not intended.
     loaded_by_airflow
-        Whether Airflow was installed, so that it was also asked to load the files. What it refuses is in ``faults``.
+        Whether Airflow was installed, so that it also loaded the files. Files that it refused are in ``faults``.
     workflows
         The workflows without a fault of their own.
     """

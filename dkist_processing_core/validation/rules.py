@@ -29,7 +29,7 @@ __all__ = ["check"]
 
 
 def check(found: Discovery, *, wheel: Path | None = None, pools: Iterable[str] = ()) -> Report:
-    """Check every workflow that was found in a package, and its wheel; ``pools`` are those that Airflow has."""
+    """Check every workflow that was found in a package, and its wheel; ``pools`` are names of existing pools."""
     report = Report(found.package, faults=list(found.faults))
     if not found.declarations and not found.faults:
         remedy = "Assign a Workflow to a variable of a module whose name does not begin with an underscore"
@@ -116,8 +116,8 @@ def _import_problem(node: Node) -> str | None:
 
 
 def _airflow_faults(package: str, declarations: list[Declaration]) -> Iterator[Fault]:
-    """Let Airflow load the files that would be exported."""
-    # Two files of the same name are a fault already, and only one of them can be loaded.
+    """Load the files that would be exported with Airflow."""
+    # Two files with the same name are already a fault, and only one of them can be loaded.
     by_name = {f"{each.workflow.dag_name}.py": each for each in declarations}
     if not by_name:
         return
@@ -150,7 +150,7 @@ def _unknown_distributions(declarations: list[Declaration]) -> Iterator[Fault]:
 
 
 def _other_versions(declarations: list[Declaration]) -> Iterator[Fault]:
-    """Find workflows that would run from a release other than the one whose workflows are exported."""
+    """Yield a fault for each workflow that would run from a release other than the installed one."""
     for declaration in declarations:
         name = providing_distribution(declaration.workflow.workflow_package)
         wanted = as_version(declaration.workflow.workflow_version)

@@ -1,8 +1,8 @@
 """
-Rules for the class of a task, as far as they can be checked before it runs.
+Rules for the class of a task that can be checked before it runs.
 
-Runs in: author and CI. Each rule finds a fault that would otherwise appear in the first run on a worker. A rule looks
-at plain functions only: what a decorator, a descriptor or generated code does is not guessed.
+Runs in: author and CI. Each rule finds a fault that would otherwise appear in the first run on a worker. The rules
+check only plain functions, since the effect of a decorator, a descriptor or generated code is unknown.
 """
 
 import ast
@@ -21,7 +21,7 @@ DECORATED = (staticmethod, classmethod)
 
 
 def class_faults(task: type[TaskBase]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with the class of a task, and the remedy."""
+    """Yield each fault of the class of a task, with the remedy."""
     if problem := _cannot_take(task.__init__, *[None] * (1 + len(MADE_WITH)), names=MADE_WITH):
         yield (
             f"its __init__ cannot be called with {', '.join(MADE_WITH)}: {problem}",
@@ -51,12 +51,12 @@ def class_faults(task: type[TaskBase]) -> Iterator[tuple[str, str]]:
 
 
 def _is_function(value: object) -> bool:
-    """Return whether something is a function, and not one that a decorator has put around another one."""
+    """Return whether a value is a plain function, without a decorator around it."""
     return isinstance(value, FunctionType) and not hasattr(value, "__wrapped__")
 
 
 def _cannot_take(function: object, *arguments: object, names: tuple[str, ...] = ()) -> str:
-    """Return why a function cannot be called with arguments, the last ones by their names; empty if it can."""
+    """Return why a function cannot be called with these arguments, the last ones as keywords; empty if it can."""
     if not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
         return ""
     positional = arguments[: len(arguments) - len(names)]
@@ -68,7 +68,7 @@ def _cannot_take(function: object, *arguments: object, names: tuple[str, ...] = 
 
 
 def _methods(task: type[TaskBase], name: str) -> Iterator[tuple[type, FunctionType]]:
-    """Yield each class above a task that defines a method, and the function that does."""
+    """Yield each class of a task's hierarchy below `TaskBase` that defines a method, and the function."""
     for owner in task.__mro__[: task.__mro__.index(TaskBase)]:
         method = owner.__dict__.get(name)
         if isinstance(method, FunctionType) and _is_function(method):
@@ -76,7 +76,7 @@ def _methods(task: type[TaskBase], name: str) -> Iterator[tuple[type, FunctionTy
 
 
 def _definition(function: FunctionType) -> ast.FunctionDef | None:
-    """Return the source of a function, None if it has none."""
+    """Return the syntax tree of a function; None if it has no source."""
     try:
         [definition] = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     except (OSError, SyntaxError, TypeError, ValueError):
@@ -85,7 +85,7 @@ def _definition(function: FunctionType) -> ast.FunctionDef | None:
 
 
 def _calls_nothing_with_itself(function: FunctionType) -> bool:
-    """Return whether a method can be seen to neither use ``super()`` or ``__init__`` nor hand itself on."""
+    """Return whether a method clearly uses neither ``super()`` nor ``__init__``, and passes ``self`` to no call."""
     definition = _definition(function)
     if definition is None or not definition.args.args:
         return False
@@ -103,7 +103,7 @@ def _calls_nothing_with_itself(function: FunctionType) -> bool:
 
 
 def _returns_nothing(function: FunctionType) -> bool:
-    """Return whether a function can be seen to return nothing, wherever it ends."""
+    """Return whether a function clearly returns nothing on every path."""
     definition = _definition(function)
     if definition is None:
         return False

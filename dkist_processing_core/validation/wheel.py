@@ -54,7 +54,7 @@ class _Wheel:
         )
 
     def lacks_of(self, task: type) -> str:
-        """Return what it lacks of the class of a task, empty if nothing can be seen."""
+        """Return what the wheel lacks for the class of a task; empty if nothing is known to be missing."""
         module = task.__module__
         if not self.has_module(module):
             return f"the wheel does not contain the module {module} of its class"
@@ -67,13 +67,13 @@ class _Wheel:
         except (SyntaxError, ValueError) as error:
             return f"the module {module} in the wheel is not valid Python: {error}"
         name = task.__qualname__.partition(".")[0]
-        # A class may be made in many ways, but hardly without its name.
+        # There are many ways to create a class, but its name is hardly missing in any of them.
         is_there = name.encode() in source or not _is_written_here(task, name)
         return "" if is_there else f"the module {module} in the wheel does not contain its class {name}"
 
 
 def wheel_faults(path: Path, declarations: Iterable[Declaration]) -> Iterator[Fault]:
-    """Yield what a wheel lacks that the tasks of workflows need: its name, version, modules, classes and extras."""
+    """Yield a fault for each difference between a wheel and the workflows: name, version, modules, classes, extras."""
     try:
         wheel = _Wheel.read(path)
     except (InvalidWheelFilename, OSError, ValueError, zipfile.BadZipFile) as error:
@@ -90,7 +90,7 @@ def wheel_faults(path: Path, declarations: Iterable[Declaration]) -> Iterator[Fa
                 f"its tasks are installed from {distribution}, but the wheel belongs to {wheel.name}",
                 remedy="Name the wheel of the package that declares the workflow",
             )
-    # Each module of a task is looked at with its class.
+    # The modules of tasks are checked together with their classes.
     known = {node.task.__module__ for each in own for node in each.workflow.nodes}
     for top_level in sorted({each.workflow.workflow_package.partition(".")[0] for each in own}):
         for module in _imported_modules(top_level):
@@ -100,7 +100,7 @@ def wheel_faults(path: Path, declarations: Iterable[Declaration]) -> Iterator[Fa
 
 
 def _faults(wheel: _Wheel, declaration: Declaration) -> Iterator[Fault]:
-    """Yield what a wheel lacks of one workflow."""
+    """Yield the faults of a wheel for one workflow."""
     version = declaration.workflow.workflow_version
     if version != DEFAULT_BUILD_VERSION and as_version(version) != wheel.version:
         yield declaration.fault(
@@ -120,7 +120,7 @@ def _faults(wheel: _Wheel, declaration: Declaration) -> Iterator[Fault]:
 
 
 def _is_written_here(task: type, name: str) -> bool:
-    """Return whether the module of a task, as it was imported, contains the name of its class."""
+    """Return whether the source of the imported module of a task contains the name of its class."""
     try:
         return name in inspect.getsource(sys.modules[task.__module__])
     except (KeyError, OSError, TypeError):
@@ -128,7 +128,7 @@ def _is_written_here(task: type, name: str) -> bool:
 
 
 def _imported_modules(top_level: str) -> list[str]:
-    """Return the modules of a package that have been imported, but its tests."""
+    """Return the imported modules of a package, except its tests."""
     found = [
         name
         for name, module in [*sys.modules.items()]
