@@ -40,7 +40,7 @@ def main() -> int:
 def _run(supervisor: Supervisor) -> Outcome:
     request = Request.from_environment(os.environ)
     supervisor.grace_seconds = request.grace_seconds
-    # Airflow forgets a task when the process that runs it dies; the task must not live on.
+    # Airflow forgets a task when its process of the task dies. The task must then end, too.
     supervisor.is_watching_parent = bool(os.environ.get("AIRFLOW_CTX_DAG_ID"))
     _log_worker(request)
     variables = cleaned(os.environ)
@@ -70,13 +70,13 @@ def _log_worker(request: Request) -> None:
 
 def _run_task(request: Request, prepared: Prepared, variables: Mapping[str, str], supervisor: Supervisor) -> Outcome:
     environment = prepared.path
-    # A file in memory: it takes no room on a disk, nothing of it is left, and writing to it never blocks.
+    # A file in memory: it needs no disk space, leaves nothing behind, and never blocks its writer.
     with os.fdopen(os.memfd_create("outcome"), "rb") as file:
         began = time.monotonic()
         status = supervisor.run(
             [
                 *(environment / "bin" / "python", "-P", "-m", "dkist_processing_core.runtime", request.task),
-                # As one word each, since a name may begin with "-".
+                # Each as one word, since a name may begin with "-".
                 *(f"--workflow-name={request.workflow_name}", f"--workflow-version={request.workflow_version}"),
             ],
             {
@@ -107,5 +107,5 @@ def _run_task(request: Request, prepared: Prepared, variables: Mapping[str, str]
 
 
 if __name__ == "__main__":
-    # With PYTHONINSPECT, Python would begin a dialogue here instead of ending with this status.
+    # With PYTHONINSPECT, sys.exit would start an interactive session instead of ending with this status.
     os._exit(main())

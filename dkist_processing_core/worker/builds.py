@@ -1,5 +1,5 @@
 """
-Build several environments at once, each by a process of its own.
+Build several environments in parallel, each in a process of its own.
 
 Runs in: worker.
 """
@@ -25,7 +25,7 @@ PROGRAM = [sys.executable, "-P", "-m", "dkist_processing_core.worker.build"]
 
 
 class Built(NamedTuple):
-    """How a build has ended, how long it took, and its log."""
+    """The outcome of a build, its duration, and its log."""
 
     needed: Needed
     outcome: Outcome
@@ -35,9 +35,9 @@ class Built(NamedTuple):
 
 def build_all(needed: Iterable[Needed], variables: Mapping[str, str], *, parallel: int) -> Iterator[Built]:
     """
-    Build environments, and yield how each build has ended, in the order of their ends.
+    Build environments, and yield the result of each build as soon as it has ended.
 
-    ``variables`` are those of the worker. If whoever iterates ends early, as by Ctrl-C, the builds that run are ended.
+    ``variables`` are those of the worker. If the iteration ends early, for example by Ctrl-C, running builds are ended.
     """
     running: set[subprocess.Popen[bytes]] = set()
     is_ended = threading.Event()
@@ -45,9 +45,9 @@ def build_all(needed: Iterable[Needed], variables: Mapping[str, str], *, paralle
 
     def build(each: Needed) -> Built:
         began = time.monotonic()
-        # Files without a name, of which nothing is left whatever happens.
+        # Unnamed files, of which nothing is left behind whatever happens.
         with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as file:
-            process = subprocess.Popen(  # noqa: S603 - a program of ours
+            process = subprocess.Popen(  # noqa: S603 - our own program
                 PROGRAM,
                 env={
                     **variables,

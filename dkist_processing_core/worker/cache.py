@@ -42,9 +42,9 @@ REMEDY = "Set DKIST_ENVIRONMENT_CACHE to a folder on a local disk that belongs t
 
 def open_cache(root: Path) -> Path:
     """
-    Return the folder of the environments in a cache, which is made if it does not exist.
+    Return the folder of the environments in a cache. It is created if it does not exist.
 
-    One that others could write to is refused, since they would decide what a task runs.
+    A folder that other users could write to is refused, since they could change the code of tasks.
     """
     _check_path(root)
     try:
@@ -59,9 +59,9 @@ def open_cache(root: Path) -> Path:
 
 def check_cache(root: Path) -> Path:
     """
-    Raise what `open_cache` would raise, and return the folder of the environments; nothing is made.
+    Raise the errors of `open_cache`, and return the folder of the environments without creating it.
 
-    It need not exist, if it can be made.
+    It need not exist if it can be created.
     """
     _check_path(root)
     try:
@@ -112,17 +112,17 @@ def _unusable(root: Path, error: OSError) -> WorkerError:
 
 
 def has_name_of_environment(name: str) -> bool:
-    """Return whether a folder could be an environment, by its name."""
+    """Return whether a name has the form of the name of an environment."""
     return NAME.fullmatch(name) is not None
 
 
 def is_ours(folder: Path) -> bool:
-    """Return whether this library has made a folder: a cache, or an environment."""
+    """Return whether this library created a folder, which is a cache or an environment."""
     return not folder.is_symlink() and (folder / OWNER_MARK).is_file()
 
 
 def mark_as_ours(folder: Path) -> None:
-    """Mark a folder as made by this library; the mark outlasts a power cut, whatever is written after it."""
+    """Mark a folder as created by this library. The mark is on the disk before anything else is written."""
     if not (folder / OWNER_MARK).exists():
         os.close(os.open(folder / OWNER_MARK, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644))
         sync_folder(folder)
@@ -130,7 +130,7 @@ def mark_as_ours(folder: Path) -> None:
 
 
 def delete(folder: Path) -> None:
-    """Remove a folder that is ours, the mark last, so that what an interruption leaves is known to be ours."""
+    """Remove a folder of ours. The mark is removed last, so that the remains of an interrupted removal stay ours."""
     for each in folder.iterdir():
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)
@@ -141,7 +141,7 @@ def delete(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Return when the entries of a folder are on the disk."""
+    """Flush the entries of a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -15,9 +15,9 @@ __all__ = ["NOT_FOUND", "Cause", "cause"]
 
 LINE_CHARACTERS = 300
 NOT_FOUND = "Check that this release is on the package index that this worker uses, and that the worker may read it."
-# Patterns of the messages of uv and pip, and what to do. The surest come first: a release that is not found may only be
-# one whose index did not answer. The second half are those that a cache which is damaged, or another user's, can cause.
-# None matches a part of a name with hyphens, since a message may name packages such as async-timeout.
+# Patterns of messages of uv and pip, with the remedies. The most reliable ones come first: if a release is not found,
+# its index may not have answered. The second half are messages that a damaged cache, or one of another user, can cause.
+# No pattern matches a part of a name with hyphens, since a message may contain packages such as async-timeout.
 NOT_BY_CACHE = {
     # pip names the file in the line after its message.
     r"hash mismatch for|^[^ ]+==[^ ]+ from .*:$": (
@@ -64,14 +64,14 @@ MAYBE_BY_CACHE = {
 
 
 class Cause(NamedTuple):
-    """Why an installer has failed, with what to do; and whether its cache may be why."""
+    """Why an installer has failed, with the remedy, and whether its cache may be the cause."""
 
     text: str
     may_be_its_cache: bool
 
 
 def cause(status: int, output: Iterable[str]) -> Cause:
-    """Return what the exit status of an installer and its last lines say about the cause."""
+    """Find the cause in the exit status and the last lines of an installer."""
     if status == SIGNALLED + signal.SIGKILL:
         text = "It was killed (SIGKILL); if nobody killed it, the worker ran out of memory."
         return Cause(text, may_be_its_cache=False)

@@ -1,5 +1,5 @@
 """
-Sources that may change although their version does not: a checkout, and a rebuilt wheel in a local folder.
+Sources that may change without a change of version: a checkout, and a rebuilt wheel in a local folder.
 
 Runs in: worker.
 """
@@ -17,20 +17,20 @@ __all__ = ["changed_wheel", "deciding_files", "find_checkout", "normalized"]
 
 PROJECT_FILE = "pyproject.toml"
 REMEDY = "Set DKIST_DEV_PROJECT to a checkout of the package, the folder with its pyproject.toml"
-# Of the files that pyproject.toml names for a build tool, those that may list what is installed.
+# Suffixes of files named in pyproject.toml for a build tool that may list dependencies.
 LISTS = (".cfg", ".in", ".lock", ".toml", ".txt")
 
 
 def normalized(name: str) -> str:
-    """Return a name of a distribution as it is compared (:pep:`503`)."""
+    """Return the name of a distribution in normalized form (:pep:`503`)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def find_checkout(text: str, name: str) -> Path:
     """
-    Return the checkout of a distribution among several ones, which are separated by colons.
+    Return the checkout of a distribution from a list that is separated by colons.
 
-    One whose name cannot be known without a build is taken if there is no other.
+    If there is none with that name, a checkout whose name cannot be known without a build is used.
     """
     folders = [Path(each).absolute() for each in text.split(os.pathsep) if each]
     if not folders or not all((each / PROJECT_FILE).is_file() for each in folders):
@@ -52,7 +52,7 @@ def find_checkout(text: str, name: str) -> Path:
 
 
 def _name(folder: Path) -> str:
-    """Return the normalized name of a project, empty if it is not in its ``pyproject.toml`` (:pep:`621`)."""
+    """Return the normalized name of a project; empty if its ``pyproject.toml`` does not state it (:pep:`621`)."""
     name = _table(folder).get("project", {}).get("name")
     return normalized(name) if isinstance(name, str) else ""
 
@@ -62,19 +62,19 @@ def _table(folder: Path) -> dict[str, Any]:
 
     try:
         return tomllib.loads((folder / PROJECT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # the installer says more of it
+    except (OSError, ValueError):  # the installer will report it
         return {}
 
 
 def deciding_files(folder: Path) -> list[Path]:
-    """Return the files of a checkout that decide what is installed with it."""
+    """Return the files of a checkout that determine what is installed with it."""
     named = {folder / text for text in _texts(_table(folder).get("tool", {})) if text.endswith(LISTS)}
     usual = {folder / each for each in (PROJECT_FILE, "setup.cfg", "setup.py")}
     return sorted(each for each in usual | named if each.is_file())
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield each text in a table, however deep."""
+    """Yield each text in a table, at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -87,9 +87,9 @@ def _texts(value: object) -> Iterator[str]:
 
 def changed_wheel(settings: Mapping[str, str], name: str, version: str, environment: Path, marker: str) -> Path | None:
     """
-    Return a wheel of a release that is newer than an environment of it, in one of the local folders of an installer.
+    Return a wheel of a release in a local folder of the installer, if it is newer than the environment.
 
-    ``marker`` is the file of the environment that was written last.
+    ``marker`` is the file that was written last in the environment.
     """
     links = [*settings.get("UV_FIND_LINKS", "").split(","), *settings.get("PIP_FIND_LINKS", "").split()]
     with suppress(OSError):

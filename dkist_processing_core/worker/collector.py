@@ -46,10 +46,10 @@ class Environment:
     """One environment in a cache."""
 
     path: Path
-    requirement: str  # what it was built from; empty if its build was never completed
+    requirement: str  # from which it was built; empty if its build was not completed
     size: int  # in bytes; files that it shares with an installer's cache count in full
     last_used: datetime  # when a task last began to run in it
-    is_in_use: bool  # whether a task runs in it, or it is being built
+    is_in_use: bool  # whether a task is running in it, or it is being built
 
     @property
     def name(self) -> str:
@@ -73,7 +73,7 @@ def environments(folder: Path | None = None, check: Callable[[], None] = lambda:
 
 
 def strangers(folder: Path | None = None) -> list[Path]:
-    """Return what is in the folder of the environments without being ours, which is all of it if that is not ours."""
+    """Return the entries of the folder of the environments that are not ours; all of them if it lacks our mark."""
     layout = _layout(folder)
     if not is_ours(layout):
         return sorted(layout.iterdir()) if layout.is_dir() else []
@@ -85,7 +85,7 @@ def remove(environment: Environment) -> bool:
     """Remove an environment unless it is in use, and return whether it was removed."""
     with _exclusively(environment.path) as is_free:
         if is_free:
-            # Renamed first, so that not even a removal that is interrupted leaves a part that looks like a whole.
+            # Renamed first, so that an interrupted removal leaves nothing that looks like a complete environment.
             doomed = environment.path.with_name(f".removed-{os.getpid()}-{environment.name}")
             if is_ours(environment.path):
                 environment.path.rename(doomed)
@@ -105,8 +105,9 @@ def prune(
     """
     Remove the environments that were not used for too long, then the least recently used ones until the rest fits.
 
-    What an interrupted build or removal left behind is removed as well. What is in use stays, whatever its age. The
-    result is what was removed, or would have been. ``check`` is called again and again; what it raises ends this.
+    The remains of interrupted builds and removals are also removed. An environment in use stays, whatever its age.
+    Return the environments that were removed, or would have been. ``check`` is called repeatedly, and ends this by
+    raising.
     """
     if not is_dry_run:
         _tidy(folder)
@@ -131,13 +132,13 @@ def _layout(folder: Path | None) -> Path:
 
 
 def _entries(folder: Path | None) -> list[Path]:
-    """Return what is in the folder of the environments, nothing if that is not ours."""
+    """Return the entries of the folder of the environments; none if the folder is not ours."""
     layout = _layout(folder)
     return list(layout.iterdir()) if is_ours(layout) else []
 
 
 def _is_lock(path: Path) -> bool:
-    """Return whether a file is the lock of an environment, whether or not that exists."""
+    """Return whether a file is the lock of an environment, which need not exist any more."""
     if path.suffix not in LOCK_SUFFIXES or not has_name_of_environment(path.stem):
         return False
     try:
@@ -148,7 +149,7 @@ def _is_lock(path: Path) -> bool:
 
 
 def _is_folder(path: Path) -> bool:
-    """Return whether a folder is an environment, or what an interrupted removal has left of one."""
+    """Return whether a folder is an environment, or the remains of one after an interrupted removal."""
     name = match[1] if (match := REMOVED.fullmatch(path.name)) else path.name
     return has_name_of_environment(name) and is_ours(path)
 
@@ -157,12 +158,12 @@ def _describe(path: Path) -> Environment:
     use, _ = lock_paths(path)
     try:
         last_used = (use if use.exists() else path).stat().st_mtime
-    except FileNotFoundError:  # another process removes it at this moment
+    except FileNotFoundError:  # another process is removing it
         last_used = time.time()
     is_in_use = True
     mode = "r+" if is_writable(path.parent) else "r"
     for _ in range(ATTEMPTS):
-        # Another process that only looks, as this one does, holds the locks for a moment.
+        # Another process that only lists environments, as this one does, holds the locks for a moment.
         with _exclusively(path, mode) as is_free:
             is_in_use = not is_free
         if not is_in_use:
@@ -182,8 +183,8 @@ def _exclusively(path: Path, mode: str = "a") -> Iterator[bool]:
     """
     Hold both locks of an environment unless another process holds one; yield whether they are held.
 
-    No mode writes, so that the modification time stays that of the last use. With ``r+`` or ``r``, a lock that does not
-    exist is not made, and counts as held; with ``r`` also one that cannot be read.
+    Nothing is written, so that the modification time stays that of the last use. With ``r+`` and ``r``, a lock that
+    does not exist is not created, and counts as acquired; with ``r``, so does one that cannot be read.
     """
     with ExitStack() as held:
         is_free = True
@@ -199,18 +200,18 @@ def _exclusively(path: Path, mode: str = "a") -> Iterator[bool]:
             except BlockingIOError:
                 is_free = False
             else:
-                # Whoever removes an environment removes its locks; a file that is no longer there protects nothing.
+                # The removal of an environment includes its locks. A lock file that was deleted protects nothing.
                 is_free = is_same_file(file.fileno(), lock)
-            if not is_free:  # the next one is not opened, which would make it anew
+            if not is_free:  # opening the next one would create it again
                 break
         yield is_free
 
 
 def _tidy(folder: Path | None) -> None:
-    """Remove what removals that were interrupted, and builds that failed, have left behind."""
+    """Remove the remains of interrupted removals, and the locks of failed builds."""
     entries = _entries(folder)
     for leftover in entries:
-        # What another process removes at this moment is left to it.
+        # Another process may be removing it.
         with suppress(FileNotFoundError):
             is_removed = REMOVED.fullmatch(leftover.name) and _is_folder(leftover)
             if is_removed and time.time() - leftover.stat().st_ctime > ABANDONED_SECONDS:
@@ -228,7 +229,7 @@ def _remove_locks(path: Path) -> None:
 
 
 def _size(path: Path) -> int:
-    """Return the disk space of a folder in bytes; a file with several links in it counts once."""
+    """Return the disk usage of a folder in bytes; a file with several links in it counts once."""
     sizes = {}
     for parent, _, names in os.walk(path):
         for name in names:
@@ -239,7 +240,7 @@ def _size(path: Path) -> int:
 
 
 def collect(folder: Path, check: Callable[[], None]) -> None:
-    """Remove what exceeds ``DKIST_ENVIRONMENT_MAX_AGE`` or ``_SIZE`` in a cache; a failure is a warning in the log."""
+    """Apply ``DKIST_ENVIRONMENT_MAX_AGE`` and ``_SIZE`` to a cache; a failure is only a warning in the log."""
     try:
         removed = prune(
             folder,

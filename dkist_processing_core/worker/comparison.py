@@ -14,9 +14,9 @@ __all__ = ["Difference", "differences"]
 
 class Difference(NamedTuple):
     """
-    A distribution that differs, with its versions, of which an empty one stands for an environment that lacks it.
+    A distribution that differs, with its two versions. An empty version means that the environment lacks it.
 
-    If they are the same, its files differ. The name is empty for modules that belong to no distribution.
+    If the versions are the same, the files differ. The name is empty for modules that belong to no distribution.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Difference(NamedTuple):
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
-    """Return what makes the identities of two environments different, sorted by name."""
+    """Return the differences that make the identities of two environments different, sorted by name."""
     one, other = (_by_name(each) for each in (first, second))
     return [
         Difference(name, *(", ".join(row[0] for row in rows) for rows in (one.get(name, []), other.get(name, []))))
@@ -35,7 +35,7 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Dif
 
 
 def _by_name(description: Mapping[str, Any]) -> dict[str, list[list[Any]]]:
-    """Return versions and digests by name; after an interrupted upgrade a distribution may be there twice."""
+    """Return versions and digests by name. After an interrupted upgrade, a distribution may be present twice."""
     found: dict[str, list[list[Any]]] = {}
     for name, *rest in sorted(identity_rows(description), key=str):
         found.setdefault(str(name), []).append(rest)

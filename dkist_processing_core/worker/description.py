@@ -23,7 +23,7 @@ from dkist_processing_core.worker.request import EnvironmentRequest
 
 __all__ = ["Installation", "address", "write_description"]
 
-# Those that hold no credentials but in addresses.
+# Settings that contain no credentials except in URLs.
 INDEX_SETTINGS = {
     "uv": (
         *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INDEX_STRATEGY"),
@@ -36,7 +36,7 @@ CONSTRAINT_SETTINGS = {"uv": "UV_CONSTRAINT", "pip": "PIP_CONSTRAINT"}
 
 
 class Installation(NamedTuple):
-    """By which installer an environment was built, since when (`time.monotonic`), and pip's reports if it was pip."""
+    """How an environment was built: installer, its version, start (`time.monotonic`), and pip's reports, if any."""
 
     installer: str
     version: str
@@ -48,9 +48,9 @@ def write_description(
     environment: Path, request: EnvironmentRequest, variables: Mapping[str, str], installation: Installation
 ) -> str:
     """
-    Complete ``environment.json``, in which `worker.inventory` has written what the environment contains.
+    Complete ``environment.json``, which already contains the inventory of `worker.inventory`.
 
-    ``variables`` are those of the installer. The file is on the disk when this returns the identity.
+    ``variables`` are those of the installer. The file is on the disk when this function returns the identity.
     """
     inventory = json.loads((environment / DESCRIPTION).read_text(encoding="utf-8"))
     downloads = {normalized(each["metadata"]["name"]): each["download_info"] for each in installation.reports}
@@ -83,7 +83,7 @@ def write_description(
 
 
 def _distribution(found: Mapping[str, Any], download: Mapping[str, Any], *, is_checkout: bool) -> dict[str, Any]:
-    """Return what is known of a distribution; ``download`` is what pip's report says of it."""
+    """Return the entry of a distribution; ``download`` is its entry in pip's report."""
     direct_url = found["direct_url"] or {}
     archive = direct_url or download
     hashes = archive.get("archive_info", {}).get("hashes") or {}
@@ -99,7 +99,7 @@ def _distribution(found: Mapping[str, Any], download: Mapping[str, Any], *, is_c
 
 
 def _origin(direct_url: Mapping[str, Any], downloaded: str, *, is_checkout: bool) -> dict[str, Any] | None:
-    """Return where a distribution came from; None if the installer says nothing, as uv does of an index."""
+    """Return the origin of a distribution; None if it is unknown, since uv does not record the index."""
     if is_checkout and direct_url.get("dir_info", {}).get("editable"):
         path = _path(direct_url["url"])
         return {"checkout": {"path": path, **checkout_state(Path(path))._asdict()}}
@@ -109,7 +109,7 @@ def _origin(direct_url: Mapping[str, Any], downloaded: str, *, is_checkout: bool
 
 
 def address(text: str) -> str:
-    """Return a text without what may be secret in its URLs: user and password, and the query, which may be signed."""
+    """Remove possible secrets from the URLs in a text: user, password, and the query, which may contain a signature."""
     return QUERY.sub("", without_credentials(text))
 
 
@@ -118,7 +118,7 @@ def _path(url: str) -> str:
 
 
 def _constraints(request: EnvironmentRequest, files: str) -> list[str]:
-    """Return the constraints of the workflow, and those in the files of the worker unless the workflow has a lock."""
+    """Return the constraints of the workflow and, unless it has a lock, those in the files of the worker."""
     texts = [request.constraints]
     if not request.is_locked:
         texts += [text for each in files.split() for text in requirements(each)]

@@ -1,5 +1,5 @@
 """
-How the programs of a worker end: with an outcome and an exit status, whatever happens.
+The end of the worker programs: with an outcome and an exit status, whatever happens.
 
 Runs in: worker.
 """
@@ -18,7 +18,7 @@ __all__ = ["run_to_outcome"]
 
 
 def run_to_outcome(work: Callable[[Supervisor], Outcome]) -> int:
-    """Do the work of a program, write its outcome to the log and to ``DKIST_OUTCOME``, and return the exit status."""
+    """Run a program's function, write its outcome to the log and to ``DKIST_OUTCOME``, and return the exit status."""
     supervisor = Supervisor()
     try:
         outcome = work(supervisor)

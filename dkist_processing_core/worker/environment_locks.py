@@ -1,5 +1,5 @@
 """
-The locks of an environment, which keep other processes from building or removing what a task uses.
+The locks of an environment, which prevent other processes from building or removing it while a task uses it.
 
 Runs in: worker. Beside the folder of an environment are two lock files (:manpage:`flock(2)`). Every task that runs in
 the environment holds a shared lock on ``.use``, whose modification time is when the last task began. The process that
@@ -28,13 +28,13 @@ LOG_SECONDS = 0.5
 
 
 def lock_paths(environment: Path) -> tuple[Path, Path]:
-    """Return the locks of an environment: for those who use it, and for whoever builds it."""
+    """Return the two locks of an environment: for its users, and for its builder."""
     use, build = (environment.with_name(environment.name + suffix) for suffix in LOCK_SUFFIXES)
     return use, build
 
 
 def is_same_file(descriptor: int, path: Path) -> bool:
-    """Return whether a file that is open is still the one that its folder has."""
+    """Return whether an open file is still the one with this path."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -45,7 +45,7 @@ class EnvironmentLocks:
     """
     The locks of an environment, held by this process and by programs that inherit ``descriptors``.
 
-    A lock is waited for, for ``patience`` seconds; ``check`` is called meanwhile and ends the wait by raising.
+    Acquiring a lock takes at most ``patience`` seconds. ``check`` is called meanwhile, and ends the wait by raising.
     """
 
     def __init__(self, environment: Path, *, patience: float, check: Callable[[], None]) -> None:
@@ -60,7 +60,7 @@ class EnvironmentLocks:
             self._open_read_only()
 
     def _open(self) -> None:
-        # Whoever removes an environment removes its locks; a file that is no longer in the folder protects nothing.
+        # The removal of an environment includes its locks. A lock file that was deleted protects nothing.
         while not self._are_current():
             self._close()
             try:
@@ -76,7 +76,7 @@ class EnvironmentLocks:
             self._acquire(self.descriptors[0], fcntl.LOCK_SH, "is removing")
 
     def _open_read_only(self) -> None:
-        """Hold the lock of those who use the environment if there is one that can be read; nobody builds here."""
+        """Hold the lock for users if it exists and can be read; there are no builds in a read-only cache."""
         with suppress(OSError):
             self.descriptors = [os.open(lock_paths(self._environment)[0], os.O_RDONLY)]
             self._acquire(self.descriptors[0], fcntl.LOCK_SH, "is removing")
@@ -89,10 +89,10 @@ class EnvironmentLocks:
             os.close(self.descriptors.pop())
 
     def begin_build(self) -> None:
-        """Wait until nobody else builds the environment, and keep others from building it."""
+        """Wait until no other process builds the environment, and prevent others from building it."""
         is_begun = False
         while not is_begun:
-            # Whoever only waits does not use the environment, and keeps nobody from replacing it.
+            # While this process waits it does not use the environment, and must not prevent its replacement.
             fcntl.flock(self.descriptors[0], fcntl.LOCK_UN)
             self._acquire(self.descriptors[1], fcntl.LOCK_EX, "is building")
             self._acquire(self.descriptors[0], fcntl.LOCK_SH, "is removing")
@@ -100,17 +100,17 @@ class EnvironmentLocks:
             self._open()
 
     def wait_for_users(self) -> None:
-        """Wait until no other task runs in the environment, which is about to be replaced."""
+        """Wait until no other task runs in the environment, before it is replaced."""
         self._acquire(self.descriptors[0], fcntl.LOCK_EX, "runs in")
         fcntl.flock(self.descriptors[0], fcntl.LOCK_SH)
 
     def end_build(self) -> None:
-        """Let others build; the lock of those who use the environment stays."""
+        """Release the lock for the builder, and keep the lock for users."""
         while len(self.descriptors) > 1:
             os.close(self.descriptors.pop())
 
     def _acquire(self, descriptor: int, operation: int, what_others_do: str) -> None:
-        # Not a blocking call, during which nobody would ask for signals.
+        # Not a blocking call, since signals must be checked meanwhile.
         began = time.monotonic()
         is_logged = False
         while True:
@@ -127,7 +127,7 @@ class EnvironmentLocks:
                 ) from error
             else:
                 return
-            # Whoever only lists environments holds their locks for a moment, which is not worth a line.
+            # A process that only lists environments holds their locks for a moment, which is not worth a line.
             if not is_logged and time.monotonic() >= began + LOG_SECONDS:
                 log.info(f"another task {what_others_do} this environment; waiting for it")
                 is_logged = True

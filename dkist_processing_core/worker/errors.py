@@ -1,5 +1,5 @@
 """
-Errors that keep the worker program from running a task, with their exit status, and messages for errors of the system.
+Errors that prevent the worker program from running a task, with their exit status, and messages for system errors.
 
 Runs in: worker.
 """
@@ -33,7 +33,7 @@ class WorkerError(Exception):
 
 
 class InstallerError(WorkerError):
-    """An installer has failed; ``may_be_its_cache`` unless its messages name a cause that its cache has no part in."""
+    """An installer has failed; ``may_be_its_cache`` unless its messages name a cause other than its cache."""
 
     def __init__(self, message: str, *, may_be_its_cache: bool) -> None:
         super().__init__(UNAVAILABLE, message)
@@ -42,9 +42,9 @@ class InstallerError(WorkerError):
 
 def describe_os_error(error: OSError, path: Path) -> str:
     """
-    Return what the system says of a file that cannot be written, and what to do about that.
+    Describe why a file cannot be written, with the remedy.
 
-    ``path`` is the file, or what should contain it.
+    ``path`` is the file, or the folder that should contain it.
     """
     path = Path(error.filename or path)
     what = error.strerror or str(error)

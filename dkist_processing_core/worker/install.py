@@ -48,10 +48,10 @@ def build(
     path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str], run: Run
 ) -> str:
     """
-    Build an environment and return its identity; if that fails, nothing of it is left.
+    Build an environment and return its identity. If this fails, nothing is left behind.
 
-    ``variables`` are those of the installer. ``run`` runs a command with them, in a folder, with a function that takes
-    each line of its output, and returns the exit status.
+    ``variables`` are those of the installer. ``run`` takes a command, variables, a folder, and a function for each line
+    of output; it runs the command and returns the exit status.
     """
     began = time.monotonic()
     if os.statvfs(path.parent).f_flag & os.ST_NOEXEC:
@@ -61,7 +61,7 @@ def build(
             "module can be loaded. Mount it without noexec, or set DKIST_ENVIRONMENT_CACHE to another folder.",
         )
     if parent := replaceable_in(path.parent):
-        # No error: it is so in many containers and allocations, in which there are no others.
+        # Not an error, since this is so in many containers and allocations without other users.
         log.warning(
             f"{parent} is a folder in which other users could replace the environment cache {path.parent}. If there "
             "are any, correct its owner, or its mode with chmod go-w or chmod +t."
@@ -73,7 +73,7 @@ def build(
             f"{path}, where the environment would be built, was not created by this program, so it is not replaced. "
             "Remove it, or move it elsewhere.",
         )
-    # What decides what a task runs must not become writable for others.
+    # The code that tasks run must not become writable for other users.
     umask = os.umask(0o077)
     os.umask(umask | 0o022)
     try:
@@ -131,7 +131,7 @@ def _install(
 
     for command in installer.make:
         succeed(command, path.parent)
-    # The installer works in this folder. An empty uv.toml keeps uv from looking for one in the folders above.
+    # The installer runs in this folder. An empty uv.toml keeps uv from searching the parent folders for one.
     (path / "uv.toml").touch()
     constraints = _constraints(path, request, variables)
     for command in installer.install:
@@ -160,7 +160,7 @@ def _installer(
 
 def _cause(installer: Installer, status: int, output: Iterable[str], ask_again: Callable[[], int]) -> Cause:
     why = cause(status, output)
-    # uv also says that something is not found where an index refuses access.
+    # uv also reports "not found" if an index refuses access.
     if installer.name == "uv" and why.text.startswith(NOT_FOUND):
         ask_again()
         why = cause(status, output)
@@ -177,7 +177,7 @@ def _version(path: Path, installer: Installer, variables: Mapping[str, str], run
 def _check_lock(
     path: Path, request: EnvironmentRequest, installer: Installer, variables: Mapping[str, str], run: Run
 ) -> None:
-    """Raise an error if the release needs something that the lock does not state."""
+    """Raise an error if the lock does not satisfy the requirements of the release."""
     output: deque[str] = deque(maxlen=OUTPUT_LINES)
     names = ("UV_FIND_LINKS", "PIP_FIND_LINKS", "UV_CONSTRAINT", "PIP_CONSTRAINT", "PIP_NO_DEPS")
     nothing = dict.fromkeys(names, "")
@@ -194,21 +194,21 @@ def _constraints(path: Path, request: EnvironmentRequest, variables: Mapping[str
     """Write the constraints or the lock of the workflow into the environment, and return the settings for them."""
     names = ("UV_CONSTRAINT", "PIP_CONSTRAINT")
     if request.is_locked:
-        # It decides by itself what is installed, and the installers refuse a constraint without a hash beside it.
+        # The lock alone determines what is installed, and the installers refuse constraints without hashes in addition.
         (path / LOCK_FILE).write_text("".join(f"{each}\n" for each in request.locked), encoding="utf-8")
         return dict.fromkeys(names, "")
     if not request.constraints:
         return {}
     (path / CONSTRAINTS_FILE).write_text(f"{request.constraints}\n", encoding="utf-8")
-    # These come on top of those of the worker. The settings are lists that are split at spaces, so the file is named as
-    # it is seen from the working folder.
+    # These are added to those of the worker. The settings are lists separated by spaces, so the path of the file is
+    # relative to the working folder.
     return {name: f"{variables.get(name, '')} {CONSTRAINTS_FILE}".strip() for name in names}
 
 
 def _marker(
     path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str]
 ) -> dict[str, object]:
-    """Return what the marker says."""
+    """Return the content of the marker."""
     packages = path.glob("lib/python*/site-packages/*.dist-info")
     return {
         "requirement": request.requirement,

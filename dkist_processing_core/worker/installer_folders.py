@@ -1,5 +1,5 @@
 """
-The folders to which installers write besides the environment: their caches, and temporary files.
+The folders that installers write to in addition to the environment: caches and temporary files.
 
 Runs in: worker. The cache of environments may be the only folder that a worker can write to: the user has no home, or
 the root file system is mounted read-only.
@@ -16,16 +16,16 @@ from dkist_processing_core.worker.permissions import is_private
 
 __all__ = ["INSTALLER_FOLDER", "installer_folders", "usual_folders"]
 
-# In the folder of the environments, to which nobody else may write; the collector passes over it.
+# In the folder of the environments, which other users cannot write to. The collector ignores it.
 INSTALLER_FOLDER = ".installer"
 
 
 def installer_folders(variables: Mapping[str, str], environments: Path) -> dict[str, str]:
     """
-    Return the variables of an installer, such that it can write to each folder that they name.
+    Return the variables of an installer, with only folders that the installer can write to.
 
-    Instead of a folder that cannot be written, or of a cache from which others would decide what is installed, it is
-    given one in ``.installer``, in the folder of the environments.
+    A folder that is not writable, or a cache that other users could change, is replaced with one in ``.installer`` in
+    the folder of the environments.
     """
     changed = {}
     for name, folder in usual_folders(variables).items():
@@ -39,7 +39,7 @@ def installer_folders(variables: Mapping[str, str], environments: Path) -> dict[
 
 
 def usual_folders(variables: Mapping[str, str]) -> dict[str, Path]:
-    """Return the folders that installers write to, by the variables that name them."""
+    """Return the folders that installers write to, by variable."""
     home = variables.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - it does not raise where there is no home
     caches = Path(variables.get("XDG_CACHE_HOME") or Path(home, ".cache"))
     return {
@@ -50,7 +50,7 @@ def usual_folders(variables: Mapping[str, str]) -> dict[str, Path]:
 
 
 def _reason_not_writable(folder: Path) -> str:
-    """Return why a folder, which is made if it does not exist, cannot be written; empty if it can be."""
+    """Return why a folder is not writable; empty if it is. It is created if it does not exist."""
     if not folder.is_absolute():
         return "written: it is not an absolute path"
     try:
@@ -63,7 +63,7 @@ def _reason_not_writable(folder: Path) -> str:
 
 
 def _reason_not_trusted(folder: Path) -> str:
-    """Return why a cache cannot be trusted; files of an environment are links to those in it."""
+    """Return why a cache cannot be trusted. Files of an environment are links to files of the cache."""
     status = folder.stat()
     if is_private(status):
         return ""

@@ -1,5 +1,5 @@
 """
-The commands of uv, and of venv and pip, that make an environment.
+The commands of uv, and of venv and pip, that build an environment.
 
 Runs in: worker.
 """
@@ -15,20 +15,20 @@ from dkist_processing_core.worker.request import EnvironmentRequest
 
 __all__ = ["LOCK_FILE", "Installer", "pip_installer", "uv_installer"]
 
-# In the environment, until it is built. The environment itself gets no pip, which no release has asked for.
+# In the environment until it is built. The environment itself gets no pip, since no release requires it.
 FOLDER_OF_PIP = ".pip"
 REPORTS = "report-*.json"
-LOCK_FILE = ".lock.txt"  # in the environment, in which the installer works
-# It finds nothing to do where everything is there that a release needs, its extras included, and otherwise fails.
+LOCK_FILE = ".lock.txt"  # in the environment, which is the working folder of the installer
+# An installation with these options fails unless all requirements of the release and its extras are installed.
 CHECK = ("--no-index", "--dry-run")
 
 
 class Installer(NamedTuple):
     """
-    An installer, with the commands that make an environment, fill it, check it, and print the installer's version.
+    An installer: the commands that create an environment, install into it, check it, and print the version.
 
-    ``variables`` are what it is given of the variables of the installer, ``ignored`` the settings of pip that it is not
-    given. ``seed`` is the folder with the installer itself, which is removed at the end, and with its reports.
+    ``variables`` are the variables that are passed to it, and ``ignored`` the settings of pip that are not. ``seed`` is
+    the folder that contains the installer itself and its reports, and is removed at the end.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Installer(NamedTuple):
     seed: Path | None = None
 
     def reports(self) -> list[dict[str, Any]]:
-        """Return what pip reports of each distribution that it has installed; empty for uv, which reports nothing."""
+        """Return pip's report on each installed distribution; empty for uv, which has no reports."""
         files = sorted(self.seed.glob(REPORTS)) if self.seed else []
         return [each for file in files for each in json.loads(file.read_text(encoding="utf-8"))["install"]]
 
@@ -52,7 +52,7 @@ def uv_installer(
     """Return the commands of uv for an environment in a folder."""
     options, ignored = for_uv(variables, decided={"no-deps"} if request.is_locked else ())
     new = ["venv", "--quiet", "--allow-existing", "--no-project", "--no-config", "--python", interpreter.path, path]
-    # A release that was built again has the name that the cache of uv knows.
+    # A release that was rebuilt has the same name in uv's cache.
     options += ["--refresh-package", request.name]
     target = ["--python", path / "bin" / "python"]
     return Installer(
@@ -71,7 +71,7 @@ def uv_installer(
 def pip_installer(
     path: Path, request: EnvironmentRequest, interpreter: Interpreter, variables: Mapping[str, str]
 ) -> Installer:
-    """Return the commands of venv and pip, which any Python has, for an environment in a folder."""
+    """Return the commands of venv and pip, which every Python has, for an environment in a folder."""
     variables, ignored = for_pip(variables)
     seed = path / FOLDER_OF_PIP
     venv = [interpreter.path, "-I", "-m", "venv"]
@@ -98,7 +98,7 @@ def _name(request: EnvironmentRequest) -> str:
 
 
 def _what(request: EnvironmentRequest) -> list[list[object]]:
-    """Return the arguments of each installation; what is locked is installed without the release, which may not be."""
+    """Return the arguments of each installation. With a lock, the release is separate, since it may not be locked."""
     release: list[object] = [request.requirement]
     if request.dev_project:
         release = ["--editable", f"{request.dev_project}[{','.join(request.extras)}]"]

@@ -1,5 +1,5 @@
 """
-The Python that environments are built with.
+The Python of task environments.
 
 Runs in: worker; and as a program, by its path, in the interpreter that ``DKIST_PYTHON`` names.
 """
@@ -17,7 +17,7 @@ FIND = ("python", "find", "--system", "--no-project", "--no-config", "--no-pytho
 
 
 class Interpreter(NamedTuple):
-    """A Python: where it is, the folder of its installation, and its file, version, ABI and platform."""
+    """A Python: its path, the folder of its installation, and its file, version, ABI and platform."""
 
     path: str
     prefix: str
@@ -25,12 +25,12 @@ class Interpreter(NamedTuple):
 
     @property
     def version(self) -> str:
-        """Its version, such as ``3.12.1``."""
+        """Version of the Python, such as ``3.12.1``."""
         return self.identity[1].split()[0].rstrip("+")
 
     @classmethod
     def own(cls) -> "Interpreter":
-        """Return the Python that runs this."""
+        """Return the running Python."""
         base = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
         identity = [base, sys.version, EXTENSION_SUFFIXES[0], f"{sys.platform}-{os.uname().machine}"]
         return cls(sys.executable, sys.prefix, identity)
@@ -38,21 +38,21 @@ class Interpreter(NamedTuple):
 
 def find_interpreter(configured: str, search_path: str | None, requires: str = "") -> Interpreter:
     """
-    Return the Python to build environments with.
+    Return the Python for task environments.
 
     Parameters
     ----------
     configured
-        ``DKIST_PYTHON``, a name or a path; the Python that runs this if it is empty.
+        ``DKIST_PYTHON``, a name or a path. The default is the running Python.
     search_path
-        Where programs are searched for.
+        The ``PATH`` in which programs are searched.
     requires
-        The version specifier (:pep:`440`) that it must match. If it does not, uv is asked for one that does.
+        The version specifier (:pep:`440`) that it must match. If it does not, uv searches for one that does.
 
     Raises
     ------
     WorkerError
-        If there is none.
+        If there is no such Python.
     """
     found = _configured(configured, search_path) if configured else Interpreter.own()
     return _matching(found, requires, search_path) if requires else found
@@ -78,7 +78,7 @@ def _configured(configured: str, search_path: str | None) -> Interpreter:
 
 
 def _matching(found: Interpreter, requires: str, search_path: str | None) -> Interpreter:
-    """Return the Python that was found if it matches a version specifier, or another one of this machine."""
+    """Return the given Python if it matches a version specifier, or another one on this machine that does."""
     import subprocess
 
     from dkist_processing_core.worker.errors import MISCONFIGURED, WorkerError
@@ -86,7 +86,7 @@ def _matching(found: Interpreter, requires: str, search_path: str | None) -> Int
 
     try:
         from packaging.specifiers import InvalidSpecifier, SpecifierSet
-    except ImportError as error:  # the worker program itself needs nothing but the standard library
+    except ImportError as error:  # the worker program itself needs only the standard library
         raise WorkerError(
             MISCONFIGURED,
             f"the workflow requires Python {requires}, but the distribution packaging, which interprets that, is not "

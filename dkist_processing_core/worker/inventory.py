@@ -24,25 +24,25 @@ from typing import Any, NamedTuple
 
 __all__ = ["Inventory", "main", "take_inventory"]
 
-# What an installer writes about itself, in the folder of a distribution.
+# Files in the folder of a distribution in which an installer records its own work.
 OF_INSTALLER = re.compile(r"INSTALLER|RECORD|REQUESTED|direct_url\.json|uv_(?:build|cache)\.json")
-# What programs that make virtual environments put beside the distributions.
+# Files that programs that create virtual environments place beside the distributions.
 OF_VENV = frozenset({"_virtualenv.pth", "_virtualenv.py"})
-# The lines by which a script finds its Python; the longer form is for a path that is too long for the kernel.
+# The shebang of a script. The longer form is for a path that is too long for the kernel.
 INTERPRETER = re.compile(rb"#!(?:/bin/sh\n'''exec' [^\n]*\n' '''|[^\n]*)\n")
-# Python imports these only in the place of their sources; whatever else is in such a folder can be imported as it is.
+# Python imports these only in place of their sources. Any other file in such a folder can be imported itself.
 COMPILED = re.compile(r"(?:.*/)?__pycache__/[^/]*\.pyc")
 
 
 class Inventory(NamedTuple):
     """
-    The content of an environment.
+    The contents of an environment.
 
     Each of ``distributions`` has a normalized ``name``, a ``version``, a ``direct_url`` (:pep:`610`) or None,
-    ``record_sha256``, and ``files_sha256``, the digest of those of its files that decide what it does. ``other_files``
-    are those of no distribution, with their digests, or where they lead if they are links; ``other_sha256`` is the
-    digest of those among them that Python could import, None if there are none. ``missing`` and ``changed`` are files
-    that are not what the distributions list. All paths are relative to the environment.
+    ``record_sha256``, and ``files_sha256``, the digest of the files that determine its behaviour. ``other_files``
+    belong to no distribution; the values are their digests, or the targets of links. ``other_sha256`` is the digest of
+    those that Python could import; None if there are none. ``missing`` and ``changed`` are files that differ from the
+    lists of the distributions. All paths are relative to the environment.
     """
 
     distributions: list[dict[str, Any]]
@@ -54,21 +54,21 @@ class Inventory(NamedTuple):
 
 def take_inventory(environment: Path, checkouts: Container[str] = ()) -> Inventory:
     """
-    Return what an environment contains; each file is read.
+    Return the contents of an environment. Each file is read.
 
-    ``checkouts`` are the distributions that were installed from one, which a distribution cannot say of itself: a wheel
-    may ship a ``direct_url.json``.
+    ``checkouts`` are the distributions that were installed from a checkout. Their own ``direct_url.json`` is no proof
+    of that, since a wheel may contain such a file.
     """
     root = os.path.realpath(environment)
     folders = sorted({os.path.realpath(each) for each in Path(root).glob("lib*/*/site-packages")})
     digests = Digests()
-    # Two distributions may list a file of the same path, of which the one that was installed last stays.
+    # Two distributions may list the same path. The file is that of the one that was installed last.
     listed: dict[str, set[str]] = {}
     distributions = []
     for folder in folders:
         for info in sorted(each for each in os.listdir(folder) if each.endswith(".dist-info")):
             rows = _rows(f"{folder}/{info}/RECORD")
-            # A list that a power cut has shortened does not name all files, but is complete to read.
+            # A list that a power failure has truncated can be parsed, but does not contain all files.
             if not {f"{info}/METADATA", f"{info}/RECORD"} <= rows.keys():
                 rows[f"{info}/RECORD"] = "truncated"
             for path, expected in rows.items():
@@ -105,7 +105,7 @@ class Digests:
         self._known: dict[str, bytes | None] = {}
 
     def of(self, path: str) -> bytes | None:
-        """Return the SHA-256 of a regular file; None for anything else, and for what cannot be read."""
+        """Return the SHA-256 of a regular file; None for anything else, and for an unreadable file."""
         if path not in self._known:
             self._known[path] = _digest(path, "sha256")
         return self._known[path]
@@ -141,7 +141,7 @@ def _distribution(
         relative = os.path.relpath(path, folder)
         parent, _, base = relative.rpartition("/")
         is_script = os.path.dirname(path) == f"{root}/bin"
-        # An editable checkout is described by its own state, and what leads to it by a path.
+        # An editable checkout is described by its own state. The files that refer to it contain its path.
         is_left_out = (
             (parent == info and OF_INSTALLER.fullmatch(base))
             or (is_editable and not relative.startswith(f"{info}/"))
@@ -159,12 +159,12 @@ def _distribution(
 
 
 def _digest_of(files: dict[str, str]) -> str:
-    """Return the digest of files, by their paths: the SHA-256 of a JSON array, in which no name can look like two."""
+    """Return the digest of files by path: the SHA-256 of a JSON array, in which names are unambiguous."""
     return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
 
 
 def _rows(record: str) -> dict[str, str]:
-    """Return the files of a list with their digests, without those that Python compiles; empty if it is no list."""
+    """Return the files in a ``RECORD`` with their digests, without compiled ones; empty if it cannot be parsed."""
     with suppress(csv.Error):
         rows = csv.reader(io.StringIO(_text(record), newline=""))
         return {row[0]: row[1] for row in rows if len(row) > 1 and not COMPILED.fullmatch(row[0])}
@@ -172,7 +172,7 @@ def _rows(record: str) -> dict[str, str]:
 
 
 def _text(path: str) -> str:
-    """Return the text of a regular file, empty for anything else; a FIFO would wait for its writer."""
+    """Return the text of a regular file; empty for anything else. A FIFO would wait for its writer."""
     with suppress(OSError, UnicodeDecodeError):
         if stat.S_ISREG(os.stat(path).st_mode):
             return Path(path).read_bytes().decode()
@@ -192,7 +192,7 @@ def _name_and_version(info: str) -> tuple[str, str]:
 
 
 def _direct_url(path: str) -> dict[str, Any] | None:
-    """Return the content of a ``direct_url.json`` in the form that it must have, else None."""
+    """Return the content of a ``direct_url.json``; None if it is not valid."""
     with suppress(ValueError, RecursionError, AttributeError, KeyError):
         content = json.loads(_text(path))
         hashes = content.get("archive_info", {}).get("hashes", {})
@@ -203,27 +203,27 @@ def _direct_url(path: str) -> dict[str, Any] | None:
 
 
 def _generated_scripts(entry_points: str) -> set[str]:
-    """Return the scripts that an installer generates, each in words of its own, from what a distribution says."""
+    """Return the scripts that an installer generates, in its own form, from the entry points of a distribution."""
     parser = configparser.RawConfigParser(delimiters=("=",), strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     with suppress(configparser.Error):
         parser.read_string(_text(entry_points))
         sections = (each for each in ("console_scripts", "gui_scripts") if parser.has_section(each))
         names = {name for each in sections for name in parser.options(each)}
-        # pip's own scripts exist for the version of Python as well, whatever its entry points say.
+        # pip's own scripts also exist with the version of Python, whatever its entry points are.
         versions = ("3", f"3.{sys.version_info.minor}", f"-3.{sys.version_info.minor}")
         return names | {f"{each}{version}" for each in names & {"pip", "easy_install"} for version in versions}
     return set()
 
 
 def _digest_of_script(path: str) -> str:
-    """Return the digest of a script without the path of its Python, which an installer writes into it."""
+    """Return the digest of a script without its shebang, which contains the path of the environment."""
     content = Path(path).read_bytes()
     return hashlib.sha256(INTERPRETER.sub(b"", content, count=1) if content[:2] == b"#!" else content).hexdigest()
 
 
 def _others(root: str, listed: Iterable[str], digests: Digests) -> Iterator[tuple[str, str]]:
-    """Yield the files that no distribution lists, except for those that Python compiles."""
+    """Yield the files that no distribution lists, except compiled ones."""
     for parent, folders, names in os.walk(root):
         links = [each for each in folders if os.path.islink(f"{parent}/{each}")]
         for path in (f"{parent}/{each}" for each in (*names, *links)):
@@ -237,7 +237,7 @@ def _hex(digest: bytes | None) -> str | None:
 
 
 def main() -> None:
-    """Write what the environment contains to a file, the first argument; the others are the checkouts in it."""
+    """Write the inventory to the file in the first argument; the other arguments are names of checkouts."""
     target, *checkouts = sys.argv[1:]
     found = take_inventory(Path(sys.prefix), checkouts)
     if faults := [*found.missing, *found.changed]:

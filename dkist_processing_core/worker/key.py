@@ -1,5 +1,5 @@
 """
-The name that an environment has in the cache: a hash over everything that decides what it contains.
+The name of an environment in the cache, with a hash over everything that determines its contents.
 
 Runs in: worker.
 """
@@ -19,8 +19,8 @@ from dkist_processing_core.worker.request import EnvironmentRequest
 __all__ = ["environment_name", "requirements"]
 
 INSTALLER_PREFIXES = ("PIP_", "UV_")
-# Settings of installers that decide how files are fetched and written. Whatever else they know, also in a later
-# release, decides what is installed.
+# Settings of installers that determine only how files are downloaded and written. All other settings, also those of
+# later releases of the installers, determine what is installed.
 NOT_IN_KEY = re.compile(
     r"CACHE|CERT|COLOR|COMPILE|CONCURRENT|CREDENTIALS|DEBUG|EXISTS_ACTION|HOST|INPUT|KEYRING|LINK_MODE|LOCK_TIMEOUT"
     r"|LOG|NATIVE_TLS|NO_CLEAN|NO_WARN|NO_WRAP|OFFLINE|PASSWORD|PROGRESS|PROXY|PUBLISH|PYTHON_|QUIET|RETRIES"
@@ -30,7 +30,7 @@ FILES_OF_REQUIREMENTS = (
     *("PIP_BUILD_CONSTRAINT", "PIP_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_EXCLUDE", "UV_OVERRIDE"),
 )
 NAMING_FILES = frozenset({*FILES_OF_REQUIREMENTS, "PIP_CONFIG_FILE", "UV_CONFIG_FILE"})
-# A file with constraints may name another one.
+# A constraints file may include another one.
 INCLUDE = re.compile(r"^\s*(?:-[cr]\s*|--(?:constraint|requirement)[ =]\s*)(\S+)", re.MULTILINE)
 
 
@@ -38,8 +38,8 @@ def environment_name(request: EnvironmentRequest, interpreter: list[str], settin
     """
     Return the name of the folder of an environment.
 
-    ``interpreter`` identifies the Python that it is built with, ``settings`` are the environment variables of the
-    installer. User names and passwords in them do not count.
+    ``interpreter`` identifies the Python of the environment. ``settings`` are the environment variables of the
+    installer; user names and passwords in them do not affect the name.
     """
     parts: dict[str, object] = {
         "name": request.name,
@@ -59,12 +59,12 @@ def environment_name(request: EnvironmentRequest, interpreter: list[str], settin
 
 
 def _is_in_key(name: str) -> bool:
-    """Return whether the value of a variable decides what an installer installs; that of a file does by its content."""
+    """Return whether the value of a variable determines what is installed. For a file, its content does instead."""
     return name.startswith(INSTALLER_PREFIXES) and name not in NAMING_FILES and not NOT_IN_KEY.search(name)
 
 
 def requirements(path: str, including: tuple[str, ...] = ()) -> list[str]:
-    """Return the text of a file with requirements, and of all files that it names."""
+    """Return the text of a requirements file, and of all files that it includes."""
     text = _content(path)
     found = [text]
     for name in INCLUDE.findall(text) if path not in including else ():
@@ -73,7 +73,7 @@ def requirements(path: str, including: tuple[str, ...] = ()) -> list[str]:
 
 
 def _uv_files(settings: Mapping[str, str]) -> list[Path]:
-    """Return uv's own configuration files: the one that is named, or those of the machine and of the user."""
+    """Return uv's own configuration files: the configured one, or those of the machine and of the user."""
     if named := settings.get("UV_CONFIG_FILE"):
         return [Path(named)]
     user = settings.get("XDG_CONFIG_HOME") or Path(settings.get("HOME") or os.path.expanduser("~"), ".config")  # noqa: PTH111 - it does not raise where there is no home
@@ -82,7 +82,7 @@ def _uv_files(settings: Mapping[str, str]) -> list[Path]:
 
 
 def _content(path: str) -> str:
-    """Return the text of a file without credentials; an address stands for itself."""
+    """Return the text of a file without credentials; for a URL, the URL itself."""
     if "://" in path:
         return without_credentials(path)
     try:

@@ -1,5 +1,5 @@
 """
-Make a lock file of an environment: the wheel of each distribution in it, by its hash.
+Create a lock file of an environment, with the hash of the wheel of each distribution.
 
 Runs in: worker. Target format: ``pylock.toml``, :pep:`751`. pip records which wheels it installed, and uv does not. So
 for an environment that uv has built, uv asks the package index for the wheels.
@@ -41,20 +41,20 @@ SECONDS = 600
 
 def lock_file(environment: Path, description: Mapping[str, Any]) -> str:
     """
-    Return a lock file that rebuilds an environment; that it does was tried before this returns.
+    Return a lock file from which an environment can be rebuilt. This is verified by a build.
 
     Parameters
     ----------
     environment
         Folder of the environment.
     description
-        What it says of itself.
+        Its ``environment.json``.
 
     Raises
     ------
     EnvironmentLockError
-        If a distribution has no file that could be locked, the index cannot be asked, or what it has today is not what
-        is in the environment.
+        If a distribution has no file that could be locked, the index does not answer, or its present files differ from
+        those in the environment.
     """
     for each in description["distributions"]:
         if "checkout" in (each["origin"] or {}):
@@ -72,7 +72,7 @@ def lock_file(environment: Path, description: Mapping[str, Any]) -> str:
 
 
 def _known(description: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the files of which the installer has told address and hash."""
+    """Return the files whose URL and hash the installer has recorded."""
     found: dict[str, dict[str, Any]] = {}
     for each in description["distributions"]:
         origin = each["origin"] or {}
@@ -95,7 +95,7 @@ def _asked(environment: Path, distributions: Mapping[str, Mapping[str, Any]]) ->
     options, _ = for_uv(variables, decided={"no-deps"})
     with tempfile.TemporaryDirectory(prefix="dkist-lock-") as name:
         folder = Path(name)
-        (folder / "uv.toml").touch()  # keeps uv from looking for one in the folders above
+        (folder / "uv.toml").touch()  # keeps uv from searching the parent folders for one
         (folder / "pins.txt").write_text("\n".join(map(_pin, distributions.values())), encoding="utf-8")
         command: list[str | Path] = [uv, *COMPILE, "--python", environment / "bin" / "python", *options]
         command += ["--output-file", folder / "pylock.toml", folder / "pins.txt"]
@@ -113,7 +113,7 @@ def _asked(environment: Path, distributions: Mapping[str, Mapping[str, Any]]) ->
 
 
 def _chosen(environment: Path, package: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a lock states of a distribution: of its wheels the one that is installed."""
+    """Return the entry of a distribution in the lock, with only the installed one of its wheels."""
     kept = {key: package[key] for key in ("version", "archive") if key in package}
     if wheels := package.get("wheels"):
         tags = _tags(environment, package["name"], package["version"])
@@ -122,7 +122,7 @@ def _chosen(environment: Path, package: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tags(environment: Path, name: str, version: str) -> set[str]:
-    """Return the tags of the wheel that is installed (:pep:`427`), which tell it from the others of the release."""
+    """Return the tags of the installed wheel (:pep:`427`), which distinguish it from the others of the release."""
     for folder in environment.glob("lib/*/site-packages/*.dist-info"):
         spelled, _, found = folder.name.removesuffix(".dist-info").partition("-")
         if (normalized(spelled), found) == (name, version):
@@ -147,7 +147,7 @@ def _file(url: str, sha256: str) -> dict[str, Any]:
 
 
 def _toml(description: Mapping[str, Any], packages: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the text of a lock file; each file has its address, without credentials, its size and its hashes."""
+    """Return the text of a lock file. Each file has its URL without credentials, its size and its hashes."""
     lines = [
         'lock-version = "1.0"',
         f"created-by = {_value(f'dkist-processing-core {__version__}')}",
@@ -164,7 +164,7 @@ def _value(value: Any) -> str:
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, dict):
         return f"{{ {', '.join(f'{key} = {_value(each)}' for key, each in _told(value))} }}"
-    # A string of JSON is one of TOML as well, but for one character.
+    # A JSON string is also a TOML string, except for one character.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 

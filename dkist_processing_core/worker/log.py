@@ -11,37 +11,37 @@ from dkist_processing_core.common.log_lines import OUTCOME, mark, marked_lines, 
 
 __all__ = ["error", "info", "outcome", "output", "warning"]
 
-# The numbers of `logging`, whose import would cost more than all of this module.
+# The numbers of `logging`, whose import would take longer than that of this whole module.
 INFO, WARNING, ERROR = 20, 30, 40
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
-# Nobody reads the pipe any more once Airflow ends a task, and a full pipe must not keep the task from being ended.
+# Airflow stops reading the pipe when it ends a task, and a full pipe must not prevent the end of the task.
 WRITE_MILLISECONDS = 2000
-OUTCOME_MILLISECONDS = 60_000  # nothing is left to be ended, and without its outcome a task has failed
+OUTCOME_MILLISECONDS = 60_000  # nothing remains to be ended then, and a task without an outcome counts as failed
 
 
 def info(text: str) -> None:
-    """Log what happens."""
+    """Log an event."""
     _log(INFO, "", text, STANDARD_OUTPUT)
 
 
 def warning(text: str) -> None:
-    """Log what is doubtful and does not keep the task from running."""
+    """Log a problem that does not prevent the task from running."""
     _log(WARNING, "WARNING: ", text, STANDARD_ERROR)
 
 
 def error(text: str) -> None:
-    """Log what makes the task fail."""
+    """Log the error that fails the task."""
     _log(ERROR, "ERROR: ", text, STANDARD_ERROR)
 
 
 def outcome(text: str) -> None:
-    """Write the outcome of the task, as JSON, for Airflow's operator; without a mark it is not written."""
+    """Write the outcome of the task (JSON) for Airflow's operator. Without a mark, it is not written."""
     if (used := mark()) is not None:
         _write(STANDARD_OUTPUT, marked_lines(OUTCOME, text, mark=used), OUTCOME_MILLISECONDS)
 
 
 def output(line: bytes) -> None:
-    """Pass on a line of a program that was started, such as an installer."""
+    """Pass on a line of output of another program, such as an installer."""
     write_all(STANDARD_OUTPUT, line, milliseconds=WRITE_MILLISECONDS)
 
 

@@ -1,5 +1,5 @@
 """
-The marker of a complete environment, and the sizes with which the environment is compared before it is used.
+The marker of a complete environment, with the sizes of its files, which are checked before it is used.
 
 Runs in: worker. The file ``.ready`` is written last. It is a JSON object that contains the size of each file, and is
 part of the ABI: another release of this library may share the cache.
@@ -20,10 +20,10 @@ MARKER = ".ready"
 
 def damage(environment: Path) -> str | None:
     """
-    Return what is wrong with an environment, empty if it was never completed, None if it can be used.
+    Return the damage of an environment; empty if its build was not completed, None if it can be used.
 
-    A power cut, or a disk that fails, leaves files that are empty or shorter than they were. So the size of each file
-    is compared, which takes a few milliseconds. A file that has grown, or that a task has added, is no damage.
+    After a power failure or a disk failure, files may be empty or truncated. So the size of each file is compared,
+    which takes a few milliseconds. A file that has grown, or that a task has added, is not damage.
     """
     try:
         for path in (environment, environment / MARKER):
@@ -45,7 +45,7 @@ def damage(environment: Path) -> str | None:
 
 
 def read_marker(environment: Path) -> dict[str, object]:
-    """Return what the marker of an environment says; empty if the environment was never completed."""
+    """Return the content of the marker of an environment; empty if the build was not completed."""
     file = environment / MARKER
     try:
         content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # a FIFO would wait
@@ -55,7 +55,7 @@ def read_marker(environment: Path) -> dict[str, object]:
 
 
 def write_marker(environment: Path, content: Mapping[str, object]) -> None:
-    """Mark an environment as complete, after all else is on the disk, with the size of each of its files."""
+    """Mark an environment as complete, with the size of each file. All other files must be on the disk before."""
     from dkist_processing_core.common.atomic import write_text
 
     marker = {**content, "files": dict(sorted(_sizes(environment)))}
@@ -64,10 +64,10 @@ def write_marker(environment: Path, content: Mapping[str, object]) -> None:
 
 
 def _sizes(environment: Path) -> Iterator[tuple[str, int]]:
-    """Yield the path and the size of each file, but not of the compiled ones, which Python writes anew."""
+    """Yield the path and the size of each file, except compiled ones, which Python may rewrite."""
     for parent, _, names in os.walk(environment):
         for name in names:
             path = Path(parent, name)
-            # A link counts as what it leads to, which with UV_LINK_MODE=symlink is in uv's cache.
+            # The size of a link is that of its target, which is in uv's cache with UV_LINK_MODE=symlink.
             if path.suffix != ".pyc" and path.is_file():
                 yield str(path.relative_to(environment)), path.stat().st_size

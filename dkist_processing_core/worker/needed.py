@@ -35,7 +35,7 @@ FROZEN = ("frozen",)
 
 
 class Needed(NamedTuple):
-    """The requirement and the constraints that an environment is built from, and which Python with."""
+    """The requirement, the constraints and the Python from which an environment is built."""
 
     requirement: str
     constraints: str = ""
@@ -43,7 +43,7 @@ class Needed(NamedTuple):
 
 
 class Exported(NamedTuple):
-    """A workflow of an exported file; ``needed`` is what its tasks need, once for each of them."""
+    """A workflow of an exported file; ``needed`` has one entry for each task."""
 
     name: str
     version: str
@@ -52,7 +52,7 @@ class Exported(NamedTuple):
 
 
 def needed_by_manifest(file: Path) -> Iterator[Needed]:
-    """Yield what a ``manifest.json`` says; `NeededEnvironmentsError` if it says nothing of environments."""
+    """Yield the environments in a ``manifest.json``; raise a `NeededEnvironmentsError` if it does not list them."""
     try:
         for entry in json.loads(file.read_text(encoding="utf-8"))["files"]:
             for each in entry["environments"]:
@@ -65,7 +65,7 @@ def needed_by_manifest(file: Path) -> Iterator[Needed]:
 
 
 def needed_by_dag_files(folder: Path) -> Iterator[Needed]:
-    """Yield what the exported files and archives in a folder need; `NeededEnvironmentsError` if one is damaged."""
+    """Yield the environments for exported files in a folder; raise a `NeededEnvironmentsError` if one is damaged."""
     for path in candidates(folder):
         for name, text in sources(path):
             for workflow in exported_in(name, text):
@@ -73,7 +73,7 @@ def needed_by_dag_files(folder: Path) -> Iterator[Needed]:
 
 
 def exported_in(name: str, text: str) -> list[Exported]:
-    """Return the workflows in the text of an exported file; `NeededEnvironmentsError` if it is damaged."""
+    """Return the workflows in the text of an exported file; raise a `NeededEnvironmentsError` if it is damaged."""
     try:
         return list(_workflows(ast.parse(text)))
     except (KeyError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
@@ -84,7 +84,7 @@ def exported_in(name: str, text: str) -> list[Exported]:
 
 
 def _checked(requirement: object, constraints: object, requires_python: object) -> Needed:
-    """Return what is needed if it can be passed to a process in its environment; else `ValueError`."""
+    """Return the environment, or raise a `ValueError` if the values cannot be environment variables."""
     for each in (requirement, constraints, requires_python):
         # Linux allows 128 KiB for one variable.
         if not isinstance(each, str) or "\0" in each or len(each.encode()) > MOST_BYTES:
@@ -93,7 +93,7 @@ def _checked(requirement: object, constraints: object, requires_python: object) 
 
 
 def candidates(folder: Path) -> Iterator[Path]:
-    """Yield each file that Airflow would look for DAGs in."""
+    """Yield each file that Airflow would search for DAGs."""
     for parent, names in folders(folder):
         for path in (parent / each for each in sorted(names)):
             if path.suffix in {".py", ".zip"} and path.is_file():
@@ -101,7 +101,7 @@ def candidates(folder: Path) -> Iterator[Path]:
 
 
 def folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yield each folder that Airflow looks into, and the names of its files; it follows links as well."""
+    """Yield each folder that Airflow searches, and the names of its files. Like Airflow, it follows links."""
     seen = set()
     for parent, inner, names in os.walk(folder, followlinks=True):
         identity = Path(parent).stat()
@@ -114,7 +114,7 @@ def folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def sources(path: Path) -> list[tuple[str, str]]:
-    """Return name and text of what this library has exported in a file: one, several in an archive, or none."""
+    """Return name and text of each exported DAG file in a file: one, several in an archive, or none."""
     if path.suffix == ".py":
         contents = [(str(path), path.read_bytes())]
     else:
@@ -126,7 +126,7 @@ def _archived(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with zipfile.ZipFile(path) as archive:
             for each in archive.infolist():
-                # What is encrypted, or so large, no export has written.
+                # An export writes no encrypted files, and none that large.
                 if each.filename.endswith(".py") and not each.flag_bits & 1 and each.file_size <= MOST_BYTES_OF_A_FILE:
                     yield f"{path}/{each.filename}", archive.read(each)
     except (NotImplementedError, OSError, zipfile.BadZipFile, zlib.error) as error:
@@ -167,7 +167,7 @@ def _workflows(tree: ast.Module) -> Iterator[Exported]:
 
 
 def _calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:
-    """Yield the calls of a function by its name."""
+    """Yield the calls of a function with this name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
             yield node

@@ -16,15 +16,15 @@ WRITABLE_BY_OTHERS = 0o022
 
 
 def is_writable(folder: Path) -> bool:
-    """Return whether this process may write to a folder; an image may bring a cache that it may only read."""
+    """Return whether this process may write to a folder. An image may contain a read-only cache."""
     return os.access(folder, os.W_OK | os.X_OK)
 
 
 def check_owner(path: Path, name: str, remedy: str) -> None:
     """
-    Raise `WorkerError` if anybody but this user and root could have written a file or folder, or could replace it.
+    Raise a `WorkerError` if a user other than this one and root may write to a file or folder.
 
-    On a file system that is mounted to be read only, nobody can.
+    On a file system that is mounted read-only, nobody can.
     """
     status = path.lstat()
     if not is_private(status) and not os.statvfs(path).f_flag & os.ST_RDONLY:
@@ -36,12 +36,12 @@ def check_owner(path: Path, name: str, remedy: str) -> None:
 
 
 def is_private(status: os.stat_result) -> bool:
-    """Return whether nobody but this user and root may write to a file or folder."""
+    """Return whether only this user and root may write to a file or folder."""
     return status.st_uid in {os.geteuid(), 0} and not status.st_mode & WRITABLE_BY_OTHERS
 
 
 def replaceable_in(folder: Path) -> Path | None:
-    """Return the folder above another one in which others may put something in its place; None if there is none."""
+    """Return a parent folder in which other users could replace the path to a folder; None if there is none."""
     for parent in folder.parents:
         status = parent.stat()
         is_sticky = status.st_mode & stat.S_ISVTX and status.st_uid in {os.geteuid(), 0}

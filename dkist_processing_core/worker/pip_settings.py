@@ -29,7 +29,7 @@ FLAGS_FOR_UV = {
     "pre": {"UV_PRERELEASE": "allow"},
     "require-hashes": {"UV_REQUIRE_HASHES": "1"},
 }
-# uv has no variables for them in "uv pip".
+# "uv pip" has no variables for these.
 ARGUMENTS_FOR_UV = ("config-settings", "no-binary", "no-deps", "no-index", "only-binary")
 ALIASES = {
     "config-setting": "config-settings",
@@ -38,8 +38,8 @@ ALIASES = {
     "pypi-url": "index-url",
     "require-venv": "require-virtualenv",
 }
-CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # the first that is set wins, also over pip's own "cert"
-# Where Linux distributions keep the certificates that a machine trusts; pip trusts these by default since 24.2.
+CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # the first that is set counts, even before "cert"
+# Paths of the system's trusted certificates in Linux distributions. pip uses these by default since 24.2.
 SYSTEM_CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -49,13 +49,13 @@ SYSTEM_CERTIFICATES = (
 TRUST_SYSTEM = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}  # the second is the older name
 OWN_TRUST = {*TRUST_SYSTEM, "SSL_CERT_DIR", "SSL_CERT_FILE"}
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-# The installers work in another folder, where a relative path would name another file.
+# The installers run in another folder, in which a relative path would name another file.
 UV_PATHS = frozenset(
     {"UV_BUILD_CONSTRAINT", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_EXCLUDE", "UV_FIND_LINKS", "UV_OVERRIDE"}
 )
 PIP_PATHS = ("build-constraint", "cert", "client-cert", "constraint", "find-links")
 OTHER_PATHS = (*CERTIFICATES, "SSL_CERT_DIR", "SSL_CERT_FILE", "SSL_CLIENT_CERT", "UV_CACHE_DIR", "TMPDIR")
-# With these, something else than the release would be installed, or somewhere else than in the environment, or nothing.
+# With these, something other than the release would be installed, or in another place, or nothing.
 NOT_FOR_PIP = frozenset(
     {
         *("abi", "dry-run", "editable", "group", "help", "implementation", "isolated", "platform", "prefix", "python"),
@@ -73,9 +73,9 @@ NOT_FOR_UV = frozenset(
 
 def installer_variables(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
     """
-    Return the environment variables of the installer, be it uv or pip: those of the worker, and pip's settings.
+    Return the environment variables of the installer, uv or pip: those of the worker, and pip's settings.
 
-    What is set for uv itself wins. ``prefix`` is the folder of the Python whose ``pip.conf`` counts.
+    Variables of uv itself take precedence. ``prefix`` is the folder of the Python whose ``pip.conf`` is read.
     """
     settings = _pip_settings(environment, prefix)
     inherited = {
@@ -85,24 +85,24 @@ def installer_variables(environment: Mapping[str, str], prefix: str) -> dict[str
     }
     variables = {**inherited, **_for_uv(settings, inherited)}
     if bundle := _certificates(settings, inherited):
-        # pip trusts nothing else then.
+        # pip then trusts no other certificates.
         for name in ("SSL_CERT_DIR", "SSL_CERT_FILE"):
             variables.pop(name, None)
         variables["SSL_CERT_DIR" if os.path.isdir(bundle) else "SSL_CERT_FILE"] = bundle  # noqa: PTH112 - does not raise
     elif _trusts_system(settings) and not OWN_TRUST & variables.keys():
         variables |= TRUST_SYSTEM
     if proxy := settings.get("proxy"):
-        # pip asks no variable then, not even for the exceptions.
+        # pip then ignores the variables, even NO_PROXY.
         variables = {name: value for name, value in variables.items() if name.lower() != "no_proxy"}
         address = proxy if "://" in proxy else f"http://{proxy}"
         variables |= dict.fromkeys((*PROXIES, *map(str.upper, PROXIES)), address)
     for_pip = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in settings.items()}
-    # All of pip's files have been read.
+    # pip's configuration files have already been read.
     return {**variables, **for_pip, "PIP_CONFIG_FILE": os.devnull}
 
 
 def for_pip(variables: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return the variables of the installer that pip is given, and the settings of pip that it is not given."""
+    """Return the variables that are passed to pip, and pip's settings that are not."""
     names = {name: _key(name) for name in variables if name.startswith("PIP_")}
     ignored = sorted(key for key in names.values() if key in NOT_FOR_PIP)
     return {name: value for name, value in variables.items() if names.get(name) not in NOT_FOR_PIP}, ignored
@@ -110,9 +110,10 @@ def for_pip(variables: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 
 def for_uv(variables: Mapping[str, str], *, decided: Container[str] = ()) -> tuple[list[str], list[str]]:
     """
-    Return the arguments of ``uv pip install`` for settings of pip, and the settings that uv is not given.
+    Return the arguments of ``uv pip install`` for pip's settings, and pip's settings that are not passed to uv.
 
-    Options that the caller has ``decided``, such as ``no-deps``, are not among the arguments: uv takes none twice.
+    Options that the caller itself passes (``decided``), such as ``no-deps``, are left out, since uv accepts each only
+    once.
     """
     settings = {_key(name): value for name, value in variables.items() if name.startswith("PIP_")}
     del settings["config-file"]
@@ -132,10 +133,10 @@ def for_uv(variables: Mapping[str, str], *, decided: Container[str] = ()) -> tup
 
 
 def _pip_settings(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """Return pip's settings for an installation, from its files and the environment, which wins."""
+    """Return pip's settings for an installation, from its files and from the environment, which takes precedence."""
     files = [each for each in _configuration_files(environment, prefix) if os.path.isfile(each)]  # noqa: PTH113 - does not raise
     settings = _read(files) if files else {}
-    # The usual name of an option wins over another one.
+    # The usual name of an option takes precedence over its aliases.
     for name in sorted(
         environment, key=lambda name: name.removeprefix("PIP_").lower().replace("_", "-") not in ALIASES
     ):
@@ -148,7 +149,7 @@ def _pip_settings(environment: Mapping[str, str], prefix: str) -> dict[str, str]
 
 
 def _key(name: str) -> str:
-    """Return the option of pip that a variable, or a line of a file, sets."""
+    """Return the option of pip that is set by a variable or by a key in a file."""
     key = name.removeprefix("PIP_").lower().replace("_", "-")
     return ALIASES.get(key, key)
 
@@ -179,11 +180,11 @@ def _for_uv(settings: Mapping[str, str], environment: Mapping[str, str]) -> dict
 
 
 def _translated(key: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of uv for a setting of which uv knows some values only."""
+    """Return the variables of uv for a setting of which uv supports only some values."""
     value = settings.get(key, "").strip()
     if key == "keyring-provider" and value in {"disabled", "subprocess"}:
         return {"UV_KEYRING_PROVIDER": value}
-    # For this one pip means the opposite of what the value says.
+    # pip interprets this value the wrong way round.
     if key == "no-build-isolation" and value.lower() in {"n", "no", "f", "false", "off", "0"}:
         return {"UV_NO_BUILD_ISOLATION": "1"}
     if key == "use-feature" and value == "truststore":
@@ -192,20 +193,20 @@ def _translated(key: str, settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def _certificates(settings: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """Return the file or folder with the certificates that pip trusts, or nothing for its default."""
-    # With a proxy of its own, pip asks no variable.
+    """Return the file or folder with the certificates that pip trusts; empty for pip's default."""
+    # With its own setting of a proxy, pip ignores these variables.
     variables = () if settings.get("proxy") else CERTIFICATES
     return next(filter(None, map(environment.get, variables)), "") or settings.get("cert", "")
 
 
 def _trusts_system(settings: Mapping[str, str]) -> bool:
-    """Return whether pip trusts what the system does, and the system says what that is."""
+    """Return whether pip uses the system's trusted certificates, and the system has such a file."""
     is_legacy = "legacy-certs" in settings.get("use-deprecated", "").split()
     return not is_legacy and any(map(os.path.isfile, SYSTEM_CERTIFICATES))
 
 
 def _configuration_files(environment: Mapping[str, str], prefix: str) -> list[Path]:
-    """Return the files that pip reads, the later winning."""
+    """Return the configuration files of pip; later ones take precedence."""
     home = Path(environment.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111 - it does not raise where there is no home
     named = environment.get("PIP_CONFIG_FILE")
     if named == os.devnull:
@@ -224,11 +225,11 @@ def _read(files: list[Path]) -> dict[str, str]:
 
     parser = configparser.RawConfigParser()
     for file in files:
-        its = configparser.RawConfigParser()  # of a file that is broken, what was read so far is no text yet
+        its = configparser.RawConfigParser()  # one per file, since a broken file leaves incomplete values behind
         try:
             its.read(file)
         except (OSError, UnicodeDecodeError, configparser.Error) as error:
-            # Not the message, which quotes the line, which may hold a password.
+            # Without the message, since it quotes the line, which may contain a password.
             log.warning(f"{file} cannot be read ({type(error).__name__}) and is ignored. Correct it or remove it.")
         else:
             parser.read_dict(its)
@@ -249,7 +250,7 @@ def _absolute(path: str) -> str:
 
 
 def _whole_seconds(text: str) -> str:
-    """Return a time as uv wants it; pip takes fractions as well."""
+    """Return a time in whole seconds, as uv requires; pip also accepts fractions."""
     try:
         return str(math.ceil(float(text)))
     except (OverflowError, ValueError):

@@ -31,10 +31,10 @@ WITHOUT_CACHE = {"UV_NO_CACHE": "1", "UV_LINK_MODE": "copy", "PIP_NO_CACHE_DIR":
 
 class Prepared(NamedTuple):
     """
-    An environment that is complete.
+    A complete environment.
 
-    ``identity`` is None if it is not known, and ``is_new`` says whether the environment was built just now. While this
-    process has the ``locks``, the environment is not removed.
+    ``identity`` is None if it is unknown. ``is_new`` tells whether this process built the environment. While it holds
+    the ``locks``, no other process removes the environment.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(request: EnvironmentRequest, variables: Mapping[str, str], supervisor: Supervisor) -> Prepared:
-    """Find an environment, or build it; `WorkerError` if that is not possible."""
+    """Find an environment or build it; raise a `WorkerError` if that is not possible."""
     interpreter = find_interpreter(variables.get("DKIST_PYTHON", ""), variables.get("PATH"), request.requires_python)
     settings = installer_variables(variables, interpreter.prefix)
     folder = open_cache(cache_folder(variables))
@@ -83,14 +83,14 @@ def prepare(request: EnvironmentRequest, variables: Mapping[str, str], superviso
 
 
 def _identity(environment: Path, how: str) -> str | None:
-    """Log that an environment is reused, and return its identity; None if it is not known."""
+    """Log that an environment is reused, and return its identity; None if it is unknown."""
     identity = identity_now(read_description(environment))
     shown = f"identity {identity}" if identity else "of an earlier version of this library, so without an identity"
     log.info(f"environment reused: {environment}{how}, {shown}")
     return identity
 
 
-def _build(  # noqa: PLR0913, PLR0917 - all that decides what is built, and by whom
+def _build(  # noqa: PLR0913, PLR0917 - the parameters of a build
     environment: Path,
     request: EnvironmentRequest,
     interpreter: Interpreter,
@@ -107,11 +107,11 @@ def _build(  # noqa: PLR0913, PLR0917 - all that decides what is built, and by w
             identity = build(environment, request, interpreter, variables, run)
             break
         except InstallerError as error:
-            supervisor.check()  # an installer that was ended by a signal is not one that has failed
+            supervisor.check()  # an installer that was ended by a signal has not failed
             if not error.may_be_its_cache or variables is not settings:
                 raise
-            # A power cut may have damaged the installer's own cache, which no installer checks.
+            # A power failure may have damaged the installer's own cache, which installers do not check.
             log.warning(f"{error} The build is tried again without the installer's cache. If that succeeds, empty it.")
-    # There is more on the disk now, so it is time to remove what nobody uses any more.
+    # The cache has grown, so remove unused environments now.
     collect(environment.parent.parent, supervisor.check)
     return identity

@@ -15,7 +15,7 @@ from dkist_processing_core.worker.errors import INVALID_RECIPE_RUN_ID, MISCONFIG
 __all__ = ["REQUIREMENT", "EnvironmentRequest", "Request", "build_wait_seconds", "grace_seconds"]
 
 REQUIRED = ("DKIST_TASK", "DKIST_REQUIREMENT", "DKIST_WORKFLOW_NAME", "DKIST_WORKFLOW_VERSION")
-# Airflow and the services that the id is sent to keep it as a signed integer of 64 bits.
+# Airflow and the services that receive the id store it as a signed 64-bit integer.
 LARGEST_RECIPE_RUN_ID = 2**63 - 1
 REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\[([A-Za-z0-9._,-]*)\]==([A-Za-z0-9._!+-]+)")
 DEV = "dev"
@@ -26,9 +26,9 @@ class EnvironmentRequest(NamedTuple):
     The environment of one release.
 
     ``name``, ``extras`` and ``version`` are the parts of ``requirement``, normalized (:pep:`503`). ``constraints`` has
-    one requirement a line, with hashes if they are a lock. The version ``dev`` is installed from the checkout
-    ``dev_project``, which releases have not. ``requires_python`` is a version specifier (:pep:`440`). Another process
-    that builds the environment is waited for, for ``build_wait_seconds``.
+    one requirement per line, with hashes if it is a lock. The version ``dev`` is installed from the checkout
+    ``dev_project``, which is None for a release. ``requires_python`` is a version specifier (:pep:`440`).
+    ``build_wait_seconds`` limits the wait for another process that builds the environment.
     """
 
     requirement: str
@@ -42,18 +42,18 @@ class EnvironmentRequest(NamedTuple):
 
     @property
     def is_locked(self) -> bool:
-        """Whether the constraints state all that is installed besides the release."""
+        """Whether the constraints are a lock, which lists everything that is installed besides the release."""
         return " --hash=" in self.constraints
 
     @property
     def locked(self) -> list[str]:
-        """What is locked, one requirement with hashes each; without the release if that is a checkout."""
+        """The locked requirements, with hashes; without that of the release if it is a checkout."""
         lines = self.constraints.splitlines()
         return [each for each in lines if not (self.dev_project and normalized(each.partition("==")[0]) == self.name)]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "EnvironmentRequest":
-        """Return what environment variables ask for; `WorkerError` if one is missing or cannot be used."""
+        """Read the request from environment variables; raise a `WorkerError` if one is missing or invalid."""
         requirement = environment.get("DKIST_REQUIREMENT", "")
         match = REQUIREMENT.fullmatch(requirement)
         if match is None:
@@ -83,7 +83,7 @@ class Request(NamedTuple):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Request":
-        """Return what environment variables ask for; `WorkerError` if one is missing or cannot be used."""
+        """Read the request from environment variables; raise a `WorkerError` if one is missing or invalid."""
         for variable in REQUIRED:
             if not environment.get(variable):
                 raise _misconfigured(f"{variable} is not set. The exported DAG sets it, and so does Node.bash_script.")
@@ -105,12 +105,12 @@ class Request(NamedTuple):
 
 
 def grace_seconds(environment: Mapping[str, str]) -> int:
-    """Return how long a task may take to end after SIGTERM; `WorkerError` if that is no number."""
+    """Return how long a task may take to end after SIGTERM; raise a `WorkerError` if the setting is not a number."""
     return _seconds("DKIST_GRACE_SECONDS", environment.get("DKIST_GRACE_SECONDS") or "10")
 
 
 def build_wait_seconds(environment: Mapping[str, str]) -> int:
-    """Return how long to wait for another task that builds the environment; `WorkerError` if that is no number."""
+    """Return how long to wait for another build of the environment; raise a `WorkerError` if that is not a number."""
     return _seconds("DKIST_BUILD_WAIT_SECONDS", environment.get("DKIST_BUILD_WAIT_SECONDS") or "3600")
 
 

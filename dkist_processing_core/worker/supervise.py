@@ -1,5 +1,5 @@
 """
-Run a program, and end all of it when it ends, when this process is asked to end, or when Airflow dies.
+Run a program, and end it with all its descendants when it ends, when this process is to end, or when Airflow dies.
 
 Runs in: worker.
 """
@@ -23,11 +23,11 @@ __all__ = ["SIGNALLED", "Supervisor"]
 
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 SIGNALLED = 128  # what a shell adds to the number of a signal
-# Time for what ends by itself once the program has.
+# Time for processes that end by themselves after the program.
 REMAINDER_SECONDS = 0.3
-KILL_SECONDS = 5.0  # a process that the kernel does not let go must not hold up the exit
-# The resource tracker of multiprocessing, and that of loky, ends by itself when nobody else has its pipe open any more,
-# after it has removed the shared memory that the task has left. Killed at once, it would leave that for ever.
+KILL_SECONDS = 5.0  # a process that the kernel does not release must not delay the exit
+# The resource trackers of multiprocessing and loky end by themselves when no other process has their pipe open. Before
+# that, they remove the shared memory that the task left behind. If they were killed at once, it would remain forever.
 TRACKER = b"resource_tracker import main"
 TRACKER_SECONDS = 10.0
 PARENT_POLL_SECONDS = 0.5
@@ -37,12 +37,12 @@ PR_SET_CHILD_SUBREAPER = 36
 
 class Supervisor:
     """
-    Runs programs, one after the other, and ends them.
+    Runs programs one after the other, and ends them.
 
-    From its construction on this process blocks the signals that end it, and asks for them. So none is ever lost: each
-    is passed on to the program that runs, or keeps the next one from being started. A program has ``grace_seconds`` to
-    end; ``has_killed`` says whether it took longer. With ``is_watching_parent`` it is also ended when the process that
-    started this one has ended.
+    From the construction of this object, the process blocks the signals that would end it, and polls for them. So no
+    signal is lost: the running program is ended with SIGTERM, or the next one is not started. A program has
+    ``grace_seconds`` to end; ``has_killed`` tells whether it took longer and was killed. With ``is_watching_parent``,
+    the program is also ended when the parent of this process has ended.
     """
 
     def __init__(self) -> None:
@@ -51,16 +51,16 @@ class Supervisor:
         self.has_killed = False
         self._parent = os.getppid()
         self._received = ""
-        # A signal that is ignored, as nohup does, stays so; but not the one that tells the end of a child.
+        # An ignored signal, such as with nohup, stays ignored, except SIGCHLD.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._blocked = {signal.SIGCHLD, *(each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN)}
         signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked)
-        # Orphans among the descendants become children of this process, so that it can end them.
+        # Orphaned descendants become children of this process, so that it can end them.
         with suppress(AttributeError, OSError):
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def check(self) -> None:
-        """Raise `WorkerError` if this process was asked to end, or the process that started it has ended."""
+        """Raise a `WorkerError` if this process was asked to end, or its parent has ended."""
         if reason := self._reason_to_end():
             number = signal.Signals[self._received] if self._received else signal.SIGTERM
             raise WorkerError(SIGNALLED + number, f"{reason} before the task was started.")
@@ -76,13 +76,14 @@ class Supervisor:
         descriptors: Iterable[int] = (),
     ) -> int:
         """
-        Run a program in a process group of its own, end all that it leaves behind, and return its exit status.
+        Run a program in a process group of its own, end everything that it leaves behind, and return its exit status.
 
-        That is 128 and the number of the signal for one that a signal has ended. ``name`` is what the log calls the
-        program. It inherits ``descriptors`` besides the standard streams. ``on_line`` takes its output, in a thread.
+        After a signal, the exit status is 128 plus the number of the signal. ``name`` is the name of the program in the
+        log. It inherits ``descriptors`` and the standard streams. ``on_line`` is called in a thread with each line of
+        output.
         """
         self.check()
-        process = subprocess.Popen(  # noqa: S603 - no shell, and arguments of ours
+        process = subprocess.Popen(  # noqa: S603 - no shell, and our own arguments
             [str(word) for word in command],
             env=environment,
             cwd=folder,
@@ -121,12 +122,13 @@ class Supervisor:
                 self.has_killed = True
                 _kill(pid, _trackers(pid))
             elif deadline < math.inf:
-                # What is stopped would not see SIGTERM, nor would Python in a system call that it came too early for.
+                # A stopped process does not get SIGTERM, and Python may handle it only after a system call that began
+                # meanwhile.
                 _signal_group(pid, signal.SIGCONT)
             self._sleep(POLL_SECONDS if now >= deadline else min(PARENT_POLL_SECONDS, deadline - now))
 
     def _end_remainder(self, group: int, name: str) -> None:
-        """End what a program has left behind, in whatever session or process group it is."""
+        """End the processes that a program has left behind, in any session or process group."""
         deadline = time.monotonic() + REMAINDER_SECONDS
         limit = deadline + KILL_SECONDS
         has_killed = False
@@ -145,7 +147,7 @@ class Supervisor:
             log.info(f"processes that {name} had left behind were killed")
 
     def _sleep(self, seconds: float) -> None:
-        """Wait for a signal, which may be that of a child that has ended."""
+        """Wait for a signal, which may be SIGCHLD."""
         received = signal.sigtimedwait(self._blocked, max(seconds, 0))
         if received and received.si_signo in SIGNALS:
             self._received = self._received or signal.Signals(received.si_signo).name
@@ -161,7 +163,7 @@ class Supervisor:
 
 
 def _read_lines(process: "subprocess.Popen[bytes]", on_line: Callable[[bytes], None]) -> Callable[[float], None]:
-    """Pass on the output of a process in a thread; return the function that waits for its end."""
+    """Pass on the output of a process in a thread; return a function that waits for the thread."""
     import threading
 
     def read() -> None:
@@ -171,7 +173,7 @@ def _read_lines(process: "subprocess.Popen[bytes]", on_line: Callable[[bytes], N
     thread = threading.Thread(target=read, daemon=True)
     try:
         thread.start()
-    except RuntimeError as error:  # Python's word for the limit on processes
+    except RuntimeError as error:  # Python raises it at the limit on processes
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
     return thread.join
 
@@ -187,7 +189,7 @@ def _reap() -> dict[int, int]:
 
 
 def _is_anything_left(group: int) -> bool:
-    """Return whether this process has children, or a process group members."""
+    """Return whether this process has children, or the process group has members."""
     _reap()
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -220,11 +222,11 @@ def _command(pid: int) -> bytes:
 
 def _kill(group: int, spared: set[int]) -> bool:
     """
-    Kill a process group, and the children of this process, and return whether there were any.
+    Kill a process group and the children of this process; return whether there were any.
 
-    What these leave become children of this process in turn.
+    Their orphans become children of this process in turn.
     """
-    # All at once, if possible, so that none can start another one meanwhile.
+    # All at once if possible, so that none can start another process meanwhile.
     has_killed = not spared and _signal_group(group, signal.SIGKILL)
     for pid in _members(group) - spared:
         with suppress(OSError):
@@ -234,7 +236,7 @@ def _kill(group: int, spared: set[int]) -> bool:
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Send a signal to a process group; return whether that has a member."""
+    """Send a signal to a process group; return whether it has members."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):

@@ -19,7 +19,7 @@ __all__ = ["Finding", "verify"]
 
 
 class Finding(NamedTuple):
-    """What is not as it was installed: a file, by its path in the environment, or a distribution."""
+    """A difference from the installation: a file, by its path in the environment, or a distribution."""
 
     what: str  # "changed", "missing", "added"
     name: str
@@ -27,10 +27,10 @@ class Finding(NamedTuple):
 
 def verify(environment: Path) -> list[Finding] | None:
     """
-    Return all that is no longer as it was installed, None for an environment that is not complete; each file is read.
+    Return all differences from the installation; None for an incomplete environment. Each file is read.
 
-    Without the description of an environment, its distributions are compared with their own lists alone. What Python
-    compiles is not looked at, nor are the files of a checkout. Nobody removes or replaces the environment meanwhile.
+    Without the description of an environment, its distributions are compared only with their own lists. Compiled files
+    and the files of a checkout are ignored. No other process can remove or replace the environment meanwhile.
     """
     with _in_use(environment):
         marker: Mapping[str, Any] = read_marker(environment)
@@ -39,7 +39,7 @@ def verify(environment: Path) -> list[Finding] | None:
 
 @contextmanager
 def _in_use(environment: Path) -> Iterator[None]:
-    """Hold the lock of those who use an environment, if it has one; a cache that can only be read may have none."""
+    """Hold the lock for users of an environment, if there is one; a read-only cache may have none."""
     with ExitStack() as held:
         with suppress(OSError):
             fcntl.flock(held.enter_context(lock_paths(environment)[0].open()), fcntl.LOCK_SH)
@@ -65,8 +65,8 @@ def _findings(environment: Path, marker: Mapping[str, Any]) -> list[Finding]:
 
 
 def _other_files(found: Inventory, described: Mapping[str, str] | None, marker: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield what differs among the files that no distribution lists."""
-    # The marker does not name links to folders, of which an environment has one.
+    """Yield the differences among the files that no distribution lists."""
+    # The marker does not contain links to folders, of which an environment has one.
     known = {MARKER, DESCRIPTION, "lib64", *(described or ()), *(marker.get("files") or ())}
     yield from (Finding("added", path) for path in found.other_files if path not in known)
     for path, digest in (described or {}).items():

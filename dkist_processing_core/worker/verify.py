@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """End with a message unless the environment can be used."""
+    """Exit with a message if the environment cannot be used."""
     try:
         import_module("dkist_processing_core.runtime.main")
     except ImportError as error:
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _write_to_disk(folder: str) -> None:
-    """Return when all files in a folder are on the disk, with all else that its file system holds."""
+    """Flush all files in a folder to the disk, together with everything else on its file system."""
     try:
         import ctypes
 
