@@ -1,17 +1,17 @@
 """
-What it costs to check and export packages of 10, 100 and 1,000 workflows of 25 nodes: time, memory and growth.
+Measure the check and the export of packages of 10, 100 and 1,000 workflows of 25 nodes: time, memory and growth.
 
-One package of each size is generated, built and installed, and its workflows are
+One package of each size is generated, built and installed. Its workflows are
 
-* checked by this library where Airflow is not installed,
-* checked by this library where it is, which loads every rendered file twice and serialises it,
+* checked by this library without Airflow,
+* checked by this library with Airflow, which loads every rendered file twice and serialises it,
 * exported by this library, checks included, without and with Airflow,
-* checked and exported by the published library (7.5.0), which cannot do without Airflow,
+* checked and exported by the published library (7.5.0), which requires Airflow,
 
-in turn, each in a process of its own, on the same Python. The imports of the library, of the package and of its modules
-count. Processor time, of all processes together, hardly depends on what else the machine does, so growth is told by it.
-Memory is that of the largest process. It needs Python 3.13, which the published library wants, and some ten minutes;
-``--sizes 10,100`` needs fewer.
+in turn, each in a process of its own, with the same Python. The times include the imports of the library, of the
+package and of its modules. Growth is computed from the processor time of all processes together, which hardly depends
+on the load of the machine. Memory is that of the largest process. The benchmark needs Python 3.13, which the published
+library requires, and about ten minutes; ``--sizes 10,100`` takes less time.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def uv(*arguments: object, **environment: str) -> None:
 
 
 class Bench:
-    """The packages, and an environment for each library that they are checked by."""
+    """The packages, and an environment for each library that checks them."""
 
     def __init__(self, folder: Path, sizes: list[int]) -> None:
         self.folder = folder
@@ -118,7 +118,7 @@ class Bench:
         }
 
     def project(self, size: int) -> Path:
-        """Write the sources of a package with as many workflows."""
+        """Write the sources of a package with the given number of workflows."""
         project = self.folder / f"sources-{size}"
         package = project / f"bench_{size}"
         (package / "workflows").mkdir(parents=True)
@@ -133,7 +133,7 @@ class Bench:
         return project
 
     def environment(self, name: str, *requirements: object) -> Path:
-        """Make an environment with a library and all packages and return its Python."""
+        """Create an environment with a library and all packages, and return its Python."""
         venv = self.folder / name
         uv("venv", "--quiet", "--python", shutil.which(f"python{PYTHON}") or PYTHON, venv)
         links = " ".join(filter(None, [os.environ.get("UV_FIND_LINKS"), str(self.index)])).replace(" ", ",")
@@ -144,7 +144,7 @@ class Bench:
         return python
 
     def run(self, library: str, verb: str, size: int, *, is_noted: bool = True) -> None:
-        """Check or export a package once, and note what it took."""
+        """Check or export a package once, and record time and memory."""
         with tempfile.TemporaryDirectory(dir=self.folder) as work:
             done = subprocess.run(
                 [self.pythons[library], "-P", "-c", MEASURE, verb, f"bench_{size}", "answer.json"],
@@ -168,7 +168,7 @@ class Bench:
             print(f"  {label}, {size}: {figures}", flush=True)
 
     def report(self) -> None:
-        """Print medians, and what one workflow more takes."""
+        """Print medians, and the increase per workflow."""
         print(f"\nPython {PYTHON}, {NODES} nodes a workflow, medians")
         print(f"  {'':<28}{'workflows':>10}{'time':>12}{'processor':>12}{'one more':>12}{'memory':>10}")
         for label in dict.fromkeys(label for label, _ in self.found):

@@ -1,12 +1,12 @@
 """
-Runs on a cluster whose parts are killed, stopped and restarted at random, and an account of what was lost or doubled.
+Run workflows on a cluster whose parts are killed, stopped and restarted at random; count what was lost or duplicated.
 
 The cluster is PostgreSQL, RabbitMQ, Airflow's scheduler, DAG processor and API server, and two Celery workers. Runs of
-a workflow of five tasks are triggered over REST at a steady pace; some tasks fail on purpose, some of them succeed when
-they are tried again. Meanwhile parts are killed (SIGKILL), stopped for some seconds (SIGSTOP), or restarted (SIGTERM),
-and started again, as systemd would do. At the end everything runs, what is spooled is sent, and what Airflow has lost
-is reported by ``messages reconcile``. Each line of the account must be 0, else the exit status is 1 and the details are
-in ``account.json`` of the folder.
+a workflow of five tasks are triggered over REST at a steady rate. Some tasks fail on purpose, and some of these succeed
+at a retry. Meanwhile, parts are killed (SIGKILL), stopped for some seconds (SIGSTOP), or restarted (SIGTERM). A part
+that has ended is started again, as systemd would do. At the end all parts run, spooled messages are sent, and
+``messages reconcile`` reports failures whose callbacks Airflow lost. Each line of the account must be 0. Otherwise, the
+exit status is 1, and the details are in ``account.json`` in the folder.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from support.ports import free_ports  # noqa: E402
 
 CONFLICT = 409
 OK = 200
-FAULTS_SHARE = 0.6  # of the whole time; in the rest nothing is killed, and all runs must end
+FAULTS_SHARE = 0.6  # share of the time with faults; in the rest, all runs must end
 SETTLE_SECONDS = 60.0
 QUIET_SECONDS = 10.0
 PROGRESS_SECONDS = 15.0
@@ -51,7 +51,7 @@ class Chaos:
         self.account = Account(cluster, folder / "record.jsonl")
         self.last_message = 0.0
         self._said = 0.0
-        self._api: Any = None  # a client that has logged in
+        self._api: Any = None  # an authenticated client
 
     @property
     def seconds(self) -> float:
@@ -59,7 +59,7 @@ class Chaos:
         return time.monotonic() - self.began
 
     def run(self) -> None:
-        """Trigger the runs, make faults, and wait until all is quiet."""
+        """Trigger the runs, cause faults, and wait until everything has ended."""
         self.cluster.log_in().wait_for_dag(DAG_ID)
         self.began = time.monotonic()
         if not self.options.no_faults:
@@ -78,7 +78,7 @@ class Chaos:
         self._wait_for_messages()
 
     def _trigger(self, number: int) -> None:
-        """Trigger a run, however long that takes; its id makes sure that it is triggered once."""
+        """Trigger a run, however long that takes. Its id ensures that it is triggered only once."""
         body = {"dag_run_id": f"chaos-{number:05}", "logical_date": None, "conf": {"recipe_run_id": number}}
         while time.monotonic() < self.deadline:
             with contextlib.suppress(OSError, ValueError, KeyError):
@@ -102,7 +102,7 @@ class Chaos:
             print(f"{self.seconds:.0f} s: {self.faults.counts.total()} faults; tasks: {states}", flush=True)
 
     def _wait_for_runs(self, rest: int, deadline: float) -> None:
-        """Wait until no more than so many task instances have not ended, or until a moment."""
+        """Wait until at most this number of task instances are unfinished, or until the deadline."""
         wanted = self.options.runs * len(TASKS)
         while time.monotonic() < deadline:
             with contextlib.suppress(Exception):
@@ -112,13 +112,13 @@ class Chaos:
             time.sleep(1)
 
     def _wait_for_messages(self) -> None:
-        """Wait for the callbacks of the last runs; then send what is spooled, and report what Airflow has lost."""
+        """Wait for the callbacks of the last runs; then send spooled messages, and report what Airflow has lost."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < deadline and self.account.missing(instances(self.cluster)):
             self._collect()
             self.account.send_spooled()
             time.sleep(2)
-        time.sleep(QUIET_SECONDS)  # for messages that should not be there
+        time.sleep(QUIET_SECONDS)  # for messages that should not exist
         self.account.send_spooled()
         self._collect()
         self.lost_by_airflow = len(self.account.missing(instances(self.cluster)))

@@ -1,10 +1,10 @@
 """
-What an exported file costs Airflow's DAG processor at every parse, against a hand-written file.
+Measure what an exported file costs Airflow's DAG processor at each parse, compared with a hand-written file.
 
-The DAG processor holds Airflow and forks a process for each file, so whatever a file imports beyond Airflow is paid
-for again each time. This does the same: a parent that holds Airflow forks a child for each measurement, the two files
-in turn, and the child measures how long ``DagBag`` takes to load the one file. It also prints how long a child takes
-for all that an exported file imports, and the size of the files and of the serialised DAGs.
+The DAG processor has imported Airflow and forks a process for each file. So each parse of a file repeats all imports
+beyond Airflow. This benchmark does the same: a parent that has imported Airflow forks a child for each measurement,
+with the two files in turn. The child measures how long ``DagBag`` takes to load the file. It also prints how long a
+child takes for the imports of an exported file, and the sizes of the files and of the serialised DAGs.
 """
 
 import compileall
@@ -29,7 +29,7 @@ ROUNDS = 81
 
 
 def exported(folder: Path) -> Path:
-    """Export a workflow of as many nodes."""
+    """Export a workflow with the given number of nodes."""
     from dkist_processing_core import TaskBase, Workflow
 
     workflow = Workflow(
@@ -48,7 +48,7 @@ def exported(folder: Path) -> Path:
 
 
 def in_fork(measure: Callable[[], float]) -> float:
-    """Return what a function returns in a fork of this process."""
+    """Return the result of a function that is called in a fork of this process."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -80,7 +80,7 @@ def seconds_to_load(file: Path) -> float:
 
 
 def seconds_to_import() -> float:
-    """Import what an exported file imports, and return how long it took."""
+    """Import what an exported file imports, and return the time."""
     started = time.perf_counter()
     from dkist_processing_core.scheduling import TaskOperator, workflow_dag  # noqa: F401
 
@@ -88,7 +88,7 @@ def seconds_to_import() -> float:
 
 
 def seconds_to_import_nothing() -> float:
-    """Import an empty module of an empty package, which is the least that any import costs in a fork."""
+    """Import an empty module of an empty package: the minimum cost of an import in a fork."""
     started = time.perf_counter()
     import empty_package.empty_module  # noqa: F401
 
@@ -96,7 +96,7 @@ def seconds_to_import_nothing() -> float:
 
 
 def empty_package(folder: Path) -> None:
-    """Write an empty module in an empty package where it can be imported."""
+    """Write an empty package with an empty module to a folder from which it can be imported."""
     for name in ("__init__.py", "empty_module.py"):
         file = folder / "empty_package" / name
         file.parent.mkdir(exist_ok=True)
@@ -105,7 +105,7 @@ def empty_package(folder: Path) -> None:
 
 
 def serialised_bytes(file: Path) -> float:
-    """Return the size of the DAG of a file as Airflow stores it."""
+    """Return the size of the serialised DAG of a file."""
     from dkist_processing_core.validation.dag_files import dag_bag, serialisation
 
     [dag] = dag_bag(file).dags.values()
@@ -124,15 +124,15 @@ def main() -> None:
         theirs.write_text(hand_written("hand_written", nodes=NODES))
         empty_package(folder)
 
-        # What the parent holds, the children have: Airflow with both import forms, and nothing of this library.
+        # The children inherit the imports of the parent: Airflow in both forms, and nothing of this library.
         import airflow.dag_processing.dagbag
         import airflow.providers.standard.operators.bash
         import airflow.sdk
 
         logging.disable(logging.WARNING)
-        # Airflow compiles a file once, and keeps that beside it.
+        # Airflow compiles a file once, and stores the result beside it.
         sys.dont_write_bytecode = False
-        # An installer compiles what it installs; a checkout may not have been compiled yet.
+        # An installer compiles the modules that it installs; those of a checkout may not be compiled yet.
         compileall.compile_dir(str(Path(dkist_processing_core.__file__).parent), quiet=1)
         for name in [name for name in sys.modules if name.startswith("dkist_processing_core")]:
             del sys.modules[name]
@@ -144,7 +144,7 @@ def main() -> None:
                 if round_number:  # the first round warms the file cache
                     times[label].append(took)
         compileall.compile_dir(str(folder / "empty_package"), quiet=1)
-        # In turn, since a machine that is shared is slower at one moment than at another.
+        # In turn, since the speed of a shared machine varies.
         imports = [(in_fork(seconds_to_import), in_fork(seconds_to_import_nothing)) for _ in range(ROUNDS)]
         sizes = [each.stat().st_size for each in (theirs, ours)]
         stored = [in_fork(partial(serialised_bytes, each)) for each in (theirs, ours)]

@@ -1,30 +1,30 @@
 """
-What thousands of DAG files cost a real Airflow: its DAG processor, its database and its scheduler.
+Measure what thousands of DAG files cost a real Airflow: its DAG processor, its database and its scheduler.
 
-``airflow dag-processor`` runs as a process of its own, on a PostgreSQL that this starts, over workflows of 5 nodes, 20
-to a release, in each of these forms in turn, each in a fresh database:
+``airflow dag-processor`` runs as a process of its own, with a PostgreSQL that the benchmark starts. It parses workflows
+of 5 nodes, 20 per release, in each of these forms in turn, each with a new database:
 
-* ``files``: what ``export`` writes, one file for each workflow,
-* ``one-file``: what ``export --one-file`` writes, one file for each release,
-* ``zip``: what ``export --zip`` writes, one archive for each release,
-* ``hand``: what a person would write, one file for each DAG: plain ``BashOperator`` with a command and a variable, and
+* ``files``: the output of ``export``, one file per workflow,
+* ``one-file``: the output of ``export --one-file``, one file per release,
+* ``zip``: the output of ``export --zip``, one archive per release,
+* ``hand``: hand-written, one file per DAG: plain ``BashOperator`` with a command and a variable, and
   the edges; neither tags nor docs nor params nor callbacks,
-* ``hand-many``: the same, 20 DAGs to a file,
-* ``published``: what the published library (7.5.0) writes, one file for each workflow with its script in each node.
+* ``hand-many``: the same, 20 DAGs per file,
+* ``published``: the output of the published library (7.5.0), one file per workflow with its script in each node.
 
-The first pass finds all files new. In the passes after it nothing has changed: that is what a deployment does all the
-time. A pass begins when all files are requested to be parsed, as Airflow's API can do, and ends when each DAG has been
-written since. Each pass gives its time, its processor time (that of the DAG processor with all its children, and that
-of the database), and what it wrote to the database. Processor time hardly depends on what else the machine does. Memory
-is the peak of the proportional set size of all processes of the DAG processor. Between passes it looks once in a second
-for files that have changed.
+In the first pass, all files are new. In the following ones they are unchanged, which is the usual case in a deployment.
+A pass begins when the parsing of all files is requested, as Airflow's API can do, and ends when each DAG has been
+written since then. For each pass, the benchmark prints its time, its processor time (of the DAG processor with all its
+children, and of the database), and the amount of data that was written to the database. Processor time hardly depends
+on the load of the machine. Memory is the peak of the proportional set size of all processes of the DAG processor.
+Between passes, the DAG processor searches for changed files once per second.
 
-Then ``airflow scheduler`` gets a run of each of up to 50 of the DAGs, with an executor that starts nothing. Its time is
-that of its loops until the first task of each run is queued, and an idle loop is the median of those that follow. At
-last, the file of a DAG is parsed as a task does at its start.
+Then ``airflow scheduler`` gets one run of each of up to 50 of the DAGs, with an executor that starts nothing. Its time
+is that of its loops until the first task of each run is queued. The time of an idle loop is the median of the following
+loops. Finally, the file of a DAG is parsed as at the start of a task.
 
-Airflow's settings are its defaults, but files are not parsed unless requested. What the environment sets goes for all
-forms, so this tries a setting: ``AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES=4 python benchmarks/dag_scale.py``.
+Airflow has its default settings, except that files are only parsed on request. Environment variables apply to all
+forms, for example ``AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES=4 python benchmarks/dag_scale.py``.
 """
 
 import argparse
@@ -56,7 +56,7 @@ NODES = 5
 
 
 class Bench:
-    """The forms, in one database server, with a migrated database that the others are copies of."""
+    """The forms, in one database server, with a migrated database of which the others are copies."""
 
     def __init__(self, server: PostgreSQL, folder: Path, size: int) -> None:
         self.server, self.folder, self.size = server, folder, size
@@ -69,7 +69,7 @@ class Bench:
             **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "86400",
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",  # those that people write do not say
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",  # hand-written ones do not state it
             "AIRFLOW__CORE__FERNET_KEY": "",
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "PYTHONPATH": str(tools),
@@ -137,9 +137,9 @@ def main() -> None:
         parser.error(
             f"--workflows takes multiples of {options.release}, --variants some of {','.join(dag_forms.FORMS)}"
         )
-    # So that the servers are ended too.
+    # So that the servers are also ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # An installer compiles what it installs; a checkout may not have been compiled yet.
+    # An installer compiles the modules that it installs; those of a checkout may not be compiled yet.
     compileall.compile_dir(str(ROOT / "dkist_processing_core"), quiet=1)
     try:
         new_server = PostgreSQL.new()

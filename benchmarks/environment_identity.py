@@ -1,9 +1,9 @@
 """
-What it costs that an environment knows what it contains.
+Measure the cost of the identity of an environment.
 
-A task that does nothing is started in a ready environment, once with its ``environment.json`` and once in a copy that
-has none, as one that an earlier version has built, in turn. Then all files of the environment are verified, in turn
-with ``sha256sum`` over the same files. With ``--requirements`` the environment contains what a file lists as well.
+A task that does nothing is started in a ready environment with ``environment.json`` and, in turn, in a copy without it,
+like one that an earlier version has built. Then all files of the environment are verified, in turn with ``sha256sum``
+over the same files. With ``--requirements``, the environment also contains the requirements in a file.
 """
 
 import argparse
@@ -28,7 +28,7 @@ DESCRIPTION = "environment.json"
 
 
 def seconds(command: list[object], **environment: str) -> float:
-    """Run a command, and return how long it took."""
+    """Run a command, and return the time."""
     started = time.perf_counter()
     done = subprocess.run(
         [str(word) for word in command],
@@ -44,20 +44,20 @@ def seconds(command: list[object], **environment: str) -> float:
 
 
 def write_package(folder: Path, requirements: list[str]) -> None:
-    """Write the package of the benchmark for starts, with more dependencies."""
+    """Write the package of the benchmark of task starts, with more dependencies."""
     for path, text in PACKAGE.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(textwrap.dedent(text))
     project = folder / "pyproject.toml"
-    # Not the published library, which the package index has.
+    # Not the published library from the package index.
     requirements = [f"dkist-processing-core=={__version__}", *requirements]
     listed = ", ".join(f'"{each}"' for each in requirements)
     project.write_text(project.read_text().replace("frozen = []", f"frozen = [{listed}]"))
 
 
 def undescribe(environment: Path) -> None:
-    """Make an environment one that an earlier version of this library has built."""
+    """Change an environment to one that an earlier version of this library would have built."""
     (environment / DESCRIPTION).unlink()
     marker = environment / ".ready"
     content = json.loads(marker.read_text())
@@ -66,7 +66,7 @@ def undescribe(environment: Path) -> None:
 
 
 def compared(ways: dict[str, Callable[[], float]], rounds: int) -> None:
-    """Time two ways in turn, and print their times and the ratio of the first one to the second one."""
+    """Time two functions in turn; print their times, and the ratio of the first to the second."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():

@@ -1,19 +1,19 @@
 """
-What it costs a task to send its log to the interservice bus: a task that logs, with it and without.
+Measure what it costs a task to send its log to the interservice bus.
 
 The same task runs in turn with ``DKIST_ISB_LOGGING`` off and on, the latter with a broker that is up, away (connections
-are refused), slow (100 KB in a second), and silent (it accepts connections and sends nothing). It logs in a tight loop,
-or with ``--rate`` so many records in a second, with work of the processor between them. That work allocates nothing:
-the speed of a loop that makes objects depends on where the allocator puts them, and an import or a thread that does
-nothing changes it by 5 % in either direction.
+are refused), slow (100 KB per second), and silent (it accepts connections and sends nothing). The task logs in a tight
+loop or, with ``--rate``, the given number of records per second, with processor work between them. This work allocates
+nothing: the speed of a loop that creates objects depends on where the allocator places them, and an import or an idle
+thread changes it by 5 % in either direction.
 
-What is printed are the time of the loop, the quickest and the median, since other processes on the machine only ever
-add to it; the time from the end of the loop to the end of the process; and the processor time of the process with all
-its threads, start and end included.
+The benchmark prints the time of the loop (minimum and median, since other processes can only increase it), the time
+from the end of the loop to the end of the process, and the processor time of the process with all its threads,
+including start and end.
 
-What the task writes goes to a file, where nothing slows it down, and, separately, to what reads it in Airflow: the hook
-of Airflow's bash operator. A third reader, ``--sink reader``, does nothing but read. It is faster than the task, so it
-sleeps before each line, and what the task then feels most is the cost of waking it, which is high on a virtual machine.
+The output of the task goes to a file, where nothing slows it down, and in other runs to its reader in Airflow, the hook
+of Airflow's bash operator. A third reader, ``--sink reader``, only reads. It is faster than the task, so it sleeps
+before each line. The cost for the task is then mainly that of waking the reader, which is high on a virtual machine.
 """
 
 import argparse
@@ -73,7 +73,7 @@ READ_LINES = "import sys\nfor line in sys.stdin.buffer: pass"
 
 
 class Run(NamedTuple):
-    """What was measured of one run of the task."""
+    """The measurements of one run of the task."""
 
     loop_seconds: float
     end_seconds: float
@@ -97,7 +97,7 @@ def run_task(sink: "Sink", folder: Path, records: int, work: int, **settings: st
         "PEAK": str(folder / "peak"),
         **settings,
     }
-    # As in the environment of a task, where what is compiled once is kept.
+    # As in the environment of a task, in which compiled modules are kept.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-P", "-m", "dkist_processing_core.runtime", "bench_tasks:Logs"]
     status, ended, processor_seconds = sink(
@@ -110,10 +110,10 @@ def run_task(sink: "Sink", folder: Path, records: int, work: int, **settings: st
 
 
 class Sink(Protocol):
-    """Where the output of a task goes."""
+    """The destination of the output of a task."""
 
     def __call__(self, command: list[str], environment: Mapping[str, str]) -> tuple[int, float, float]:
-        """Run a command; return its exit status, when it ended, and its processor time."""
+        """Run a command; return its exit status, the time of its end, and its processor time."""
 
 
 def timed(command: list[str], environment: Mapping[str, str], output: IO[bytes]) -> tuple[int, float, float]:
@@ -132,17 +132,17 @@ def to_file(command: list[str], environment: Mapping[str, str]) -> tuple[int, fl
 
 
 def to_reader(command: list[str], environment: Mapping[str, str]) -> tuple[int, float, float]:
-    """Run a command whose output is read, and no more, by another process."""
+    """Run a command whose output another process reads and discards."""
     reader = subprocess.Popen([sys.executable, "-c", READ_LINES], stdin=subprocess.PIPE)
     assert reader.stdin
-    time.sleep(0.1)  # its own start is not what is measured
+    time.sleep(0.1)  # its own start is not measured
     done = timed(command, environment, reader.stdin)
     reader.communicate()
     return done
 
 
 def by_the_hook(command: list[str], environment: Mapping[str, str]) -> tuple[int, float, float]:
-    """Run a command as Airflow's bash operator does; to be called in a process of its own."""
+    """Run a command as Airflow's bash operator does. Call it in a process of its own."""
     from airflow.providers.standard.hooks.subprocess import SubprocessHook
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -153,7 +153,7 @@ def by_the_hook(command: list[str], environment: Mapping[str, str]) -> tuple[int
 
 
 def log_to(path: Path) -> None:
-    """Let what this process prints, which is Airflow's log of the task, go to a file."""
+    """Redirect the output of this process, which is Airflow's log of the task, to a file."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -161,7 +161,7 @@ def log_to(path: Path) -> None:
 
 @contextlib.contextmanager
 def sinks(names: list[str], folder: Path) -> Iterator[dict[str, Sink]]:
-    """Yield what has these names and can be had here."""
+    """Yield the sinks with these names that are available here."""
     found: dict[str, Sink] = {"file": to_file, "reader": to_reader}
     with contextlib.ExitStack() as stack:
         if "airflow" in names and importlib.util.find_spec("airflow"):
@@ -175,7 +175,7 @@ def sinks(names: list[str], folder: Path) -> Iterator[dict[str, Sink]]:
 
 
 def take_all(broker: RabbitMQ) -> tuple[int, int]:
-    """Take everything out of the queue; return how many records it was, and how many it said were dropped."""
+    """Empty the queue; return the number of records, and the number of those that were reported as dropped."""
     arrived = dropped = 0
     with contextlib.closing(broker.connect()) as connection:
         channel = connection.channel()
@@ -213,8 +213,8 @@ def measure(
     """Run the task in all situations in turn."""
     with places(broker) as settings, sinks(names, folder) as found:
         runs: dict[tuple[str, str], list[Run]] = {(sink, name): [] for sink in found for name in ["off", *settings]}
-        for number in range(-1, rounds):  # the first round is for the caches
-            # Not always the same one after the other: what one leaves behind must not always meet the same next one.
+        for number in range(-1, rounds):  # the first round fills the caches
+            # In varying order, so that the effects of one situation do not always affect the same next one.
             order = list(runs)
             random.Random(number).shuffle(order)
             for sink, name in order:
@@ -233,7 +233,7 @@ def measure(
 
 
 def show(sink: str, runs: Mapping[str, list[Run]], records: int) -> None:
-    """Print what was measured with one sink."""
+    """Print the measurements with one sink."""
     print(
         f"\n{sink:<10}{'quickest loop':>16}{'median':>16}{'longest end':>13}{'processor time':>18}{'memory':>10}"
         f"{'arrived':>10}{'said dropped':>14}{'missing':>9}"
@@ -254,7 +254,7 @@ def show(sink: str, runs: Mapping[str, list[Run]], records: int) -> None:
 
 
 def work_for(rate: int) -> int:
-    """Return how many steps of work take as long as there is between two records; 0 for no pause."""
+    """Return the number of steps of work that take the time between two records; 0 for no pause."""
     if not rate:
         return 0
     steps = 1000

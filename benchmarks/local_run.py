@@ -1,14 +1,14 @@
 """
-What ``dkist-processing-core run`` adds to the tasks of a workflow.
+Measure what ``dkist-processing-core run`` adds to the time of the tasks of a workflow.
 
-A task, a row of tasks after it, and one that waits for all of the row, none of which does anything, are run
+One task, a row of tasks after it, and one task after the whole row, none of which does anything, run
 
-* by ``dkist-processing-core run``, the whole command from its start to the report,
-* as processes of ``python -c "import dkist_processing_core"``, in the same order and as many at once,
-* as processes of ``python -c "from dkist_processing_core import TaskBase"``, the least that a task needs, likewise,
+* with ``dkist-processing-core run``, the whole command from its start to the report,
+* as processes of ``python -c "import dkist_processing_core"``, in the same order and with the same parallelism,
+* as processes of ``python -c "from dkist_processing_core import TaskBase"``, the minimum of a task, likewise,
 
-in turn. Then more tasks are run by the command alone: what one of them adds, and how much memory the process of the
-runner needs at most.
+in turn. Then larger numbers of tasks run with the command alone, to measure the time per task and the peak memory of
+the runner's process.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def bare(code: str, tasks: int, parallel: int) -> None:
-    """Run processes that do nothing but import, in the order of the workflow."""
+    """Run processes that only import, in the order of the workflow."""
 
     def process(_number: int) -> None:
         subprocess.run([sys.executable, "-c", code], check=True)
@@ -78,7 +78,7 @@ def bare(code: str, tasks: int, parallel: int) -> None:
 
 
 def command(folder: Path, tasks: int, parallel: int) -> int:
-    """Run the workflow by the command, and return the most memory of its process, in bytes."""
+    """Run the workflow with the command, and return the peak memory of its process, in bytes."""
     program = Path(sys.executable).with_name("dkist-processing-core")
     arguments = [program, "run", "idle.workflows", "--recipe-run-id", "1", "--parallel", str(parallel)]
     environment = {**os.environ, "TASKS": str(tasks), "DKIST_RUNS": str(folder / "runs")}
@@ -113,7 +113,7 @@ def main() -> None:
             BARE: lambda: bare(BARE, options.tasks, options.parallel),
             LEAST: lambda: bare(LEAST, options.tasks, options.parallel),
         }
-        for way in ways.values():  # once unmeasured, for the caches
+        for way in ways.values():  # once unmeasured, to fill the caches
             way()
         times: dict[str, list[float]] = {key: [] for key in ways}
         for _ in range(options.rounds):

@@ -1,8 +1,8 @@
 """
-What 100,000 waiting messages cost: listing them, the callbacks that find them, and sending them by hand.
+Measure the cost of 100,000 pending messages: listing them, callbacks that find them, and sending them by hand.
 
-A real RabbitMQ takes the messages. Each callback is a process of its own, as in Airflow. What is printed are the time
-and the peak of the memory of each process, that of Python and all imports included, and how many messages it sent.
+The messages go to a real RabbitMQ. Each callback is a process of its own, as in Airflow. The benchmark prints the time
+and the peak memory of each process, including Python and all imports, and the number of messages that it sent.
 """
 
 import argparse
@@ -36,14 +36,14 @@ ERROR = "Traceback (most recent call last):\n" + "  File 'task.py', line 1, in r
 
 
 class Run(NamedTuple):
-    """What was measured of one process."""
+    """The measurements of one process."""
 
     seconds: float
     megabytes: float
 
 
 def fill(folder: Path, count: int) -> None:
-    """Write messages as callbacks do, but for the waits for the disk."""
+    """Write messages as callbacks do, but without waiting for the disk."""
     spool.prepare(folder)
     now = time.time_ns()
     body = {"workflowName": "w", "workflowVersion": "1", "taskName": "T", "dagRunId": "r", "error": ERROR}
@@ -58,7 +58,7 @@ def waiting(folder: Path) -> int:
 
 
 def measure(command: list[str], output: Path) -> Run:
-    """Run a command; what it prints goes to a file."""
+    """Run a command with its output in a file."""
     began = time.monotonic()
     with output.open("wb") as opened:
         process = subprocess.Popen(command, stdout=opened, stderr=subprocess.STDOUT)
@@ -70,7 +70,7 @@ def measure(command: list[str], output: Path) -> Run:
 
 
 def show(name: str, run: Run, rest: str = "") -> None:
-    """Print what was measured."""
+    """Print the measurements."""
     print(f"{name:<16}{run.seconds:>8.1f} s{run.megabytes:>8.0f} MB  {rest}", flush=True)
 
 

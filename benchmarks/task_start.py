@@ -1,17 +1,16 @@
 """
-What it costs to start a task that does nothing: this library against the published one, and against the bare minimum.
+Measure the start of a task that does nothing: this library, the published one, and the bare minimum.
 
-For a package that needs nothing but the library, and with ``--client`` for a real instrument package as well, it runs
+For a package that needs only the library, and with ``--client`` also for a real instrument package, it runs
 
-* the script that the published library (7.5.0) generates, which installs everything anew each time,
+* the script that the published library (7.5.0) generates, which installs everything each time,
 * the worker program of this library with an empty cache (cold) and with a ready environment (warm),
 * Airflow's own PythonVirtualenvOperator, cold and warm, as ``operator="python_virtualenv"`` uses it,
-* ``python -c pass`` in an environment that was prepared beforehand,
+* ``python -c pass`` in a prepared environment,
 
-in turn, all with the same Python and the same package index, and the caches of pip and uv as they are after one
-unmeasured run of each. Then it compares the resident memory of the worker program, while a task runs, with that of a
-bash that waits for a program. It needs Python 3.13, which the published library wants, and some 15 minutes with
-``--client``.
+in turn, all with the same Python, the same package index, and the caches of pip and uv after one unmeasured run of
+each. Then it compares the resident memory of the worker program while a task runs with that of a bash that waits for a
+program. It needs Python 3.13, which the published library requires, and about 15 minutes with ``--client``.
 """
 
 import argparse
@@ -124,7 +123,7 @@ class Bench:
         self.new_pin = folder / "ours.txt"
         self.new_pin.write_text(f"dkist-processing-core=={wheel.name.split('-')[1]}\n")
         python = shutil.which(f"python{PYTHON}") or PYTHON
-        # The Python that the worker's tasks are started with; the published script upgrades its pip each time.
+        # The Python for the tasks of the worker; the published script upgrades its pip each time.
         self.uv("venv", "--quiet", "--seed", "--python", python, self.host)
         links = " ".join(filter(None, [os.environ.get("PIP_FIND_LINKS"), str(self.index)]))
         self.environment = {
@@ -135,11 +134,11 @@ class Bench:
             "DKIST_ENVIRONMENT_CACHE": str(self.cache),
             "DKIST_RECIPE_RUN_ID": "1",
         }
-        # What is installed for good has been compiled, whether or not this shell wants that.
+        # Permanently installed modules are compiled, whatever the variables of this shell are.
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def path_with(self, python: Path) -> str:
-        """Return the folders of programs, that of a Python first."""
+        """Return a PATH that begins with the folder of a Python."""
         return f"{python.parent}{os.pathsep}{self.environment['PATH']}"
 
     def uv(self, *arguments: object, **environment: str) -> None:
@@ -148,7 +147,7 @@ class Bench:
         subprocess.run(command, check=True, env=os.environ | environment)
 
     def seconds(self, command: list[object], **environment: str) -> float:
-        """Run a command in an empty folder and return how long it took."""
+        """Run a command in an empty folder, and return the time."""
         with tempfile.TemporaryDirectory(dir=self.folder) as work:
             started = time.perf_counter()
             done = subprocess.run(
@@ -166,17 +165,17 @@ class Bench:
         return took
 
     def measure(self, subject: str, what: str, run: Callable[[], float]) -> None:
-        """Run something once more and note how long it took."""
+        """Run a function once more and record the time."""
         took = run()
         self.times.setdefault((subject, what), []).append(took)
         print(f"  {subject}: {what}: {took:.2f} s", flush=True)
 
     def median(self, subject: str, what: str) -> float:
-        """Return the median of what was noted."""
+        """Return the median of the recorded times."""
         return statistics.median(self.times[subject, what])
 
     def author(self, name: str, *requirements: object, **environment: str) -> Path:
-        """Make an environment with the given distributions and return its Python."""
+        """Create an environment with the given distributions, and return its Python."""
         venv = self.folder / name
         self.uv("venv", "--quiet", "--python", self.host / "bin" / "python3", venv)
         self.uv(
@@ -195,14 +194,14 @@ class Bench:
             env=self.environment | {"BUILD_VERSION": CLIENT_VERSION, "AIRFLOW_HOME": str(self.folder / "airflow")},
         )
         file = self.folder / f"{name}.script"
-        # The published script takes the recipe run id by a template of Airflow's; it is filled in here.
+        # The published script gets the recipe run id from a template of Airflow's, which is rendered here.
         text = done.stdout.replace("{{dag_run.conf['recipe_run_id']}}", "1")
         file.write_text(text[text.index("#") :] if text.startswith("#") else text)
         return file
 
 
 def disk(folder: Path) -> tuple[int, int]:
-    """Return how many distributions an environment holds, and its disk space in MB."""
+    """Return the number of distributions in an environment, and its disk space in MB."""
     count = len(list(folder.glob("lib/python*/site-packages/*.dist-info")))
     size = sum(each.lstat().st_blocks * 512 for each in folder.rglob("*") if not each.is_symlink())
     return count, size // 1_000_000
@@ -226,7 +225,7 @@ def compare(
 
 
 def do_nothing(bench: Bench, rounds: int) -> None:
-    """Measure a package that needs nothing but the library."""
+    """Measure a package that needs only the library."""
     subject = "nothing but the library"
     old_pin = bench.folder / "published.txt"
     old_pin.write_text(f"dkist-processing-core=={PUBLISHED}\n")
@@ -235,7 +234,7 @@ def do_nothing(bench: Bench, rounds: int) -> None:
     module = "dkist_do_nothing.workflows.flow"
     published = bench.script(old, module, "flow", "DoNothing", "published")
     ours = bench.script(new, module, "flow", "DoNothing", "ours")
-    # Both are given the library that they belong to by a constraint, each in the words of its installer.
+    # A constraint selects the library for each of them, in the form that its installer requires.
     settings = {"PIP_CONSTRAINT": "", "UV_CONSTRAINT": str(bench.new_pin), "PATH": bench.path_with(new)}
     bench.environment["PIP_CONSTRAINT"] = str(old_pin)
     compare(bench, subject, published, ours, rounds=rounds, warm=5, settings=settings)
@@ -272,13 +271,13 @@ def memory(bench: Bench, script: Path, settings: dict[str, str]) -> None:
 
 
 def print_disk(label: str, folder: Path) -> None:
-    """Print how large an environment is."""
+    """Print the size of an environment."""
     count, size = disk(folder)
     print(f"  environment of {label}: {count} distributions, {size} MB")
 
 
 def operator(bench: Bench, rounds: int) -> None:
-    """Airflow's own operator, executed as Airflow does, on the Python that has Airflow."""
+    """Measure Airflow's own operator, executed as Airflow does, with the Python that has Airflow."""
     subject = "nothing but the library"
     settings = {
         "AIRFLOW_HOME": str(bench.folder / "airflow"),
@@ -310,7 +309,7 @@ def operator(bench: Bench, rounds: int) -> None:
 
 
 def client(bench: Bench, rounds: int) -> None:
-    """Measure a real instrument package, with this library in the place of the published one where ours is run."""
+    """Measure a real instrument package; for our runs, with this library in place of the published one."""
     bench.environment.pop("PIP_CONSTRAINT", None)
     old = bench.author("published-client", f"{CLIENT}=={CLIENT_VERSION}")
     new = bench.author("our-client", f"{CLIENT}=={CLIENT_VERSION}", UV_OVERRIDE=str(bench.new_pin))

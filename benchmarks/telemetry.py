@@ -1,17 +1,16 @@
 """
-What telemetry costs a task: a span, the end of the task with every kind of server, and ten thousand spans.
+Measure what telemetry costs a task: one span, the end of the task with each kind of server, and ten thousand spans.
 
-Each task runs in a process of its own; the servers that it reports to are in this one. Three tables:
+Each task runs in a process of its own; the servers that it reports to are in this process. There are three tables:
 
-* the time for one span, against the bare agent or SDK, and switched off against no span at all. Both sides open their
-  spans in the same transaction, or root span, of the same task, with the same limits, in turn, in blocks of a hundred
-  with a pause after each, in which what is recorded is sent;
-* what the whole process of a task takes longer than without telemetry, how much of that is its start (importing and
-  starting the agent), and how much its end, with servers that answer, refuse, drop packets, stay silent or talk
-  nonsense;
-* the peak memory of a task of 10,000 spans against one of none, and how many spans arrive.
+* the time for one span, compared with the bare agent or SDK; and with telemetry off, compared with no span. Both sides
+  open their spans in the same transaction or root span of the same task, with the same limits, in turn, in blocks of a
+  hundred. The spans are sent during the pause after each block;
+* how much longer the whole process of a task takes than without telemetry, and the shares of its start (importing and
+  starting the agent) and of its end, with servers that answer, refuse, drop packets, stay silent or send nonsense;
+* the peak memory of a task with 10,000 spans, compared with a task without spans, and the number of spans that arrive.
 
-OpenTelemetry is measured with OTLP by HTTP, and by gRPC where its exporter is installed; in the second table also
+OpenTelemetry is measured with OTLP over HTTP, and over gRPC if its exporter is installed; in the second table also
 together with Elastic APM.
 """
 
@@ -54,7 +53,7 @@ MOST_ADDED_SECONDS = 3.0
 
 
 def in_task(what: str, rounds: int) -> None:
-    """Run one task and print what is asked for, as JSON."""
+    """Run one task and print the requested measurement as JSON."""
     entered = time.monotonic()
     from dkist_processing_core import TaskBase
 
@@ -79,7 +78,7 @@ def in_task(what: str, rounds: int) -> None:
 
 
 def costs(task: Any, rounds: int) -> dict[str, float]:
-    """Return the time for one span in microseconds, ours and the bare one, with labels and without."""
+    """Return the time for one span in microseconds, of ours and of the bare one, with and without labels."""
     ways = {"ours": lambda: task.apm_step("read"), "ours, labels": lambda: task.apm_step("read", labels=LABELS)}
     if "elasticapm" in sys.modules:
         import elasticapm
@@ -100,7 +99,7 @@ def costs(task: Any, rounds: int) -> dict[str, float]:
 
 
 def block(way: Callable[[], Any] | None) -> float:
-    """Return the time for one span of a block, or for one turn of the loop alone, in microseconds."""
+    """Return the time for one span of a block, or for one iteration of the empty loop, in microseconds."""
     started = time.perf_counter()
     if way is None:
         for _ in range(BLOCK):
@@ -116,14 +115,14 @@ def block(way: Callable[[], Any] | None) -> float:
 
 
 class Arrived:
-    """What a server was sent."""
+    """The data that a server received."""
 
     def __init__(self) -> None:
         self.spans = 0
         self.dropped = 0
 
     def take(self, path: str, body: bytes) -> None:
-        """Count what is in the body of a request."""
+        """Count the items in the body of a request."""
         if "intake" in path:
             for line in body.splitlines():
                 [(kind, event)] = json.loads(line).items()
@@ -134,12 +133,12 @@ class Arrived:
 
             request = ExportTraceServiceRequest.FromString(body)
             scopes = [scope for each in request.resource_spans for scope in each.scope_spans]
-            # The root span is a span too, and no transaction beside them.
+            # The root span is also a span; there is no separate transaction.
             self.spans += sum(bool(span.parent_span_id) for scope in scopes for span in scope.spans)
 
 
 def collector(arrived: Arrived, status: int = 200) -> contextlib.AbstractContextManager[int]:
-    """Serve the intake of Elastic APM, and OTLP by HTTP; yield the port."""
+    """Serve the intake of Elastic APM, and OTLP over HTTP; yield the port."""
 
     def answer(request: Request) -> Response:
         if request.method == "GET":
@@ -152,7 +151,7 @@ def collector(arrived: Arrived, status: int = 200) -> contextlib.AbstractContext
 
 @contextlib.contextmanager
 def grpc_server(arrived: Arrived, *, is_available: bool = True) -> Iterator[int]:
-    """Serve OTLP by gRPC; yield the port."""
+    """Serve OTLP over gRPC; yield the port."""
     import grpc
 
     class Handler(grpc.GenericRpcHandler):
@@ -181,7 +180,7 @@ def no_server() -> Iterator[int]:
 
 
 def servers(backend: str, arrived: Arrived) -> dict[str, contextlib.AbstractContextManager[int]]:
-    """Return a server of each kind, not started yet, by what it does."""
+    """Return a server of each kind by its behaviour. They are not started yet."""
     is_grpc = backend == GRPC
     return {
         "answers": grpc_server(arrived) if is_grpc else collector(arrived),
@@ -193,11 +192,11 @@ def servers(backend: str, arrived: Arrived) -> dict[str, contextlib.AbstractCont
     }
 
 
-# What is measured
+# Measurements
 
 
 def settings(backend: str, port: int) -> dict[str, str]:
-    """Return the environment variables that switch a back end on."""
+    """Return the environment variables that enable a back end."""
     if backend == OFF:
         return {}
     if backend == BOTH:
@@ -214,7 +213,7 @@ def settings(backend: str, port: int) -> dict[str, str]:
 
 
 def run(what: str, environment: dict[str, str], rounds: int = 1) -> dict[str, Any]:
-    """Run a task in a process of its own; return what it measured, and when it began and ended."""
+    """Run a task in a process of its own; return its measurement, and the times of its start and end."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("ELASTIC_", "OTEL_", "MESH_"))}
     began = time.monotonic()
     done = subprocess.run(
@@ -248,7 +247,7 @@ def cost_of_a_span(backends: list[str], rounds: int) -> None:
 
 
 def end_of_a_task(backends: list[str], rounds: int) -> None:
-    """Print the table of what a task takes longer, for each kind of server."""
+    """Print the table of the additional time of a task, for each kind of server."""
     times: dict[tuple[str, str], list[dict[str, float]]] = {}
     for _ in range(rounds):
         for backend in [*backends, BOTH, WITHOUT_LIBRARIES]:

@@ -1,1 +1,1 @@
-"""What the chaos benchmark is made of."""
+"""Parts of the chaos benchmark."""

@@ -1,4 +1,4 @@
-"""The account: what was lost or doubled, each kind with its number and with the details."""
+"""The account: what was lost or duplicated, with number and details of each kind."""
 
 import json
 import os
@@ -23,7 +23,7 @@ COMMAND_SECONDS = 120
 
 @dataclass(frozen=True)
 class Instance:
-    """A task instance, as it is in Airflow's database."""
+    """A task instance in Airflow's database."""
 
     run: str
     task: str
@@ -32,7 +32,7 @@ class Instance:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Names it."""
+        """Identifies the task instance."""
         return self.run, self.task
 
 
@@ -45,14 +45,14 @@ def instances(cluster: Cluster) -> list[Instance]:
 @dataclass
 class Account:
     """
-    What was lost or doubled.
+    What was lost or duplicated.
 
     Attributes
     ----------
     lines
-        What is counted, with everything that was found of it.
+        The findings of each kind.
     messages
-        The bodies of the messages that were on the bus.
+        The bodies of the messages from the bus.
     """
 
     cluster: Cluster
@@ -74,11 +74,11 @@ class Account:
         return found
 
     def missing(self, found: Iterable[Instance]) -> list[Instance]:
-        """Return the failed task instances that no message reports."""
+        """Return the failed task instances that were not reported in a message."""
         return [each for each in found if each.state == "failed" and not self.ids.get(each.key)]
 
     def close(self, found: list[Instance]) -> None:
-        """Compare what Airflow says, what the tasks have recorded, what was reported, and what is on the disks."""
+        """Compare Airflow's states, the records of the tasks, the messages, and the files on the disks."""
         failed = {each.key: each for each in found if each.state == "failed"}
         ids = self.ids
         self.lines["task instances not in a final state"] = [str(each) for each in found if each.state not in FINAL]
@@ -117,13 +117,13 @@ class Account:
         ]
 
     def _verify(self, worker: str) -> str:
-        """Return what is wrong with the environments of a worker."""
+        """Return the damage of the environments of a worker."""
         command = [*COMMAND, "environments", "verify", "--all", "--cache", str(self.cluster.cache(worker))]
         done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS)
         return done.stdout + done.stderr if done.returncode else ""
 
     def send_spooled(self) -> None:
-        """Send what is spooled, as an operator does."""
+        """Send spooled messages, as an operator does."""
         for name in SPOOLS:
             if self.cluster.spool(name).exists():
                 variables = {
@@ -136,7 +136,7 @@ class Account:
                 )
 
     def reconcile(self) -> str:
-        """Report what Airflow knows to have failed and nobody has reported; return what the command prints."""
+        """Report failures that Airflow knows and that were never reported; return the output of the command."""
         variables = {
             **os.environ,
             "AIRFLOW_CLI_TOKEN": self.cluster.log_in().token,

@@ -18,26 +18,26 @@ from dkist_processing_core.common.programs import family, send_signal
 __all__ = ["Faults"]
 
 COMPONENTS = (*WORKERS, "rabbitmq", "postgresql", "api-server", "dag-processor", "scheduler")
-# Processes of one task, from the outer to the inner: those of Airflow, and those of this library.
+# Processes of one task, from the outermost to the innermost: those of Airflow, and those of this library.
 PROCESSES = ("airflow-supervisor", "airflow-task", "worker-program", "task")
 ACTIONS = ("kill", "stop", "restart")
 STOPPED_SECONDS = (1.0, 8.0)
 DOWN_SECONDS = (0.5, 6.0)  # like RestartSec= of systemd
 ORDERLY_SECONDS = 15.0
 WATCH_SECONDS = 0.5
-TASK_SECONDS = 15.0  # until a task runs whose process can be hit
+TASK_SECONDS = 15.0  # wait for a task with a process that can be killed
 
 
 class Faults(threading.Thread):
     """
-    Makes one fault after the other until it is told to stop, and starts what has ended, as systemd does.
+    Causes one fault after the other until it is stopped, and restarts parts that have ended, as systemd does.
 
     Parameters
     ----------
     cluster
-        The cluster, which runs.
+        The running cluster.
     seed
-        Of the choice of the faults and their moments. Which of the tasks that run it hits depends on what runs.
+        Seed for the choice of the faults and of their times. Which task is affected depends on what is running.
     pause
         Mean time between two faults, in seconds.
     """
@@ -45,7 +45,7 @@ class Faults(threading.Thread):
     def __init__(self, cluster: Cluster, seed: int, pause: float) -> None:
         super().__init__(name="faults", daemon=True)
         self.counts: Counter[str] = Counter()
-        self.restarted: Counter[str] = Counter()  # what has ended by itself, such as a scheduler without a database
+        self.restarted: Counter[str] = Counter()  # ended by themselves, such as a scheduler without a database
         self._cluster, self._random, self._pause = cluster, random.Random(seed), pause
         self._over = threading.Event()
         self._began = time.monotonic()
@@ -53,7 +53,7 @@ class Faults(threading.Thread):
         self._log.write_text("")
 
     def run(self) -> None:
-        """Make faults."""
+        """Cause faults."""
         while True:
             deadline = time.monotonic() + self._random.uniform(0.5, 1.5) * self._pause
             while time.monotonic() < deadline:
@@ -68,7 +68,7 @@ class Faults(threading.Thread):
                 self._say(f"{action} {target} was not possible: {type(error).__name__}: {error}")
 
     def end(self) -> None:
-        """Stop making faults, and see that everything runs."""
+        """Stop causing faults, and make sure that everything runs."""
         self._over.set()
         self.join()
         self._start_what_has_ended()
@@ -110,7 +110,7 @@ class Faults(threading.Thread):
         os.kill(pid, signal.SIGKILL if action == "kill" else signal.SIGTERM)
 
     def _stop_for_a_while(self, target: str, members: Callable[[], set[int]]) -> None:
-        """Stop processes with SIGSTOP and let them go on, as a machine does that is suspended or short of memory."""
+        """Stop processes with SIGSTOP and continue them, as if the machine was suspended or short of memory."""
         stopped = members()
         seconds = self._random.uniform(*STOPPED_SECONDS)
         self._note("stop", target, f"for {seconds:.1f} s")
@@ -125,7 +125,7 @@ class Faults(threading.Thread):
                     os.kill(pid, signal.SIGCONT)
 
     def _tasks(self) -> list[dict[str, int]]:
-        """Return the processes of each task that runs, by the names in ``PROCESSES``."""
+        """Return the processes of each running task, by the names in ``PROCESSES``."""
         found = []
         for worker in WORKERS:
             for pid in sorted(family(self._cluster.pid(worker))):

@@ -1,4 +1,4 @@
-"""The release that is run: a small package whose tasks record what they do, and its exported workflow."""
+"""The release that runs: a small package whose tasks record what they do, and its exported workflow."""
 
 import shutil
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""What the benchmarks of DAG files are made of."""
+"""Parts of the benchmarks of DAG files."""

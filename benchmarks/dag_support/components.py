@@ -36,7 +36,7 @@ def component(arguments: list[str], environment: Mapping[str, str], folder: Path
 
 
 def processor_seconds(*pids: int, fields_of: tuple[int, ...] = (*OWN, *CHILDREN)) -> float:
-    """Return the processor time of some processes, and of their children that have ended, or one of the two."""
+    """Return the processor time of some processes, of their children that have ended, or of both."""
     ticks = 0
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -56,7 +56,7 @@ def megabytes(pid: int) -> float:
 
 
 class Peak:
-    """The most memory that a process with its descendants has had, looked at every half second."""
+    """The peak memory of a process and its descendants, sampled every half second."""
 
     def __init__(self, pid: int) -> None:
         self.megabytes = 0.0

@@ -1,4 +1,4 @@
-"""What a DAG processor takes for passes over files, and what a task takes to parse its own."""
+"""Measure the passes of a DAG processor over files, and the parse of its file by a task."""
 
 import statistics
 import subprocess
@@ -19,7 +19,7 @@ IDLE_SECONDS = 20.0
 BUNDLE = "dags-folder"
 PASS_SECONDS = 3600.0
 TABLES = ("dag_version", "serialized_dag", "dag_code", "dag_tag")
-# A task parses the file of its DAG in a fork of a process that holds Airflow.
+# A task parses the file of its DAG in a fork of a process that has imported Airflow.
 TASK_START = """
 import json
 import os
@@ -45,13 +45,13 @@ for file in files:
 
 
 class DagProcessor:
-    """A DAG processor with the files of one form, on a database of its own."""
+    """A DAG processor with the files of one form and a database of its own."""
 
     def __init__(self, server: PostgreSQL, database: Cursor, environment: Mapping[str, str], folder: Path) -> None:
         self.server, self.database, self.environment, self.folder = server, database, environment, folder
 
     def measure(self, exported: Path, workflows: int, passes: int) -> dict[str, Any]:
-        """Let it find files and parse them again, and return what that took; an import error ends the benchmark."""
+        """Measure the first pass and the following ones; an import error ends the benchmark."""
         with component(["dag-processor"], self.environment, self.folder) as process:
             log = self.folder / "dag-processor.log"
             is_ready = "SELECT count(*) FROM dag_bundle WHERE last_refreshed IS NOT NULL"
@@ -76,7 +76,7 @@ class DagProcessor:
         }
 
     def so_far(self, process: subprocess.Popen[bytes]) -> dict[str, float]:
-        """Return processor time and what was written, since the processes and the database began."""
+        """Return processor time and written data since the start of the processes and of the database."""
         assert self.server.process
         rows = "SELECT coalesce(sum(n_tup_ins), 0) FROM pg_stat_user_tables WHERE relname = %s"
         return {
@@ -88,8 +88,8 @@ class DagProcessor:
         }
 
     def one_pass(self, process: subprocess.Popen[bytes], files: list[str], workflows: int) -> dict[str, float]:
-        """Let the DAG processor parse all files once, and return what it took."""
-        time.sleep(2)  # the statistics of the database are late by a second
+        """Let the DAG processor parse all files once, and return the measurement."""
+        time.sleep(2)  # the statistics of the database lag by a second
         before, started = self.so_far(process), time.monotonic()
         since = ask(self.database, "SELECT clock_timestamp()")
         self.database.execute(
@@ -113,7 +113,7 @@ class DagProcessor:
         return {"seconds": took} | {name: after - before[name] for name, after in self.so_far(process).items()}
 
     def task_start(self, files: list[str]) -> float:
-        """Return the milliseconds of processor time with which a task parses its file; Airflow has compiled it."""
+        """Return the processor time, in milliseconds, of the parse of its compiled file by a task."""
         dags = self.folder / "dags"
         done = subprocess.run(
             [sys.executable, "-c", TASK_START, str(dags), *(str(dags / each) for each in sorted(files)[:20])],

@@ -1,5 +1,5 @@
 """
-The forms of DAG files that are compared, and who writes them.
+The forms of DAG files that are compared, and how they are written.
 
 Each form has workflows of the same nodes in a row; a release has several workflows.
 """
@@ -17,7 +17,7 @@ FORMS = ["hand", "files", "one-file", "zip", "hand-many", "published"]
 PUBLISHED = "7.5.0"
 PUBLISHED_PYTHON = "3.13"
 
-# For either library: the names of the files that it writes, and of the DAGs in them.
+# For both libraries: print the names of the written files, and of the DAGs in them.
 EXPORT = """
 import logging
 import sys
@@ -65,7 +65,7 @@ def uv(*arguments: object) -> None:
 
 
 def published_python(folder: Path) -> Path:
-    """Make an environment with the published library and return its Python."""
+    """Create an environment with the published library, and return its Python."""
     uv("venv", "--quiet", "--python", find_python(PUBLISHED_PYTHON), folder)
     python = folder / "bin" / "python"
     uv("pip", "install", "--quiet", "--python", python, f"dkist-processing-core=={PUBLISHED}")
@@ -73,7 +73,7 @@ def published_python(folder: Path) -> Path:
 
 
 def write(form: str, folder: Path, *, releases: int, size: int, nodes: int, published: Path | None) -> None:
-    """Write the files of a form for some releases of some workflows each."""
+    """Write the files of a form for some releases with some workflows each."""
     folder.mkdir(parents=True)
     if form in {"hand", "hand-many"}:
         for release in range(releases):

@@ -1,4 +1,4 @@
-"""What was measured, as a table: medians, ratios to the hand-written files, and what one workflow more takes."""
+"""The table of the measurements: medians, ratios to the hand-written files, and the increase per workflow."""
 
 import itertools
 import statistics
@@ -60,7 +60,7 @@ def described(found: dict[str, Any]) -> str:
 
 
 def report(measured: Mapping[tuple[str, int], list[dict[str, Any]]], sizes: list[int], forms: list[str]) -> None:
-    """Print medians, ratios to the hand-written files, and what one workflow more takes."""
+    """Print medians, ratios to the hand-written files, and the increase per workflow."""
     summaries = {key: summary(found) for key, found in measured.items()}
     for size in sizes:
         hand = summaries.get(("hand", size))

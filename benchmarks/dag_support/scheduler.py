@@ -1,4 +1,4 @@
-"""What the scheduler's loops take, with runs to start and without, with an executor that starts nothing."""
+"""Measure the scheduler's loops with and without runs to start, with an executor that starts nothing."""
 
 import contextlib
 import re
@@ -39,7 +39,7 @@ for dag_id in sys.argv[1:]:
 
 
 class LoopDurations:
-    """Receives the duration of each of the scheduler's loops, which is a metric of Airflow's."""
+    """Receives the duration of each loop of the scheduler, which is one of Airflow's metrics."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -49,7 +49,7 @@ class LoopDurations:
         self.milliseconds: list[float] = []
 
     def receive(self, seconds: float) -> None:
-        """Note what arrives in some seconds."""
+        """Record what arrives in some seconds."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(TimeoutError):
@@ -62,7 +62,7 @@ class LoopDurations:
 
 
 def measure(database: Cursor, environment: Mapping[str, str], folder: Path) -> dict[str, float]:
-    """Trigger runs of some DAGs, and return what the loops of the scheduler take with them and without."""
+    """Trigger runs of some DAGs, and return the times of the scheduler's loops with and without them."""
     database.execute("SELECT dag_id FROM dag ORDER BY md5(dag_id) LIMIT %s", (RUNS,))
     dags = [dag_id for (dag_id,) in database.fetchall()]
     with (folder / "trigger.log").open("w") as log:
