@@ -30,11 +30,11 @@ variable "queues" {
 }
 
 locals {
-  # The lines of airflow.env, with each value as a JSON string, which Nomad reads whatever characters it has.
+  # The lines of airflow.env, with each value as a JSON string, which Nomad can parse whatever characters it contains.
   lines    = [for line in split("\n", file("airflow.env")) : line if can(regex("^[A-Z]", line))]
   settings = join("\n", [for line in local.lines : "${split("=", line)[0]}=${jsonencode(regex("=(.*)", line)[0])}"])
 
-  # entrypoint.sh reads each secret from a file of its name.
+  # entrypoint.sh reads each secret from the file with its name.
   database          = ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__CORE__FERNET_KEY"]
   celery            = ["AIRFLOW__CELERY__BROKER_URL", "AIRFLOW__CELERY__RESULT_BACKEND"]
   scheduler_secrets = concat(local.database, local.celery, ["AIRFLOW__API_AUTH__JWT_SECRET"])
@@ -306,13 +306,13 @@ job "airflow" {
   group "worker" {
     count = var.workers
 
-    # A worker that is replaced may take kill_timeout to end, and until then has the port. After the default of 10 min,
-    # Nomad would give the deployment up, and the other workers would stay as they are.
+    # A replaced worker may take up to kill_timeout to end, and holds its port until then. With the default of 10 min,
+    # Nomad would fail the deployment, and the other workers would not be replaced.
     update {
       progress_deadline = "1h"
     }
 
-    # Airflow's API server reads the logs of tasks there, so a client of Nomad has one worker.
+    # Airflow's API server reads the logs of tasks at this port, so a Nomad client can run only one worker.
     network {
       mode = "host"
       port "logs" {

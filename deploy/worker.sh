@@ -1,12 +1,13 @@
 #!/bin/sh
-# Runs Airflow's Celery worker, and stops it in two steps. systemd, Docker and Nomad send one SIGTERM, and SIGKILL after a
-# time-out. Here SIGTERM lets the running tasks end by themselves first, for DKIST_DRAIN_SECONDS. What is left then gets
-# SIGTERM as well, so that tasks end in order within DKIST_GRACE_SECONDS, and the worker reports them before it ends.
+# Runs Airflow's Celery worker, and stops it in two steps. systemd, Docker and Nomad send one SIGTERM, and SIGKILL after
+# a time-out. Here SIGTERM lets the running tasks end by themselves first, for DKIST_DRAIN_SECONDS. Remaining tasks then
+# get SIGTERM as well, so that they end in an orderly way within DKIST_GRACE_SECONDS, and the worker reports them before
+# it ends.
 set -u
 "$@" &
 worker=$!
 
-# Sends SIGTERM to a process and to all that it has started, in whatever session or process group that is.
+# Sends SIGTERM to a process and all its descendants, in any session or process group.
 end() {
     for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
         end "$child"
@@ -17,7 +18,7 @@ end() {
 drain() {
     is_stopping=yes
     trap 'is_stopping=yes' TERM
-    # To Celery's main process alone: it takes no more tasks, and ends when those that run have ended.
+    # Only to Celery's main process: it accepts no more tasks, and ends when the running ones have ended.
     kill -TERM "$worker"
     timeout "${DKIST_DRAIN_SECONDS:-1800}" tail --pid="$worker" -f /dev/null || end "$worker"
 }
@@ -26,7 +27,7 @@ trap drain TERM
 is_stopping=yes
 while [ "$is_stopping" ]; do
     is_stopping=
-    wait "$worker"  # which a signal ends early
+    wait "$worker"  # returns early after a signal
     status=$?
 done
 exit "$status"
