@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, so that a task can be tried again at any time."""
+"""Files that are written completely or not at all, so that a task can be retried at any time."""
 
 import tempfile
 from pathlib import Path
@@ -16,7 +16,7 @@ def write_text(path: Path, text: str) -> None:
     Parameters
     ----------
     path
-        The file. Its folder is made if it does not exist.
+        The file. Its folder is created if it does not exist.
     text
         The new content.
     """

@@ -1,4 +1,4 @@
-"""The settings, which are environment variables. They are read when they are needed, never at import."""
+"""The settings, which are environment variables. They are read on use, never at import."""
 
 import os
 import tempfile

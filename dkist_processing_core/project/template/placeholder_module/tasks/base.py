@@ -85,7 +85,7 @@ class RecipeRunTask(TaskBase, ABC):
         logger.debug("Wrote %s", self.folder / name)
 
     def rollback(self) -> None:
-        """Remove what the task has written, so that the recipe run can be processed again from there."""
+        """Remove the files that the task wrote, so that the recipe run can be processed again from this task."""
         for file in self.folder.glob(self.products):
             file.unlink()
             logger.info("Removed %s", file)

@@ -1,4 +1,4 @@
-"""Where the frames come from."""
+"""The source of the frames."""
 
 import logging
 

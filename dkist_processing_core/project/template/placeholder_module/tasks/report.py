@@ -1,4 +1,4 @@
-"""The report on what has been achieved."""
+"""The report on the quality of the calibration."""
 
 import logging
 from importlib.resources import files
@@ -18,7 +18,7 @@ class QualityReport(RecipeRunTask):
 
     def run(self) -> None:
         """Measure the contrasts, and write them as a page of HTML."""
-        # Not at the top: only the environment of this task has the extra "report", and every export imports the module.
+        # Not at the top of the module: every export imports it, but only the environment of this task has jinja2.
         from jinja2 import Environment, StrictUndefined
 
         with self.telemetry_span("Measure contrast") as span:
