@@ -1,4 +1,4 @@
-"""How Sphinx builds this documentation: `make docs`, which needs no network and takes a warning for an error."""
+"""The configuration of Sphinx. `make docs` needs no network and treats warnings as errors."""
 
 import inspect
 import subprocess
@@ -24,11 +24,11 @@ extensions = ["sphinx.ext.autodoc", "numpydoc", "sphinx_copybutton", "sphinx_des
 exclude_patterns = ["_build", "examples"]
 default_role = "py:obj"
 nitpicky = True
-# What docstrings mention and is no part of the public interface.
+# Names in docstrings that are not part of the public interface.
 nitpick_ignore = [("py:obj", "environment"), ("py:obj", "OPERATORS")]
-# Names of the standard library and of what we build upon: there is nothing to link them to without the network.
+# Names of the standard library and of dependencies. Without the network, there is nothing to link them to.
 nitpick_ignore_regex = [
-    # Types of ours that signatures mention. The page "Python API" describes their attributes where a user meets them.
+    # Our types in signatures. The page "Python API" describes their attributes where they are used.
     (
         r"py:.*",
         r"(.*\.)?(Envelope|Fault|ForkserverProcess|NodeSpec|Producer|Span|TaskOperator|VirtualenvTaskOperator|WorkflowSpec)",
@@ -59,7 +59,7 @@ html_theme_options = {
     "footer_end": [],
     "article_header_start": ["breadcrumbs"],
 }
-# Without it, the theme warns on the console of the browser at the first page.
+# Without it, the theme logs a warning to the browser's console on the first page.
 html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
@@ -72,7 +72,7 @@ html_copy_source = False
 
 
 class Changes(SphinxDirective):
-    """What has changed: the fragments that no release has gathered yet, then the changelog of the releases."""
+    """The unreleased changes, from their fragments, followed by the changelog of the releases."""
 
     def run(self) -> list[nodes.Node]:
         """Put the text where the directive stands, headings included."""
@@ -87,7 +87,7 @@ class Changes(SphinxDirective):
 
 
 class CommandLine(SphinxDirective):
-    """The program and all of its commands, each with its usage, its help and its options, as the parser has them."""
+    """The program and all its commands, with usage, help and options from the parser."""
 
     def run(self) -> list[nodes.Node]:
         """Put the text where the directive stands, headings included."""
@@ -103,7 +103,7 @@ class CommandLine(SphinxDirective):
 class SearchWithNumbers(SearchEnglish):
     """Sphinx's search for English, which also finds numbers, such as the exit status that a message contains."""
 
-    # The search drops each term of a query that matches as a number, so a number is made a string that does not.
+    # The search drops each query term that matches a number, so a number becomes a string that matches nothing.
     js_splitter_code = r"""
 var splitQuery = function (query) {
   const terms = query.match(/[\p{Letter}\p{Number}_\p{Emoji_Presentation}]+/gu) || [];
@@ -114,17 +114,17 @@ var splitQuery = function (query) {
 """
 
     def word_filter(self, word):
-        """Return whether a word belongs in the index, which Sphinx does not want of a number."""
+        """Return whether a word belongs in the index. Sphinx itself excludes numbers."""
         return word.isdigit() or super().word_filter(word)
 
 
 def described(command, context):
-    """Yield the lines about a command and those that hang from it."""
+    """Yield the lines about a command and its subcommands."""
     program = context.command_path
     yield from (f"``{program}``", "-" * (len(program) + 4), "")
     usage = " ".join([program, *command.collect_usage_pieces(context)])
     yield from ("::", "", f"    {usage}", "")
-    # Lines that click is told not to fill are a literal block.
+    # Lines that click must not wrap become a literal block.
     text = inspect.cleandoc(command.help or "").replace("\b\n", "::\n\n")
     yield from (*text.splitlines(), "", f".. program:: {program}", "")
     for parameter in command.get_params(context):
@@ -137,11 +137,11 @@ def described(command, context):
 
 
 def find_by_last_name(app, env, node, content):
-    """Find what a docstring calls by its short name, such as `TaskBase`, wherever it is defined, if there is only one."""
+    """Resolve a short name in a docstring, such as `TaskBase`, wherever it is defined, if it is unambiguous."""
     python = env.get_domain("py")
     if node.get("refdomain") != "py":
         return None
-    # A class that is documented by its public path has a second entry, by that of the module that defines it.
+    # A class that is documented under its public path has a second entry under the module that defines it.
     matches = {
         entry.node_id: (name, entry) for name, entry in python.find_obj(env, None, None, node["reftarget"], None, 1)
     }
@@ -152,7 +152,7 @@ def find_by_last_name(app, env, node, content):
 
 
 def setup(app):
-    """Register what is defined here."""
+    """Register the directives, the search and the resolver."""
     app.add_directive("changes", Changes)
     app.add_directive("command-line", CommandLine)
     app.add_search_language(SearchWithNumbers)

@@ -1,8 +1,8 @@
 """
-The pictures of this documentation, from the program itself: `make pictures` remakes those in `docs/images`.
+Create the pictures of this documentation with the program itself. `make pictures` replaces those in `docs/images`.
 
 The example package runs on a terminal, with a mistake in one of its tasks, and in a standalone Airflow, and a browser
-without a display visits the pages. Everything else that this makes is in ``.build/pictures``.
+without a display visits the pages. All other files are written to ``.build/pictures``.
 """
 
 import contextlib
@@ -37,14 +37,14 @@ PACKAGE = "dkist_processing_example"
 WORKFLOW = "raw_to_level1_example"
 RECIPE_RUN = 7
 COLUMNS = 100
-# A mistake in one task, and so much work for the one beside it that it still runs when the first has failed.
+# An error in one task, and enough work for a parallel one that it is still running when the first one has failed.
 CHANGES = {
     "tasks/dark.py": ('"raw/dark_', '"raw/darks_'),
     "simulation.py": ('"flat": 16', '"flat": 160'),
 }
-REDRAW = re.compile(r"\r?(?:\x1b\[2K|\x1b\[1A)+")  # how the live view removes its table
+REDRAW = re.compile(r"\r?(?:\x1b\[2K|\x1b\[1A)+")  # control sequence with which the live view removes its table
 STATES = ("success", "running", "up_for_retry", "failed")
-# Replace the names of this machine in what the page shows.
+# Replace the names of this machine in the text of the page.
 RENAME = """
 (names => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -67,7 +67,7 @@ class Camera:
     page
         The browser.
     folders
-        What each folder is called in the pictures; the first that fits is taken.
+        The name of each folder in the pictures. The first one that matches is used.
     """
 
     def __init__(self, page: Browser, folders: dict[Path | str, str]) -> None:
@@ -82,19 +82,19 @@ class Camera:
         self.wait_for(text)
 
     def wait_for(self, text: str) -> None:
-        """Wait until the page shows a text, and has ended its animations."""
+        """Wait until the page shows a text and its animations have ended."""
         shown = f"document.body.innerText.includes({json.dumps(text)})"
         wait_until(lambda: self.page.value(shown), lambda: self.page.value("document.body.innerText"))
         self.page.value("new Promise(done => setTimeout(done, 2000))")
 
     def take(self, name: str, selector: str | None = None) -> None:
-        """Write what the window shows, or the element of a selector alone."""
+        """Write a picture of the window, or only of the element of a selector."""
         self.page.value(f"{RENAME}({json.dumps(self._names)})")
         done(self.page.screenshot(IMAGES / f"{name}.png", selector))
 
 
 def done(picture: Path) -> None:
-    """Say that a picture is made."""
+    """Print that a picture was created."""
     say(f"{picture.relative_to(ROOT)}, {picture.stat().st_size / 1000:.0f} kB")
 
 
@@ -115,7 +115,7 @@ def run_with_a_mistake(stage: Stage, folder: Path) -> Path:
     }
     with contextlib.chdir(folder):
         _, output = run_on_terminal(*arguments, columns=COLUMNS, **environment)
-    # Of the tables before the last one, that with the most different states.
+    # Of all tables except the last one, the one with the most different states.
     tables = REDRAW.split(output)[1:-1]
     table = max(reversed(tables), key=lambda each: sum(state in each for state in STATES))
     draw_terminal(f"$ {' '.join(['dkist-processing-core', *arguments])}\n{table}", IMAGES / "run_live.svg")
@@ -124,7 +124,7 @@ def run_with_a_mistake(stage: Stage, folder: Path) -> Path:
 
 
 def draw_terminal(text: str, picture: Path) -> None:
-    """Draw what a terminal shows, as SVG that loads nothing."""
+    """Draw the contents of a terminal as an SVG that loads nothing."""
     with open(os.devnull, "w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere)
         console.print(Text.from_ansi(text))
@@ -158,7 +158,7 @@ def visit_airflow(api: Api, stage: Stage, camera: Camera) -> None:
 
 
 def draw_graphs() -> None:
-    """Draw the graphs that are described for Graphviz, if it is installed."""
+    """Draw the Graphviz graphs, if Graphviz is installed."""
     for source in IMAGES.glob("*.dot"):
         picture = source.with_suffix(".svg")
         if shutil.which("dot"):
@@ -169,7 +169,7 @@ def draw_graphs() -> None:
 
 
 def main() -> None:
-    """Make all pictures."""
+    """Create all pictures."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     draw_graphs()
     stage = Stage(ROOT / ".build" / "pictures")

@@ -1,5 +1,5 @@
 """
-Files on the scratch disk, written such that a task can be tried again at any time.
+Files on the scratch disk, written such that a task can be retried at any time.
 """
 
 import os
@@ -39,7 +39,7 @@ def replaced(path: Path) -> Iterator[Path]:
     Parameters
     ----------
     path
-        The file to make or to replace. Its folder is made if it is not there.
+        The file to create or to replace. Its folder is created if it does not exist.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
