@@ -19,7 +19,7 @@ UNITS_OF_AGE = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def parse_age(text: str) -> timedelta:
-    """Return the time that a text such as ``30d`` stands for; `ConfigurationError` if it is not an age."""
+    """Parse an age such as ``30d``; raise a `ConfigurationError` if the text is not one."""
     match = re.fullmatch(r"(\d+)([smhdw])", text.strip())
     if match is None:
         raise ConfigurationError(f"{text!r} is not an age; give a number with a unit of s, m, h, d or w, such as 30d")
@@ -30,7 +30,7 @@ def parse_age(text: str) -> timedelta:
 
 
 def parse_size(text: str) -> int:
-    """Return the number of bytes that a text such as ``50G`` stands for; `ConfigurationError` if it is not a size."""
+    """Parse a size such as ``50G`` to bytes; raise a `ConfigurationError` if the text is not one."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text.strip().upper())
     if match is None:
         raise ConfigurationError(
@@ -40,10 +40,10 @@ def parse_size(text: str) -> int:
 
 
 def max_age(variables: Mapping[str, str]) -> timedelta:
-    """Return how long an environment is kept without being used; `ConfigurationError` if that is not an age."""
+    """Return how long an unused environment is kept; raise a `ConfigurationError` if the setting is not an age."""
     return parse_age(variables.get("DKIST_ENVIRONMENT_MAX_AGE") or DEFAULT_MAX_AGE)
 
 
 def max_size(variables: Mapping[str, str]) -> int:
-    """Return how many bytes all environments may take; `ConfigurationError` if that is not a size."""
+    """Return the limit of all environments in bytes; raise a `ConfigurationError` if the setting is not a size."""
     return parse_size(variables.get("DKIST_ENVIRONMENT_MAX_SIZE") or DEFAULT_MAX_SIZE)
