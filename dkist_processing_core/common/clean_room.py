@@ -15,8 +15,8 @@ __all__ = ["cleaned", "unwanted"]
 AIRFLOW = re.compile(r"AIRFLOW_(?!CTX_)|__?AIRFLOW_")
 # With any of these, the worker's own Python could decide which code a task runs.
 ENVIRONMENT = frozenset({"VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "__PYVENV_LAUNCHER__"})
-# So could the variables of Python itself. With two exceptions they have no "_" after PYTHON; PYTHON_... are variables
-# of other programs. Those that are kept change neither which code runs nor whether it succeeds.
+# So could the variables of Python itself. Except for two, those that could have no "_" after PYTHON; other variables
+# PYTHON_... may belong to other programs. Those that are kept change neither which code runs nor whether it succeeds.
 PYTHON = re.compile(r"PYTHON[A-Z]|PYTHON_(GIL|PRESITE)$")
 PYTHON_KEPT = frozenset({"PYTHONFAULTHANDLER", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "PYTHONUTF8"})
 # Each of these, exported functions (BASH_FUNC_...) included, changes how a shell executes the script of a task.

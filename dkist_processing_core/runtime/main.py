@@ -62,7 +62,7 @@ def run_task(task_path: str, *, workflow_name: str, workflow_version: str, recip
     RecipeRunIdError
         If the recipe run id is not an integer.
     TaskImportError
-        If there is no such task, or its module raises `SystemExit`.
+        If there is no such task, or ``sys.exit(0)`` is called before the task has begun, as in its module.
     Exception
         Whatever the task raises, even if its ``__exit__`` suppresses it.
     """
