@@ -52,7 +52,8 @@ class Block:
 def pages() -> list[Path]:
     """Return every page that a reader of this project meets."""
     others = [REPOSITORY / "README.rst", REPOSITORY / "deploy" / "README.rst", TEMPLATE]
-    return sorted([*DOCS.rglob("*.rst"), *(REPOSITORY / "examples").glob("*/README.rst"), *others])
+    written = (each for each in DOCS.rglob("*.rst") if DOCS / "_build" not in each.parents)
+    return sorted([*written, *(REPOSITORY / "examples").glob("*/README.rst"), *others])
 
 
 def blocks(*kinds: str) -> Iterator[Block]:

@@ -1,1 +1,0 @@
-"""A package with one task and one workflow."""

@@ -1,1 +1,0 @@
-"""Every workflow that a module here declares is exported."""
