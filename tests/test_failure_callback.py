@@ -16,7 +16,7 @@ from support.mesh import mesh_config
 from support.ports import free_ports
 from support.waiting import assert_takes_at_most
 
-from dkist_processing_core import _failure_callback, failure_callback, testing
+from dkist_processing_core import failure_callback, testing
 from dkist_processing_core.common.outcome import Outcome
 from dkist_processing_core.config import InterserviceBusConfiguration
 from dkist_processing_core.exceptions import ConfigurationError
@@ -380,16 +380,6 @@ def test_a_callback_that_is_called_wrongly_is_reported(caplog):
     assert caplog.records[-1].levelname == "ERROR"
 
 
-def test_a_damaged_file_in_the_spool_hides_no_other():
-    """It is listed with what is wrong with it, and remains."""
-    message = notify(new_context(), failing(OSError("down")))
-    damaged = spool.spool_folder() / f"{0:020d}-{0:032x}.json"
-    damaged.touch()
-    assert [each.envelope and each.envelope.message_id for each in spool.pending()] == [None, message.message_id]
-    [first, _] = spool.pending()
-    assert (first.file, first.damage[:15]) == (damaged, "JSONDecodeError")
-
-
 OF_ANOTHER_KIND = r"^(Attribute|Recursion|Type)Error: "
 
 
@@ -410,11 +400,6 @@ def test_a_file_that_is_no_message_is_a_value_error(text, message):
         Envelope.from_json(text)
     older = {"routing_key": "k", "queue": "q", "body": "{}", "message_id": "i", "exchange": "x", "queue_arguments": {}}
     assert Envelope.from_json(json.dumps(older)) == Envelope(routing_key="k", queue="q", body="{}", message_id="i")
-
-
-def test_files_of_the_oldest_releases_find_the_callback():
-    """They import it from a module of another name."""
-    assert _failure_callback.chat_ops_notification is chat_ops_notification
 
 
 @pytest.mark.parametrize("name", ["PIP_TIMEOUT", "RETRY_CONFIG", "ELASTIC_APM_ENABLED"])
@@ -512,7 +497,6 @@ def test_messages_can_be_made_of_what_consumers_hold():
     assert RecipeRunFailureMessage(body).body.extra == 1
     assert RecipeRunFailureMessage(facts).routing_key == "recipe.run.failure.m"
     assert RecipeRunFailureMessage(json.dumps(facts)).body.taskName == "T"
-    assert failure_callback.RecipeRunFailureMessage is RecipeRunFailureMessage
 
 
 def test_a_message_has_the_properties_that_it_is_published_with():

@@ -364,41 +364,21 @@ def test_settings_that_cannot_be_used_are_named(team, broker, settings, shown):
     assert (status, shown in stderr, "wr0ng" in stderr) == (0, True, False), stderr
 
 
-@pytest.mark.parametrize(
-    ("way", "is_bound"), [("403", True), ("406", True), ("403", False)], ids=["403", "406", "403-not-bound"]
-)
-def test_what_may_not_be_declared_is_used_as_it_is(team, broker, received, way, is_bound):
-    """Records go to a queue that somebody else has declared; if none takes them, the warning says what was refused."""
-    connection = broker.connect()
-    channel = connection.channel()
-    channel.exchange_declare("master.direct.x", exchange_type="direct", durable=True)
-    channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "classic", "x-max-length": 10_000})
-    if is_bound:
-        channel.queue_bind(QUEUE, "master.direct.x", ROUTING_KEY)
-    connection.close()
-    settings = {}
-    if way == "403":
-        broker.control("add_user", "writer", "secret")
-        broker.control("set_permissions", "writer", "^$", ".*", "^$")
-        settings = {"ISB_USERNAME": "writer", "ISB_PASSWORD": "secret"}
-    try:
-        process = start(team, "Ticks" if is_bound else "MeetsFault", **settings, FAULT="no queue")
-        if is_bound:
-            received.until(lambda records: len(records) > 50)
-            (team / "enough").touch()
-        _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
-        assert process.returncode == 0
-        if is_bound:
-            records = received.until_the_end()
-            assert sequences(records) == list(range(1, len(records) + 1))
-            assert "did not reach the interservice bus" not in stderr
-        else:
-            total = int((team / "ticks").read_text()) + 8
-            assert f"of {total} log records did not reach the interservice bus" in stderr
-            assert "no queue takes the message (312 NO_ROUTE); 403 ACCESS_REFUSED" in stderr
-    finally:
-        if way == "403":
-            broker.control("delete_user", "writer")
+def test_a_queue_of_another_type_is_used_as_it_is(team, received):
+    """Records go to what somebody else has declared and bound."""
+    for kind in ("quorum", "classic"):
+        done = run(team, "Leaves", ISB_QUEUE_TYPE=kind).check()
+        assert "did not reach the interservice bus" not in done.stderr
+    received.until(lambda records: sum(map(is_end, records)) == 2)
+
+
+def test_what_may_not_be_declared_is_said_if_no_queue_takes_the_records(team, broker):
+    """The warning has their number, and what was refused."""
+    with broker.no_right_to_declare(QUEUE):
+        done = run(team, "MeetsFault", FAULT="no queue").check()
+    total = int((team / "ticks").read_text()) + 8
+    assert f"of {total} log records did not reach the interservice bus" in done.stderr
+    assert "no queue takes the message (312 NO_ROUTE); 403 ACCESS_REFUSED" in done.stderr
 
 
 def test_the_queue_is_of_the_type_of_the_settings(team, broker, received):
