@@ -2,9 +2,7 @@
 
 import os
 import re
-import sys
 import tempfile
-import textwrap
 
 import pytest
 from support.command_line import run_program, run_python
@@ -16,7 +14,7 @@ from dkist_processing_core.build_utils import validate_workflows
 from dkist_processing_core.rendering.dag import dag_file
 from dkist_processing_core.validation import airflow as airflow_check
 from dkist_processing_core.validation import rules
-from dkist_processing_core.validation.airflow import Airflow, AirflowUnusableError, LoadedFile, load_by_airflow
+from dkist_processing_core.validation.airflow import AirflowUnusableError, LoadedFile, load_by_airflow
 
 pytestmark = pytest.mark.airflow
 
@@ -49,19 +47,6 @@ def test_each_file_is_checked_by_itself():
     assert found["moving.py"].problem.startswith("each time it is loaded it is a different DAG")
     assert found["warns.py"].problem == "it makes Airflow warn: old"
     assert found["none.py"].problem == "Airflow finds no DAG in it"
-
-
-def test_rendered_files_are_loaded_with_their_tasks(tmp_path):
-    """Airflow gives no warning, with either operator."""
-    for operator in ("bash", "python_virtualenv"):
-        text = flow().replace("workflow_version=VERSION", f"workflow_version=VERSION, operator={operator!r}")
-        with imported_sources(tmp_path / operator, {"one.py": text}) as package:
-            from package_of_a_test.one import workflow
-
-            assert load_by_airflow({"x.py": dag_file(workflow.spec)}) == {
-                "x.py": LoadedFile("", ("MyTask1", "MyTask2"))
-            }
-            assert validate_workflows(package).loaded_by_airflow is True
 
 
 def test_a_file_that_airflow_refuses_is_a_fault_of_its_workflow(tmp_path, monkeypatch):
@@ -127,20 +112,6 @@ def test_the_settings_of_another_airflow_do_not_matter(monkeypatch):
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "nonsense://")
     monkeypatch.setenv("AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE", "perhaps")
     assert load_by_airflow({"sound.py": DAG.format(name="sound", tag="'a'", more="")}) == {"sound.py": LoadedFile("")}
-
-
-def test_private_parts_of_airflow_are_where_we_expect_them(tmp_path):
-    """The loader, the serialiser and `dag.test`, in the version that is installed; `make matrix` tries the others."""
-    program = """
-        from dkist_processing_core.validation import dag_files
-        assert dag_files.dag_bag_class().__module__ == "airflow.dag_processing.dagbag"
-        assert dag_files.serialisation().__name__ == "DagSerialization"
-        assert {"to_dict", "from_dict"} <= {*dir(dag_files.serialisation())}
-        from airflow.sdk import DAG
-        from airflow.models.dagrun import DagRun
-        assert callable(DAG.test) and callable(DagRun.get_task_instances)
-    """
-    assert Airflow(tmp_path, tmp_path).run([sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)]) == ""
 
 
 def test_only_one_module_knows_where_airflow_keeps_them():

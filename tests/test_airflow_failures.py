@@ -36,7 +36,6 @@ GRAPHS = {
     "thrice": {"FailsThrice": ""},
     "virtualenv": {"Fails": ""},
     "killed": {"Succeeds": "", "Waits": "Succeeds"},
-    "orphaned": {"Waits": ""},
     "both": {"Fails": "", "WaitsToo": ""},
 }
 WORKFLOWS = workflows("dkist_failure_test", "failure", GRAPHS, operators={"virtualenv": "python_virtualenv"})
@@ -51,11 +50,6 @@ export_one_file(import_module("dkist_failure_test.release"), sys.argv[2])
 """
 )
 ONE_FILE = "dkist-failure-test-1.0-dags"
-HEARTBEATS = {
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
-}
 CONF = {"recipe_run_id": 42}
 DAG_ID = "a_to_b_failure_{}_1.0"
 
@@ -72,8 +66,7 @@ def api(deployed, rabbitmq):
     rabbitmq.forget(QUEUE)
     # The DAG processor sees another spool folder, as on another machine.
     other = {"dag-processor": {"DKIST_ISB_SPOOL": str(deployed.airflow.home / "other-spool")}}
-    settings = {"MESH_CONFIG": rabbitmq.mesh_config, **HEARTBEATS}
-    with deployed.serving(DAG_ID.format("both"), of_component=other, **settings) as client:
+    with deployed.serving(DAG_ID.format("both"), of_component=other, MESH_CONFIG=rabbitmq.mesh_config) as client:
         yield client
 
 
@@ -146,14 +139,3 @@ def test_an_ordinary_failure_beside_a_killed_task_gives_one_message_each(deploye
     os.kill(parent_of(parent_of(pid)), signal.SIGKILL)
     bodies = messages_of(deployed, api, rabbitmq, run)
     assert sorted(body["taskName"] for body in bodies) == ["Fails", "WaitsToo"]
-
-
-def test_a_task_whose_supervisor_is_killed_gives_one_message(deployed, api, rabbitmq):
-    """Airflow misses its heartbeat and calls back for the task, and then for the run, both in the DAG processor."""
-    run, pid = start_waiting(deployed, api, "orphaned")
-    runner = parent_of(parent_of(pid))
-    for each in (parent_of(runner), runner):
-        os.kill(each, signal.SIGKILL)
-    wait_until_dead([pid])
-    [body] = messages_of(deployed, api, rabbitmq, run)
-    assert (body["taskName"], body["tryNumber"], body["recipeRunId"]) == ("Waits", 1, 42)

@@ -4,13 +4,11 @@ import json
 
 import pytest
 from support.mesh import mesh_config
-from support.processes import wait_for, wait_until_dead
 from support.sources import workflows
 from support.waiting import wait_until
 
 TASKS = """
-    import logging, os, sys, time
-    from pathlib import Path
+    import logging
     from dkist_processing_core import TaskBase
 
     logger = logging.getLogger("team")
@@ -29,20 +27,8 @@ TASKS = """
         '''Fail.'''
         def run(self):
             raise ValueError("the flat is missing")
-
-    class Daemonizes(TaskBase):
-        '''Leave a process in a session of its own, which holds the output open.'''
-        def run(self):
-            if os.fork() == 0:
-                os.setsid()
-                if os.fork() == 0:
-                    Path(os.environ["FACTS"]).write_text(str(os.getpid()))
-                    time.sleep(600)
-                os._exit(0)
-            while not Path(os.environ["FACTS"]).exists():
-                time.sleep(0.1)
 """
-WORKFLOWS = workflows("dkist_log_test", "log", {name: {name: ""} for name in ("Speaks", "Fails", "Daemonizes")})
+WORKFLOWS = workflows("dkist_log_test", "log", {name: {name: ""} for name in ("Speaks", "Fails")})
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +41,7 @@ def deployed(deploy):
 def api(deployed):
     """A client of that Airflow, which runs; no failure message can be sent, since nothing listens on port 9."""
     settings = {"DKIST_LOG_LEVEL": "DEBUG", "MESH_CONFIG": mesh_config(9)}
-    with deployed.serving("a_to_b_log_Daemonizes_1.0", **settings) as client:
+    with deployed.serving("a_to_b_log_Fails_1.0", **settings) as client:
         yield client
 
 
@@ -120,12 +106,3 @@ def test_rendered_templates_show_the_values_of_the_task(api):
         "workflow": "a_to_b_log_Speaks 1.0",
         "recipe_run_id": "42",
     }
-
-
-def test_a_daemonized_process_neither_outlives_the_task_nor_delays_it(api, deployed):
-    """It is in a session of its own and holds the output of the task open; the task succeeds without it."""
-    run(api, "Speaks")  # so that no environment is built in the one that counts
-    instance, _ = run(api, "Daemonizes")
-    assert instance["state"] == "success"
-    assert instance["duration"] < 300  # the process would run for 600
-    wait_until_dead(wait_for(deployed.facts))

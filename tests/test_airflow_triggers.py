@@ -19,39 +19,24 @@ FILES = {
     """,
     "workflows/flow.py": workflows("dkist_trigger_test", "trigger", {"": {"Succeeds": ""}}),
 }
-# As JSON, since Python would not write some of them.
+# As JSON, since Python would not write some of them; test_scheduling.py has more of them, as values.
 REFUSED = {
     "number-of-65-bits": "18446744073709551616",
-    "number-of-64-bits": "9223372036854775808",
-    "text-of-65-bits": '"18446744073709551616"',
-    "number-of-3000-digits": "1" * 3000,
     "number-of-5000-digits": "1" * 5000,
     "text-of-5000-digits": f'"{"1" * 5000}"',
     "float-that-is-whole": "1.0",
-    "exponent": "1e3",
     "large-exponent": "1e18",
-    "float": "5.5",
     "infinite": "1e400",
-    "Infinity": "Infinity",
     "NaN": "NaN",
     "zero": "0",
-    "negative": "-1",
     "true": "true",
     "null": "null",
-    "list": "[1]",
     "object": '{"id": 1}',
-    "text-of-float": '"1.0"',
-    "text-of-exponent": '"1e3"',
     "template": '"{{ 7 * 7 }}"',
-    "leading-zero": '"01"',
-    "newline": '"1\\n"',
-    "other-digits": '"\\u0663"',
-    "empty": '""',
-    "word": '"x"',
     "missing": "",
 }
 # Those of which the answer names the parameter; JSON alone rules out some of the others.
-NAMED = {"zero", "template", "word", "missing"}
+NAMED = {"zero", "template", "missing"}
 
 
 @pytest.fixture(scope="module")
