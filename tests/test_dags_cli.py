@@ -147,10 +147,8 @@ def test_a_list_shows_what_airflow_knows_of_each_release(export, dags, airflow_a
 
 
 def test_what_is_not_exported_is_named_with_the_reason(export, dags):
-    """No file is run: neither one by hand, nor an exported one that somebody has changed, nor a damaged archive."""
+    """No file is run: neither one by hand nor a damaged archive."""
     folder = export("1.0")
-    changed = folder / f"{dag('two', '1.0')}.py"
-    changed.write_text(changed.read_text() + "\nDAG('another', start_date=None)\n")
     (folder / "theirs.py").write_text("raise SystemExit('of another team')")
     (folder / "odd\n\x1b[31mname.py").write_text("")
     (folder / "broken.zip").write_bytes(b"PK")
@@ -160,13 +158,9 @@ def test_what_is_not_exported_is_named_with_the_reason(export, dags):
         archive.writestr("more.py", "")
     found = listed(dags)
     assert set(found) - {"others", "remarks"} == {release("1.0")}
-    assert found[release("1.0")]["dag_ids"] == [dag("one", "1.0")]
-    assert "other statements" in found["others"][changed.name]
     assert "not exported by this library" in found["others"]["theirs.py"]
     assert "files that were not exported by this library" in found["others"][f"{DISTRIBUTION}-1.1-dags.zip"]
-    errors = dags("list").check().stderr
-    assert "\x1b" not in errors
-    assert dags("retire", dag("two", "1.0"), STOPPED)[0] == 2
+    assert "\x1b" not in dags("list").check().stderr
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,10 @@ from support.script_runs import environments, run, worker_without_uv
 
 CACHES = {
     "modules": ("*.py", 0),
-    "halves-of-modules": ("*.py", 100),
     "lists": ("RECORD", 0),
     "halves-of-lists": ("RECORD", 300),
     "metadata": ("METADATA", 0),
-    "libraries": ("*.so", 0),
     "pointers": ("*.msgpack", 0),
-    "pages": ("*.rkyv", 0),
     "all": ("*", 0),
     "halves-of-all": ("*", 200),
 }

@@ -163,15 +163,6 @@ def test_a_package_writes_its_dockerfile_and_notebooks(tmp_path):
     assert "'package-of-a-test[frozen]==1.0'" in file.read_text()
 
 
-def test_the_build_context_can_be_another_folder(tmp_path):
-    """It holds everything that the build needs."""
-    with imported_sources(tmp_path / "src", {"one.py": flow()}) as package:
-        assert export_notebook_dockerfile(package, context="image") == Path("image/Dockerfile")
-    assert sorted(str(each.relative_to("image")) for each in Path("image").rglob("*.*") if each.is_file()) == [
-        "notebooks/a_to_b_cam_one_1.0.ipynb"
-    ]
-
-
 def test_the_other_naming_scheme_has_a_category_as_well(tmp_path):
     """Its process_category is what stands in the base URL."""
     text = flow().replace(
@@ -358,15 +349,6 @@ def test_the_notebook_of_the_example_runs_from_first_to_last_cell(image, tmp_pat
         tmp_path / "result.ipynb",
     ).stdout
     assert "## `MakePreview`" in document
-
-
-def test_the_notebook_of_the_failing_example_stops_at_its_failure(image, tmp_path):
-    """The cell shows the error of the task."""
-    status, cells = run_notebook(image, "raw_to_level1_example_failing_1.0.0.ipynb", tmp_path, 5)
-    assert status == 1
-    assert [output["ename"] for output in cells[-1]["outputs"] if output["output_type"] == "error"] == [
-        "CalibrationError"
-    ]
 
 
 def test_the_command_line_can_be_used_to_roll_back(image):

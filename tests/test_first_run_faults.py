@@ -10,8 +10,7 @@ import pytest
 from support.sources import imported_sources
 
 from dkist_processing_core import TaskBase, Workflow
-from dkist_processing_core.build_utils import validate_workflows
-from dkist_processing_core.exceptions import WorkflowError, WorkflowValidationError
+from dkist_processing_core.exceptions import WorkflowError
 from dkist_processing_core.validation import distribution, rules
 from dkist_processing_core.validation.discovery import discover
 from dkist_processing_core.validation.task_classes import class_faults
@@ -340,6 +339,13 @@ def test_advice_on_a_pool_that_is_there_can_be_silenced(tmp_path, monkeypatch):
     assert advised() == 0
 
 
+def test_a_fault_of_a_class_is_one_of_its_workflow(tmp_path):
+    """It is found with those of the workflow."""
+    text = "    Calibrate.run = lambda self, frames: None\n    flow = new()\n    flow.add_node(Calibrate)\n"
+    [fault] = faults(tmp_path, text)
+    assert fault.startswith("its run is called without arguments")
+
+
 def test_a_task_in_the_running_program_is_not_exported(tmp_path):
     """No worker could import it; `validate_workflows` has refused it already."""
     task = type("Calibrate", (Sound,), {"__module__": "__main__"})
@@ -348,13 +354,3 @@ def test_a_task_in_the_running_program_is_not_exported(tmp_path):
     with pytest.raises(WorkflowError, match="the class of Calibrate is defined in the program that is running"):
         flow.export_dag(tmp_path / "dags")
     assert not (tmp_path / "dags").exists()
-
-
-def test_a_fault_stops_an_export(tmp_path):
-    """As every other one."""
-    text = "    Calibrate.run = lambda self, frames: None\n    flow = new()\n    flow.add_node(Calibrate)\n"
-    with (
-        imported_sources(tmp_path / "sources", {"flow.py": HEAD + text}, name=NAME) as package,
-        pytest.raises(WorkflowValidationError, match="its run is called without arguments"),
-    ):
-        validate_workflows(package)
