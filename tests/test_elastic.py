@@ -267,7 +267,7 @@ def test_a_trace_that_is_not_sampled_is_not_recorded():
 
 
 def test_the_internals_that_this_library_relies_on_are_those_of_the_agent():
-    """The names of which elastic/agent.py makes a new queue after a fork, where nothing else would miss them."""
+    """Those names that elastic/agent.py uses and no other test would miss, such as that of the queue."""
     run_python(
         """
         import threading
@@ -276,12 +276,16 @@ def test_the_internals_that_this_library_relies_on_are_those_of_the_agent():
 
         assert "CLIENT_SINGLETON" in vars(base)
         transport = f"{agent.__name__}.BoundedTransport"
-        client = agent.new_client({"SERVICE_NAME": "s", "TRANSPORT_CLASS": transport})
+        client = agent.new_client({"SERVICE_NAME": "s", "TRANSPORT_CLASS": transport, "TRANSACTION_MAX_SPANS": 1})
         assert type(client._transport) is agent.BoundedTransport
         queue, thread = client._transport._event_queue, client._transport._thread
         assert isinstance(thread, threading.Thread) and isinstance(client._transport._flushed, threading.Event)
         client._transport.handle_fork()
         assert client._transport._event_queue is not queue and type(client._transport._event_queue) is type(queue)
+
+        transaction = agent.begin_transaction(client, None, None)
+        assert agent.is_recorded(transaction.begin_span("first", "code"))
+        assert not agent.is_recorded(transaction.begin_span("second", "code"))
         """,
         ELASTIC_APM_DISABLE_SEND="true",
     ).check(stderr="")
