@@ -2,16 +2,14 @@
 
 import os
 import shutil
+from contextlib import contextmanager, nullcontext
 
 import pytest
-from support.command_line import run_command
+from support.command_line import ended, first_on_path, run_command
 from support.processes import wait_for
-from support.releases import with_links
 from support.script_package import NAME
-from support.script_runs import environments, new_spec, run, start
-from support.waiting import PATIENCE_SECONDS
+from support.script_runs import WORKER, environments, new_spec, run, start
 
-from dkist_processing_core.rendering.script import runnable_script
 from dkist_processing_core.worker import collector
 from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK, check_cache
 from dkist_processing_core.worker.errors import WorkerError
@@ -23,9 +21,8 @@ def test_a_cache_that_others_can_write_is_refused(releases, tmp_path):
     folder = tmp_path / "cache" / LAYOUT
     folder.mkdir(parents=True)
     folder.chmod(0o777)
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(folder.parent))
-    assert done.returncode == 78
-    assert f"the environment cache {folder} belongs to user {os.getuid()} and has mode 777" in done.stdout
+    message = f"the environment cache {folder} belongs to user {os.getuid()} and has mode 777"
+    run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(folder.parent)).check(message, status=78)
     assert list(folder.iterdir()) == []
 
 
@@ -91,12 +88,9 @@ def test_an_environment_that_others_could_write_is_refused(releases, environment
     else:
         planted.chmod(planted.stat().st_mode | (0o002 if kind == "world" else 0o020))
     (environment / "bin/python").unlink()
-    (environment / "bin/python").write_text(f"#!/bin/sh\ntouch {tmp_path}/owned\n")
-    (environment / "bin/python").chmod(0o755)
-    done = run("Good", releases)
-    assert done.returncode == 78, done.stdout
-    assert f"ERROR: the environment {planted} belongs to user" in done.stdout
-    assert f"Remove {environment}; it will be built again." in done.stdout
+    first_on_path(environment / "bin", "python", f"#!/bin/sh\ntouch {tmp_path}/owned\n")
+    remedy = f"Remove {environment}; it will be built again."
+    run("Good", releases).check(f"ERROR: the environment {planted} belongs to user", remedy, status=78)
     assert not (tmp_path / "owned").exists()
 
 
@@ -106,13 +100,10 @@ def test_what_is_built_is_private_whatever_the_umask(releases, tmp_path, mask):
     cache = tmp_path / "environments"
     previous = os.umask(mask)
     try:
-        first = run("Good", releases)
-        second = run("ShowsItsMask", releases)
+        run("Good", releases).check()
+        run("ShowsItsMask", releases).check("environment reused", f"umask {mask:o}\n")
     finally:
         os.umask(previous)
-    assert (first.returncode, second.returncode) == (0, 0), first.stdout + second.stdout
-    assert "environment reused" in second.stdout
-    assert f"umask {mask:o}\n" in second.stdout
     [environment] = environments(cache)
     for each in (cache / LAYOUT, environment, environment / ".ready", environment / OWNER_MARK, environment / "bin"):
         assert not each.stat().st_mode & 0o022, each
@@ -121,13 +112,10 @@ def test_what_is_built_is_private_whatever_the_umask(releases, tmp_path, mask):
 
 def run_without_privileges(spec, releases, cache):
     """Run a task as a user to whom permissions apply; as root, without the capabilities that override them."""
-    variables = {"DKIST_ENVIRONMENT_CACHE": str(cache), "DKIST_RECIPE_RUN_ID": "42"}
-    command = ["bash", "-c", runnable_script(spec, spec.nodes[0])]
-    if not os.geteuid():
-        command = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", *command]
-        if run_command(*command[:3], "true").returncode:
-            pytest.skip("root cannot give up its capabilities here")
-    return run_command(*command, merge=True, **with_links(releases), **variables)
+    words = [] if os.geteuid() else ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+    if run_command(*words, "true").returncode:
+        pytest.skip("root cannot give up its capabilities here")
+    return ended(start(spec, releases, *words, *WORKER, DKIST_ENVIRONMENT_CACHE=str(cache)))
 
 
 @pytest.fixture
@@ -149,7 +137,7 @@ def test_a_cache_that_can_only_be_read_is_used(releases, image, locks):
     before = sorted((image / LAYOUT).iterdir())
     run_without_privileges(new_spec(), releases, image).check("INFO team: good, recipe run 42", "environment reused")
     done = run_without_privileges(new_spec(extras=("frozen", "more")), releases, image)
-    assert (done.returncode, f"for {NAME}[frozen,more]==1.0 in it is missing" in done.stdout) == (78, True), done.stdout
+    done.check(f"for {NAME}[frozen,more]==1.0 in it is missing", status=78)
     [environment] = environments(image)
     [task] = environment.glob("lib/*/site-packages/dkist_script_test/tasks.py")
     task.unlink()
@@ -158,23 +146,31 @@ def test_a_cache_that_can_only_be_read_is_used(releases, image, locks):
     assert sorted((image / LAYOUT).iterdir()) == before
 
 
+@contextmanager
+def read_only(folder):
+    """Mount a folder again, as a file system that is read-only."""
+    for options in (["--bind", folder, folder], ["-o", "remount,ro,bind", folder]):
+        if run_command("mount", *options).returncode:
+            pytest.skip("a folder cannot be mounted here")
+    try:
+        yield
+    finally:
+        run_command("umount", folder).check()
+
+
 def test_a_running_task_keeps_the_lock_of_a_cache_that_it_can_only_read(releases, image, tmp_path):
     """So whoever may write to the cache does not remove the environment meanwhile."""
     facts = tmp_path / "facts"
-    if not os.geteuid():
-        mounted = [["mount", "--bind", image, image], ["mount", "-o", "remount,ro,bind", image]]
-        if any(run_command(*each).returncode for each in mounted):
-            pytest.skip("a folder cannot be mounted here")
-    process = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(image), FACTS=str(facts))
-    try:
-        wait_for(facts)
-        [listed] = collector.environments(image)
-        assert listed.is_in_use
-    finally:
-        process.terminate()
-        process.communicate(timeout=PATIENCE_SECONDS)
-        if not os.geteuid():
-            run_command("umount", image).check()
+    # Root could write to the folder itself.
+    with nullcontext() if os.geteuid() else read_only(image):
+        process = start(new_spec("Waits"), releases, DKIST_ENVIRONMENT_CACHE=str(image), FACTS=str(facts))
+        try:
+            wait_for(facts)
+            [listed] = collector.environments(image)
+        finally:
+            process.terminate()
+            ended(process)
+    assert listed.is_in_use
 
 
 @pytest.mark.parametrize("owner", [0, 1234])
@@ -184,15 +180,9 @@ def test_a_cache_on_a_file_system_that_is_read_only_is_used(releases, image, own
         pytest.skip("only root can mount a folder")
     for each in (image / LAYOUT, *(image / LAYOUT).iterdir()):
         os.chown(each, owner, owner)
-    for options in (["--bind", image, image], ["-o", "remount,ro,bind", image]):
-        done = run_command("mount", *options)
-        if done.returncode != 0:
-            pytest.skip(f"a folder cannot be mounted here: {done.stderr.strip()}")
-    try:
+    with read_only(image):
         run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(image)).check("INFO team: good, recipe run 42")
         done = run(new_spec(extras=("frozen", "more")), releases, DKIST_ENVIRONMENT_CACHE=str(image))
-        assert (done.returncode, "is read-only, and the environment" in done.stdout) == (78, True), done.stdout
+        done.check("is read-only, and the environment", status=78)
         [listed] = collector.environments(image)
         assert (listed.is_ready, listed.is_in_use) == (True, False)
-    finally:
-        run_command("umount", image).check()

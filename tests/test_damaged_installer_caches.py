@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+from support.command_line import first_on_path
 from support.script_runs import environments, run, worker_without_uv
 
 CACHES = {
@@ -22,7 +23,7 @@ def uv_cache(releases, tmp_path_factory):
     """A cache of uv that holds all that an environment needs."""
     folder = tmp_path_factory.mktemp("uv")
     settings = {"UV_CACHE_DIR": str(folder / "cache"), "DKIST_ENVIRONMENT_CACHE": str(folder / "environments")}
-    assert run("Good", releases, **settings).returncode == 0
+    run("Good", releases, **settings).check()
     return folder / "cache"
 
 
@@ -47,7 +48,7 @@ def test_an_environment_of_links_is_built_anew(releases, uv_cache, tmp_path, dam
     """If files that they lead to are lost, as by a power cut or ``uv cache clean``; that cache is not used again."""
     copy = shutil.copytree(uv_cache, tmp_path / "uv", symlinks=True)
     settings = {"UV_LINK_MODE": "symlink", "UV_CACHE_DIR": str(copy)}
-    assert run("Good", releases, **settings).returncode == 0
+    run("Good", releases, **settings).check()
     for file in copy.rglob("*.py"):
         damage(file)
     run("Good", releases, **settings).check("INFO team: good, recipe run 42", reason)
@@ -56,20 +57,17 @@ def test_an_environment_of_links_is_built_anew(releases, uv_cache, tmp_path, dam
 def test_a_damaged_cache_of_pip_defeats_no_build(releases, tmp_path):
     """Each file in it is shorter than it was."""
     settings = {**worker_without_uv(tmp_path / "tools"), "PIP_CACHE_DIR": str(tmp_path / "pip")}
-    assert run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "first"), **settings).returncode == 0
+    run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "first"), **settings).check()
     for file in (tmp_path / "pip").rglob("*"):
         if file.is_file():
             os.truncate(file, file.stat().st_size // 2)
-    done = run("Good", releases, DKIST_ENVIRONMENT_CACHE=str(tmp_path / "second"), **settings)
-    assert (done.returncode, "INFO team: good, recipe run 42" in done.stdout) == (0, True), done.stdout
+    second = {**settings, "DKIST_ENVIRONMENT_CACHE": str(tmp_path / "second")}
+    run("Good", releases, **second).check("INFO team: good, recipe run 42")
 
 
 def test_an_installer_that_fails_twice_is_an_error(releases, tmp_path):
     """The second time without its cache, and there is no third."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    (tools / "uv").write_text(f'#!/bin/sh\necho "$UV_NO_CACHE" >>{tmp_path}/calls\nexit 2\n')
-    (tools / "uv").chmod(0o755)
-    done = run("Good", releases, PATH=f"{tools}:{os.environ['PATH']}")
-    assert (done.returncode, (tmp_path / "calls").read_text()) == (69, "\n1\n")
+    program = f'#!/bin/sh\necho "$UV_NO_CACHE" >>{tmp_path}/calls\nexit 2\n'
+    done = run("Good", releases, PATH=first_on_path(tmp_path / "tools", "uv", program)).check(status=69)
+    assert (tmp_path / "calls").read_text() == "\n1\n"
     assert done.stdout.count("The build is tried again without the installer's cache") == 1

@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from support.command_line import run_command
+from support.command_line import first_on_path, run_command
 from support.dockerfile_replay import instructions
 from support.hadolint import lint
 from support.processes import wait_for, wait_until_dead
@@ -348,14 +348,11 @@ def test_the_commands_of_the_guide_install_the_units(tmp_path):
     section = README.partition("\nMachines with systemd\n")[2].partition("\nDocker\n")[0]
     blocks = re.findall(r"^\.\. code-block:: bash\n\n((?:   .*\n|\n)+)", section, re.MULTILINE)
     for name, action in STAND_INS.items():
-        file = tmp_path / "bin" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f'#!/bin/sh\necho "$(basename "$0") $*" >>"$LOG"\n{action}\n')
-        file.chmod(0o755)
+        path = first_on_path(tmp_path / "bin", name, f'#!/bin/sh\necho "$(basename "$0") $*" >>"$LOG"\n{action}\n')
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
     folder = shutil.copytree(DEPLOY, tmp_path / "copy")
     environment = {
-        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+        "PATH": path,
         "LOG": str(tmp_path / "log"),
         "BIN": str(Path(sys.executable).parent),
         "PIP": str(tmp_path / "bin/pip/python"),

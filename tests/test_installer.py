@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.command_line import run_command, with_mounts_of_its_own
+from support.command_line import ended, first_on_path, run_command, with_mounts_of_its_own
 from support.declared_workflows import diamond
 from support.http_server import Response, http_server
-from support.releases import with_links, write_package
+from support.releases import write_package
 from support.script_package import FILES, NAME
-from support.script_runs import environments, new_spec, run, worker_without_uv
+from support.script_runs import environments, new_spec, run, start, worker_without_uv
 from uv import find_uv_bin
 
 from dkist_processing_core.common.outcome import Outcome
@@ -34,8 +34,7 @@ def run_with_mounts(mounts, releases, *, spec=None, **environment):
     spec = spec or new_spec()
     script = runnable_script(spec, spec.nodes[0])
     command = [*with_mounts_of_its_own(), shutil.which("bash"), "-ec", f'{mounts}\nexec bash -c "$SCRIPT"']
-    variables = {"DKIST_RECIPE_RUN_ID": "42", **with_links(releases), **environment, "SCRIPT": script}
-    return run_command(*command, merge=True, **variables)
+    return ended(start(spec, releases, *command, SCRIPT=script, **environment))
 
 
 @pytest.mark.parametrize(
@@ -107,8 +106,8 @@ def test_a_cache_of_the_installer_that_others_can_write_is_not_used(releases, tm
 
 def test_a_worker_that_can_write_nothing_says_what_to_set(releases):
     """One message, with the folder, the reason and the variable."""
-    done = run_with_mounts("mount -o remount,bind,ro /", releases, HOME="/nonexistent", DKIST_ENVIRONMENT_CACHE="")
-    assert done.returncode == 78, done.stdout
+    variables = {"HOME": "/nonexistent", "DKIST_ENVIRONMENT_CACHE": ""}
+    done = run_with_mounts("mount -o remount,bind,ro /", releases, **variables).check(status=78)
     [line] = [line for line in done.stdout.splitlines() if "ERROR" in line]
     assert "the environment cache /nonexistent/.cache/dkist-processing-core/environments cannot be written" in line
     assert "Read-only file system. Mount it writable. Set DKIST_ENVIRONMENT_CACHE to a folder" in line
@@ -117,9 +116,8 @@ def test_a_worker_that_can_write_nothing_says_what_to_set(releases):
 def test_a_cache_that_nothing_can_be_run_from_is_refused(releases, tmp_path):
     """At the build, not at the first import of an extension module."""
     mounts = f"mkdir {tmp_path}/cache; mount -t tmpfs -o noexec,mode=700 none {tmp_path}/cache"
-    done = run_with_mounts(mounts, releases, DKIST_ENVIRONMENT_CACHE=f"{tmp_path}/cache")
-    assert done.returncode == 78, done.stdout
-    assert f"the environment cache {tmp_path}/cache/v1 is on a file system that is mounted noexec" in done.stdout
+    message = f"the environment cache {tmp_path}/cache/v1 is on a file system that is mounted noexec"
+    done = run_with_mounts(mounts, releases, DKIST_ENVIRONMENT_CACHE=f"{tmp_path}/cache").check(message, status=78)
     assert "building" not in done.stdout
 
 
@@ -127,8 +125,7 @@ def test_a_cache_that_nothing_can_be_run_from_is_refused(releases, tmp_path):
 def test_a_cache_without_inodes_says_so(releases, tmp_path, inodes, status):
     """Whether it is the folder of the environments that needs one, a lock, or a file of the environment."""
     mounts = f"mkdir {tmp_path}/cache; mount -t tmpfs -o nr_inodes={inodes},mode=700 none {tmp_path}/cache"
-    done = run_with_mounts(mounts, releases, DKIST_ENVIRONMENT_CACHE=f"{tmp_path}/cache")
-    assert done.returncode == status, done.stdout
+    done = run_with_mounts(mounts, releases, DKIST_ENVIRONMENT_CACHE=f"{tmp_path}/cache").check(status=status)
     [line] = [line for line in done.stdout.splitlines() if "ERROR" in line]
     assert "No space left on device" in line
     assert "inodes (df -i)" in line or "inodes (df -h, df -i)" in line
@@ -149,7 +146,7 @@ def test_a_checkout_that_cannot_be_written_is_named(releases, tmp_path):
     project = write_package(tmp_path / "checkout", FILES, name=NAME, backend="setuptools.build_meta")
     mounts = f"mount --bind {project} {project}; mount -o remount,bind,ro {project}"
     done = run_with_mounts(mounts, releases, spec=new_spec(version="dev"), DKIST_DEV_PROJECT=str(project))
-    assert done.returncode == 69, done.stdout
+    done.check(status=69)
     [line] = [line for line in done.stdout.splitlines() if "dkist: ERROR" in line]
     assert "The installer may not read, write or run a file that it needs" in line
     assert "Read-only file system" in line
@@ -169,10 +166,7 @@ def test_a_checkout_that_cannot_be_written_is_named(releases, tmp_path):
 )
 def test_an_installer_that_cannot_run_is_not_the_index(releases, tmp_path, program, message):
     """Each way to fail has a message of its own."""
-    (tmp_path / "tools").mkdir()
-    (tmp_path / "tools" / "uv").write_text(program)
-    (tmp_path / "tools" / "uv").chmod(0o755)
-    done = run("Good", releases, PATH=f"{tmp_path / 'tools'}:{os.environ['PATH']}").check(status=69)
+    done = run("Good", releases, PATH=first_on_path(tmp_path / "tools", "uv", program)).check(status=69)
     [line] = [line for line in done.stdout.splitlines() if "dkist: ERROR" in line]
     assert message in line
     assert "index" not in line
@@ -187,21 +181,13 @@ def test_an_installer_that_cannot_run_is_not_the_index(releases, tmp_path, progr
         (404, "Check that this release is on the package index"),
     ],
 )
-def test_an_index_that_refuses_access_is_not_one_without_the_release(tmp_path, releases, status, remedy):
+def test_an_index_that_refuses_access_is_not_one_without_the_release(releases, status, remedy):
     """Though uv calls both "not found", since the worker program lets it look at all indexes."""
+    settings = {"PIP_FIND_LINKS": "", "UV_FIND_LINKS": "", "PIP_RETRIES": "0"}
     with http_server(lambda _: Response(status, content_type="text/html")) as port:
-        done = run(
-            "Good",
-            releases,
-            PIP_INDEX_URL=f"http://reader:wrong-password@127.0.0.1:{port}/simple",
-            PIP_FIND_LINKS="",
-            UV_FIND_LINKS="",
-            PIP_RETRIES="0",
-            DKIST_ENVIRONMENT_CACHE=str(tmp_path / "environments"),
-        )
-    assert done.returncode == UNAVAILABLE, done.stdout
-    last = done.stdout.splitlines()[-1]
-    assert remedy in last, done.stdout
+        index = f"http://reader:wrong-password@127.0.0.1:{port}/simple"
+        done = run("Good", releases, PIP_INDEX_URL=index, **settings).check(status=UNAVAILABLE)
+    assert remedy in done.stdout.splitlines()[-1], done.stdout
     assert "wrong-password" not in done.stdout
 
 

@@ -13,11 +13,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.command_line import PROGRAM, ended, start_command
+from support.command_line import PROGRAM, ended, first_on_path, start_command
 from support.processes import with_variable
 from support.releases import VERSION, with_links
 from support.script_package import NAME
-from support.script_runs import environments, new_spec, run
+from support.script_runs import environments, run
 from support.sources import imported_sources
 from support.waiting import PATIENCE_SECONDS, wait_until
 from support.wheels import make_wheel
@@ -141,11 +141,8 @@ def build(cache, releases, *arguments):
 @pytest.mark.once
 def test_the_first_task_of_a_release_starts_warm(releases, tmp_path):
     """What cannot be built is one line with its log; what is there is left as it is."""
-    manifest = {"schema_version": 1, "queues": [], "pools": [], "files": []}
-    manifest["files"] = [
-        {"environments": [{"requirement": f"{NAME}[frozen]==1.0", "constraints": "", "requires_python": ""}]}
-    ]
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    needed = {"requirement": f"{NAME}[frozen]==1.0", "constraints": "", "requires_python": ""}
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": [{"environments": [needed]}]}))
     arguments = (f"{NAME}[frozen]==9.9", "--manifest", tmp_path / "manifest.json")
     status, output = build(tmp_path / "environments", releases, *arguments)
     assert status == 1, output
@@ -155,8 +152,7 @@ def test_the_first_task_of_a_release_starts_warm(releases, tmp_path):
     Path(failed[1]).unlink()
     [identity] = re.findall(rf"^built: {re.escape(NAME)}\[frozen\]==1\.0, .*, identity (\w+)$", output, re.MULTILINE)
     assert output.endswith("2 environments, 1 failed\n")
-    done = run(new_spec(), releases)
-    assert re.search(rf"environment reused: .*, identity {identity}", done.stdout)
+    assert re.search(rf"environment reused: .*, identity {identity}", run("Good", releases).stdout)
     status, output = build(tmp_path / "environments", releases, f"{NAME}[frozen]==1.0")
     assert (status, output.partition(":")[0]) == (0, "there already")
 
@@ -201,11 +197,8 @@ def test_an_interrupted_build_leaves_nothing_half(ten, tmp_path):
 
 def test_a_build_ends_with_the_command_that_has_started_it(tmp_path):
     """Also if that is killed, so that no installer goes on by itself; this one would for ten minutes."""
-    uv = tmp_path / "bin" / "uv"
-    uv.parent.mkdir()
-    uv.write_text("#!/bin/sh\nexec sleep 600\n")
-    uv.chmod(0o755)
-    process = start_build(tmp_path / "cache", tmp_path, RELEASES[0], PATH=f"{uv.parent}:{os.environ['PATH']}")
+    path = first_on_path(tmp_path / "bin", "uv", "#!/bin/sh\nexec sleep 600\n")
+    process = start_build(tmp_path / "cache", tmp_path, RELEASES[0], PATH=path)
     wait_until(lambda: environments(tmp_path / "cache"), "nothing is being built")
     process.kill()
     process.communicate()

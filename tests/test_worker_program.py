@@ -16,10 +16,9 @@ import time
 from pathlib import Path
 
 import pytest
-from support.command_line import ended, run_command, run_python
+from support.command_line import ended, first_on_path, read_until, run_command, run_python
 from support.processes import is_alive, session_members, wait_for, wait_until_dead
-from support.releases import with_links
-from support.script_runs import PATIENT_GRACE, environments, new_spec, run, start
+from support.script_runs import PATIENT_GRACE, WORKER, environments, new_spec, run, start
 from support.tasks import First
 from support.waiting import PATIENCE_SECONDS
 
@@ -78,8 +77,7 @@ def test_a_missing_variable_is_named(name):
     spec = new_spec()
     variables = {**node_variables(spec, spec.nodes[0]), "DKIST_RECIPE_RUN_ID": "1"}
     del variables[name]
-    command = [sys.executable, "-P", "-m", "dkist_processing_core.worker"]
-    run_command(*command, **variables).check(f"ERROR: {name} is not set", status=78)
+    run_command(*WORKER, **variables).check(f"ERROR: {name} is not set", status=78)
 
 
 def test_the_program_needs_the_standard_library_alone():
@@ -125,46 +123,38 @@ WINDOWS = {
     "before-the-locks": "environment_locks.EnvironmentLocks.__init__",
     "before-the-request": "request.Request.from_environment",
 }
+# The worker program, after a change of it.
 CHANGED = """
 import subprocess, sys, time
 from dkist_processing_core.worker import __main__ as program, environment_locks, request, supervise
 exec(sys.argv[1])
 sys.exit(program.main())
 """
-# The worker program with a pause before one of its steps, to widen a window in which something else may happen.
-PAUSING = """
-import subprocess, sys, time
-from dkist_processing_core.worker import __main__ as program, environment_locks, request, supervise
-path, seconds = sys.argv[1:]
-*owner, name = path.split(".")
-holder = eval(".".join(owner))
-real = getattr(holder, name)
+PAUSE = """
+real = {step}
 def paused(*arguments, **named):
     print("now", flush=True)
-    time.sleep(float(seconds))
+    time.sleep({seconds})
     return real(*arguments, **named)
-setattr(holder, name, paused)
-sys.exit(program.main())
+{step} = paused
 """
 
 
-def start_pausing(window, seconds, releases, cache, task, **environment):
-    """Start the worker program with a pause before one of its steps."""
-    return start_changed([WINDOWS[window], seconds], releases, cache, task, program=PAUSING, **environment)
+def pause(window, seconds):
+    """Return a change by which the program pauses before a step, to widen a window in which something may happen."""
+    return PAUSE.format(step=WINDOWS[window], seconds=seconds)
 
 
-def start_changed(arguments, releases, cache, task, *, program=CHANGED, **environment):
-    """Start a program that changes something of the worker program and then runs it."""
-    command = [sys.executable, "-P", "-c", program, *arguments]
-    return start(new_spec(task), releases, *command, DKIST_ENVIRONMENT_CACHE=str(cache), **environment)
+def start_changed(change, releases, task, **environment):
+    """Start the worker program after a change of it."""
+    return start(new_spec(task), releases, sys.executable, "-P", "-c", CHANGED, change, **environment)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_a_signal_is_not_lost_while_the_task_is_being_started(releases, warm_cache, facts, window):
+def test_a_signal_is_not_lost_while_the_task_is_being_started(releases, warm, facts, window):
     """In whatever step it arrives, the task is ended or never started, and none is left running."""
-    process = start_pausing(window, "1", releases, warm_cache, "Waits", FACTS=str(facts))
-    while process.stdout.readline() != "now\n":
-        pass
+    process = start_changed(pause(window, 1), releases, "Waits", **warm)
+    read_until(process, "now\n")
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGTERM)
     ended(process).check("SIGTERM was received", status=143)
@@ -186,15 +176,13 @@ def test_a_signal_is_not_lost_at_any_moment(releases, warm_cache, tmp_path):
         assert session_members(process.pid) == []
 
 
-@pytest.mark.parametrize("delay", ["0", "0.3"], ids=["at-once", "reaped-before-the-wait"])
-def test_the_exit_status_of_a_task_that_dies_at_once_is_not_lost(releases, cache, delay):
+@pytest.mark.parametrize("delay", [0, 0.3], ids=["at-once", "reaped-before-the-wait"])
+def test_the_exit_status_of_a_task_that_dies_at_once_is_not_lost(releases, environment, delay):
     """Also if it has ended before the program begins to wait for it."""
-    [environment] = environments(cache)
     (environment / "bin" / "python").unlink()
     (environment / "bin" / "python").symlink_to("/bin/false")
     for _ in range(10):
-        process = start_pausing("after-it", delay, releases, cache, "Good")
-        ended(process).check(status=1)
+        ended(start_changed(pause("after-it", delay), releases, "Good")).check(status=1)
 
 
 @pytest.mark.parametrize("task", ["Waits", "WaitsUnaware", "WaitsStopped"])
@@ -203,12 +191,9 @@ def test_sigterm_ends_the_task_in_order(releases, warm, facts, task):
     process = start(new_spec(task), releases, **warm)
     pids = wait_for(facts)
     os.killpg(process.pid, signal.SIGTERM)
-    stdout = (
-        ended(process)
-        .check(f"SIGTERM was received; the task has {PATIENT_GRACE} s to end", "torn down", status=143)
-        .stdout
-    )
-    assert "Done" not in stdout
+    received = f"SIGTERM was received; the task has {PATIENT_GRACE} s to end"
+    done = ended(process).check(received, "torn down", status=143)
+    assert "Done" not in done.stdout
     wait_until_dead(pids)
 
 
@@ -233,52 +218,37 @@ def test_a_task_does_not_outlive_a_worker_program_that_is_killed(releases, warm,
 
 def test_a_workflow_may_have_a_name_that_begins_like_an_option(releases, warm):
     """A hyphen is a legal character of a dag id, wherever it is."""
-    assert run(dataclasses.replace(new_spec(), name="-x_y"), releases, **warm).returncode == 0
+    run(dataclasses.replace(new_spec(), name="-x_y"), releases, **warm).check()
 
 
-def start_below(spec, **variables):
+def start_below(spec, releases, **variables):
     """Start the script of a node as Airflow does, from a process that can be killed; return that process."""
     program = "import subprocess, sys; subprocess.run(['bash', '-c', sys.argv[1]], start_new_session=True)"
-    return subprocess.Popen(
-        [sys.executable, "-c", program, runnable_script(spec, spec.nodes[0])],
-        env={**os.environ, "DKIST_RECIPE_RUN_ID": "1", "AIRFLOW_CTX_DAG_ID": "d", **variables},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [sys.executable, "-c", program, runnable_script(spec, spec.nodes[0])]
+    return start(spec, releases, *command, AIRFLOW_CTX_DAG_ID="d", **variables)
 
 
 @pytest.mark.parametrize("task", ["Waits", "Stubborn"])
 def test_a_task_does_not_outlive_airflow(releases, warm, facts, task):
     """When the process that started the worker program is killed, the task is ended."""
-    parent = start_below(new_spec(task), **with_links(releases), **warm, DKIST_GRACE_SECONDS="2")
+    parent = start_below(new_spec(task), releases, **warm, DKIST_GRACE_SECONDS="2")
     pids = wait_for(facts)
     parent.kill()
-    parent.wait()
+    ended(parent)
     wait_until_dead(pids)
 
 
-@pytest.mark.parametrize("window", ["before-the-request", "before-the-locks", "before-the-start", "after-it"])
-def test_a_task_is_not_started_for_an_airflow_that_is_gone(releases, warm_cache, tmp_path, window):
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_task_is_not_started_for_an_airflow_that_is_gone(releases, warm, window):
     """Whatever the worker program did when the process died that had started it, nothing is left."""
-    spec = new_spec("Waits")
     program = "import subprocess, sys; subprocess.run([sys.executable, '-P', '-c', *sys.argv[1:]])"
-    variables = {"DKIST_ENVIRONMENT_CACHE": str(warm_cache), "DKIST_RECIPE_RUN_ID": "1", "AIRFLOW_CTX_DAG_ID": "d"}
-    variables["FACTS"] = str(tmp_path / "facts")
-    with (tmp_path / "log").open("w") as log:
-        parent = subprocess.Popen(
-            [sys.executable, "-c", program, PAUSING, WINDOWS[window], "1"],
-            env={**os.environ, **with_links(releases), **node_variables(spec, spec.nodes[0]), **variables},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    while "now\n" not in (tmp_path / "log").read_text():
-        time.sleep(0.05)
+    command = [sys.executable, "-c", program, CHANGED, pause(window, 1)]
+    parent = start(new_spec("Waits"), releases, *command, AIRFLOW_CTX_DAG_ID="d", **warm)
+    read_until(parent, "now\n")
     parent.kill()
-    parent.wait()
+    ended(parent).check("the process that started this one has ended", status=-signal.SIGKILL)
     wait_until_dead(session_members(parent.pid))
     assert session_members(parent.pid) == []
-    assert "the process that started this one has ended" in (tmp_path / "log").read_text()
 
 
 def test_what_a_task_leaves_running_is_ended(releases, warm, facts):
@@ -294,21 +264,19 @@ def test_what_a_task_has_daemonised_is_ended_with_it(releases, warm, facts, stay
     wait_for(facts)
     if stays:
         os.kill(process.pid, signal.SIGTERM)
-    ended(process).check(
-        "processes that the task had left behind were killed", status=143 if stays else 0
-    )  # until nobody has the log open any more
+    # Until nobody has the log open any more.
+    ended(process).check("processes that the task had left behind were killed", status=143 if stays else 0)
     daemons = [int(word) for word in facts.with_suffix(".daemons").read_text().split()]
     assert len(daemons) >= 6
     assert not any(map(is_alive, daemons))
 
 
-def test_what_ends_by_itself_is_not_killed(releases, warm_cache, facts):
+def test_what_ends_by_itself_is_not_killed(releases, warm, facts):
     """A child may finish what it does for a moment after the task has ended; the moment is longer here."""
     change = "supervise.REMAINDER_SECONDS = 120.0"
-    process = start_changed([change], releases, warm_cache, "LeavesABriefChild", FACTS=str(facts))
-    stdout, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert (process.returncode, facts.read_text()) == (0, "finished\n"), stdout
-    assert "left behind" not in stdout
+    done = ended(start_changed(change, releases, "LeavesABriefChild", **warm)).check()
+    assert facts.read_text() == "finished\n"
+    assert "left behind" not in done.stdout
 
 
 def test_no_zombie_is_left_while_the_task_runs(releases, warm, facts):
@@ -320,23 +288,19 @@ def test_no_zombie_is_left_while_the_task_runs(releases, warm, facts):
 
 def test_a_build_ends_with_airflow(tmp_path, facts):
     """When the process that started the worker program is killed, neither it nor the installer is left."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    (tools / "uv").write_text(f"#!/bin/sh\necho $$ $PPID >{facts}\nexec sleep 600\n")
-    (tools / "uv").chmod(0o755)
-    parent = start_below(new_spec(), PATH=f"{tools}:{os.environ['PATH']}")
+    path = first_on_path(tmp_path / "tools", "uv", f"#!/bin/sh\necho $$ $PPID >{facts}\nexec sleep 600\n")
+    parent = start_below(new_spec(), tmp_path, PATH=path)
     pids = wait_for(facts)
     parent.kill()
-    parent.wait()
+    ended(parent)
     wait_until_dead(pids)
     assert environments(tmp_path / "environments") == []
 
 
 def test_success_without_an_outcome_is_a_failure(releases, warm):
     """A task that ends its process in the middle has not succeeded, whatever the exit status."""
-    done = run("ExitsSilently", releases, **warm)
-    assert done.returncode == 70
-    assert "ERROR: the task ended with exit status 0 before it was complete" in done.stdout
+    message = "ERROR: the task ended with exit status 0 before it was complete"
+    run("ExitsSilently", releases, **warm).check(message, status=70)
 
 
 @pytest.mark.parametrize(

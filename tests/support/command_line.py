@@ -151,6 +151,25 @@ def ended(process):
     return Ended(process.returncode, stdout, stdout if stderr is None else stderr)
 
 
+def read_until(process, text):
+    """Read what a process writes as far as a text, and return it."""
+    read = ""
+    while text not in read:
+        line = process.stdout.readline()
+        assert line, read
+        read += line
+    return read
+
+
+def first_on_path(folder, name, text):
+    """Write a program into a folder, and return a PATH on which it comes before all others of its name."""
+    program = folder / name
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(text)
+    program.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
 def run_program(*arguments, program=(PROGRAM,), **options):
     """Run the program of this library as `run_command` does."""
     return run_command(*program, *arguments, **options)

@@ -16,6 +16,8 @@ from support.script_package import NAME
 
 # How long a task may take to end in order, on a machine that may be busy; a test of what is killed then sets its own.
 PATIENT_GRACE = "100"
+# What the script of a node starts.
+WORKER = (sys.executable, "-P", "-m", "dkist_processing_core.worker")
 
 
 def new_spec(task="Good", *, name=NAME, version="1.0", extras=("frozen",)):
