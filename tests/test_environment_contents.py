@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from support.described_environments import build, new_cache, replace, rewrite, undescribe
+from support.described_environments import build, new_cache, replace, rewrite, site_packages, undescribe
 from support.releases import run_uv
 from support.wheels import make_wheel
 
@@ -62,11 +62,6 @@ def environment(cache):
     return found
 
 
-def modules(environment):
-    [found] = environment.glob("lib/*/site-packages")
-    return found
-
-
 def test_show_names_all_that_an_environment_contains(command, environment, wheels):
     """For people, and as JSON, which is the file; its own label says so much of the name as is needed."""
     output = command("show", "cam-a").check().stdout
@@ -116,15 +111,16 @@ def test_an_environment_of_an_earlier_version_says_so(command, environment):
     """It cannot be shown or compared; it is verified as far as its own lists go."""
     undescribe(environment)
     for arguments in (("show", "cam-a"), ("compare", "cam-a", "cam-b")):
-        status, _, error = command(*arguments)
-        assert status == 1
-        assert "has no environment.json, since an earlier version of this library built it" in error
-        assert "-> Remove it, and the next task builds it again, with that file." in error
+        command(*arguments).check(
+            "has no environment.json, since an earlier version of this library built it",
+            "-> Remove it, and the next task builds it again, with that file.",
+            status=1,
+        )
     error = command("verify", "cam-a").check(stdout=f"as installed: cam-a-1.0-{'a' * 12}\n").stderr
     assert "compared with their own RECORD files only" in error
-    (modules(environment) / "camera/flat.txt").unlink()
-    (modules(environment) / "added.py").touch()
-    status, output, _ = command("verify", "cam-a")
+    (site_packages(environment) / "camera/flat.txt").unlink()
+    (site_packages(environment) / "added.py").touch()
+    output = command("verify", "cam-a").check(status=1).stdout
     assert [line.split()[0] for line in output.splitlines()] == ["NOT", "added", "missing"]
 
 
@@ -139,9 +135,9 @@ BROKEN = {
 @pytest.mark.parametrize(("text", "message"), BROKEN.values(), ids=BROKEN)
 def test_a_file_that_is_no_description_is_refused(command, cache, tmp_path, text, message):
     """The error names the file, what is wrong, and what to do."""
-    (tmp_path / "other.json").write_text(text)
-    status, _, error = command("compare", "cam-a", tmp_path / "other.json")
-    assert (status, str(tmp_path / "other.json") in error, message in error, "\n    -> " in error) == (1, *[True] * 3)
+    file = tmp_path / "other.json"
+    file.write_text(text)
+    command("compare", "cam-a", file).check(str(file), message, "\n    -> ", status=1)
 
 
 def test_verify_finds_nothing_in_what_was_built(command, cache):
@@ -164,19 +160,19 @@ def reinstall(environment, wheels):
 
 CHANGES = {
     "a-byte": (
-        lambda path, _: replace(modules(path) / "camera/__init__.py", "GAIN = 9\n"),
+        lambda path, _: replace(site_packages(path) / "camera/__init__.py", "GAIN = 9\n"),
         ["changed camera 1.0", "changed {modules}/camera/__init__.py"],
     ),
     "a-file-less": (
-        lambda path, _: (modules(path) / "camera/flat.txt").unlink(),
+        lambda path, _: (site_packages(path) / "camera/flat.txt").unlink(),
         ["changed camera 1.0", "missing {modules}/camera/flat.txt"],
     ),
     "a-module-more": (
-        lambda path, _: (modules(path) / "sitecustomize.py").touch(),
+        lambda path, _: (site_packages(path) / "sitecustomize.py").touch(),
         ["added {modules}/sitecustomize.py"],
     ),
-    "a-compiled-module": (lambda path, _: (modules(path) / "json.pyc").touch(), ["added {modules}/json.pyc"]),
-    "a-linked-package": (lambda path, _: (modules(path) / "link").symlink_to("/usr"), ["added {modules}/link"]),
+    "a-compiled-module": (lambda path, _: (site_packages(path) / "json.pyc").touch(), ["added {modules}/json.pyc"]),
+    "a-linked-package": (lambda path, _: (site_packages(path) / "link").symlink_to("/usr"), ["added {modules}/link"]),
     "an-upgrade": (upgrade, ["changed spectrum 2.0 -> 3.0"]),
     "another-wheel-of-the-release": (reinstall, ["changed camera 1.0"]),
     "a-script": (lambda path, _: (path / "bin/expose").write_text("#!/bin/sh\n"), ["changed bin/expose"]),
@@ -201,7 +197,7 @@ def test_verify_names_what_is_no_longer_as_it_was_installed(command, environment
     """Whatever it is, also if no size and no time tell it; the exit status is 1, and the other one is as it was."""
     change(environment, wheels)
     output = command("verify", "cam-a", "cam-b").check(status=1).stdout
-    shown = modules(environment).relative_to(environment)
+    shown = site_packages(environment).relative_to(environment)
     first, *named, last = output.splitlines()
     assert first == f"NOT as installed: cam-a-1.0-{'a' * 12}"
     assert [" ".join(line.split()) for line in named] == [each.format(modules=shown) for each in findings]
@@ -217,7 +213,7 @@ def test_verify_wants_names_or_all(command, cache):
 def test_many_findings_are_cut(command, environment):
     """A folder that was copied into an environment does not fill the terminal."""
     for number in range(60):
-        (modules(environment) / f"m{number:02}.py").touch()
+        (site_packages(environment) / f"m{number:02}.py").touch()
     lines = command("verify", "cam-a")[1].splitlines()
     assert (len(lines), lines[-1]) == (52, "  and 10 more")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.command_line import run_command
+from support.described_environments import install, site_packages
 from support.releases import run_uv
 from support.wheels import make_wheel
 
@@ -27,14 +28,6 @@ CAMERA = {
 SPECTRUM = {"observatory/spectrum/part.py": "", "spectrum.py": ""}
 
 pytestmark = pytest.mark.once
-
-
-def install(folder, *wheels, link_mode="copy", editable=None):
-    """Make an environment of some wheels, with uv."""
-    what = ["--editable", editable] if editable else wheels
-    run_uv("venv", "--quiet", "--no-project", "--python", sys.executable, folder)
-    run_uv("pip", "install", "--no-index", "--link-mode", link_mode, "--python", folder / "bin/python", *what)
-    return folder
 
 
 def install_with_pip(folder, *wheels):
@@ -56,11 +49,6 @@ def wheels(tmp_path):
     """The wheels of two distributions that share a namespace."""
     folder = tmp_path / "wheels"
     return [make_wheel(folder, "camera", "1.0", files=CAMERA), make_wheel(folder, "spectrum", "2.0", files=SPECTRUM)]
-
-
-def site_packages(environment):
-    [found] = environment.glob("lib/*/site-packages")
-    return found
 
 
 def test_the_identity_is_that_of_the_files(wheels, tmp_path):

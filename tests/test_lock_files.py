@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.command_line import run_program
+from support.command_line import first_on_path, run_program
 from support.releases import VERSION, with_links, write_package
 from support.script_runs import environments, new_spec, run, worker_without_uv
 from support.wheels import make_wheel
@@ -122,6 +122,12 @@ def index(core_wheel, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(params=["uv", "pip"])
+def installer(request, tmp_path):
+    """The variables of a worker that has this installer alone."""
+    return {} if request.param == "uv" else worker_without_uv(tmp_path / "bin", "env")
+
+
 def built(index, folder, constraints="", *, version="1.0", extras=("frozen",), **environment):
     """Run a task that is not there in the environment of the release, with some constraints."""
     spec = new_spec(name=NAME, version=version, extras=extras)
@@ -131,66 +137,69 @@ def built(index, folder, constraints="", *, version="1.0", extras=("frozen",), *
 
 @pytest.fixture(scope="module")
 def locked(index, tmp_path_factory):
-    """The environment of the release, and its lock file."""
+    """What the environment of the release says, its lock file, and the constraints that a workflow reads there."""
     folder = tmp_path_factory.mktemp("locked")
     built(index, folder / "cache")
-    [environment] = environments(folder / "cache")
-    status, output = write_lock(index, folder / "cache", folder / "pylock.toml")
-    assert status == 0, output
-    return read_description(environment), folder / "pylock.toml"
+    file = folder / "pylock.toml"
+    write_lock(index, folder / "cache", file).check()
+    return described_in(folder / "cache"), file, read_constraints(file, workflow="w")
+
+
+def described_in(cache):
+    """Return what the one environment in a cache says."""
+    [environment] = environments(cache)
+    return read_description(environment)
 
 
 def write_lock(index, cache, file, **environment):
     arguments = ("environments", "lock", NAME, "--cache", cache, "--output", file)
-    status, output, error = run_program(*arguments, **with_links(index), **environment)
-    return status, output + error
+    return run_program(*arguments, **with_links(index), **environment)
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_lock_rebuilds_the_environment(index, locked, installer, tmp_path):
     """In an empty cache, by either installer, with the same identity."""
-    described, file = locked
+    described, file, text = locked
     content = tomllib.loads(file.read_text())
     assert {each["name"] for each in content["packages"]} == {each["name"] for each in described["distributions"]}
     assert content["requires-python"] == f"=={sys.version_info.major}.{sys.version_info.minor}.*"
     [wheel] = next(each["wheels"] for each in content["packages"] if each["name"] == "spectrograph")
     assert "py3-none-any" in str(wheel)  # and not that of another Python
-    programs = {} if installer == "uv" else worker_without_uv(tmp_path / "bin", "env")
-    done = built(index, tmp_path / "cache", read_constraints(file, workflow="w"), **programs)
+    done = built(index, tmp_path / "cache", text, **installer)
     assert "was built, but" not in done.stdout
-    [environment] = environments(tmp_path / "cache")
-    again = read_description(environment)
-    assert (again["identity"], again["installer"]["name"]) == (described["identity"], installer)
+    again = described_in(tmp_path / "cache")
+    assert (again["identity"], again["installer"]["name"]) == (described["identity"], "pip" if installer else "uv")
 
 
 @pytest.mark.once
 def test_an_environment_of_pip_knows_its_wheels(index, locked, tmp_path):
     """Their hashes are those that uv learns from the index; nobody is asked."""
     built(index, tmp_path / "cache", **worker_without_uv(tmp_path / "bin", "env"))
-    status, output = write_lock(index, tmp_path / "cache", tmp_path / "pylock.toml")
-    assert status == 0, output
+    write_lock(index, tmp_path / "cache", tmp_path / "pylock.toml").check()
     assert locked_hashes(tmp_path / "pylock.toml") == locked_hashes(locked[1])
 
 
+def without_spectrograph(text):
+    """Return constraints that lack a requirement of the release."""
+    return "\n".join(each for each in text.splitlines() if not each.startswith("spectrograph"))
+
+
 def locked_hashes(file):
+    """Return the hashes of the wheels of each distribution in a lock file."""
     packages = tomllib.loads(file.read_text())["packages"]
     return {each["name"]: [wheel["hashes"]["sha256"] for wheel in each["wheels"]] for each in packages}
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_wheel_that_was_exchanged_is_refused(index, locked, installer, tmp_path):
     """With status 69 and its name, be it what the release needs, or the release, however its version is spelled."""
-    _, file = locked
+    *_, text = locked
     for name, version in (("spectrograph", "1.0"), (NAME, "1.0.0")):
         exchanged = shutil.copytree(index, tmp_path / name)
         [wheel] = exchanged.glob(f"{name}-*.whl")
         with wheel.open("ab") as archive:
             archive.write(b"\0")
-        programs = {} if installer == "uv" else worker_without_uv(tmp_path / f"bin-{name}", "env")
-        text = read_constraints(file, workflow="w")
-        done = built(exchanged, tmp_path / "cache", text, version=version, **programs).check(status=69)
+        done = built(exchanged, tmp_path / "cache", text, version=version, **installer).check(status=69)
         [error] = [line for line in done.stdout.splitlines() if " ERROR: " in line]
         assert "differs from the one in the lock file" in error
         assert f"{name}==" in error
@@ -198,15 +207,12 @@ def test_a_wheel_that_was_exchanged_is_refused(index, locked, installer, tmp_pat
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_lock_that_lacks_something_is_refused(index, locked, installer, tmp_path):
     """Be it a dependency, or one of an extra that only this task has; nothing is installed that it does not state."""
-    _, file = locked
-    programs = {} if installer == "uv" else worker_without_uv(tmp_path / "bin", "env")
-    whole = read_constraints(file, workflow="w")
-    part = "\n".join(each for each in whole.splitlines() if not each.startswith("spectrograph"))
+    *_, whole = locked
+    part = without_spectrograph(whole)
     for text, extras, missing in ((part, ("frozen",), "spectrograph"), (whole, ("frozen", "asdf"), "lines")):
-        done = built(index, tmp_path / "cache", text, extras=extras, **programs).check(status=69)
+        done = built(index, tmp_path / "cache", text, extras=extras, **installer).check(status=69)
         [error] = [line for line in done.stdout.splitlines() if " ERROR: " in line]
         assert "the lock file of the workflow lacks a requirement" in error
         assert missing in error
@@ -214,36 +220,27 @@ def test_a_lock_that_lacks_something_is_refused(index, locked, installer, tmp_pa
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_settings_of_the_worker_do_not_decide_beside_a_lock(index, locked, installer, tmp_path):
     """What it lacks is noticed, and what it has is installed, also where dependencies are not to be."""
-    described, file = locked
-    settings = {} if installer == "uv" else worker_without_uv(tmp_path / "bin", "env")
-    settings["PIP_NO_DEPS"] = "1"
-    whole = read_constraints(file, workflow="w")
-    part = "\n".join(each for each in whole.splitlines() if not each.startswith("spectrograph"))
-    assert (
-        "the lock file of the workflow lacks a requirement" in built(index, tmp_path / "cache", part, **settings).stdout
-    )
+    described, file, whole = locked
+    settings = {**installer, "PIP_NO_DEPS": "1"}
+    done = built(index, tmp_path / "cache", without_spectrograph(whole), **settings)
+    assert "the lock file of the workflow lacks a requirement" in done.stdout
     built(index, tmp_path / "cache", whole, **settings)
-    [environment] = environments(tmp_path / "cache")
-    assert read_description(environment)["identity"] == described["identity"]
-    assert write_lock(index, tmp_path / "cache", tmp_path / "pylock.toml", PIP_NO_DEPS="1")[0] == 0
+    assert described_in(tmp_path / "cache")["identity"] == described["identity"]
+    write_lock(index, tmp_path / "cache", tmp_path / "pylock.toml", PIP_NO_DEPS="1").check()
     assert locked_hashes(tmp_path / "pylock.toml") == locked_hashes(file)
 
 
 @pytest.mark.once
 def test_a_checkout_is_installed_beside_the_lock_of_its_release(index, locked, tmp_path):
     """Which has the release as well, though the index may have it no more."""
-    _, file = locked
+    *_, text = locked
     project = write_package(tmp_path / "project", {"tasks.py": ""}, name=NAME)
     others = shutil.copytree(index, tmp_path / "others", ignore=shutil.ignore_patterns(f"{NAME}-*"))
-    done = built(
-        others, tmp_path / "cache", read_constraints(file, workflow="w"), version="dev", DKIST_DEV_PROJECT=str(project)
-    )
-    assert done.returncode == 1, done.stdout  # it has no such task
-    [environment] = environments(tmp_path / "cache")
-    distributions = {each["name"]: each for each in read_description(environment)["distributions"]}
+    done = built(others, tmp_path / "cache", text, version="dev", DKIST_DEV_PROJECT=str(project))
+    done.check(status=1)  # it has no such task
+    distributions = {each["name"]: each for each in described_in(tmp_path / "cache")["distributions"]}
     assert distributions[NAME]["origin"]["checkout"]["path"] == str(project)
     assert distributions["spectrograph"]["version"] == "2.0"
 
@@ -251,28 +248,26 @@ def test_a_checkout_is_installed_beside_the_lock_of_its_release(index, locked, t
 @pytest.mark.once
 def test_a_lock_of_the_release_before_fits(index, locked, tmp_path):
     """The release itself is that of the workflow; a constraint of the worker does not count beside a lock."""
-    described, file = locked
-    before = read_constraints(file, workflow="w").replace(f"{NAME}==1.0", f"{NAME}==0.9")
-    text = for_release(before, NAME, "1.0")
+    described, _, text = locked
+    before = text.replace(f"{NAME}==1.0", f"{NAME}==0.9")
     (tmp_path / "worker.txt").write_text("spectrograph<2\n")
-    built(index, tmp_path / "cache", text, UV_CONSTRAINT=str(tmp_path / "worker.txt"))
-    [environment] = environments(tmp_path / "cache")
-    assert read_description(environment)["identity"] == described["identity"]
+    worker = {"UV_CONSTRAINT": str(tmp_path / "worker.txt")}
+    built(index, tmp_path / "cache", for_release(before, NAME, "1.0"), **worker)
+    assert described_in(tmp_path / "cache")["identity"] == described["identity"]
 
 
 @pytest.mark.once
-def test_what_is_not_on_the_index_any_more_is_not_locked(index, locked, tmp_path):
+def test_what_is_not_on_the_index_any_more_is_not_locked(index, tmp_path):
     """Nothing is written if the lock would build something else."""
     cache = tmp_path / "cache"
     built(index, cache)
     exchanged = shutil.copytree(index, tmp_path / "exchanged")
     make_wheel(exchanged, "spectrograph", "2.0", files={"spectrograph.py": "VERSION = 'another'\n"})
-    status, output = write_lock(exchanged, cache, tmp_path / "pylock.toml")
-    assert status == 1
-    assert "the package index no longer has what is in the environment: spectrograph differ" in output
+    message = "the package index no longer has what is in the environment: spectrograph differ"
+    write_lock(exchanged, cache, tmp_path / "pylock.toml").check(message, status=1)
     (exchanged / "spectrograph-2.0-py3-none-any.whl").unlink()
-    status, output = write_lock(exchanged, cache, tmp_path / "pylock.toml")
-    assert (status, "does not have what is in the environment" in output) == (1, True)
+    message = "does not have what is in the environment"
+    write_lock(exchanged, cache, tmp_path / "pylock.toml").check(message, status=1)
     assert not (tmp_path / "pylock.toml").exists()
 
 
@@ -309,10 +304,8 @@ def test_the_package_index_is_asked_with_uv_within_a_time(tmp_path, monkeypatch)
     monkeypatch.setattr(locking, "find_uv", lambda _: None)
     with pytest.raises(EnvironmentLockError, match=r"uv, which asks .* is not on PATH(?s:.*)pip install uv"):
         locking.lock_file(tmp_path, of_distribution())
-    uv = tmp_path / "uv"
-    uv.write_text("#!/bin/sh\nexec sleep 600\n")
-    uv.chmod(0o755)
-    monkeypatch.setattr(locking, "find_uv", lambda _: uv)
+    first_on_path(tmp_path, "uv", "#!/bin/sh\nexec sleep 600\n")
+    monkeypatch.setattr(locking, "find_uv", lambda _: tmp_path / "uv")
     monkeypatch.setattr(locking, "SECONDS", 0.1)
     with pytest.raises(
         EnvironmentLockError, match=r"does not have what is in the environment: it took more than 0.1 s"

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +11,8 @@ from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK, mark_as_ours
 from dkist_processing_core.worker.description import Installation, write_description
 from dkist_processing_core.worker.marker import write_marker
 from dkist_processing_core.worker.request import EnvironmentRequest
-from support.releases import run_uv
+from support.command_line import run_command
+from support.releases import new_environment
 
 
 def new_cache(folder: Path) -> Path:
@@ -23,15 +22,23 @@ def new_cache(folder: Path) -> Path:
     return folder
 
 
+def install(environment: Path, *wheels: Path, link_mode: str = "copy") -> Path:
+    """Make an environment of some wheels, with uv, and return it."""
+    new_environment(environment, "--no-index", "--link-mode", link_mode, *wheels)
+    return environment
+
+
+def site_packages(environment: Path) -> Path:
+    """Return the folder of an environment that Python imports from."""
+    [found] = environment.glob("lib/*/site-packages")
+    return found
+
+
 def build(cache: Path, name: str, *wheels: Path) -> Path:
     """Build an environment of some wheels in a cache, with uv; its hash is made of the last letter of its name."""
-    environment = cache / LAYOUT / f"{name}-1.0-{name[-1] * 64}"
-    environment.mkdir()
+    environment = install(cache / LAYOUT / f"{name}-1.0-{name[-1] * 64}", *wheels)
     mark_as_ours(environment)
-    python = environment / "bin" / "python"
-    run_uv("venv", "--quiet", "--no-project", "--allow-existing", "--python", sys.executable, environment)
-    run_uv("pip", "install", "--no-index", "--link-mode", "copy", "--python", python, *wheels)
-    subprocess.run([python, "-I", inventory.__file__, environment / DESCRIPTION], check=True)
+    run_command(environment / "bin/python", "-I", inventory.__file__, environment / DESCRIPTION).check()
     request = EnvironmentRequest.from_environment(
         {
             "DKIST_TASK": "m:T",
