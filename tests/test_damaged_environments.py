@@ -1,7 +1,6 @@
 """An environment that has been damaged is built anew before a task runs in it."""
 
 import errno
-import json
 import os
 import shutil
 import sys
@@ -9,34 +8,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.command_line import ended, read_until
 from support.processes import wait_for
-from support.releases import VERSION
-from support.script_package import NAME
-from support.script_runs import environments, new_spec, run, start
+from support.script_runs import new_spec, run, start
 from support.waiting import PATIENCE_SECONDS
 
+from dkist_processing_core.common.environment import DESCRIPTION
 from dkist_processing_core.worker import verify
-from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
+from dkist_processing_core.worker.cache import OWNER_MARK
 from dkist_processing_core.worker.marker import MARKER, damage, read_marker, write_marker
-
-REQUIREMENT = f"{NAME}[frozen]==1.0"
-
-
-def test_a_half_built_environment_is_built_anew(releases, warm_cache, tmp_path):
-    """Without the ready marker nothing of it is trusted."""
-    cache = tmp_path / "environments"
-    [ready] = environments(warm_cache)
-    half = cache / LAYOUT / ready.name
-    (cache / LAYOUT).mkdir(parents=True)
-    (cache / LAYOUT).chmod(0o700)
-    (half / "bin").mkdir(parents=True)
-    (half / OWNER_MARK).touch()
-    (half / "bin" / "python").write_text("#!/bin/sh\nexit 0\n")
-    (half / "bin" / "python").chmod(0o755)
-    run("Good", releases).check("INFO team: good, recipe run 42")
-    marker = json.loads((half / ".ready").read_text())
-    assert marker["requirement"] == REQUIREMENT
-    assert {"dkist_script_test-1.0", f"dkist_processing_core-{VERSION}"} <= set(marker["distributions"])
 
 
 def empty(*files):
@@ -59,11 +39,13 @@ DAMAGES = {
     "the-task": lambda path: empty(*path.glob("lib/*/site-packages/dkist_script_test/tasks.py")),
     "half-a-module": lambda path: shorten(next(path.glob("lib/*/site-packages/pika/spec.py"))),
     "metadata": lambda path: empty(*path.glob("lib/*/site-packages/*.dist-info/METADATA")),
+    "the-description": lambda path: empty(path / DESCRIPTION),
     "a-library": lambda path: empty(*path.glob("lib/*/site-packages/**/*.so")),
     "pyvenv.cfg": lambda path: empty(path / "pyvenv.cfg"),
     "a-missing-file": lambda path: next(path.glob("lib/*/site-packages/pika/spec.py")).unlink(),
     "a-missing-folder": lambda path: shutil.rmtree(next(path.glob("lib/*/site-packages"))),
     "no-python": lambda path: (path / "bin/python").unlink(),
+    "no-marker": lambda path: (path / ".ready").unlink(),
     "empty-marker": lambda path: empty(path / ".ready"),
     "half-a-marker": lambda path: shorten(path / ".ready"),
     "nothing-but-a-mark": lambda path: [
@@ -74,9 +56,9 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_environment_is_built_anew(releases, cache, damage):
+def test_a_damaged_environment_is_built_anew(releases, environment, damage):
     """It is noticed before anything is started, and never again."""
-    damage(environments(cache)[0])
+    damage(environment)
     for text in ("dkist: building the environment", "dkist: environment reused"):
         run("Good", releases).check("INFO team: good, recipe run 42", text)
 
@@ -97,8 +79,8 @@ def test_a_marker_that_cannot_be_read_says_nothing(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / MARKER)
     assert read_marker(tmp_path) == {}
     (tmp_path / MARKER).unlink()
-    write_marker(tmp_path, {"requirement": REQUIREMENT})
-    assert read_marker(tmp_path)["requirement"] == REQUIREMENT
+    write_marker(tmp_path, {"requirement": "x[frozen]==1.0"})
+    assert read_marker(tmp_path)["requirement"] == "x[frozen]==1.0"
     monkeypatch.setattr(Path, "read_text", refuse)
     assert read_marker(tmp_path) == {}
 
@@ -120,17 +102,11 @@ def test_a_damaged_environment_is_not_built_under_a_task_that_runs_in_it(release
     wait_for(tmp_path / "facts")
     DAMAGES["the-task"](environment)
     waiting = [start(new_spec("Good"), releases) for _ in range(3)]
-    logs = [""] * len(waiting)
-    for number, process in enumerate(waiting):
-        while "waiting for it" not in logs[number]:
-            line = process.stdout.readline()
-            assert line, logs[number]
-            logs[number] += line
+    logs = [read_until(process, "waiting for it") for process in waiting]
     assert running.poll() is None
     running.terminate()
     running.communicate(timeout=PATIENCE_SECONDS)
-    ends = [process.communicate(timeout=PATIENCE_SECONDS)[0] for process in waiting]
-    assert [process.returncode for process in waiting] == [0, 0, 0], (logs, ends)
+    ends = [ended(process).check().stdout for process in waiting]
     assert sum("building the environment" in each for each in (*logs, *ends)) == 1
     assert sum("another task runs in this environment" in each for each in logs) == 1
 

@@ -320,22 +320,13 @@ def test_jupyterlab_answers_below_the_base_url(image):
     assert in_image(image, *health).returncode != 0
 
 
-def run_notebook(image, name, tmp_path, recipe_run_id):
-    done = in_image(
-        image,
-        *[image.root / "opt/jupyterlab/bin/python", REPOSITORY / "tests/support/run_notebook.py"],
-        *[image.root / "notebooks" / name, tmp_path / "result.ipynb", recipe_run_id],
-        DKIST_EXAMPLE_SCRATCH=str(tmp_path / "scratch"),
-    )
-    assert done.returncode in {0, 1}, done.stderr
-    cells = json.loads((tmp_path / "result.ipynb").read_text())["cells"]
-    return done.returncode, [cell for cell in cells if cell["cell_type"] == "code"]
-
-
 def test_the_notebook_of_the_example_runs_from_first_to_last_cell(image, tmp_path):
     """With JupyterLab's kernel all products are written, and no cell warns of another release."""
-    status, cells = run_notebook(image, "raw_to_level1_example_1.0.0.ipynb", tmp_path, 5)
-    assert status == 0, cells
+    program = [image.root / "opt/jupyterlab/bin/python", REPOSITORY / "tests/support/run_notebook.py"]
+    notebook = image.root / "notebooks/raw_to_level1_example_1.0.0.ipynb"
+    result = tmp_path / "result.ipynb"
+    in_image(image, *program, notebook, result, 5, DKIST_EXAMPLE_SCRATCH=str(tmp_path / "scratch")).check()
+    cells = [each for each in json.loads(result.read_text())["cells"] if each["cell_type"] == "code"]
     assert all(cell["execution_count"] for cell in cells)
     assert cells[2]["outputs"] == []
     [run] = (tmp_path / "scratch").iterdir()
@@ -346,7 +337,7 @@ def test_the_notebook_of_the_example_runs_from_first_to_last_cell(image, tmp_pat
         *[image.root / "opt/worker/bin/python", "-c"],
         "import sys; from dkist_processing_core.notebook_utils import export_notebook_by_path as e; "
         "sys.stdout.buffer.write(e(sys.argv[1]))",
-        tmp_path / "result.ipynb",
+        result,
     ).stdout
     assert "## `MakePreview`" in document
 

@@ -8,26 +8,22 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from support.command_line import ended, run_command
+from support.command_line import ended, first_on_path, read_until, run_command, with_mounts_of_its_own
 from support.processes import wait_for
-from support.releases import VERSION, build_wheel, with_links, write_package
+from support.releases import VERSION, build_wheel, write_package
 from support.script_package import FILES, NAME
-from support.script_runs import environments, new_spec, run, start, worker_without_uv
+from support.script_runs import WORKER, environments, new_spec, run, start
 from support.waiting import PATIENCE_SECONDS, assert_takes_at_most, wait_until
 
-from dkist_processing_core.rendering.script import runnable_script
-from dkist_processing_core.worker.cache import LAYOUT, OWNER_MARK
 from dkist_processing_core.worker.collector import prune
 
 pytestmark = pytest.mark.network
-REQUIREMENT = f"{NAME}[frozen]==1.0"
 
 
 def test_an_environment_is_built_once_and_then_reused(releases, tmp_path):
@@ -37,8 +33,7 @@ def test_an_environment_is_built_once_and_then_reused(releases, tmp_path):
     [environment] = environments(cache)
     assert environment.name.startswith(f"{NAME}-1.0-")
     assert len(environment.name) == len(f"{NAME}-1.0-") + 64
-    second = run("Good", releases)
-    assert "dkist: environment reused" in second.stdout
+    second = run("Good", releases).check("dkist: environment reused")
     assert "building" not in second.stdout
     for done in (first, second):
         assert "INFO team: good, recipe run 42" in done.stdout
@@ -47,7 +42,7 @@ def test_an_environment_is_built_once_and_then_reused(releases, tmp_path):
 
 
 def test_the_environment_holds_the_release_and_nothing_of_airflow(warm_cache):
-    """Exactly the pinned release of this library, no Airflow, no installer, at most 16 distributions."""
+    """Exactly the pinned release of this library, no Airflow, no installer, at most 16 distributions; it says so."""
     [environment] = environments(warm_cache)
     program = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
     done = run_command(environment / "bin/python", "-c", program).check()
@@ -55,26 +50,10 @@ def test_the_environment_holds_the_release_and_nothing_of_airflow(warm_cache):
     assert installed["dkist-processing-core"] == VERSION
     assert installed[NAME] == "1.0"
     assert len(installed) <= 16
+    marker = json.loads((environment / ".ready").read_text())
+    assert (marker["requirement"], len(marker["distributions"])) == (f"{NAME}[frozen]==1.0", len(installed))
     assert not {"apache-airflow", "nbformat", "rich", "pip"} & set(installed)
     assert list(environment.glob("lib/*/site-packages/dkist_processing_core/__pycache__/task.*.pyc"))
-
-
-def test_a_warm_start_needs_no_index(releases, warm_cache):
-    """With an index that nobody serves, a ready environment is used and another one cannot be built."""
-    dead = {
-        "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple",
-        "PIP_TIMEOUT": "1",
-        "PIP_RETRIES": "0",
-        "UV_HTTP_RETRIES": "0",
-    }
-    settings = {**with_links(releases), "DKIST_ENVIRONMENT_CACHE": str(warm_cache)}
-    assert (
-        run("Good", releases, **settings, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9").returncode
-        == 0
-    )
-    cold = run("Good", releases, **{**settings, **dead, "UV_CACHE_DIR": str(warm_cache.parent / "no-cache")})
-    assert cold.returncode == 69
-    assert f"the environment for {REQUIREMENT} could not be built. The log has the installer's output" in cold.stdout
 
 
 @pytest.mark.parametrize("retries", [0, 2])
@@ -98,8 +77,7 @@ def test_a_silent_index_costs_bounded_time(releases, tmp_path, retries):
             started = time.monotonic()
             done = run("Good", tmp_path, UV_CACHE_DIR=str(tmp_path / "uv"), **settings)
             took = time.monotonic() - started
-            assert done.returncode == 69, done.stdout
-            assert "could not be built. The log has the installer's output" in done.stdout
+            done.check("could not be built. The log has the installer's output", status=69)
             assert len(connections) >= retries + 1
             return took
 
@@ -110,42 +88,14 @@ def test_a_silent_index_costs_bounded_time(releases, tmp_path, retries):
     thread.join(5)
 
 
-def test_a_full_disk_is_an_error_of_its_own(releases, tmp_path):
-    """Exit status 69 with the installer's complaint, and the next start, with room, succeeds."""
-    cache = tmp_path / "environments"
-    cache.mkdir()
-    mounted = run_command("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", cache)
-    if mounted.returncode != 0:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    try:
-        run("Good", releases).check("No space left on device", status=69)
-        assert environments(cache) == []
-        subprocess.run(["mount", "-o", "remount,size=100m", cache], check=True)
-        assert run("Good", releases).returncode == 0
-    finally:
-        subprocess.run(["umount", cache], check=True)
-
-
-def test_a_worker_without_any_network_runs_what_is_ready(releases, warm_cache):
+def test_a_worker_without_any_network_runs_what_is_ready(releases, warm_cache, tmp_path):
     """In a network namespace with no way out, the warm task runs, and a cold one says that it cannot be built."""
-    if subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode != 0:
-        pytest.skip("a network namespace cannot be made here")
-    spec = new_spec()
-    outcomes = {}
-    for label, cache in (("warm", warm_cache), ("cold", warm_cache.parent / "cold")):
-        variables = {
-            **os.environ,
-            **with_links(releases),
-            "DKIST_ENVIRONMENT_CACHE": str(cache),
-            "DKIST_RECIPE_RUN_ID": "1",
-            "PIP_RETRIES": "0",
-            "UV_CACHE_DIR": str(warm_cache.parent / "no-cache"),
-        }
-        outcomes[label] = run_command(
-            "unshare", "--net", "bash", "-c", runnable_script(spec, spec.nodes[0]), merge=True, env=variables
-        )
-    assert outcomes["warm"].returncode == 0, outcomes["warm"].stdout
-    assert outcomes["cold"].returncode == 69, outcomes["cold"].stdout
+    program = [*with_mounts_of_its_own(), "--net", *WORKER]
+    settings = {"PIP_RETRIES": "0", "UV_CACHE_DIR": str(tmp_path / "no-cache")}
+    warm = {**settings, "DKIST_ENVIRONMENT_CACHE": str(warm_cache)}
+    ended(start(new_spec(), releases, *program, **warm)).check("INFO team: good, recipe run 42")
+    refusal = f"the environment for {NAME}[frozen]==1.0 could not be built. The log has the installer's output"
+    ended(start(new_spec(), releases, *program, **settings)).check(refusal, status=69)
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
@@ -169,32 +119,22 @@ def test_a_killed_build_is_no_environment(releases, tmp_path):
     """A build that is killed in the middle is followed by a normal start that succeeds."""
     cache = tmp_path / "environments"
     process = start(new_spec(), releases)
-    while "building the environment" not in process.stdout.readline():
-        pass
+    read_until(process, "building the environment")
     time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert [list(each.glob(".ready")) for each in environments(cache)] in ([], [[]])
-    assert run("Good", releases).returncode == 0
+    run("Good", releases).check()
 
 
-def test_simultaneous_first_starts_share_one_build(releases, tmp_path):
-    """Sixteen at once: one builds, the others wait for it, all succeed."""
-    cache = str(tmp_path / "cache")
-    with ThreadPoolExecutor(16) as pool:
-        done = list(pool.map(lambda _: run("Good", releases, DKIST_ENVIRONMENT_CACHE=cache), range(16)))
-    assert [each.returncode for each in done] == [0] * 16
-    assert sum("building the environment" in each.stdout for each in done) == 1
-    assert sum("built meanwhile" in each.stdout or "environment reused" in each.stdout for each in done) == 15
-
-
-def test_different_releases_are_built_at_the_same_time(releases, tmp_path):
-    """Four environments, four tasks each: four builds, which overlap in time."""
+def test_simultaneous_first_starts_share_one_build_of_each_environment(releases, tmp_path):
+    """Four environments, four tasks each: four builds, which overlap in time; the other tasks wait, all succeed."""
     cache = str(tmp_path / "cache")
     specs = [new_spec(extras=("frozen", f"x{number}")) for number in range(4)]
     with ThreadPoolExecutor(16) as pool:
         done = list(pool.map(lambda spec: run(spec, releases, DKIST_ENVIRONMENT_CACHE=cache), specs * 4))
     assert [each.returncode for each in done] == [0] * 16
+    assert sum("built meanwhile" in each.stdout or "environment reused" in each.stdout for each in done) == 12
     spans = []
     for each in done:
         times = [line.split()[1] for line in each.stdout.splitlines() if "dkist: " in line and "environment" in line]
@@ -217,22 +157,13 @@ def test_constraints_decide_what_is_installed_with_a_release(releases, tmp_path)
     assert versions == {"packaging==25.0\n": "25.0", "packaging==26.0\n": "26.0"}
 
 
-def test_a_build_removes_what_nobody_uses_any_more(releases, cache):
-    """By age, and never what a task runs in at that moment."""
-    unused, used = (f"{name}-1-{'0' * 64}" for name in ("unused", "used"))
-    for name in (unused, used):
-        (cache / LAYOUT / name).mkdir()
-        (cache / LAYOUT / name / OWNER_MARK).touch()
-        (cache / LAYOUT / name / ".ready").write_text('{"requirement": "old[frozen]==1"}')
-        (cache / LAYOUT / f"{name}.use").touch()
-        os.utime(cache / LAYOUT / f"{name}.use", (0, 0))
-    with (cache / LAYOUT / f"{used}.use").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        done = run(new_spec(extras=("frozen", "other")), releases)
-    assert done.returncode == 0, done.stdout
-    assert f"removed the unused environment {cache / LAYOUT / unused}" in done.stdout
-    assert used in {each.name for each in environments(cache)}
-    assert len(environments(cache)) == 3
+def test_a_build_removes_what_nobody_uses_any_more(releases, environment):
+    """By age."""
+    lock = environment.with_name(f"{environment.name}.use")
+    os.utime(lock, (0, 0))
+    run(new_spec(extras=("frozen", "other")), releases).check(f"removed the unused environment {environment}")
+    assert not environment.exists()
+    assert not lock.exists()
 
 
 def test_an_environment_that_runs_is_not_pruned(releases, cache, tmp_path):
@@ -273,11 +204,12 @@ def test_a_task_that_starts_while_its_environment_is_removed_builds_it_anew(rele
 
 def test_a_release_that_does_not_exist_is_an_error_of_its_own(releases, tmp_path):
     """Exit status 69, the installer's message, what to check; nothing is left in the cache."""
-    done = run(new_spec(version="9.9"), releases)
-    assert done.returncode == 69
-    assert f"ERROR: the environment for {NAME}[frozen]==9.9 could not be built" in done.stdout
-    assert "Check that this release is on the package index that this worker uses" in done.stdout
-    assert f"no version of {NAME}[frozen]==9.9" in done.stdout
+    run(new_spec(version="9.9"), releases).check(
+        f"ERROR: the environment for {NAME}[frozen]==9.9 could not be built",
+        "Check that this release is on the package index that this worker uses",
+        f"no version of {NAME}[frozen]==9.9",
+        status=69,
+    )
     assert environments(tmp_path / "environments") == []
 
 
@@ -306,44 +238,31 @@ def test_dev_runs_from_a_checkout(releases, tmp_path, backend):
     project = write_package(tmp_path / "checkout", FILES, name=NAME, backend=backend)
     spec = new_spec(version="dev")
     settings = {"DKIST_ENVIRONMENT_CACHE": str(tmp_path / "cache"), "DKIST_DEV_PROJECT": str(project)}
-    assert "INFO team: good, recipe run 42" in run(spec, releases, **settings).stdout
+    run(spec, releases, **settings).check("INFO team: good, recipe run 42")
     tasks = project / "src/dkist_script_test/tasks.py"
     tasks.write_text(tasks.read_text().replace("good, recipe run", "changed, recipe run"))
-    second = run(spec, releases, **settings)
-    assert "INFO team: changed, recipe run 42" in second.stdout
-    assert "environment reused" in second.stdout
+    run(spec, releases, **settings).check("INFO team: changed, recipe run 42", "environment reused")
 
 
 def test_a_release_that_is_built_again_is_taken_by_the_next_build(releases, tmp_path):
     """Not the wheel of the same name that the installer knows; a start in the old environment says that it is old."""
     wheels = shutil.copytree(releases, tmp_path / "wheels")
     settings = {"DKIST_ENVIRONMENT_CACHE": str(tmp_path / "cache"), "UV_CACHE_DIR": str(tmp_path / "uv")}
-    first = run("Good", wheels, **settings)
-    assert "is newer than this environment" not in first.stdout
+    assert "is newer than this environment" not in run("Good", wheels, **settings).check().stdout
     project = write_package(tmp_path / "project", FILES, name=NAME)
     tasks = project / "src/dkist_script_test/tasks.py"
     tasks.write_text(tasks.read_text().replace("good, recipe run", "changed, recipe run"))
     build_wheel(project, wheels)
-    second = run("Good", wheels, **settings)
-    assert "INFO team: good, recipe run 42" in second.stdout
-    assert "is newer than this environment of it. The environment is used as it is." in second.stdout
+    warning = "is newer than this environment of it. The environment is used as it is."
+    run("Good", wheels, **settings).check("INFO team: good, recipe run 42", warning)
     shutil.rmtree(tmp_path / "cache")
-    assert "INFO team: changed, recipe run 42" in run("Good", wheels, **settings).stdout
+    run("Good", wheels, **settings).check("INFO team: changed, recipe run 42")
 
 
 def test_dev_without_a_checkout_says_what_to_set(releases):
     """There is no release of that version, so the variable is named."""
-    done = run(new_spec(version="dev"), releases)
-    assert done.returncode == 78
-    assert "DKIST_DEV_PROJECT is ''. Set DKIST_DEV_PROJECT to a checkout of the package" in done.stdout
-
-
-def test_without_uv_pip_does_the_work(releases, tmp_path):
-    """On a worker that has Python and bash only, the same environment is built, more slowly."""
-    done = run("Good", releases, **worker_without_uv(tmp_path / "tools"))
-    assert done.returncode == 0, done.stdout
-    assert "there is no uv on PATH" in done.stdout
-    assert "INFO team: good, recipe run 42" in done.stdout
+    message = "DKIST_DEV_PROJECT is ''. Set DKIST_DEV_PROJECT to a checkout of the package"
+    run(new_spec(version="dev"), releases).check(message, status=78)
 
 
 UV_THAT_RECORDS = """\
@@ -355,11 +274,7 @@ test "$1" = venv
 
 def test_credentials_of_the_index_are_in_no_argument_list(releases, tmp_path):
     """They reach the installer by its environment, since everybody can read arguments."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    (tools / "uv").write_text(UV_THAT_RECORDS.format(file=tmp_path / "arguments"))
-    (tools / "uv").chmod(0o755)
-    path = f"{tools}:{os.environ['PATH']}"
+    path = first_on_path(tmp_path / "tools", "uv", UV_THAT_RECORDS.format(file=tmp_path / "arguments"))
     settings = {"PIP_INDEX_URL": "http://user:s3cret@127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "http://u:s3cret@h/"}
     done = run("Good", releases, PATH=path, **settings).check(status=69)
     arguments = (tmp_path / "arguments").read_text()
@@ -382,22 +297,18 @@ def test_a_task_that_waits_for_a_builder_gives_up(releases, environment):
     with environment.with_name(f"{environment.name}.build").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = run("Good", releases, DKIST_BUILD_WAIT_SECONDS="1")
-        assert done.returncode == 69
-        assert "gave up waiting after 1 s for another task that is building" in done.stdout
+        done.check("gave up waiting after 1 s for another task that is building", status=69)
         process = start(new_spec(), releases)
-        while "waiting for it" not in process.stdout.readline():
-            pass
+        read_until(process, "waiting for it")
         process.terminate()
-        assert process.wait(PATIENCE_SECONDS) == 143
-        process.communicate()
+        ended(process).check(status=143)
 
 
 def test_a_build_is_ended_by_a_signal(releases, tmp_path):
     """The installer as well, and what it has built so far is removed."""
     cache = tmp_path / "environments"
     process = start(new_spec(), releases)
-    while "building the environment" not in process.stdout.readline():
-        pass
+    read_until(process, "building the environment")
     process.terminate()
     ended(process).check(status=143)
     assert environments(cache) == []

@@ -186,17 +186,3 @@ def test_a_lock_that_cannot_be_opened_is_an_error_with_a_remedy(tmp_path, new_lo
     ) as caught:
         new_locks(tmp_path / "x-1-y")
     assert caught.value.status == UNAVAILABLE
-
-
-def test_a_lock_of_another_user_is_named_with_its_owner(tmp_path, monkeypatch, new_locks):
-    """Root may open it, so the refusal of the kernel is simulated."""
-
-    def refuse(path, *_):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-
-    (tmp_path / "x-1-y.use").touch(0o600)
-    monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(WorkerError) as caught:
-        new_locks(tmp_path / "x-1-y")
-    assert f"x-1-y.use belongs to user {os.getuid()} and has mode 600" in str(caught.value)
-    assert "flock" not in str(caught.value)

@@ -51,11 +51,6 @@ def sound_but(**methods):
     return type("Other", (Sound,), methods)
 
 
-class TakesNothing(Sound):
-    def __init__(self):
-        super().__init__(1, "", "")
-
-
 class TakesMore(Sound):
     def __init__(self, recipe_run_id, workflow_name, workflow_version, instrument):
         super().__init__(recipe_run_id, workflow_name, workflow_version)
@@ -179,9 +174,8 @@ class PreRunGenerator(Sound):
         *((each, None) for each in (EnterReturnsInTheEnd, RunProperty)),
         (RunAsync, "its run is async, and calling it runs nothing"),
         (PreRunGenerator, "its pre_run is a generator, and calling it runs nothing"),
-        (TakesNothing, "its __init__ cannot be called with recipe_run_id, workflow_name, workflow_version"),
         (TakesMore, "missing a required argument: 'instrument'"),
-        (OtherNames, "its __init__ cannot be called"),
+        (OtherNames, "its __init__ cannot be called with recipe_run_id, workflow_name, workflow_version"),
         (ForgetsSuper, "ForgetsSuper.__init__ does not call super().__init__"),
         (InheritsTheForgetting, "ForgetsSuper.__init__ does not call super().__init__"),
         (sound_but(run=lambda self, frames: None), "its run is called without arguments: missing a required arg"),
