@@ -133,11 +133,8 @@ def test_a_list_shows_what_airflow_knows_of_each_release(export, dags, airflow_a
     export("1.0")
     export("1.1")
     known = [{"dag_id": dag(each, "1.0"), "is_paused": each == "two"} for each in ("one", "two")]
-    run = {
-        "dag_id": dag("one", "1.0"),
-        "state": "running",
-        "start_date": (datetime.now(UTC) - timedelta(days=3)).isoformat(),
-    }
+    began = datetime.now(UTC) - timedelta(days=3)
+    run = {"dag_id": dag("one", "1.0"), "state": "running", "start_date": began.isoformat()}
 
     def answer(request, _):
         return of_api(dags=known, dag_runs=[run] if "state=running" in request.path else [])

@@ -129,10 +129,9 @@ def test_a_killed_build_is_no_environment(releases, tmp_path):
 
 def test_simultaneous_first_starts_share_one_build_of_each_environment(releases, tmp_path):
     """Four environments, four tasks each: four builds, which overlap in time; the other tasks wait, all succeed."""
-    cache = str(tmp_path / "cache")
     specs = [new_spec(extras=("frozen", f"x{number}")) for number in range(4)]
     with ThreadPoolExecutor(16) as pool:
-        done = list(pool.map(lambda spec: run(spec, releases, DKIST_ENVIRONMENT_CACHE=cache), specs * 4))
+        done = list(pool.map(lambda spec: run(spec, releases), specs * 4))
     assert [each.returncode for each in done] == [0] * 16
     assert sum("built meanwhile" in each.stdout or "environment reused" in each.stdout for each in done) == 12
     spans = []
@@ -140,7 +139,7 @@ def test_simultaneous_first_starts_share_one_build_of_each_environment(releases,
         times = [line.split()[1] for line in each.stdout.splitlines() if "dkist: " in line and "environment" in line]
         if "building the environment" in each.stdout:
             spans.append((times[0], times[-1]))
-    assert len(spans) == len(environments(cache)) == 4
+    assert len(spans) == len(environments(tmp_path / "environments")) == 4
     assert max(begin for begin, _ in spans) <= min(end for _, end in spans)
 
 
@@ -237,7 +236,7 @@ def test_dev_runs_from_a_checkout(releases, tmp_path, backend):
     """A change of the sources is seen by the next start, without building anew, however lists of files are written."""
     project = write_package(tmp_path / "checkout", FILES, name=NAME, backend=backend)
     spec = new_spec(version="dev")
-    settings = {"DKIST_ENVIRONMENT_CACHE": str(tmp_path / "cache"), "DKIST_DEV_PROJECT": str(project)}
+    settings = {"DKIST_DEV_PROJECT": str(project)}
     run(spec, releases, **settings).check("INFO team: good, recipe run 42")
     tasks = project / "src/dkist_script_test/tasks.py"
     tasks.write_text(tasks.read_text().replace("good, recipe run", "changed, recipe run"))
@@ -247,7 +246,7 @@ def test_dev_runs_from_a_checkout(releases, tmp_path, backend):
 def test_a_release_that_is_built_again_is_taken_by_the_next_build(releases, tmp_path):
     """Not the wheel of the same name that the installer knows; a start in the old environment says that it is old."""
     wheels = shutil.copytree(releases, tmp_path / "wheels")
-    settings = {"DKIST_ENVIRONMENT_CACHE": str(tmp_path / "cache"), "UV_CACHE_DIR": str(tmp_path / "uv")}
+    settings = {"UV_CACHE_DIR": str(tmp_path / "uv")}
     assert "is newer than this environment" not in run("Good", wheels, **settings).check().stdout
     project = write_package(tmp_path / "project", FILES, name=NAME)
     tasks = project / "src/dkist_script_test/tasks.py"
@@ -255,7 +254,7 @@ def test_a_release_that_is_built_again_is_taken_by_the_next_build(releases, tmp_
     build_wheel(project, wheels)
     warning = "is newer than this environment of it. The environment is used as it is."
     run("Good", wheels, **settings).check("INFO team: good, recipe run 42", warning)
-    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(tmp_path / "environments")
     run("Good", wheels, **settings).check("INFO team: changed, recipe run 42")
 
 

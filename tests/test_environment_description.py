@@ -48,13 +48,11 @@ def test_an_environment_is_described(described):
     assert "pyvenv.cfg" in described["other_files"]
 
 
-def test_the_log_names_the_identity(releases, cache):
+def test_the_log_names_the_identity(releases, environment):
     """The log of each start does; that of an environment of an earlier release says that it is not known."""
-    [environment] = environments(cache)
-    settings = {"DKIST_ENVIRONMENT_CACHE": str(cache)}
-    assert logged(run("Good", releases, **settings).stdout) == read_description(environment)["identity"]
+    assert logged(run("Good", releases).stdout) == read_description(environment)["identity"]
     undescribe(environment)
-    run("Good", releases, **settings).check(", of an earlier version of this library, so without an identity\n")
+    run("Good", releases).check(", of an earlier version of this library, so without an identity\n")
 
 
 def test_a_workflow_may_require_another_python(releases, tmp_path):
@@ -110,24 +108,22 @@ def test_the_identity_of_a_checkout_is_that_of_its_state_now(releases, tmp_path,
     git = ["git", "-C", project, "-c", "user.name=Nobody", "-c", "user.email=nobody@example.org"]
     for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "one"]):
         run_command(*git, *arguments).check()
-    settings = {"DKIST_ENVIRONMENT_CACHE": str(tmp_path / "cache"), "DKIST_DEV_PROJECT": str(project)}
     tasks = project / "src/dkist_script_test/tasks.py"
     clean = tasks.read_text()
     found = []
     for text in (clean, clean + "# one\n", clean + "# two\n", clean):
         tasks.write_text(text)
-        done = run(new_spec(version="dev"), releases, **settings).check()
+        done = run(new_spec(version="dev"), releases, DKIST_DEV_PROJECT=str(project)).check()
         found.append(logged(done.stdout))
     assert (len(set(found)), found[0]) == (3, found[-1])
-    [environment] = environments(tmp_path / "cache")
+    [environment] = environments(tmp_path / "environments")
     [checkout] = [
         each["origin"]["checkout"] for each in read_description(environment)["distributions"] if each["origin"]
     ]
     commit = run_command(*git, "rev-parse", "HEAD").check().stdout.strip()
     assert checkout == {"path": str(project), "commit": commit, "dirty": False, "sources_sha256": None}
-    of_it = (NAME, "--cache", tmp_path / "cache")
-    command("environments", "show", *of_it).check(f"{project} {commit[:12]} (clean)\n")
-    command("environments", "verify", *of_it).check("as installed:")
+    command("environments", "show", NAME).check(f"{project} {commit[:12]} (clean)\n")
+    command("environments", "verify", NAME).check("as installed:")
 
 
 def test_a_task_reads_what_its_environment_is(described, warm_cache):
