@@ -200,10 +200,11 @@ def show(found: list[Change]) -> int:
     """Print the score of each folder and the changes that are neither noticed nor explained."""
     explained = tomllib.loads((HERE / "survivors.toml").read_text())
     known = {
-        (module, each["was"], becomes)
-        for module, of_module in explained.items()
-        for each in of_module
-        for becomes in each["becomes"]
+        (module, was, becomes)
+        for module, reasons in explained.items()
+        for lines_of_reason in reasons.values()
+        for was, changed in lines_of_reason.items()
+        for becomes in changed
     }
     modules = {each.module for each in found}
     unused = {each for each in known if each[0] in modules} - {change[0:1] + change[2:4] for change in found}
