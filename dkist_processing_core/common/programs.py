@@ -43,22 +43,26 @@ def run_program(
     import tempfile
 
     deadline = time.monotonic() + seconds
-    # A file, not a pipe: a daemon that the program leaves behind would keep a pipe open, and this function waiting.
-    with tempfile.NamedTemporaryFile(prefix="dkist-output-") as written, Path(written.name).open("rb") as output:
+    # A file, not a pipe: a daemon that the program leaves behind would keep a pipe open, and this function waiting. The
+    # file has no name, so nothing of it is left whatever happens.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(  # noqa: S603 - callers start programs of their own
             [os.fspath(word) for word in command],
             env=dict(environment),
             cwd=folder,
             stdin=subprocess.DEVNULL,
-            stdout=written,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            rest = b""
+            rest, position = b"", 0
             while True:
                 has_ended = process.poll() is not None
-                *lines, rest = (rest + output.read()).split(b"\n")
+                # The program writes where the file ends, and reading must not move that.
+                read = os.pread(output.fileno(), os.fstat(output.fileno()).st_size - position, position)
+                position += len(read)
+                *lines, rest = (rest + read).split(b"\n")
                 for line in [*lines, rest] if has_ended and rest else lines:
                     if on_line:
                         on_line(line.decode(errors="replace"))
@@ -69,7 +73,8 @@ def run_program(
                 time.sleep(POLL_SECONDS)
         finally:
             end(process)
-        return process.returncode, Path(written.name).read_text(encoding="utf-8", errors="replace")
+        output.seek(0)
+        return process.returncode, output.read()
 
 
 def end(*processes: subprocess.Popen[Any]) -> None:
