@@ -196,7 +196,7 @@ def test_a_wheel_that_was_exchanged_is_refused(index, locked, installer, tmp_pat
     *_, text = locked
     for name, version in (("spectrograph", "1.0"), (NAME, "1.0.0")):
         exchanged = shutil.copytree(index, tmp_path / name)
-        [wheel] = exchanged.glob(f"{name}-*.whl")
+        [wheel] = exchanged.glob(f"{name}-*-py3-none-any.whl")
         with wheel.open("ab") as archive:
             archive.write(b"\0")
         done = built(exchanged, tmp_path / "cache", text, version=version, **installer).check(status=69)
