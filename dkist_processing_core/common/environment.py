@@ -19,6 +19,7 @@ __all__ = [
     "identity_rows",
     "is_consistent",
     "read_description",
+    "read_object",
     "short",
 ]
 
@@ -27,14 +28,19 @@ SCHEMA_VERSION = 1
 SHORT = 12
 
 
-def read_description(environment: Path) -> dict[str, Any]:
-    """Return the description of an environment; empty if the file is missing, as in old environments, or damaged."""
-    file = environment / DESCRIPTION
+def read_object(file: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; empty if the file is missing, not a regular file, unreadable or damaged."""
     try:
         content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # a FIFO would wait
     except (OSError, RecursionError, ValueError):
         return {}
-    return content if isinstance(content, dict) and "schema_version" in content else {}
+    return content if isinstance(content, dict) else {}
+
+
+def read_description(environment: Path) -> dict[str, Any]:
+    """Return the description of an environment; empty if the file is missing, as in old environments, or damaged."""
+    content = read_object(environment / DESCRIPTION)
+    return content if "schema_version" in content else {}
 
 
 def identity_of(description: Mapping[str, Any]) -> str:

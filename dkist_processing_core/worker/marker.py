@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from dkist_processing_core.common.environment import read_object
 from dkist_processing_core.worker.cache import sync_folder
 from dkist_processing_core.worker.permissions import check_owner
 
@@ -46,12 +47,7 @@ def damage(environment: Path) -> str | None:
 
 def read_marker(environment: Path) -> dict[str, object]:
     """Return the content of the marker of an environment; empty if the build was not completed."""
-    file = environment / MARKER
-    try:
-        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # a FIFO would wait
-    except (OSError, RecursionError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return read_object(environment / MARKER)
 
 
 def write_marker(environment: Path, content: Mapping[str, object]) -> None:
