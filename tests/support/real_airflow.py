@@ -13,6 +13,7 @@ from dkist_processing_core.validation import airflow
 from support.api import Api
 from support.components import Components
 from support.ports import free_ports
+from support.waiting import PATIENCE_SECONDS
 
 SECONDS = 300
 SLOTS = dict.fromkeys(("high_memory_pool", "multi_core_pool", "gpu_pool"), 4)
@@ -68,6 +69,12 @@ class Airflow(airflow.Airflow):
         What ``of_component`` holds for one of them comes on top of the environment of all.
         """
         [port] = free_ports(1)
-        variables: dict[str, Any] = {**self.environment, **environment}
+        # All components write to one file of SQLite, and each waits only 5 s for the others by default.
+        database = f"sqlite:///{self.home}/airflow.db?timeout={PATIENCE_SECONDS:g}"
+        variables: dict[str, Any] = {
+            **self.environment,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+            **environment,
+        }
         with Components(variables, self.home, port, password="admin", of_component=of_component) as components:
             yield components.log_in()
