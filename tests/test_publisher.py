@@ -16,7 +16,7 @@ from support.waiting import PATIENCE_SECONDS, assert_takes_at_most
 
 from dkist_processing_core.failure_callback import chat_ops_notification
 from dkist_processing_core.isb import spool
-from dkist_processing_core.isb.amqp import Connection
+from dkist_processing_core.isb.connection import Connection
 from dkist_processing_core.isb.publisher import PublishError, deliver, publish
 from dkist_processing_core.isb.settings import isb_configuration
 

@@ -53,7 +53,7 @@ def check_settings(machine: Machine) -> Finding:
 
 def check_tls(machine: Machine) -> Finding:  # noqa: ARG001 - like each check
     """Check that the certificate of the bus is trusted, and that it does not expire soon."""
-    from dkist_processing_core.isb.amqp import tls_context
+    from dkist_processing_core.isb.connection import tls_context
     from dkist_processing_core.isb.settings import isb_configuration
 
     configuration = isb_configuration()

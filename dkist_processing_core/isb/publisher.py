@@ -13,7 +13,8 @@ from contextlib import closing
 from functools import partial
 
 from dkist_processing_core.common import test_mode
-from dkist_processing_core.isb.amqp import Channel, Connection, disable_pika_logs
+from dkist_processing_core.isb.channel import Channel
+from dkist_processing_core.isb.connection import Connection, disable_pika_logs
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.errors import PublishError, as_publish_error
 from dkist_processing_core.isb.settings import InterserviceBusConfiguration, isb_configuration

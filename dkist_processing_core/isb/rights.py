@@ -13,7 +13,7 @@ from typing import Any
 
 from pika.exceptions import ChannelClosedByBroker
 
-from dkist_processing_core.isb.amqp import Connection, disable_pika_logs
+from dkist_processing_core.isb.connection import Connection, disable_pika_logs
 from dkist_processing_core.isb.errors import PublishError, as_publish_error
 from dkist_processing_core.isb.settings import InterserviceBusConfiguration
 

@@ -113,7 +113,7 @@ class RecipeRunFailureMessage:
     @property
     def properties(self) -> Any:
         """The AMQP properties of the message, pika's, for a producer of talus."""
-        from dkist_processing_core.isb.amqp import message_properties
+        from dkist_processing_core.isb.channel import message_properties
 
         return message_properties(self.envelope())
 

@@ -23,7 +23,8 @@ from dkist_processing_core.isb.logs.buffer import Buffer
 from dkist_processing_core.isb.logs.record import Encoder, event_row, seconds_of
 
 if TYPE_CHECKING:
-    from dkist_processing_core.isb.amqp import Channel, Connection
+    from dkist_processing_core.isb.channel import Channel
+    from dkist_processing_core.isb.connection import Connection
     from dkist_processing_core.isb.errors import PublishError
 
 __all__ = ["Sender"]
@@ -131,7 +132,8 @@ class Sender(threading.Thread):
             socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
         self._progress_at = float("inf")  # an import always ends, but a slow disk makes it slow
         with _importing:
-            from dkist_processing_core.isb.amqp import Channel, Connection, disable_pika_logs
+            from dkist_processing_core.isb.channel import Channel
+            from dkist_processing_core.isb.connection import Connection, disable_pika_logs
             from dkist_processing_core.isb.settings import isb_configuration
 
             configuration = isb_configuration()

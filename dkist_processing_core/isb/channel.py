@@ -1,47 +1,32 @@
 """
-A client of RabbitMQ for messages and logs, in which every call has a time limit.
+A channel of a connection to RabbitMQ, with a queue and the messages to it.
 
-Runs in: worker, DAG processor, task environment; in each only once there is something to publish. pika's blocking
-connection waits for a confirmation without a limit. So this module uses its event-driven connection, and runs its loop
-step by step. Protocol: AMQP 0-9-1 with RabbitMQ's publisher confirms. This is the only module that uses private parts
-of pika.
+Runs in: worker, DAG processor, task environment; in each only once there is something to publish. Protocol: AMQP 0-9-1
+with RabbitMQ's publisher confirms.
 """
 
-import logging
-import ssl
-import threading
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pika
-from pika.exceptions import AMQPChannelError, AMQPConnectionError, ChannelClosedByBroker, ConnectionClosedByBroker
+from pika.exceptions import AMQPChannelError, AMQPConnectionError, ChannelClosedByBroker
 
-from dkist_processing_core.exceptions import ConfigurationError
+from dkist_processing_core.isb.connection import Connection
 from dkist_processing_core.isb.envelope import Envelope
 from dkist_processing_core.isb.errors import PublishError, as_publish_error
-from dkist_processing_core.isb.settings import InterserviceBusConfiguration
 
-__all__ = ["Channel", "Connection", "disable_pika_logs", "message_properties", "tls_context"]
+__all__ = ["Channel", "message_properties"]
 
 # Called with None once a message is confirmed, or with the error if it is refused.
 OnSettled = Callable[[PublishError | None], object]
 
 APP_ID = "dkist-processing-core"
-# pika's own time limit for opening a connection is shorter than ours, so that pika reports the step that failed.
-OPENING_SHARE = 0.9
-STEP_SECONDS = 0.05
-GOODBYE_SECONDS = 0.5
-TIDY_STEPS, TIDY_SECONDS = 3, 0.01
 # A broker that is low on memory or disk accepts the first message of a connection and then stops reading from it.
 PROBES = 2
-# Reply codes of AMQP 0-9-1. The first two, no permission and no such exchange, say nothing about the message. The third
-# one means that an operator has closed the connection, for example to stop the broker.
-ACCESS_REFUSED, NOT_FOUND, CONNECTION_FORCED = 403, 404, 320
-# pika resolves names in a thread of its own. What it logs there is also raised as an exception.
-RESOLVER_LOGGER = "pika.adapters.utils.selector_ioloop_adapter"
+# Reply codes of AMQP 0-9-1: no permission, and no such exchange. They say nothing about the message.
+ACCESS_REFUSED, NOT_FOUND = 403, 404
 
 
 def message_properties(envelope: Envelope, content_type: str = "text/plain") -> pika.BasicProperties:
@@ -56,91 +41,6 @@ def message_properties(envelope: Envelope, content_type: str = "text/plain") -> 
         type=envelope.type or None,
         timestamp=envelope.timestamp or None,
     )
-
-
-class Connection:
-    """
-    A connection to the interservice bus. Use it in one thread only, and close it.
-
-    Opening takes at most ``seconds``. If the broker blocks the connection for more than ``blocked_seconds``, it is
-    closed; None sets no limit. Every method raises a `PublishError` if the connection is lost, and opening raises a
-    `ConfigurationError` if the file of trusted certificates cannot be used.
-    """
-
-    def __init__(
-        self, configuration: InterserviceBusConfiguration, *, seconds: float, blocked_seconds: float | None = None
-    ) -> None:
-        self.configuration = configuration
-        # Why the broker blocks publishers at the moment (connection.blocked); empty if it does not.
-        self.blocked = ""
-        # Whether the broker has closed it because of something that it received.
-        self.is_refused = False
-        self._loss: PublishError | None = None
-        self.transport: Any = pika.SelectConnection(
-            _connection_parameters(configuration, OPENING_SHARE * seconds, blocked_seconds),
-            on_open_callback=_ignore,
-            on_open_error_callback=self._note_loss,
-            on_close_callback=self._note_loss,
-        )
-        self._loop = self.transport.ioloop
-        self._loop.activate_poller()
-        self.transport.add_on_connection_blocked_callback(self._note_blocked)
-        self.transport.add_on_connection_unblocked_callback(self._note_blocked)
-        try:
-            self.require(lambda: self.transport.is_open, time.monotonic() + seconds)
-        except BaseException:
-            self.close()
-            raise
-
-    def wait(self, is_done: Callable[[], object], deadline: float) -> bool:
-        """Serve the connection until a condition is met; return whether it was met before the deadline."""
-        while not is_done():
-            if self._loss is not None:
-                raise self._loss
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            self.serve(min(left, STEP_SECONDS))
-        return True
-
-    def require(self, is_done: Callable[[], object], deadline: float) -> None:
-        """Do the same as `wait`, but raise a `PublishError` after the deadline."""
-        if not self.wait(is_done, deadline):
-            raise self._with_block("the broker did not answer before the time limit", retryable=True)
-
-    def serve(self, seconds: float = 0.0) -> None:
-        """Process what the broker sends, such as heartbeats; wait for data for at most this time."""
-        timer = self._loop.call_later(seconds, lambda: None)
-        self._loop.poll()
-        self._loop.process_timeouts()
-        self._loop.remove_timeout(timer)
-
-    def close(self) -> None:
-        """Close the connection, whatever its state is."""
-        with suppress(Exception):  # pika does not handle everything that a peer can do
-            if self.transport.is_open:
-                self.transport.close()
-                self.wait(lambda: self.transport.is_closed, time.monotonic() + GOODBYE_SECONDS)
-            if self.transport.is_open or self.transport.is_closing:
-                # pika's adapters implement this method. There is no public way to close the socket without an answer.
-                self.transport._adapter_disconnect_stream()  # noqa: SLF001
-            # pika releases its resources in callbacks of its loop.
-            for _ in range(TIDY_STEPS):
-                self.serve(TIDY_SECONDS)
-        self._loop.close()
-
-    def _note_loss(self, _transport: object, error: BaseException) -> None:
-        failure = as_publish_error(error)
-        self.is_refused = isinstance(error, ConnectionClosedByBroker) and error.reply_code != CONNECTION_FORCED
-        self._loss = self._with_block(str(failure), retryable=failure.retryable)
-
-    def _note_blocked(self, _transport: object, frame: Any) -> None:
-        # The frame that ends a block has no reason.
-        self.blocked = getattr(frame.method, "reason", "")
-
-    def _with_block(self, reason: str, *, retryable: bool) -> PublishError:
-        blocked = f"; it blocks publishers ({self.blocked})" if self.blocked else ""
-        return PublishError(f"{reason}{blocked}", retryable=retryable)
 
 
 class Channel:
@@ -281,50 +181,5 @@ class Channel:
         return PublishError("; ".join([reason, *self.refusals]), retryable=retryable, is_refusal=is_refusal)
 
 
-def _connection_parameters(
-    configuration: InterserviceBusConfiguration, seconds: float, blocked_seconds: float | None
-) -> pika.ConnectionParameters:
-    broker = configuration.isb_mesh_service
-    return pika.ConnectionParameters(
-        host=broker.host,
-        port=broker.port,
-        virtual_host=configuration.isb_virtual_host,
-        credentials=pika.PlainCredentials(configuration.isb_username, configuration.isb_password),
-        ssl_options=pika.SSLOptions(tls_context(configuration), broker.host) if configuration.isb_tls else None,
-        connection_attempts=1,
-        retry_delay=0,
-        socket_timeout=seconds,
-        stack_timeout=seconds,
-        blocked_connection_timeout=blocked_seconds,
-        client_properties={"connection_name": configuration.isb_connection_name},
-    )
-
-
-def tls_context(configuration: InterserviceBusConfiguration) -> ssl.SSLContext:
-    """Return the TLS context; raise a `ConfigurationError` if the file of trusted certificates cannot be used."""
-    try:
-        return ssl.create_default_context(cafile=configuration.isb_ca_file)
-    except OSError as error:  # the base class of ssl.SSLError
-        raise ConfigurationError(
-            f"DKIST_ISB_CA_FILE {str(configuration.isb_ca_file)!r} cannot be used: {error}. "
-            "It must be a file with certificates (PEM)."
-        ) from error
-
-
 def _ignore(*_: object) -> None:
-    """Do nothing: the state of the connection or channel is checked instead."""
-
-
-_here = threading.local()
-
-
-def disable_pika_logs() -> None:
-    """Keep pika from logging a page about each failure in the current thread, since the error is also raised."""
-    _here.is_disabled = True
-    for name in list(logging.root.manager.loggerDict):
-        if name.startswith("pika."):
-            logging.getLogger(name).addFilter(_is_logged)
-
-
-def _is_logged(record: logging.LogRecord) -> bool:
-    return record.name != RESOLVER_LOGGER and not getattr(_here, "is_disabled", False)
+    """Do nothing: the state of the channel is checked instead."""
