@@ -7,13 +7,13 @@ import signal
 import pytest
 from support.cluster import Cluster, require_servers
 from support.command_line import run_program
-from support.dag_folders import bytes_of, contents, killed_before
+from support.dag_folders import NEVER, bytes_of, contents, killed_before
 from support.ports import free_ports
 from support.releases import EXPORT
 from support.sources import workflows
-from support.waiting import wait_until
+from support.waiting import PATIENCE_SECONDS, wait_until
 
-from dkist_processing_core.deployment import activity
+from dkist_processing_core.deployment import activity, airflow_api
 from dkist_processing_core.deployment.airflow_api import AirflowApi
 from dkist_processing_core.deployment.archive import Record, records
 from dkist_processing_core.deployment.releases import deployed as deployed_in
@@ -77,15 +77,21 @@ def api(cluster):
     return client
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Airflow may answer late on a machine that runs other tests as well."""
+    monkeypatch.setattr(airflow_api, "SECONDS", PATIENCE_SECONDS)
+
+
 @pytest.fixture
 def dags(deployed, api, tmp_path):
     """A function that runs ``dags`` for the folder of that Airflow, and returns status, output and errors."""
     credentials = tmp_path / "credentials"
     credentials.write_text("admin:admin\n")
 
-    def run(verb, *arguments, **options):
+    def run(verb, *arguments, step=NEVER):
         words = ["dags", verb, *arguments, "--dags", deployed.airflow.dags, "--airflow", api.address]
-        return run_program(*words, DKIST_AIRFLOW_CREDENTIALS_FILE=str(credentials), **options)
+        return run_program(*words, program=killed_before(step), DKIST_AIRFLOW_CREDENTIALS_FILE=str(credentials))
 
     return run
 
@@ -183,7 +189,7 @@ def test_a_kill_at_any_step_leaves_each_file_once_and_the_next_command_goes_on(d
     step, status, interrupted = 0, -signal.SIGKILL, 0
     while status == -signal.SIGKILL:
         step += 1
-        status, _, errors = dags("retire", RELEASE, program=killed_before(step))
+        status, _, errors = dags("retire", RELEASE, step=step)
         found = [each.name for place in (folder, archive) for each in place.rglob("*.py")]
         assert sorted(found) == files
         interrupted += any(not each.is_complete for each in records(archive))

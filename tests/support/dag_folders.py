@@ -4,11 +4,14 @@ import sys
 import textwrap
 from pathlib import Path
 
+from support.waiting import PATIENCE_SECONDS
+
+NEVER = 0
 # Kills itself by SIGKILL before the step whose number it is given; each change of a folder or of Airflow is a step.
 PROGRAM = """
     import os, signal, sys
     from dkist_processing_core import cli
-    from dkist_processing_core.deployment.airflow_api import AirflowApi
+    from dkist_processing_core.deployment import airflow_api
 
     last, steps = int(sys.argv.pop(1)), 0
 
@@ -23,14 +26,15 @@ PROGRAM = """
 
     for name in ("link", "mkdir", "rename", "replace", "rmdir", "unlink"):
         setattr(os, name, counted(getattr(os, name)))
-    AirflowApi.pause = counted(AirflowApi.pause)
+    airflow_api.AirflowApi.pause = counted(airflow_api.AirflowApi.pause)
+    airflow_api.SECONDS = float(sys.argv.pop(1))
     sys.exit(cli.main())
 """
 
 
 def killed_before(step: int) -> tuple[object, ...]:
-    """Return a program that is the command line, and is killed before a step."""
-    return sys.executable, "-c", textwrap.dedent(PROGRAM), str(step)
+    """Return a program that is the command line, is killed before a step, and waits for Airflow for long."""
+    return sys.executable, "-c", textwrap.dedent(PROGRAM), str(step), str(PATIENCE_SECONDS)
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:

@@ -8,6 +8,7 @@ import shutil
 import sysconfig
 from pathlib import Path
 
+import coverage.tracer  # noqa: F401 - without it, no process could import this library
 import start
 
 folder = Path(sysconfig.get_path("purelib"))
