@@ -2,9 +2,11 @@
 
 import json
 import socket
+import time
 
 import pytest
 from support.http_server import Response, http_server
+from support.peers import peer
 
 from dkist_processing_core.deployment import airflow_api
 from dkist_processing_core.deployment.activity import look
@@ -76,11 +78,27 @@ def test_nobody_who_listens_is_one_clear_error():
             AirflowApi(address)
 
 
-def test_a_server_that_is_silent_is_waited_for_in_bounded_time(monkeypatch):
-    """It accepts the connection and says nothing."""
+def drip(connection):
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        connection.sendall(b" ")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("behave", [lambda connection: None, drip], ids=["silent", "dripping"])
+def test_a_slow_server_is_waited_for_in_bounded_time(monkeypatch, behave):
+    """It says nothing, or a byte at a time."""
     monkeypatch.setattr(airflow_api, "SECONDS", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(AirflowApiError, match="timed out"):
-        AirflowApi(f"http://127.0.0.1:{silent.getsockname()[1]}")
+    with peer(behave) as port, pytest.raises(AirflowApiError, match=r"no complete response within 0\.2 s"):
+        AirflowApi(f"http://127.0.0.1:{port}")
+
+
+def test_a_response_without_an_end_is_read_up_to_a_limit(monkeypatch):
+    """The error has the limit."""
+    monkeypatch.setattr(airflow_api, "MOST_BYTES", 1000)
+    long = {**VERSION, "/api/v2/dags/x": Response(200, b" " * 1001)}
+    with answering(long) as port, pytest.raises(AirflowApiError, match="the response has more than 1000 bytes"):
+        AirflowApi(f"http://127.0.0.1:{port}").dag("x")
 
 
 def test_missing_or_unreadable_credentials_are_one_clear_error(credentials, monkeypatch):

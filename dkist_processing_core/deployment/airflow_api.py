@@ -175,9 +175,12 @@ class AirflowApi:
                 raise self._refused(where, error) from None
         except (HTTPException, OSError, URLError) as error:
             reason = getattr(error, "reason", None) or error
+            if isinstance(reason, TimeoutError):
+                reason = f"no complete response within {SECONDS:g} s"
             raise AirflowApiError(
                 f"Airflow's API does not answer: {where}: {self._shown(str(reason) or type(reason).__name__)}",
-                remedy="Make sure that the API server is running, and that this machine can reach it at that address",
+                remedy="Make sure that the API server is running, not overloaded, and reachable from this machine at "
+                "that address, then try again",
             ) from None
         try:
             return status, json.loads(content)
@@ -272,6 +275,8 @@ def _read(answer: Any) -> bytes:
     content = b""
     while chunk := answer.read1(1 << 20):
         content += chunk
-        if time.monotonic() > deadline or len(content) > MOST_BYTES:
-            raise TimeoutError(f"its answer was not complete after {SECONDS:g} s or {MOST_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        if len(content) > MOST_BYTES:
+            raise HTTPException(f"the response has more than {MOST_BYTES} bytes")
     return content
