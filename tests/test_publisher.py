@@ -1,21 +1,23 @@
 """Publishing to a real RabbitMQ, and to peers that misbehave."""
 
 import contextlib
+import gc
 import json
 import logging
 import threading
 import time
+import warnings
 
 import pika
 import pytest
 from pika import SelectConnection
 from support.mesh import mesh_config
 from support.messages import OTHER_QUEUE, QUEUE, new_envelope
-from support.peers import peer, relay
+from support.peers import peer, relay, swallowing
 from support.waiting import PATIENCE_SECONDS, assert_takes_at_most
 
 from dkist_processing_core.failure_callback import chat_ops_notification
-from dkist_processing_core.isb import spool
+from dkist_processing_core.isb import connection, spool
 from dkist_processing_core.isb.connection import Connection
 from dkist_processing_core.isb.publisher import PublishError, deliver, publish
 from dkist_processing_core.isb.settings import isb_configuration
@@ -103,6 +105,18 @@ def test_what_we_use_of_pika_that_is_private_is_there(broker):
         with pytest.raises(PublishError, match="ConnectionClosedByClient"):
             connection.wait(lambda: False, time.monotonic() + 5)
         assert connection.transport.is_closed
+
+
+@pytest.mark.parametrize("server", [lambda: peer(lambda _: None), swallowing], ids=["silent", "swallowing"])
+def test_a_connection_that_is_not_open_in_time_leaves_no_socket(monkeypatch, server):
+    """Ours is the first limit that has passed here, as where the process is suspended for a while."""
+    monkeypatch.setattr(connection, "OPENING_SHARE", 100)
+    with server() as port, warnings.catch_warnings(action="always", record=True) as found:
+        monkeypatch.setenv("MESH_CONFIG", mesh_config(port))
+        with pytest.raises(PublishError, match="did not answer before the time limit"):
+            Connection(isb_configuration(), seconds=0.5)
+        gc.collect()
+    assert [str(each.message) for each in found] == []
 
 
 def test_only_our_own_thread_keeps_pika_from_logging(broker, caplog, monkeypatch):

@@ -97,8 +97,9 @@ class Connection:
             if self.transport.is_open:
                 self.transport.close()
                 self.wait(lambda: self.transport.is_closed, time.monotonic() + GOODBYE_SECONDS)
-            if self.transport.is_open or self.transport.is_closing:
-                # pika's adapters implement this method. There is no public way to close the socket without an answer.
+            if not self.transport.is_closed:
+                # It does not answer, or was not open yet. pika's adapters implement this method; there is no public way
+                # to close the socket without an answer.
                 self.transport._adapter_disconnect_stream()  # noqa: SLF001
             # pika releases its resources in callbacks of its loop.
             for _ in range(TIDY_STEPS):
