@@ -6,7 +6,7 @@ from enum import Enum, IntEnum
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.declared_workflows import diamond, new_node, new_spec, new_workflow
 from support.frozen import FROZEN
@@ -80,6 +80,8 @@ texts = st.text(max_size=60)
 
 
 @given(names, names, texts, st.lists(texts, max_size=3), texts, texts, st.booleans())
+@example("a", "1", "b", [], "", "'''", False)
+@example("a", "1", "b", [], "", "a\rb", False)
 def test_any_text_survives_rendering(name, version, package, tags, doc, constraints, is_numbered):
     """Whatever stands in a docstring, a tag or constraints, the file compiles and holds just that text."""
     node = new_node("Task", constraints=constraints, retries=1, retry_delay_seconds=1.5 if is_numbered else 60, doc=doc)

@@ -18,20 +18,19 @@ SCHEMAS = REPOSITORY.parent / "shared" / "apm-schema"
 
 @pytest.fixture(scope="module")
 def validators():
-    """Validators of events by the schemas of the intake protocol, by the kind of the event."""
-    if not SCHEMAS.is_dir():
-        pytest.skip("optional: the schemas of the intake protocol are not beside the repository, in shared/apm-schema")
+    """Validators of events by the schemas of the intake protocol, by the kind of the event; none without them."""
     schemas = {path.stem: json.loads(path.read_text()) for path in SCHEMAS.glob("*.json")}
     # No file refers to another one, and none names its draft.
     return {kind: jsonschema.Draft7Validator(schema) for kind, schema in schemas.items()}
 
 
 def assert_valid(received, validators):
-    """Assert that every event is valid by the intake protocol."""
+    """Assert that every event is valid by the intake protocol, as far as there are validators."""
     assert received.refused == []
     faults = [
         f"{kind} {list(fault.absolute_path)}: {fault.message}"
         for kind, event in received.events
+        if validators
         for fault in validators[kind].iter_errors(event)
     ]
     assert faults == []
@@ -47,6 +46,8 @@ def record(source=TASK, **environment):
 @pytest.mark.parametrize("source", [TASK, FAILING_TASK], ids=["success", "failure"])
 def test_every_event_is_valid(source, validators):
     """Metadata, transaction, spans and error, by the schemas of the intake protocol."""
+    if not validators:
+        pytest.skip("optional: the schemas of the intake protocol are not beside the repository, in shared/apm-schema")
     done, received = record(source)
     kinds = {"metadata", "transaction", "span"} | ({"error"} if done.returncode else set())
     assert {kind for kind, _ in received.events} == kinds
