@@ -6,12 +6,13 @@ Runs in: author and CI. Airflow is needed only for `Workflow.load`.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dkist_processing_core.authoring.constraints import read_constraints
 from dkist_processing_core.authoring.graph import order
 from dkist_processing_core.authoring.names import (
     check_name,
+    check_naming_scheme,
     check_requires_python,
     check_workflow_name_length,
     dag_name,
@@ -19,7 +20,7 @@ from dkist_processing_core.authoring.names import (
 )
 from dkist_processing_core.authoring.spec import OPERATORS, WorkflowSpec
 from dkist_processing_core.common.settings import build_version
-from dkist_processing_core.exceptions import DuplicateTaskError, NamingSchemeError, WorkflowError
+from dkist_processing_core.exceptions import DuplicateTaskError, WorkflowError
 from dkist_processing_core.node import Node, Upstreams, check_operator, distribution_name
 from dkist_processing_core.resource_queue import ResourceQueue
 from dkist_processing_core.task import TaskBase
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Workflow", "dag_name", "workflow_name_from_details"]
 
 MAXIMUM_TAG_LENGTH = 100  # length of the column in Airflow's database
-SCHEMES = (
-    "Name a workflow either by input_data, output_data, category (and detail, tags if wanted), "
-    "or by process_category and process_name"
-)
 
 
 class Workflow:
@@ -124,7 +121,7 @@ class Workflow:
         details = {"input_data": input_data, "output_data": output_data, "category": category}
         process = {"process_category": process_category, "process_name": process_name}
         optional = {"detail": detail, "tags": tags}
-        _check_scheme(details, process, optional)
+        check_naming_scheme(details, process, optional)
         self.input_data = input_data
         self.output_data = output_data
         self.category = category
@@ -356,20 +353,3 @@ class Workflow:
             f"Workflow({self.dag_name!r}, workflow_package={self.workflow_package!r}, "
             f"nodes=[{', '.join(node.name for node in self.nodes)}])"
         )
-
-
-def _check_scheme(details: dict[str, Any], process: dict[str, Any], optional: dict[str, Any]) -> None:
-    """Raise a `NamingSchemeError` unless the arguments belong to one naming scheme and are complete."""
-
-    def given(arguments: dict[str, Any]) -> list[str]:
-        return [name for name, value in arguments.items() if value is not None]
-
-    if given(process) and given(details | optional):
-        raise NamingSchemeError(
-            f"{', '.join(given(process))} and {', '.join(given(details | optional))} belong to different naming "
-            f"schemes. {SCHEMES}."
-        )
-    scheme = process if given(process) else details
-    missing = [name for name, value in scheme.items() if value is None]
-    if missing:
-        raise NamingSchemeError(f"a workflow without {', '.join(missing)} has no name. {SCHEMES}.")

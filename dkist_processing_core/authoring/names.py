@@ -6,15 +6,17 @@ quoting; Airflow itself allows the same characters in a DAG id, and 250 of them.
 """
 
 import string
+from collections.abc import Mapping
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from dkist_processing_core.exceptions import IllegalNameError, WorkflowError
+from dkist_processing_core.exceptions import IllegalNameError, NamingSchemeError, WorkflowError
 
 __all__ = [
     "as_version",
     "check_name",
+    "check_naming_scheme",
     "check_requires_python",
     "check_workflow_name_length",
     "dag_name",
@@ -24,6 +26,10 @@ __all__ = [
 LEGAL_CHARACTERS = string.ascii_letters + string.digits + "-._"
 MAXIMUM_WORKFLOW_NAME_LENGTH = 100
 MAXIMUM_ID_LENGTH = 250
+SCHEMES = (
+    "Name a workflow either by input_data, output_data, category (and detail, tags if wanted), "
+    "or by process_category and process_name"
+)
 
 
 def check_name(kind: str, name: object) -> str:
@@ -119,3 +125,22 @@ def as_version(text: str) -> Version | None:
         return Version(text)
     except InvalidVersion:
         return None
+
+
+def check_naming_scheme(
+    details: Mapping[str, object], process: Mapping[str, object], optional: Mapping[str, object]
+) -> None:
+    """Raise a `NamingSchemeError` unless the arguments belong to one naming scheme and are complete."""
+
+    def given(arguments: Mapping[str, object]) -> list[str]:
+        return [name for name, value in arguments.items() if value is not None]
+
+    of_details = [*given(details), *given(optional)]
+    if given(process) and of_details:
+        raise NamingSchemeError(
+            f"{', '.join(given(process))} and {', '.join(of_details)} belong to different naming schemes. {SCHEMES}."
+        )
+    scheme = process if given(process) else details
+    missing = [name for name, value in scheme.items() if value is None]
+    if missing:
+        raise NamingSchemeError(f"a workflow without {', '.join(missing)} has no name. {SCHEMES}.")
